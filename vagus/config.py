@@ -1,0 +1,252 @@
+"""Settings: `vagus.yaml` (this node or cluster) and `controller.yaml` (one controller). Every key has a default.
+
+Both are msgspec structs: reading checks types and ranges and names the key that is wrong; their JSON schemas are
+published in schemas/. Durations are text such as `5s`, `10m`, `24h` or a number of seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from vagus.errors import ConfigError
+
+T = TypeVar("T")
+MAX_CONFIG_BYTES = 1 << 20
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535, description="TCP or UDP port; 0 lets the kernel choose")]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Duration = Annotated[str | float, msgspec.Meta(description="seconds, or text such as 5s, 10m, 24h, 7d")]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|ms|s|m|h|d|w)?\Z")
+_SECONDS = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "w": 604800.0,
+    None: 1.0,
+}
+
+
+def seconds(duration: str | float) -> float:
+    """A duration (`5s`, `10m`, `24h`, or a number) in seconds. Raises ConfigError."""
+    if isinstance(duration, (int, float)):
+        if 0 <= duration < 1e10:
+            return float(duration)
+        raise ConfigError(f"duration {duration} must be between 0 and 1e10 seconds")
+    found = _DURATION.match(duration.strip())
+    if not found:
+        raise ConfigError(f"duration {duration[:40]!r} is not a number with a unit: ms, s, m, h, d or w")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+class _Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Base: unknown keys are errors, so that a typing mistake is never a silent default."""
+
+
+class CollectSettings(_Settings):
+    """What to sense, how often."""
+
+    period_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600)] = 1.0
+    collectors: tuple[str, ...] = ("host", "pressure", "network", "logs")
+    logs: tuple[str, ...] = ()  # paths of log files to follow; glob patterns allowed
+    log_filters: tuple[str, ...] = ()  # names of registered log filters, or paths of filter files
+    root: str = "/"  # where proc/ and sys/ are found
+
+
+class StoreSettings(_Settings):
+    """How long samples, events and records are kept, whichever comes first."""
+
+    map_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 16 << 30
+    retain: Duration = "30d"
+    retain_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 4 << 30
+    sync: Duration = "1s"  # one synced group commit each; what a power cut may lose
+
+
+class GatewaySettings(_Settings):
+    """The HTTP server of each node."""
+
+    bind: Literal["loopback", "node"] = "loopback"
+    port: Port = 7117
+    max_body_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 4 << 20
+    timeout: Duration = "5s"  # for one node's part of a cluster-wide answer
+
+
+class HealthSettings(_Settings):
+    """Observers, their gossip and their inference."""
+
+    strategy: str = "paper"
+    port: Port = 0  # UDP, for gossip
+    ttl: Duration = "5m"  # an observation counts no longer than this
+    pending: Duration = "3s"  # an unresolved PENDING is evidence after this
+
+
+class SourceSettings(_Settings):
+    """Where a feed's bytes come from: `all` of them each tick, or `any` one, in order."""
+
+    all: tuple[str, ...] = ()  # http://, https://, file: or proc: (a command, split as a shell would, without a shell)
+    any: tuple[str, ...] = ()
+
+
+class FeedSettings(_Settings):
+    """One declared feed: source, schedule, format."""
+
+    name: str
+    source: SourceSettings
+    every: Duration = "60s"
+    timeout: Duration = "10s"
+    format: str = "text"  # a registered format, or module:Class
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 4 << 20
+    options: dict[str, Any] = {}
+
+
+class DecideSettings(_Settings):
+    """The decision service."""
+
+    policy: str = "ucb"
+    options: dict[str, Any] = {}
+    group_by: tuple[str, ...] = ()  # features whose values name the group; none: one group
+    tick: Duration = "0.5s"
+
+
+class LimitSettings(_Settings):
+    """Bounds of one resource, enforced by the guard whatever the policy says."""
+
+    min: Positive
+    max: Positive
+    step_ratio: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.5  # largest relative change of one action
+    cooldown: Duration = "1s"  # least time between two actions on the same limit
+
+
+class ControllerSettings(_Settings):
+    """`controller.yaml`: one controller. armed: False means dry run: everything but the write."""
+
+    name: str
+    policy: str = "throttle"  # a registered policy, module:Class, or path/to/file.py:Class
+    on: str = "every-node"  # every-node, head, or a node's name
+    target: str = "pid:self"  # cgroup:PATH, pid:NUMBER, or pid:self (vagus' own processes)
+    actuator: str = "auto"  # auto, cgroup1, cgroup2, dry
+    period: Duration = "1s"
+    armed: bool = False
+    limits: dict[str, LimitSettings] = {}
+    objective: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    lease: Duration = "5s"  # without a heartbeat for so long, the watchdog restores the limits
+
+
+class Config(_Settings):
+    """`vagus.yaml`: everything about this node or cluster."""
+
+    cluster: str = "vagus"
+    home: str = ""  # state folder; empty: $VAGUS_HOME, /var/lib/vagus for root, ~/.local/state/vagus for others
+    collect: CollectSettings = CollectSettings()
+    store: StoreSettings = StoreSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    health: HealthSettings = HealthSettings()
+    feeds: tuple[FeedSettings, ...] = (
+        FeedSettings(name="uptime", source=SourceSettings(all=("proc:uptime",)), every="10s", format="uptime"),
+        FeedSettings(name="gateway", source=SourceSettings(all=("gateway:/healthz",)), every="10s", format="json"),
+    )
+    decide: DecideSettings = DecideSettings()
+    controllers: tuple[ControllerSettings, ...] = (ControllerSettings(name="throttle"),)
+
+
+def decode(text: bytes, kind: type[T], origin: str) -> T:
+    """YAML bytes as settings of type `kind`; `origin` names the file in errors. Raises ConfigError."""
+    import yaml
+
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{origin}: {len(text)} bytes; a configuration has at most {MAX_CONFIG_BYTES}")
+    try:
+        raw = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise ConfigError(f"{origin}: not YAML: {error}") from error
+    try:
+        settings = msgspec.convert({} if raw is None else raw, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{origin}: {error}") from error
+    _check_durations(settings, origin)
+    return settings
+
+
+def _check_durations(settings: object, origin: str) -> None:
+    durations = (
+        "retain",
+        "sync",
+        "timeout",
+        "ttl",
+        "pending",
+        "every",
+        "tick",
+        "cooldown",
+        "period",
+        "lease",
+    )
+    if isinstance(settings, _Settings):
+        for name in settings.__struct_fields__:
+            value = getattr(settings, name)
+            if name in durations:
+                try:
+                    seconds(value)
+                except ConfigError as error:
+                    raise ConfigError(f"{origin}: {name}: {error}") from error
+            _check_durations(value, origin)
+    elif isinstance(settings, (tuple, dict)):
+        for value in settings.values() if isinstance(settings, dict) else settings:
+            _check_durations(value, origin)
+
+
+def load(path: Path | str, kind: type[T]) -> T:
+    """Settings from a YAML file. Raises ConfigError."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    return decode(text, kind, str(path))
+
+
+def schema(kind: type) -> dict[str, Any]:
+    """The JSON schema of a settings type, as published in schemas/."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
+
+
+def home(config: Config | None = None) -> Path:
+    """The state folder: the configuration's, $VAGUS_HOME, /var/lib/vagus for root, ~/.local/state/vagus for others."""
+    chosen = (config.home if config else "") or os.environ.get("VAGUS_HOME", "")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/vagus")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "vagus"
+
+
+def node_folder(base: Path, node: str) -> Path:
+    """Everything that belongs to one node: `HOME/nodes/NODE`."""
+    return base / "nodes" / node
+
+
+def socket_path(base: Path, node: str, name: str) -> Path:
+    """A unix socket of a node; in the temporary folder when the state folder's path is too long for one."""
+    path = node_folder(base, node) / f"{name}.sock"
+    if len(os.fsencode(path)) < 100:
+        return path
+    digest = f"{hash_text(str(path)):016x}"
+    return Path(tempfile.gettempdir()) / f"vagus-{os.geteuid()}" / f"{digest}.sock"
+
+
+def hash_text(text: str) -> int:
+    """A 64-bit hash that is the same in every process and on every machine."""
+    import hashlib
+
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

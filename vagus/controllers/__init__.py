@@ -1,0 +1,56 @@
+"""Loops around policies: the decision service, resource control, the guard. Pure: time and signals are arguments.
+
+A controller of your own is one class: see docs/controller.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from vagus.model import Directive, Event, Inference, Receipt, Status
+
+
+class View(Protocol):
+    """What a controller sees at a step: time, latest samples, health, and what became of its last actions."""
+
+    node: str
+    now_ns: int
+
+    def last(self, selector: str) -> float:
+        """The newest value of the first series that matches; NaN when there is none."""
+
+    def all(self, selector: str) -> dict[str, float]:
+        """The newest value of every series that matches, by series name."""
+
+    def status(self, subject: str) -> Status:
+        """The inferred status of a subject; NA when nobody reported on it."""
+
+    def inferences(self) -> Sequence[Inference]:
+        """All inferences of this node's observer."""
+
+    def receipts(self) -> Sequence[Receipt]:
+        """What became of the actions of the previous step."""
+
+    def events(self) -> Sequence[Event]:
+        """Events since the previous step."""
+
+
+class Controller(Protocol):
+    """A loop of one's own: `step` is called every `period_s` and returns what to do: actions, reports, events.
+
+    Actions go through the guard and the actuator like those of any controller: dry until armed. An exception in
+    `step` is counted and shown in `vagus status`; the last safe limits hold.
+    """
+
+    period_s: float
+
+    def step(self, view: View) -> Iterable[Directive]: ...
+
+
+class Stateful(Protocol):
+    """A controller that also keeps state over restarts: JSON-ready builtins."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...

@@ -1,0 +1,53 @@
+"""Every error that vagus raises on purpose. Each message says what was wrong, where, and what to do.
+
+Foreign exceptions (OSError, lmdb.Error, RayError, aiohttp.ClientError) are mapped to these once, at the seam
+where they come in.
+"""
+
+from __future__ import annotations
+
+
+class VagusError(Exception):
+    """Base of all errors of vagus; `str()` is a sentence that a user can act on."""
+
+
+class ConfigError(VagusError, ValueError):
+    """A setting, selector, or record from a user is wrong; the message names the key or position."""
+
+
+class NoData(VagusError, LookupError):
+    """Nothing stored answers the question; the message says what exists instead."""
+
+
+class CollectError(VagusError):
+    """A collector could not read its source. It is a signal of its own, and stops nothing else."""
+
+
+class StoreError(VagusError):
+    """The store refused or failed: full map, full disk, corruption, a second writer."""
+
+
+class PeerUnreachable(VagusError):
+    """A node or service did not answer. Evidence about it, not a failure of the caller."""
+
+
+class PolicyError(VagusError):
+    """A policy could not decide; whoever asked holds the last safe action."""
+
+
+class ActuateError(VagusError):
+    """A limit could not be read, set or restored."""
+
+
+class Unsupported(ActuateError):
+    """This machine, kernel or user cannot do it; the message says what would make it possible."""
+
+
+class Rejected(ActuateError):
+    """The kernel refused a write. Attributes: path, value, reason (the kernel's own words)."""
+
+    def __init__(self, path: str, value: str, reason: str) -> None:
+        super().__init__(f"writing {value!r} to {path} was refused: {reason}")
+        self.path = path
+        self.value = value
+        self.reason = reason

@@ -1,0 +1,111 @@
+"""Feeds of data from elsewhere, declared: sources, a schedule, a format. Pure: schedules take time as an argument.
+
+A fetch gives an `Item`: value and meta. Failures are items too: value None, a network code. Raw bytes are archived
+before they are parsed. To add a source or a format: a file with a class like the Protocols below, and a line.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Protocol
+
+import msgspec
+
+from vagus.registry import Registry
+
+
+class Net(str, enum.Enum):
+    """Network code of an item: how the fetch went."""
+
+    OK = "ok"
+    NOT_MODIFIED = "not_modified"
+    TIMEOUT = "timeout"
+    REFUSED = "refused"
+    STATUS = "status"  # an HTTP error status or a non-zero exit
+    TOO_LARGE = "too_large"
+    FAILED = "failed"
+    MISSED = "missed"  # the previous run was still going
+
+
+class Data(str, enum.Enum):
+    """Data code of a parse, PADS' own: the worst of its parts."""
+
+    GOOD = "Good"
+    MAYBE = "Maybe"
+    NESTED = "Nested"
+    SYNTAX = "Syntax"
+    SEMANTIC = "Semantic"
+    NONE = "None"  # nothing to parse
+
+
+class Meta(msgspec.Struct, frozen=True, array_like=True):
+    """Of each item: which feed and location, when it was due and when it arrived, how fetch and parse went."""
+
+    feed: str
+    location: str
+    due_ns: int
+    arrived_ns: int
+    net: Net
+    data: Data = Data.NONE
+    errors: int = 0
+    size_bytes: int = 0
+    note: str = ""
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True):
+    """One fetch: meta and the typed value (None after a failure)."""
+
+    meta: Meta
+    value: Any = None
+
+
+class Raw(msgspec.Struct, frozen=True, array_like=True):
+    """The archived form: meta and the bytes as they came."""
+
+    meta: Meta
+    body: bytes
+
+
+class Fetched(msgspec.Struct, frozen=True, array_like=True):
+    """What a source returns."""
+
+    net: Net
+    body: bytes = b""
+    note: str = ""
+
+
+class Source(Protocol):
+    """Fetches the bytes of one location, e.g. `http://…`. Never raises for what the far side does: that is `net`."""
+
+    async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched: ...
+
+    async def close(self) -> None: ...
+
+
+class Format(Protocol):
+    """Parses a body. Never raises: errors are in the returned code and count. Built as `Format(**options)`."""
+
+    name: str
+
+    def parse(self, body: bytes) -> tuple[Any, Data, int]: ...
+
+
+SOURCES: Registry[Source] = Registry(
+    "vagus.sources",
+    {
+        "http": "vagus.feeds.source_http:HttpSource",
+        "https": "vagus.feeds.source_http:HttpSource",
+        "proc": "vagus.feeds.source_proc:ProcSource",
+        "file": "vagus.feeds.source_file:FileSource",
+    },
+)
+
+FORMATS: Registry[Format] = Registry(
+    "vagus.formats",
+    {
+        "text": "vagus.feeds.format_text:Text",
+        "json": "vagus.feeds.format_json:Json",
+        "entries": "vagus.feeds.format_entries:Entries",
+        "uptime": "vagus.feeds.format_uptime:Uptime",
+    },
+)

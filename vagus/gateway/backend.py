@@ -1,0 +1,53 @@
+"""What the gateway needs of the node that it serves. The collector actor provides it; tests provide a small one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+from vagus.controllers.decision import DecisionTable
+from vagus.model import Ack, Decision, Inference, NodeStatus, Report, Reward, Sample, SensorInfo
+from vagus.store import Batch
+
+FANNED = ("query", "sensors", "inferences", "status", "records")
+"""Methods that are asked of every node: the gateway merges the answers."""
+
+
+class Backend(Protocol):
+    """One node. Methods named in FANNED answer for this node only; `ask` calls one of them on any node."""
+
+    node: str
+    cluster: str
+
+    def nodes(self) -> Sequence[str]:
+        """Every node of the cluster that is known, this one included."""
+
+    async def ask(self, node: str, method: str, args: tuple[Any, ...]) -> Any:
+        """`method` of FANNED on another node. Raises PeerUnreachable."""
+
+    async def report(self, reports: Sequence[Report]) -> list[Ack]:
+        """Hands reports to the node's observer. ACCEPTED means that they survive kill -9."""
+
+    async def query(self, selector: str, start_ns: int, end_ns: int, limit: int) -> list[Batch]:
+        """Samples in [start_ns, end_ns); at most `limit` newest ticks of each stream (0: all)."""
+
+    async def sensors(self, selector: str) -> list[SensorInfo]: ...
+
+    async def inferences(self, subject: str) -> list[Inference]:
+        """All inferences without their reports ("" as subject), or one with them (empty list: unknown)."""
+
+    async def records(self, kind: str, start_ns: int, end_ns: int, limit: int) -> list[Any]:
+        """Newest first; kind is event, receipt, decision, reward, report or item."""
+
+    async def status(self) -> NodeStatus: ...
+
+    def subscribe(self, selector: str) -> AsyncIterator[list[Sample]]:
+        """Live samples from now on, a list per tick; a slow reader loses its oldest ticks."""
+
+    table: DecisionTable
+
+    def decided(self, decision: Decision) -> None:
+        """Logs a decision, in batches; never blocks."""
+
+    async def reward(self, rewards: Sequence[Reward]) -> list[Ack]:
+        """Outcomes of decisions, on their way to the learner; idempotent by decision id."""
