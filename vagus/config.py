@@ -54,7 +54,7 @@ class _Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     """Base: unknown keys are errors, so that a typing mistake is never a silent default."""
 
 
-class CollectSettings(_Settings):
+class CollectSettings(_Settings, frozen=True):
     """What to sense, how often."""
 
     period_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600)] = 1.0
@@ -64,7 +64,7 @@ class CollectSettings(_Settings):
     root: str = "/"  # where proc/ and sys/ are found
 
 
-class StoreSettings(_Settings):
+class StoreSettings(_Settings, frozen=True):
     """How long samples, events and records are kept, whichever comes first."""
 
     map_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 16 << 30
@@ -73,7 +73,7 @@ class StoreSettings(_Settings):
     sync: Duration = "1s"  # one synced group commit each; what a power cut may lose
 
 
-class GatewaySettings(_Settings):
+class GatewaySettings(_Settings, frozen=True):
     """The HTTP server of each node."""
 
     bind: Literal["loopback", "node"] = "loopback"
@@ -82,7 +82,7 @@ class GatewaySettings(_Settings):
     timeout: Duration = "5s"  # for one node's part of a cluster-wide answer
 
 
-class HealthSettings(_Settings):
+class HealthSettings(_Settings, frozen=True):
     """Observers, their gossip and their inference."""
 
     strategy: str = "paper"
@@ -91,14 +91,14 @@ class HealthSettings(_Settings):
     pending: Duration = "3s"  # an unresolved PENDING is evidence after this
 
 
-class SourceSettings(_Settings):
+class SourceSettings(_Settings, frozen=True):
     """Where a feed's bytes come from: `all` of them each tick, or `any` one, in order."""
 
     all: tuple[str, ...] = ()  # http://, https://, file: or proc: (a command, split as a shell would, without a shell)
     any: tuple[str, ...] = ()
 
 
-class FeedSettings(_Settings):
+class FeedSettings(_Settings, frozen=True):
     """One declared feed: source, schedule, format."""
 
     name: str
@@ -110,7 +110,7 @@ class FeedSettings(_Settings):
     options: dict[str, Any] = {}
 
 
-class DecideSettings(_Settings):
+class DecideSettings(_Settings, frozen=True):
     """The decision service."""
 
     policy: str = "ucb"
@@ -119,7 +119,7 @@ class DecideSettings(_Settings):
     tick: Duration = "0.5s"
 
 
-class LimitSettings(_Settings):
+class LimitSettings(_Settings, frozen=True):
     """Bounds of one resource, enforced by the guard whatever the policy says."""
 
     min: Positive
@@ -128,7 +128,7 @@ class LimitSettings(_Settings):
     cooldown: Duration = "1s"  # least time between two actions on the same limit
 
 
-class ControllerSettings(_Settings):
+class ControllerSettings(_Settings, frozen=True):
     """`controller.yaml`: one controller. armed: False means dry run: everything but the write."""
 
     name: str
@@ -144,7 +144,7 @@ class ControllerSettings(_Settings):
     lease: Duration = "5s"  # without a heartbeat for so long, the watchdog restores the limits
 
 
-class Config(_Settings):
+class Config(_Settings, frozen=True):
     """`vagus.yaml`: everything about this node or cluster."""
 
     cluster: str = "vagus"

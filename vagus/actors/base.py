@@ -1,0 +1,182 @@
+"""What all actors share: a seat, links to other actors, background loops that survive errors, a status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+
+from vagus.config import Config, node_folder
+from vagus.model import ActorStatus
+
+log = logging.getLogger("vagus")
+
+
+class Seat(msgspec.Struct, frozen=True):
+    """Where an actor sits: which role on which node, with which settings; restarts counts its predecessors."""
+
+    role: str
+    node: str
+    home: str
+    config: Config
+    label: str = ""  # tells actors of one role on one node apart: the controller's name
+    restarts: int = 0
+    options: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """`vagus:collector@NODE`, or `vagus:controller:LABEL@NODE`."""
+        return f"vagus:{self.role}{':' + self.label if self.label else ''}@{self.node}"
+
+    @property
+    def folder(self) -> Path:
+        """The node's own folder of state."""
+        return node_folder(Path(self.home), self.node)
+
+    @property
+    def store_path(self) -> Path:
+        """The LMDB environment that this actor alone writes."""
+        return self.folder / "store" / (f"{self.role}-{self.label}" if self.label else self.role)
+
+
+class Links(Protocol):
+    """How an actor reaches others: by name, in batches, never per item. Raises PeerUnreachable."""
+
+    async def call(self, actor: str, method: str, *args: Any, timeout_s: float = 5.0) -> Any: ...
+
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes known at present, this one included."""
+
+
+class Actor:
+    """Base of all actors. Subclasses set `role` and override `start`, `stop` and `figures`."""
+
+    role: ClassVar[str] = ""
+
+    def __init__(self, seat: Seat, links: Links) -> None:
+        self.seat = seat
+        self.links = links
+        self.config = seat.config
+        self.errors = 0
+        self.last_error = ""
+        self.state = "STARTING"
+        self._since_ns = time.time_ns()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return self.seat.name
+
+    async def start(self) -> None:
+        """Opens what the actor owns and begins its loops."""
+
+    async def stop(self) -> None:
+        """Flushes and closes what the actor owns. Subclasses call this after their own part."""
+
+    def figures(self) -> dict[str, float]:
+        """The actor's own measurements, names with units."""
+        return {}
+
+    def notes(self) -> tuple[str, ...]:
+        """Lines for people in `vagus status`."""
+        return ()
+
+    # --- called by the runtime -------------------------------------------------------------------------------------
+
+    async def begin(self) -> str:
+        """Starts the actor; returns its name. A failing start raises."""
+        await self.start()
+        self.state = "HEALTHY"
+        log.info("started", extra={"actor": self.seat.name, "restarts": self.seat.restarts})
+        return self.seat.name
+
+    async def end(self) -> None:
+        """Stops the loops, then the actor. Idempotent."""
+        if self.state == "DRAINED":
+            return
+        self.state = "DRAINING"
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.stop()
+        self.state = "DRAINED"
+
+    async def ping(self) -> int:
+        """The actor's process id."""
+        return os.getpid()
+
+    async def describe(self) -> ActorStatus:
+        """What this actor says of itself."""
+        return ActorStatus(
+            name=self.seat.name,
+            role=self.seat.role,
+            node=self.seat.node,
+            state=self.state,
+            pid=os.getpid(),
+            since_ns=self._since_ns,
+            restarts=self.seat.restarts,
+            errors=self.errors,
+            last_error=self.last_error,
+            figures={**_process_figures(), **self.figures()},
+            notes=self.notes(),
+        )
+
+    # --- for subclasses --------------------------------------------------------------------------------------------
+
+    def failed(self, where: str, error: BaseException) -> None:
+        """Counts and logs an error; the actor goes on."""
+        self.errors += 1
+        self.last_error = f"{where}: {type(error).__name__}: {error}"[:500]
+        log.warning("failed", extra={"actor": self.seat.name, "where": where, "error": self.last_error})
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        """Runs a coroutine in the background until `end`; its failure is counted."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                self.failed("background task", error)
+
+        task = asyncio.ensure_future(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def every(self, period_s: float, step: Callable[[], Awaitable[None] | None], name: str = "") -> None:
+        """Calls `step` on a fixed grid of `period_s`; ticks that were missed are skipped, errors are counted."""
+
+        async def loop() -> None:
+            due = time.monotonic()
+            while True:
+                due += period_s
+                delay = due - time.monotonic()
+                if delay < -period_s:
+                    due = time.monotonic()  # far behind (suspended, overloaded): start afresh, do not catch up
+                await asyncio.sleep(max(0.0, delay))
+                try:
+                    result = step()
+                    if result is not None:
+                        await result
+                except asyncio.CancelledError:
+                    raise
+                except Exception as error:
+                    self.failed(name or getattr(step, "__name__", "step"), error)
+
+        self.spawn(loop())
+
+
+def _process_figures() -> dict[str, float]:
+    times = os.times()
+    rss = float("nan")
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        rss = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return {"cpu_s": times.user + times.system, "rss_bytes": float(rss)}
