@@ -23,7 +23,11 @@ def check_features(features: Mapping[str, Scalar]) -> dict[str, Scalar]:
     for name, value in features.items():
         if type(name) is not str or not 0 < len(name) <= MAX_NAME:
             raise ConfigError(f"feature name {str(name)[:50]!r} must be text of 1 to {MAX_NAME} characters")
+        if not name.isascii():
+            _check_unicode(name, name)
         if type(value) is str:
+            if not value.isascii():
+                _check_unicode(name, value)
             if len(value) > MAX_LABEL_VALUE:
                 raise ConfigError(f"feature {name!r} has {len(value)} characters; at most {MAX_LABEL_VALUE}")
         elif type(value) is int:
@@ -32,6 +36,13 @@ def check_features(features: Mapping[str, Scalar]) -> dict[str, Scalar]:
         elif type(value) is not float and type(value) is not bool:
             raise ConfigError(f"feature {name!r} must be text, a number or a boolean, not {type(value).__name__}")
     return dict(features)
+
+
+def _check_unicode(name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair: it could not be stored or sent
+        raise ConfigError(f"feature {name[:50]!r} is not valid Unicode: {error.reason}") from error
 
 
 def group_of(features: Mapping[str, Scalar], group_by: Sequence[str]) -> str:
