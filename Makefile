@@ -1,0 +1,46 @@
+# Two commands matter to a newcomer: `make up` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+UNIT   := tests/unit tests/contract tests/property tests/sim tests/realdata
+
+.PHONY: up down check test bench format clean help
+
+help:            ## show this
+	@grep -hE '^[a-z]+: .*##|^[a-z]+: +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+$(VENV)/.base: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing vagus and all it needs into $(VENV)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	@echo "installing what the tests need"
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+up: $(VENV)/.base       ## install into .venv, start vagus on this machine, show its status
+	@$(BIN)/vagus up
+
+down: $(VENV)/.base     ## stop it, restore every limit
+	@$(BIN)/vagus down
+
+check: $(VENV)/.dev     ## lint, types, import contracts, fast tests: under a minute
+	@echo "== lint";      $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+	@echo "== types";     $(BIN)/mypy
+	@echo "== contracts"; $(BIN)/lint-imports --no-logo
+	@echo "== tests";     $(BIN)/python -m pytest $(UNIT) -n 2 --dist loadfile -m "not vm and not root"
+
+test: check             ## everything: also root, emulated machine and Ray tests
+	@echo "== system";    $(BIN)/python -m pytest tests -m "system or vm or root"
+
+bench: $(VENV)/.dev     ## each benchmark, as ratios measured in this run
+	@for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+format: $(VENV)/.dev    ## format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+clean:           ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

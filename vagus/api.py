@@ -1,0 +1,58 @@
+"""`vagus.connect()`, `vagus.up()`, `vagus.down()`: the Python API of a program that uses vagus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vagus import config as configuration
+from vagus.client.connection import Connection
+from vagus.client.endpoint import find
+from vagus.config import Config, load
+
+
+class Vagus(Connection):
+    """A connection to the node's gateway that can also spawn controllers (which loads Ray when called)."""
+
+    home: Path = Path()
+
+    def spawn(self, controller: Any, name: str, *, on: str = "every-node", **settings: Any) -> list[str]:
+        """Runs a controller class (see vagus.controllers.Controller) as supervised actors; returns their names.
+
+        on: `every-node`, `head` or a node's name; settings: keys of controller.yaml, such as target, period, limits,
+        armed. Raises ConfigError when the name is taken or the class does not start.
+        """
+        from vagus.runtime import launch
+
+        return launch.spawn(self.home, launch.settings_for(name, on, **settings), controller)
+
+    def remove(self, name: str) -> bool:
+        """Stops a spawned controller everywhere and restores its limits; False when there is none of that name."""
+        from vagus.runtime import launch
+
+        return launch.remove(self.home, name)
+
+
+def connect(url: str = "", token: str = "", *, home: str = "", timeout_s: float = 10.0) -> Vagus:
+    """A connection to this node's gateway, or to the given one. Loads neither Ray nor numpy. Raises PeerUnreachable."""
+    folder = configuration.home(Config(home=home))
+    endpoint = find(url, token, home=folder)
+    connection = Vagus(endpoint.url, endpoint.token, timeout_s=timeout_s)
+    connection.home = folder
+    return connection
+
+
+def up(config: Config | str | Path | None = None, *, address: str = "", arm: bool = False) -> Vagus:
+    """Makes sure that vagus runs on this machine, as `vagus up` does, and connects. Raises VagusError."""
+    from vagus.runtime import launch
+
+    settings = load(config, Config) if isinstance(config, (str, Path)) else config or Config()
+    launch.up(settings, address=address, arm=arm)
+    return connect(home=settings.home)
+
+
+def down(*, home: str = "") -> list[str]:
+    """Stops vagus on this machine, as `vagus down` does; returns what could not be undone."""
+    from vagus.runtime import launch
+
+    return launch.down(configuration.home(Config(home=home)))

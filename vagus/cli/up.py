@@ -1,0 +1,163 @@
+"""`vagus up` and `vagus down`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from vagus import api
+from vagus import config as configuration
+from vagus.cli.view_status import render_status
+from vagus.config import Config, load
+from vagus.errors import PeerUnreachable, VagusError
+from vagus.runtime import cluster as ray_cluster
+from vagus.runtime.doctor import doctor, short_form
+
+FIRST_DATA_TIMEOUT_S = 60.0
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Callable[[str], None]]:
+    """A function that shows each step: a spinner on a terminal, a line elsewhere, always with the seconds so far."""
+    started = time.monotonic()
+    if not console.is_terminal:
+        yield lambda text: console.print(f"[{time.monotonic() - started:5.1f} s] {text}", markup=False, highlight=False)
+        return
+    with console.status("starting") as status:
+        last: list[str] = []
+
+        def say(text: str) -> None:
+            if last:
+                console.print(f"[green]✓[/] {last[0]}", highlight=False)
+            last[:] = [text]
+            status.update(text)
+
+        yield say
+        if last:
+            console.print(f"[green]✓[/] {last[0]}", highlight=False)
+
+
+@click.command()
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="vagus.yaml; every key has a default.")
+@click.option("--address", default="", help="Join this Ray cluster (host:port, or auto) instead of starting one.")
+@click.option("--arm", is_flag=True, help="Let controllers act. Without this everything runs dry: computed, not written.")
+@click.option("--json", "as_json", is_flag=True, help="Print the status as JSON when ready.")
+@click.pass_context
+def up(context: click.Context, path: Path | None, address: str, arm: bool, as_json: bool) -> None:
+    """Start vagus on this machine, or say what runs already.
+
+    \b
+    Starts a Ray cluster on loopback (or joins one), spawns an actor of each kind, waits for the first samples
+    and the first inference, shows the status, and returns; everything goes on in the background.
+
+    \b
+    vagus up                              one node, nothing is limited
+    vagus up --arm -c vagus.yaml          controllers may act, within their guard
+    vagus up --address 10.0.0.1:6379      join a cluster
+    """
+    settings = load(path, Config) if path else Config()
+    home = (context.obj or {}).get("home")
+    if home and not settings.home:
+        settings = msgspec.structs.replace(settings, home=home)
+    console = Console(stderr=as_json, highlight=False)
+    with progress(console) as say:
+        say("looking at this machine")
+        checks = doctor()
+        from vagus.runtime import launch  # loads psutil and the rest: after the first line is on the screen
+
+        cluster = launch.up(settings, address=address, arm=arm, say=say)
+        status = _first_data(settings.home, say)
+    if as_json:
+        sys.stdout.write(json.dumps(status) + "\n")
+        return
+    console.print()
+    for line in short_form(checks):
+        console.print(line, markup=False)
+    console.print()
+    render_status(status, console)
+    console.print()
+    console.print("next:", style="bold")
+    for command, what in _next(cluster, arm):
+        console.print(f"  {command:<44} {what}", markup=False)
+
+
+def _next(cluster: ray_cluster.ClusterFile, armed: bool) -> list[tuple[str, str]]:
+    steps = [
+        ("vagus status", "this view, at any time"),
+        ("vagus query host.cpu --since 1m", "what was sensed"),
+        ("vagus plot pressure.cpu.some_avg10", "as a picture in the terminal"),
+        ("vagus health", "verdicts and their accusers"),
+        ("vagus demo", "two minutes: a hog is noticed, judged, limited"),
+        ("vagus down", "stop everything, restore every limit"),
+    ]
+    if not armed:
+        steps.insert(4, ("vagus up --arm", "let controllers act (they run dry now)"))
+    if cluster.dashboard:
+        token = f"token in {cluster.auth_token_path}" if cluster.auth_token_path else "Ray's dashboard"
+        steps.append((cluster.dashboard, f"the Ray dashboard ({token})"))
+    return steps
+
+
+def _first_data(home: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """The status, once samples are stored, an inference exists and the feeds and controllers have run. Raises VagusError."""
+    deadline, told = time.monotonic() + FIRST_DATA_TIMEOUT_S, ""
+    problem = "no answer yet"
+    while time.monotonic() < deadline:
+        try:
+            with api.connect(home=home) as connection:
+                status = connection.status()
+            nodes = status["nodes"]
+            series, inferences = sum(n["series"] for n in nodes), sum(n["inferences"] for n in nodes)
+            line = "first samples and inferences"
+            if line != told:
+                say(line)
+                told = line
+            actors = [a for n in nodes for a in n["actors"]]
+            expected = {"collector", "observer"}
+            if series and inferences and expected <= {a["role"] for a in actors} and _settled(actors):
+                return dict(status)
+            problem = f"{series} series, {inferences} inferences, {len(actors)} actors so far"
+        except PeerUnreachable as error:
+            problem = str(error)
+        time.sleep(0.3)
+    raise VagusError(f"actors run, but the first data is not there after {FIRST_DATA_TIMEOUT_S:.0f} s: {problem}")
+
+
+def _settled(actors: list[dict[str, Any]]) -> bool:
+    """Whether each actor is up and has done its first round."""
+    return all(a["state"] == "HEALTHY" for a in actors) and all(
+        a["figures"].get("steps", 1) > 0 for a in actors if a["role"] == "controller"
+    )
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print {stopped, problems} as JSON.")
+@click.pass_context
+def down(context: click.Context, as_json: bool) -> None:
+    """Stop vagus on this machine: end every actor and Ray itself (if `vagus up` started it), restore every limit.
+
+    \b
+    Stored data stays and is read again by the next `vagus up`. Nothing else is left: no process, no group, no socket.
+    """
+    from vagus.runtime import launch
+
+    home = configuration.home(Config(home=(context.obj or {}).get("home") or ""))
+    console = Console(stderr=as_json, highlight=False)
+    with progress(console) as say:
+        problems = launch.down(home, say=say)
+    if as_json:
+        sys.stdout.write(json.dumps({"stopped": not problems, "problems": problems}) + "\n")
+    for problem in problems:
+        console.print(f"left: {problem}", style="red", markup=False)
+    if problems:
+        raise SystemExit(1)
+    console.print(f"vagus is down; its data stays in {home}", markup=False)

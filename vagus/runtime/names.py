@@ -1,0 +1,38 @@
+"""What nodes are called. Pure: from Ray's node table to stable names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+NAMESPACE = "vagus"
+SUPERVISOR = "vagus:supervisor"
+NODE_LABEL = "vagus/node"
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def node_names(nodes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Ray node id → name, for the alive nodes of `ray.nodes()`.
+
+    The label `vagus/node` where set, else the host name: the state folder of a machine then survives a restart of
+    Ray. Further nodes on one host get the host name with the beginning of their Ray id.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    alive = [n for n in nodes if n.get("Alive")]
+    for node in sorted(alive, key=lambda n: (not is_head(n), not _label(n), str(n["NodeID"]))):
+        wanted = _UNSAFE.sub("-", _label(node) or str(node.get("NodeManagerHostname") or node["NodeName"]))[:80]
+        name = wanted if wanted not in taken else f"{wanted}-{node['NodeID'][:6]}"
+        taken.add(name)
+        names[str(node["NodeID"])] = name
+    return names
+
+
+def is_head(node: Mapping[str, Any]) -> bool:
+    """Whether Ray's head runs on this node."""
+    return "node:__internal_head__" in (node.get("Resources") or {})
+
+
+def _label(node: Mapping[str, Any]) -> str:
+    return str((node.get("Labels") or {}).get(NODE_LABEL, ""))

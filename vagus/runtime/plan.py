@@ -1,0 +1,120 @@
+"""Which actors there should be, and what to do about the difference. Pure functions; the supervisor performs them.
+
+After Ray Serve's proxy state machine: STARTING → HEALTHY → UNHEALTHY → (started anew); DRAINING → DRAINED when the
+node or the seat goes away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from vagus.actors.base import Seat
+from vagus.config import Config, ControllerSettings
+
+MAX_BACKOFF_S = 30.0
+START_TIMEOUT_S = 60.0
+PINGS_MISSED = 5  # unanswered pings before a silent actor is replaced
+
+
+class Spawned(msgspec.Struct, frozen=True):
+    """A user's controller: settings, and the class itself (travels through Ray, which authenticates)."""
+
+    settings: ControllerSettings
+    object: Any = None
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A node as far as placement cares."""
+
+    id: str
+    name: str
+    head: bool
+
+
+class Observed(msgspec.Struct):
+    """What the supervisor knows of one seat."""
+
+    seat: Seat
+    node_id: str
+    state: str = "STARTING"
+    since_s: float = 0.0
+    missed: int = 0
+    pid: int = 0
+    restarts: int = 0
+    failures: int = 0  # starts that failed in a row
+    last_error: str = ""
+
+
+class Start(msgspec.Struct, frozen=True):
+    seat: Seat
+    node_id: str
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """graceful: ask it to end first; else just kill it."""
+
+    name: str
+    graceful: bool
+
+
+def desired(
+    config: Config, home: str, nodes: Sequence[Node], spawned: Iterable[Spawned], options: Mapping[str, Any]
+) -> dict[str, tuple[Seat, str]]:
+    """Every seat that should be filled, by name, with the node id that it is pinned to."""
+    seats: dict[str, tuple[Seat, str]] = {}
+
+    def add(node: Node, role: str, label: str = "", extra: Mapping[str, Any] | None = None) -> None:
+        seat = Seat(
+            role=role, node=node.name, home=home, config=config, label=label, options={**options, **(extra or {})}
+        )
+        seats[seat.name] = (seat, node.id)
+
+    head = next((n.name for n in nodes if n.head), "")
+    options = {**options, "head": head}
+    controllers = [Spawned(c) for c in config.controllers] + list(spawned)
+    for node in nodes:
+        add(node, "collector")
+        add(node, "observer")
+        if node.head:
+            add(node, "decide")
+            if config.feeds:
+                add(node, "feed")
+        for controller in controllers:
+            settings = controller.settings
+            if settings.on in ("every-node", node.name) or (settings.on == "head" and node.head):
+                add(node, "controller", settings.name, {"controller": settings, "object": controller.object})
+    return seats
+
+
+def reconcile(
+    wanted: Mapping[str, tuple[Seat, str]], observed: Mapping[str, Observed], alive: Iterable[str], now_s: float
+) -> list[Start | Stop]:
+    """What to do now: start the missing and the dead (with back-off), replace the silent, stop what is not wanted."""
+    alive_ids = set(alive)
+    steps: list[Start | Stop] = []
+    for name, (seat, node_id) in wanted.items():
+        have = observed.get(name)
+        if have is None:
+            steps.append(Start(seat, node_id))
+        elif _hangs(have, now_s):
+            steps.append(Stop(name, graceful=False))
+        elif have.state == "UNHEALTHY" and now_s - have.since_s >= backoff_s(have.failures):
+            steps.append(Start(msgspec.structs.replace(seat, restarts=have.restarts + 1), node_id))
+    for name, have in observed.items():
+        if name not in wanted and have.state not in ("DRAINING", "DRAINED"):
+            steps.append(Stop(name, graceful=have.node_id in alive_ids))
+    return steps
+
+
+def _hangs(have: Observed, now_s: float) -> bool:
+    if have.state == "STARTING":
+        return now_s - have.since_s > START_TIMEOUT_S
+    return have.state == "HEALTHY" and have.missed >= PINGS_MISSED
+
+
+def backoff_s(failures: int) -> float:
+    """Delay before the next start after so many failed ones in a row: none at first, then doubling to 30 s."""
+    return 0.0 if failures <= 0 else float(min(MAX_BACKOFF_S, 2 ** (failures - 1)))
