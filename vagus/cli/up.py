@@ -65,7 +65,7 @@ def up(context: click.Context, path: Path | None, address: str, arm: bool, as_js
     vagus up --address 10.0.0.1:6379      join a cluster
     """
     settings = load(path, Config) if path else Config()
-    home = (context.obj or {}).get("home")
+    home = getattr(context.obj, "home", "")
     if home and not settings.home:
         settings = msgspec.structs.replace(settings, home=home)
     console = Console(stderr=as_json, highlight=False)
@@ -150,7 +150,7 @@ def down(context: click.Context, as_json: bool) -> None:
     """
     from vagus.runtime import launch
 
-    home = configuration.home(Config(home=(context.obj or {}).get("home") or ""))
+    home = configuration.home(Config(home=getattr(context.obj, "home", "")))
     console = Console(stderr=as_json, highlight=False)
     with progress(console) as say:
         problems = launch.down(home, say=say)
