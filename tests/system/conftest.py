@@ -1,0 +1,91 @@
+"""One cluster for all system tests: three Ray nodes on this machine, as `ray.cluster_utils.Cluster` makes them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import vagus
+from vagus.config import Config, ControllerSettings, GatewaySettings
+
+NODES = ("n1", "n2", "n3")
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="vagus-test-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster_address(home: Path) -> Iterator[str]:
+    from vagus.runtime.cluster import environment
+
+    before = dict(os.environ)
+    os.environ.update(environment(home))
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "labels": {"vagus/node": "n1"}})
+    for name in NODES[1:]:
+        cluster.add_node(num_cpus=1, labels={"vagus/node": name})
+    yield cluster.address
+    cluster.shutdown()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def running(cluster_address: str, home: Path) -> Iterator[str]:
+    """vagus on all three nodes; gives the state folder."""
+    from vagus.runtime import launch
+
+    config = Config(
+        home=str(home),
+        gateway=GatewaySettings(port=0),
+        controllers=(ControllerSettings(name="throttle", on="n1", period="0.5s"),),
+    )
+    said: list[str] = []
+    launch.up(config, address=cluster_address, say=said.append)
+    assert any("healthy on 3 node(s)" in line for line in said), said
+    yield str(home)
+    assert launch.down(home) == []
+
+
+@pytest.fixture
+def at(running: str) -> Iterator[Callable[[str], vagus.Vagus]]:
+    """Connections to the gateways of nodes, by name."""
+    import json
+
+    open_connections = []
+
+    def connect(node: str) -> vagus.Vagus:
+        folder = Path(running) / "nodes" / node
+        endpoint = json.loads((folder / "gateway.json").read_text())
+        connection = vagus.connect(endpoint["url"], Path(endpoint["token_file"]).read_text(), home=running)
+        open_connections.append(connection)
+        return connection
+
+    yield connect
+    for connection in open_connections:
+        connection.close()
+
+
+def eventually(check: Callable[[], object], within_s: float = 15.0, what: str = "") -> object:
+    """Waits until `check` gives something true; its last answer or error is in the failure."""
+    deadline, last = time.monotonic() + within_s, None
+    while time.monotonic() < deadline:
+        try:
+            last = check()
+            if last:
+                return last
+        except Exception as error:  # the thing under test may be down for a moment: that is the test
+            last = error
+        time.sleep(0.1)
+    raise AssertionError(f"not within {within_s} s: {what or check}; last: {last!r}")

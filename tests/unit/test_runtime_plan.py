@@ -1,0 +1,123 @@
+"""The supervisor's decisions: which seats there should be, and what to do about the difference."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from vagus.config import Config, ControllerSettings
+from vagus.runtime import plan
+from vagus.runtime.names import node_names
+from vagus.runtime.plan import Node, Observed, Spawned, Start, Stop, desired, reconcile
+
+HEAD, WORKER = Node("id-a", "a", True), Node("id-b", "b", False)
+
+
+def seats(*nodes: Node, config: Config | None = None, spawned: tuple[Spawned, ...] = ()):
+    return desired(config or Config(), "/home", nodes, spawned, {"token": "t"})
+
+
+def observed(wanted, state: str, since_s: float = 0.0, **more):
+    return {name: Observed(seat, node, state, since_s, **more) for name, (seat, node) in wanted.items()}
+
+
+def test_every_node_senses_and_observes_and_the_head_decides():
+    assert sorted(seats(HEAD, WORKER)) == [
+        "vagus:collector@a",
+        "vagus:collector@b",
+        "vagus:controller:throttle@a",
+        "vagus:controller:throttle@b",
+        "vagus:decide@a",
+        "vagus:feed@a",
+        "vagus:observer@a",
+        "vagus:observer@b",
+    ]
+
+
+@pytest.mark.parametrize(("on", "nodes"), [("every-node", {"a", "b"}), ("head", {"a"}), ("b", {"b"}), ("c", set())])
+def test_a_controller_sits_where_its_settings_say(on, nodes):
+    own = Spawned(ControllerSettings(name="mine", on=on), object=dict)
+    found = seats(HEAD, WORKER, spawned=(own,))
+    mine = {seat.node: seat for seat, _ in found.values() if seat.label == "mine"}
+    assert set(mine) == nodes
+    assert all(seat.options["object"] is dict and seat.options["head"] == "a" for seat in mine.values())
+
+
+def test_no_feeds_no_feed_actor():
+    assert "vagus:feed@a" not in seats(HEAD, config=Config(feeds=()))
+
+
+def test_missing_seats_are_started_and_healthy_ones_left_alone():
+    wanted = seats(HEAD)
+    assert {s.seat.name for s in reconcile(wanted, {}, ["id-a"], 0.0)} == set(wanted)
+    assert reconcile(wanted, observed(wanted, "HEALTHY"), ["id-a"], 1e6) == []
+
+
+def test_a_dead_actor_is_started_again_and_counted():
+    wanted = seats(HEAD)
+    seen = observed(wanted, "HEALTHY")
+    seen["vagus:collector@a"].state = "UNHEALTHY"
+    seen["vagus:collector@a"].restarts = 2
+    (step,) = reconcile(wanted, seen, ["id-a"], 5.0)
+    assert isinstance(step, Start)
+    assert step.seat.restarts == 3
+
+
+def test_failing_starts_back_off_and_never_give_up():
+    wanted = seats(HEAD)
+    seen = observed(wanted, "UNHEALTHY", since_s=100.0, failures=4)
+    assert reconcile(wanted, seen, ["id-a"], 107.9) == []
+    assert len(reconcile(wanted, seen, ["id-a"], 108.1)) == len(wanted)
+    assert plan.backoff_s(0) == 0.0
+    assert plan.backoff_s(10_000) == plan.MAX_BACKOFF_S
+
+
+def test_a_silent_actor_and_a_start_that_hangs_are_replaced():
+    wanted = seats(HEAD)
+    silent = observed(wanted, "HEALTHY", missed=plan.PINGS_MISSED)
+    assert {s.graceful for s in reconcile(wanted, silent, ["id-a"], 1.0)} == {False}
+    starting = observed(wanted, "STARTING")
+    assert reconcile(wanted, starting, ["id-a"], plan.START_TIMEOUT_S - 1) == []
+    assert all(isinstance(s, Stop) for s in reconcile(wanted, starting, ["id-a"], plan.START_TIMEOUT_S + 1))
+
+
+def test_what_is_not_wanted_ends_gracefully_where_its_node_lives():
+    wanted = seats(HEAD)
+    seen = observed(seats(HEAD, WORKER), "HEALTHY")
+    assert {(s.name, s.graceful) for s in reconcile(wanted, seen, ["id-a"], 1.0)} == {
+        (n, False) for n in seen if n.endswith("@b")
+    }
+    assert all(s.graceful for s in reconcile(wanted, seen, ["id-a", "id-b"], 1.0))
+
+
+def test_seats_survive_the_wire():
+    for seat, _ in seats(HEAD).values():
+        assert seat.store_path.name in (seat.role, f"{seat.role}-{seat.label}")
+        assert msgspec.structs.replace(seat, restarts=1).name == seat.name
+
+
+def ray_node(identity: str, host: str, *, alive: bool = True, head: bool = False, label: str = ""):
+    return {
+        "NodeID": identity,
+        "Alive": alive,
+        "NodeManagerHostname": host,
+        "NodeName": "10.0.0.1",
+        "Resources": {"node:__internal_head__": 1.0} if head else {},
+        "Labels": {"vagus/node": label} if label else {},
+    }
+
+
+def test_nodes_are_named_by_label_then_host_and_never_twice():
+    table = [
+        ray_node("bbbbbbbb", "box"),
+        ray_node("aaaaaaaa", "box", head=True),
+        ray_node("cccccccc", "box", label="third"),
+        ray_node("dddddddd", "box", alive=False),
+        ray_node("eeeeeeee", "host/with:odd name"),
+    ]
+    assert node_names(table) == {
+        "aaaaaaaa": "box",
+        "bbbbbbbb": "box-bbbbbb",
+        "cccccccc": "third",
+        "eeeeeeee": "host-with-odd-name",
+    }
