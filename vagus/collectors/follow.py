@@ -1,0 +1,91 @@
+"""Following one open log file: whole lines out of what was appended, whatever happens to the file."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+MAX_LINE_BYTES = 8 << 10
+MAX_READ_BYTES = 4 << 20  # of one file in one tick
+MAX_BACKLOG_BYTES = 64 << 20  # a reader that is further behind goes on near the end
+_CHECK_BYTES = 64
+
+
+class Lines(NamedTuple):
+    """What one reading gave: lines, how many more there were, bytes read and jumped over, truncated since."""
+
+    lines: list[bytes]
+    dropped: int
+    read_bytes: int
+    skipped_bytes: int
+    truncated: bool
+
+
+class Follower:
+    """An open file and the place in it up to which it was read. Raises OSError."""
+
+    def __init__(self, path: str, at_end: bool) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._offset = 0
+        self._partial = b""  # begins of a line whose end was not written yet, at most one byte over the limit
+        self._tail = b""  # the last bytes before the offset, to recognise a file that was truncated and grew again
+        self._skip_to_newline = False
+        if at_end:
+            self._offset = os.fstat(self._fd).st_size
+            before = os.pread(self._fd, min(self._offset, MAX_LINE_BYTES), max(0, self._offset - MAX_LINE_BYTES))
+            self._partial = before[before.rfind(b"\n") + 1 :]
+            self._tail = before[-_CHECK_BYTES:]
+
+    def pending_bytes(self) -> int:
+        """How much there may be to read; negative when the file is shorter than it was."""
+        return os.fstat(self._fd).st_size - self._offset
+
+    def read(self, max_lines: int, max_bytes: int = MAX_READ_BYTES) -> Lines:
+        """What was appended since: at most `max_lines` lines of at most 8 KiB; lines beyond are counted only."""
+        size = os.fstat(self._fd).st_size
+        truncated = size < self._offset
+        skipped = 0
+        if truncated:
+            self._restart()
+        elif size - self._offset > MAX_BACKLOG_BYTES:
+            skipped = size - MAX_READ_BYTES - self._offset
+            self._offset += skipped
+            self._partial = self._tail = b""
+            self._skip_to_newline = True
+        tail = self._tail
+        wanted = min(max_bytes, size - self._offset)
+        data = os.pread(self._fd, wanted + len(tail), self._offset - len(tail))
+        if tail and not data.startswith(tail):
+            truncated = True
+            self._restart()
+            data = os.pread(self._fd, min(max_bytes, size), 0)
+        else:
+            data = data[len(tail) :]
+        self._offset += len(data)
+        self._tail = (tail + data)[-_CHECK_BYTES:] if len(data) < _CHECK_BYTES else data[-_CHECK_BYTES:]
+        lines, dropped = self._split(data, max_lines)
+        return Lines(lines, dropped, len(data), skipped, truncated)
+
+    def _restart(self) -> None:
+        self._offset = 0
+        self._partial = self._tail = b""
+
+    def _split(self, data: bytes, max_lines: int) -> tuple[list[bytes], int]:
+        if self._skip_to_newline:
+            _, newline, data = data.partition(b"\n")
+            self._skip_to_newline = not newline
+        # A writer that does not append leaves a hole of zeros where a truncated file was.
+        data = self._partial + data if self._partial else data.lstrip(b"\0")
+        lines = data.split(b"\n", max_lines)
+        rest = lines.pop()
+        dropped = rest.count(b"\n")
+        if dropped:
+            rest = rest[rest.rfind(b"\n") + 1 :]
+        self._partial = rest[: MAX_LINE_BYTES + 1]
+        return lines, dropped
+
+    def close(self) -> None:
+        """Closes the file. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,92 @@
+"""Network links through RTM_GETLINK: 64-bit counters, state and size, as in linux/if_link.h."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from vagus.collectors.netlink import Netlink, attributes, messages, text
+from vagus.model import Field, Sample, Stream
+
+RTM_NEWLINK, RTM_GETLINK = 16, 18
+IFLA_IFNAME, IFLA_MTU, IFLA_OPERSTATE, IFLA_STATS64, IFLA_CARRIER, IFLA_CARRIER_CHANGES = 3, 4, 16, 23, 33, 35
+
+_REQUEST = bytes(16)  # struct ifinfomsg: all links
+_INDEX = struct.Struct("=4xi")
+_U4 = struct.Struct("=I")
+
+# struct rtnl_link_stats64; rx_nohandler came with Linux 4.6.
+STATS = (
+    *("rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped"),
+    *("multicast", "collisions", "rx_length_errors", "rx_over_errors", "rx_crc_errors", "rx_frame_errors"),
+    *("rx_fifo_errors", "rx_missed_errors", "tx_aborted_errors", "tx_carrier_errors", "tx_fifo_errors"),
+    *("tx_heartbeat_errors", "tx_window_errors", "rx_compressed", "tx_compressed", "rx_nohandler"),
+)
+FIELDS = (
+    *(Field(name, unit="bytes" if name.endswith("_bytes") else "", dtype="u8", counter=True) for name in STATS),
+    Field("operstate", dtype="u4"),  # RFC 2863: 0 unknown, 2 down, 3 lower layer down, 5 dormant, 6 up
+    Field("mtu_bytes", unit="bytes", dtype="u4"),
+    Field("carrier", dtype="u4"),
+    Field("carrier_changes", dtype="u4", counter=True),
+)
+_STATS = struct.Struct(f"={len(STATS)}Q")
+
+
+class Link(NamedTuple):
+    """One link: its index and name in this network namespace, and its values in the order of FIELDS."""
+
+    ifindex: int
+    name: str
+    values: tuple[int, ...]
+
+
+def parse_links(data: bytes) -> Iterator[Link]:
+    """The links of an RTM_GETLINK dump. Raises ValueError or struct.error when it is malformed."""
+    for begin, end in messages(data, RTM_NEWLINK):
+        (index,) = _INDEX.unpack_from(data, begin)
+        found = attributes(data, begin + 16, end)
+        if IFLA_IFNAME not in found or IFLA_STATS64 not in found:
+            raise ValueError(f"link {index} comes without a name or without 64-bit counters (Linux 2.6.35 has them)")
+        start, stop = found[IFLA_STATS64]
+        counters = _STATS.unpack(data[start:stop][: _STATS.size].ljust(_STATS.size, b"\0"))
+        state = data[found[IFLA_OPERSTATE][0]] if IFLA_OPERSTATE in found else 0
+        carrier = data[found[IFLA_CARRIER][0]] if IFLA_CARRIER in found else 0
+        mtu = _number(data, found.get(IFLA_MTU))
+        changes = _number(data, found.get(IFLA_CARRIER_CHANGES))
+        yield Link(index, text(data, found[IFLA_IFNAME]), (*counters, state, mtu, carrier, changes))
+
+
+def _number(data: bytes, span: tuple[int, int] | None) -> int:
+    return int(_U4.unpack_from(data, span[0])[0]) if span else 0
+
+
+class Links:
+    """`net.link{dev=}`: one stream for each link. `names` maps the index to the name, as of the last reading."""
+
+    source = "RTM_GETLINK"
+
+    def __init__(self, node: str, netlink: Netlink) -> None:
+        self._node = node
+        self._netlink = netlink
+        self._streams: dict[str, Stream] = {}
+        self.names: dict[int, str] = {}
+
+    def read(self, t_ns: int) -> Iterator[Sample]:
+        """One sample for each link."""
+        data, _ = self._netlink.dump(RTM_GETLINK, _REQUEST)
+        names = {}
+        for link in parse_links(data):
+            names[link.ifindex] = link.name
+            stream = self._streams.get(link.name)
+            if stream is None:
+                stream = Stream(self._node, "net.link", FIELDS, {"dev": link.name})
+                self._streams[link.name] = stream
+            yield Sample(stream, t_ns, link.values)
+        self.names = names
+        if len(self._streams) > 2 * len(names) + 100:  # links of containers come and go
+            self._streams = {name: self._streams[name] for name in names.values()}
+
+    def close(self) -> None:
+        """Closes the socket."""
+        self._netlink.close()
