@@ -16,6 +16,7 @@ class Strategy(Protocol):
     """Judges a subject. `views` maps each observer to its last reports on the subject, newest last (at most 10).
 
     Must not change its input; the same views and time give the same inference on every node.
+    Made as `Strategy(pending_ns=…)`: how long a PENDING may stand before it is evidence.
     """
 
     name: str
@@ -24,7 +25,10 @@ class Strategy(Protocol):
 
 
 class LogFilter(Protocol):
-    """Turns a line of a log into a report, or None. Must not raise on any line."""
+    """Turns a line of a log into a report, or None. Must not raise on any line. Made without arguments.
+
+    `t_ns` is when the line was read; a filter that finds a full date in the line prefers that.
+    """
 
     name: str
 
