@@ -83,7 +83,7 @@ _RULES = (
     _Rule(
         "ink",
         re.compile(
-            rf"(?<![^\s:]){_DEVICE}(?::| NIC|: NIC)? (?:\(unregistering\): )?[Ll]ink (?:is )?(?P<way>[Dd]own|[Uu]p)\b"
+            rf"(?<![^\s:]){_DEVICE}(?::| NIC|: NIC) (?:\(unregistering\): )?[Ll]ink (?:is )?(?P<way>[Dd]own|[Uu]p)\b"
         ),
         "host",
         "link:{device}",
