@@ -111,8 +111,9 @@ class DecisionService:
 
     def decided(self, decisions: Iterable[Decision], now_ns: int) -> list[Decision]:
         """Takes decisions made elsewhere; returns those that are new. Raises ConfigError, with nothing taken."""
+        checked: set[tuple[str, ...]] = set()  # batches repeat their arms
         fresh = {
-            decision.decision_id: _check_decision(decision)
+            decision.decision_id: _check_decision(decision, checked)
             for decision in decisions
             if decision.decision_id not in self._open
         }
@@ -283,12 +284,15 @@ def check_reward(reward: Reward) -> Reward:
     return reward
 
 
-def _check_decision(decision: Decision) -> Decision:
+def _check_decision(decision: Decision, checked: set[tuple[str, ...]]) -> Decision:
     if not 0 < len(decision.decision_id) <= MAX_ID:
         raise ConfigError(f"decision_id must be 1 to {MAX_ID} characters, got {len(decision.decision_id)}")
     if len(decision.group) > MAX_GROUP:
         raise ConfigError(f"decision {decision.decision_id}: a group has at most {MAX_GROUP} characters")
-    check_arms(decision.arms or (decision.arm,))
+    arms = decision.arms or (decision.arm,)
+    if arms not in checked:
+        check_arms(arms)
+        checked.add(arms)
     if decision.arms and decision.arm not in decision.arms:
         raise ConfigError(f"decision {decision.decision_id}: {decision.arm!r} is not one of its arms")
     return decision
