@@ -24,7 +24,7 @@ class Net(str, enum.Enum):
     STATUS = "status"  # an HTTP error status or a non-zero exit
     TOO_LARGE = "too_large"
     FAILED = "failed"
-    MISSED = "missed"  # the previous run was still going
+    MISSED = "missed"  # not fetched at all: the previous run was still going, or backing off; the note says which
 
 
 class Data(str, enum.Enum):
@@ -67,15 +67,21 @@ class Raw(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Fetched(msgspec.Struct, frozen=True, array_like=True):
-    """What a source returns."""
+    """What a source returns; retry_after_s: how long the far side asks to be left alone (0: it does not)."""
 
     net: Net
     body: bytes = b""
     note: str = ""
+    retry_after_s: float = 0.0
 
 
 class Source(Protocol):
-    """Fetches the bytes of one location, e.g. `http://…`. Never raises for what the far side does: that is `net`."""
+    """Fetches the bytes of one location, e.g. `http://…`. Never raises for what the far side does: that is `net`.
+
+    Built as `Source(**options)` of the feed's `options["source"]`, one for each feed and class. The registered name
+    is the scheme: what stands before the first colon of a location. A fetch takes at most `timeout_s` and returns at
+    most `max_bytes`; when cancelled, it leaves nothing running.
+    """
 
     async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched: ...
 
@@ -83,7 +89,11 @@ class Source(Protocol):
 
 
 class Format(Protocol):
-    """Parses a body. Never raises: errors are in the returned code and count. Built as `Format(**options)`."""
+    """Parses a body into (value, code, errors). Never raises: errors are in the returned code and count.
+
+    The value is made of msgspec structs and JSON-ready builtins, with integers of 64 bits and finite floats.
+    Built as `Format(**options)` of the feed's options, `source` left out; raises ConfigError for wrong ones.
+    """
 
     name: str
 
@@ -97,6 +107,7 @@ SOURCES: Registry[Source] = Registry(
         "https": "vagus.feeds.source_http:HttpSource",
         "proc": "vagus.feeds.source_proc:ProcSource",
         "file": "vagus.feeds.source_file:FileSource",
+        "gateway": "vagus.feeds.source_gateway:GatewaySource",
     },
 )
 

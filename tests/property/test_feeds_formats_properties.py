@@ -1,0 +1,77 @@
+"""Formats never raise, whatever the bytes, and their values go through JSON and MessagePack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vagus.feeds import Data, Format
+from vagus.feeds.format_entries import Entries
+from vagus.feeds.format_json import Json
+from vagus.feeds.format_text import Text
+from vagus.feeds.format_uptime import Uptime
+
+DECLARED = {"a": "int", "b": "list[float]", "c": "str?", "d": "bool"}
+FORMATS: list[Format] = [Text(), Text(encoding="utf-16"), Json(), Entries(), Entries(fields=DECLARED), Uptime()]
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+nested = st.recursive(
+    scalars, lambda s: st.lists(s, max_size=4) | st.dictionaries(st.text(max_size=4), s, max_size=4), max_leaves=10
+)
+near_misses = st.one_of(
+    st.binary(max_size=200),
+    st.text(max_size=200).map(str.encode),
+    st.text("0123456789:,. updaysminhrsuserload average\n", max_size=120).map(str.encode),
+    st.lists(st.tuples(st.sampled_from("abcde"), st.text("0123456789.-+e naif", max_size=12)), max_size=8).map(
+        lambda rows: "\n".join(f"{k}: {v}" for k, v in rows).encode()
+    ),
+    nested.map(lambda v: repr(v).replace("'", '"').replace("None", "null").encode(errors="replace")),
+)
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=lambda f: type(f).__name__)
+@settings(deadline=None, max_examples=60)
+@given(body=near_misses)
+def test_never_raises_and_is_json_ready(fmt: Format, body: bytes) -> None:
+    value, data, errors = fmt.parse(body)
+    assert (errors == 0) == (data is Data.GOOD)
+    again: Any = msgspec.msgpack.decode(msgspec.msgpack.encode(value))
+    assert again == msgspec.json.decode(msgspec.json.encode(value))
+    assert fmt.parse(body) == (value, data, errors)
+
+
+@settings(deadline=None, max_examples=60)
+@given(nested)
+def test_json_round_trip(value: Any) -> None:
+    body = msgspec.json.encode(value)
+    parsed, data, errors = Json().parse(body)
+    if data is Data.GOOD:
+        assert parsed == msgspec.json.decode(body)
+    else:
+        assert (data, errors > 0) == (Data.SEMANTIC, True)  # an integer beyond 64 bits
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(-(2**63), 2**64 - 1), max_size=20), st.floats(allow_nan=False, allow_infinity=False))
+def test_entries_round_trip(many: list[int], one: float) -> None:
+    body = f"many: {' '.join(map(str, many))}\none: {one!r}\n".encode()
+    value, data, _ = Entries(fields={"many": "list[int]", "one": "float"}).parse(body)
+    assert (value, data) == ({"many": many, "one": one}, Data.GOOD)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 5000), st.integers(0, 23), st.integers(0, 59), st.none() | st.integers(0, 100))
+def test_uptime_round_trip(days: int, hours: int, minutes: int, users: int | None) -> None:
+    """What procps prints (library/uptime.c: print of days, then hours:minutes or minutes) reads back exactly."""
+    up = f"{days} day{'s' if days > 1 else ''}, " if days else ""
+    up += f"{hours:2}:{minutes:02}, " if hours else f"{minutes} min, "
+    who = "" if users is None else f"{users:2} user{'s' if users > 1 else ''}, "
+    line = f" 01:02:03 up {up} {who} load average: 0.10, 0.20, 0.30\n"
+    value, data, _ = Uptime().parse(line.encode())
+    assert data is Data.GOOD
+    assert value is not None
+    assert (value.up_s, value.users) == (days * 86400 + hours * 3600 + minutes * 60, users)

@@ -1,0 +1,80 @@
+"""From a feed's settings to its locations, sources and format; each mistake is a ConfigError that names the feed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, cast
+
+from vagus.config import FeedSettings
+from vagus.errors import ConfigError
+from vagus.feeds import FORMATS, SOURCES, Format, Source
+from vagus.feeds.location import scheme, shown
+from vagus.model import check_name
+
+MAX_LOCATIONS = 100_000
+
+
+@contextmanager
+def _of(settings: FeedSettings, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # ConfigError is a ValueError
+        why = str(error) if isinstance(error, ConfigError) else f"{what} does not load: {error}"
+        raise ConfigError(f"feed {settings.name!r}: {why}") from error
+
+
+def load_locations(settings: FeedSettings) -> tuple[str, ...]:
+    """The locations of a feed, in order."""
+    with _of(settings, "source"):
+        check_name("a feed's name", settings.name)
+        source = settings.source
+        if bool(source.all) == bool(source.any):
+            raise ConfigError("source needs locations under one of 'all' and 'any'")
+        locations = source.all or source.any
+        if len(locations) > MAX_LOCATIONS:
+            raise ConfigError(f"{len(locations)} locations; at most {MAX_LOCATIONS} are allowed")
+        seen: set[str] = set()
+        for location in locations:
+            if ":" not in location or scheme(location) not in SOURCES:
+                starts = ", ".join(f"{name}:" for name in SOURCES)
+                raise ConfigError(f"location {shown(location, 80)!r} must begin with one of {starts}")
+            if shown(location) in seen:
+                raise ConfigError(f"location {shown(location, 80)!r} is named twice (users of URLs do not count)")
+            seen.add(shown(location))
+        return locations
+
+
+def load_sources(settings: FeedSettings, options: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Source]:
+    """A source for each scheme of the feed's locations.
+
+    Built with `options["source"][SCHEME]` of the feed's settings, over which go the `options` given here by scheme.
+    """
+    schemes = sorted({scheme(location) for location in load_locations(settings)})
+    own = settings.options.get("source", {})
+    with _of(settings, "options: source"):
+        for name in own:
+            if name not in schemes:
+                raise ConfigError(
+                    f"options: source: {name!r} is not the scheme of a location; {', '.join(schemes)} are"
+                )
+    sources: dict[str, Source] = {}
+    for name in schemes:
+        with _of(settings, f"source {name!r}"):
+            factory: Any = SOURCES.get(name)
+            sources[name] = factory(**{**own.get(name, {}), **(options or {}).get(name, {})})
+    return sources
+
+
+def load_format(settings: FeedSettings) -> Format:
+    """The format of a feed, registered or `module:Class`, built with the feed's options."""
+    options = {key: value for key, value in settings.options.items() if key != "source"}
+    with _of(settings, f"format {settings.format!r} with options {sorted(options)}"):
+        factory: Any
+        if ":" in settings.format:
+            module, _, attribute = settings.format.partition(":")
+            factory = getattr(import_module(module), attribute)
+        else:
+            factory = FORMATS.get(settings.format)
+        return cast("Format", factory(**options))

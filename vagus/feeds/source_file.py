@@ -1,0 +1,41 @@
+"""Files: `file:./nodelist`, `file:/proc/loadavg`, `file:///etc/hosts`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from urllib.parse import unquote
+
+from vagus.feeds import Fetched, Net
+
+
+class FileSource:
+    """Reads regular files (those of /proc and /sys are), in a thread: a hung disk is a timeout, never a hung feed."""
+
+    async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched:
+        """The file's bytes; FAILED when it cannot be read or is a pipe, socket, device or folder."""
+        path = location.partition(":")[2]
+        if path.startswith("///"):
+            path = unquote(path[2:])
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(_read, path, max_bytes), timeout_s)
+        except asyncio.TimeoutError:
+            return Fetched(Net.TIMEOUT, note=f"{path} was not read within {timeout_s:g} s")
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _read(path: str, max_bytes: int) -> Fetched:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with open(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return Fetched(Net.FAILED, note=f"{path} is not a regular file")
+            body = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        return Fetched(Net.FAILED, note=f"cannot read {path!r}: {getattr(error, 'strerror', None) or error}"[:300])
+    if len(body) > max_bytes:
+        return Fetched(Net.TOO_LARGE, note=f"{path} has more than max_bytes={max_bytes}")
+    return Fetched(Net.OK, body)

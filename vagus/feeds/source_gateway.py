@@ -1,0 +1,58 @@
+"""This node's own gateway: `gateway:/healthz` is a path on it, asked for with the node's token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from vagus.feeds import Fetched, Net
+from vagus.feeds.source_http import HttpSource
+
+MAX_FILE_BYTES = 64 << 10
+
+
+class _Endpoint(msgspec.Struct, frozen=True):
+    url: str
+    token_file: str = ""
+
+
+class GatewaySource:
+    """HTTP to the gateway at `url` with `token`, or as its endpoint file says (JSON: url, token_file).
+
+    The file is read at each fetch, since a gateway that comes back may have another port.
+    """
+
+    def __init__(self, url: str = "", token: str = "", endpoint_file: str = "") -> None:
+        self._fixed = (url, token) if url else None
+        self._file = Path(endpoint_file)
+        self._endpoint = ("", "")
+        self._http = HttpSource()
+
+    async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched:
+        """As HttpSource; REFUSED while there is no gateway."""
+        try:
+            endpoint = self._fixed or _read_endpoint(self._file)
+        except (OSError, ValueError) as error:
+            return Fetched(Net.REFUSED, note=f"no gateway on this node yet: {error}"[:300])
+        if endpoint != self._endpoint:
+            url, token = endpoint
+            fresh = HttpSource(headers={url: {"Authorization": f"Bearer {token}"}} if token else None)
+            before, self._http, self._endpoint = self._http, fresh, endpoint
+            await before.close()
+        path = location.partition(":")[2]
+        return await self._http.fetch(endpoint[0].rstrip("/") + "/" + path.lstrip("/"), timeout_s, max_bytes)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.close()
+
+
+def _read_endpoint(path: Path) -> tuple[str, str]:
+    with open(path, "rb") as file:
+        endpoint = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=_Endpoint)
+    token = ""
+    if endpoint.token_file:
+        with open(path.parent / endpoint.token_file, "rb") as file:
+            token = file.read(MAX_FILE_BYTES).decode("ascii").strip()
+    return endpoint.url, token

@@ -1,0 +1,248 @@
+"""HTTP and HTTPS: bounded while reading, conditional, redirects limited and never from outside to inside."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import ipaddress
+import socket
+import ssl
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from vagus.errors import ConfigError
+from vagus.feeds import Fetched, Net
+
+MAX_REMEMBERED = 100_000  # validators, one pair for each location
+MAX_VALIDATOR = 1000
+MAX_NOTE = 300
+REDIRECTS = (301, 302, 303, 307, 308)
+BASE_HEADERS = {"User-Agent": "vagus", "Accept-Encoding": "identity"}
+
+
+class HttpSource:
+    """GETs a location over kept-alive connections; certificates are verified, proxies and cookies not used.
+
+    headers: URL prefix → headers sent to that origin and below that path, and to no other.
+    allow_private: follow redirects to private addresses also from a public one.
+    Raises ConfigError for wrong options.
+    """
+
+    def __init__(
+        self,
+        headers: Mapping[str, Mapping[str, str]] | None = None,
+        allow_private: bool = False,
+        max_redirects: int = 5,
+    ) -> None:
+        self._headers = [(_prefix(prefix), _checked(prefix, fields)) for prefix, fields in (headers or {}).items()]
+        self._allow_private = bool(allow_private)
+        self._max_redirects = max_redirects
+        self._validators: OrderedDict[str, dict[str, str]] = OrderedDict()
+        self._resolver: _Resolver | None = None
+        self._anywhere: aiohttp.ClientSession | None = None
+        self._public: aiohttp.ClientSession | None = None
+
+    async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched:
+        """The body, after redirects; NOT_MODIFIED for a 304; STATUS for other codes, with the body of the answer."""
+        try:
+            return await self._follow(location, time.monotonic() + timeout_s, max_bytes)
+        except asyncio.TimeoutError:
+            return Fetched(Net.TIMEOUT, note=f"no whole answer within {timeout_s:g} s")
+        except aiohttp.ClientConnectorCertificateError as error:
+            return Fetched(Net.FAILED, note=_text(f"certificate not accepted: {error.certificate_error}"))
+        except aiohttp.ClientConnectorError as error:
+            refused = isinstance(error.os_error, ConnectionRefusedError)
+            return Fetched(Net.REFUSED if refused else Net.FAILED, note=_text(str(error)))
+        except (aiohttp.ClientError, OSError, EOFError, ValueError, ssl.SSLError, zlib.error) as error:
+            return Fetched(Net.FAILED, note=_text(f"{type(error).__name__}: {error}"))
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        for session in (self._anywhere, self._public):
+            if session is not None:
+                await session.close()
+        self._anywhere = self._public = None
+
+    async def _follow(self, location: str, deadline: float, max_bytes: int) -> Fetched:
+        url = URL(location)
+        session, resolver = self._inside()
+        headers = {**self._headers_for(url), **self._validators.get(location, {})}
+        for hop in range(self._max_redirects + 1):
+            timeout = aiohttp.ClientTimeout(total=max(deadline - time.monotonic(), 0.001))
+            async with session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as answer:
+                if answer.status not in REDIRECTS or "Location" not in answer.headers:
+                    return await self._answered(location, answer, max_bytes)
+                target = url.join(URL(answer.headers["Location"]))
+                answer.close()  # its body is of no use
+            if target.scheme not in ("http", "https") or (url.scheme, target.scheme) == ("https", "http"):
+                return Fetched(Net.FAILED, note=_text(f"redirect from {url.scheme} to {target.scheme} is refused"))
+            if hop == 0 and not self._allow_private and not resolver.was_private(url.host or ""):
+                session = self._outside()
+            if session is self._public and _literal_private(target.host or ""):
+                return Fetched(Net.FAILED, note=_text(f"redirect to the private address {target.host} is refused"))
+            url, headers = target, self._headers_for(target)
+        return Fetched(Net.FAILED, note=f"more than {self._max_redirects} redirects")
+
+    async def _answered(self, location: str, answer: aiohttp.ClientResponse, max_bytes: int) -> Fetched:
+        if answer.status == 304:
+            return Fetched(Net.NOT_MODIFIED)
+        body = await _read(answer, max_bytes)
+        if 200 <= answer.status < 300:
+            if body is None:
+                return Fetched(Net.TOO_LARGE, note=f"the body has more than max_bytes={max_bytes}")
+            self._remember(location, answer)
+            return Fetched(Net.OK, body)
+        wait_s = retry_after_s(answer.headers.get("Retry-After", ""), time.time())
+        return Fetched(Net.STATUS, body or b"", _text(f"HTTP {answer.status} {answer.reason or ''}".strip()), wait_s)
+
+    def _remember(self, location: str, answer: aiohttp.ClientResponse) -> None:
+        etag, modified = answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", "")
+        validators = {"If-None-Match": etag, "If-Modified-Since": modified}
+        kept = {name: value for name, value in validators.items() if value and len(value) <= MAX_VALIDATOR}
+        if kept:
+            self._validators[location] = kept
+            if len(self._validators) > MAX_REMEMBERED:
+                self._validators.popitem(last=False)
+        elif location in self._validators:
+            del self._validators[location]
+
+    def _headers_for(self, url: URL) -> dict[str, str]:
+        if not self._headers:
+            return {}
+        found: dict[str, str] = {}
+        for prefix, fields in self._headers:
+            below = prefix.path.rstrip("/")
+            if url.origin() == prefix.origin() and (url.path == below or url.path.startswith(below + "/")):
+                found.update(fields)
+        return found
+
+    # Sessions need a running loop, so they are made when first used. The second one serves redirects that come from
+    # outside: its resolver gives public addresses only, so that a name cannot point inwards after it was checked.
+
+    def _inside(self) -> tuple[aiohttp.ClientSession, _Resolver]:
+        if self._anywhere is None or self._resolver is None:
+            self._resolver = _Resolver(public_only=False)
+            self._anywhere = _session(self._resolver)
+        return self._anywhere, self._resolver
+
+    def _outside(self) -> aiohttp.ClientSession:
+        if self._public is None:
+            self._public = _session(_Resolver(public_only=True))
+        return self._public
+
+
+def _session(resolver: _Resolver) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(resolver=resolver, limit=0, keepalive_timeout=75),  # the caller limits
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=BASE_HEADERS,
+        auto_decompress=False,  # the limit holds for what comes out, see _read
+        trust_env=False,
+    )
+
+
+class _Resolver(AbstractResolver):
+    """The system's resolver; remembers which names are private, or leaves private addresses out."""
+
+    def __init__(self, public_only: bool) -> None:
+        self._public_only = public_only
+        self._system = aiohttp.ThreadedResolver()
+        self._private: OrderedDict[str, bool] = OrderedDict()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._system.resolve(host, port, family)
+        if self._public_only:
+            found = [address for address in found if not is_private(address["host"])]
+            if not found:
+                raise OSError(f"redirect to {host} is refused: it has only private addresses")
+        else:
+            self._private[host] = all(is_private(address["host"]) for address in found)
+            if len(self._private) > MAX_REMEMBERED:
+                self._private.popitem(last=False)
+        return found
+
+    def was_private(self, host: str) -> bool:
+        """Whether the address, or all addresses of the name when it was last resolved, are private."""
+        return _literal_private(host) or self._private.get(host, False)
+
+    async def close(self) -> None:
+        await self._system.close()
+
+
+def is_private(address: str) -> bool:
+    """Whether an IP address is not of the public internet: loopback, private, link-local, shared, reserved."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    parsed = mapped or parsed
+    return not parsed.is_global or parsed.is_multicast
+
+
+def _literal_private(host: str) -> bool:
+    try:
+        return is_private(host)
+    except ValueError:
+        return False  # a name: its resolver decides
+
+
+async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
+    """The body with its content-coding removed, None when it is longer than `max_bytes`."""
+    coding = answer.headers.get("Content-Encoding", "").strip().lower()
+    if coding in ("", "identity"):
+        if answer.content_length is not None and answer.content_length > max_bytes:
+            answer.close()
+            return None
+        inflate = None
+    elif coding in ("gzip", "x-gzip", "deflate"):  # not asked for: some servers send it all the same
+        inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    else:
+        answer.close()
+        raise ValueError(f"content-encoding {coding[:40]!r} was not asked for and is not known")
+    body = bytearray()
+    while chunk := await answer.content.readany():
+        body += inflate.decompress(chunk, max_bytes + 1 - len(body)) if inflate else chunk
+        if len(body) > max_bytes:
+            answer.close()
+            return None
+    if inflate and not inflate.eof:
+        raise ValueError("the compressed body ends too early")
+    return bytes(body)
+
+
+def retry_after_s(text: str, now_s: float) -> float:
+    """Seconds from a Retry-After header, a number or an HTTP date; 0 when there is none or it is malformed."""
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:10])
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+        return max(0.0, moment.timestamp() - now_s)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0.0
+
+
+def _prefix(text: str) -> URL:
+    try:
+        url = URL(text)
+        url.origin()
+    except ValueError as error:
+        raise ConfigError(f"http headers: {text[:80]!r} is not a URL prefix such as https://host/path") from error
+    return url
+
+
+def _checked(prefix: str, fields: Mapping[str, str]) -> dict[str, str]:
+    for name, value in fields.items():
+        if not (isinstance(value, str) and name.isascii() and (name + value).isprintable()):
+            raise ConfigError(f"http headers of {prefix[:80]!r}: {name[:40]!r} must be printable text")
+    return dict(fields)
+
+
+def _text(note: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in note)[:MAX_NOTE]
