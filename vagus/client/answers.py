@@ -1,0 +1,58 @@
+"""What comes back: lists that know what is missing, and refusals as the errors of vagus."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from vagus.errors import ConfigError, NoData, PeerUnreachable, PolicyError, StoreError, Unsupported, VagusError
+
+T = TypeVar("T")
+
+
+class Answer(list[T]):
+    """A list over the cluster. missing: (node, why) of each node that did not answer."""
+
+    def __init__(self, items: Iterable[T], missing: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(items)
+        self.missing = list(missing)
+
+    @property
+    def partial(self) -> bool:
+        """Whether any node's part is missing."""
+        return bool(self.missing)
+
+
+def missing_of(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The missing nodes from the headers of an answer whose body has no place for them."""
+    if headers.get("X-Vagus-Partial") != "true":
+        return []
+    try:
+        return [(str(entry["node"]), str(entry["error"])) for entry in json.loads(headers.get("X-Vagus-Missing", ""))]
+    except (ValueError, KeyError, TypeError):
+        return [("?", "the gateway did not say")]
+
+
+_ERRORS: Mapping[str, type[VagusError]] = {
+    "unreachable": PeerUnreachable,
+    "timeout": PeerUnreachable,
+    "busy": PeerUnreachable,
+    "store": StoreError,
+    "policy": PolicyError,
+    "unsupported": Unsupported,
+    "no_data": NoData,
+    "internal": VagusError,
+    "failed": VagusError,
+}
+
+
+def error_of(status: int, body: bytes, url: str) -> VagusError:
+    """The gateway's refusal as one of vagus' own errors: what, where, and the hint in one sentence."""
+    try:
+        detail = json.loads(body)["error"]
+        code, message, where, hint = (str(detail[name]) for name in ("code", "message", "where", "hint"))
+    except (ValueError, KeyError, TypeError):
+        return PeerUnreachable(f"{url} answered {status} without saying why; is it a vagus gateway?")
+    text = "".join((message, f" (at {where})" if where else "", f"; {hint}" if hint else ""))
+    return _ERRORS.get(code, ConfigError if status < 500 else VagusError)(text)

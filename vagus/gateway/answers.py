@@ -1,0 +1,111 @@
+"""What handlers send back: JSON by default, MessagePack of the native records when the client accepts it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+
+from vagus.gateway.fanout import Gathered, MissingNode
+from vagus.model import Inference, NodeStatus, SensorInfo, to_builtins
+
+MSGPACK = "application/msgpack"
+JSON_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "Server": "vagus"}
+OFF_LOOP_ITEMS = 200  # more records than this are rendered in a thread
+
+AckText = Literal["ACCEPTED", "IGNORED", "FAILED"]
+
+
+class HealthzAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Alive; degraded when something on the node is not healthy. Details only with a valid token."""
+
+    status: Literal["ok", "degraded"]
+    node: str
+    version: str
+    details: dict[str, Any] | None = None
+
+
+class ReportAnswer(msgspec.Struct, frozen=True):
+    """One word for each report, in their order."""
+
+    results: list[AckText]
+
+
+class DecideAnswer(msgspec.Struct, frozen=True):
+    """The arm to use, and what a later update and off-policy estimates need."""
+
+    decision: str
+    decision_id: str
+    propensity: float
+    group: str
+    version: int
+
+
+class UpdateAnswer(msgspec.Struct, frozen=True):
+    """One word for each outcome: FAILED for an unknown decision id, IGNORED for a repeated one."""
+
+    results: list[AckText]
+
+
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    partial: bool = False
+    missing: tuple[MissingNode, ...] = ()
+
+
+class HealthAnswer(_Envelope, frozen=True, kw_only=True):
+    """Verdicts over the cluster, the newest of each subject."""
+
+    inferences: list[Inference]
+
+
+class SubjectAnswer(_Envelope, frozen=True, kw_only=True):
+    """One verdict with its accusers, contexts and the reports behind it."""
+
+    inference: Inference
+
+
+class SensorsAnswer(_Envelope, frozen=True, kw_only=True):
+    """The directory of streams."""
+
+    sensors: list[SensorInfo]
+
+
+class StatusAnswer(_Envelope, frozen=True, kw_only=True):
+    """What each node says of itself."""
+
+    nodes: list[NodeStatus]
+
+
+class RecordsAnswer(_Envelope, frozen=True, kw_only=True):
+    """Records, newest first."""
+
+    records: list[dict[str, Any]]
+
+
+class QueryAnswer(_Envelope, frozen=True, kw_only=True):
+    """Samples, a batch for each stream."""
+
+    batches: list[dict[str, Any]]
+
+
+def json_response(answer: Any, status: int = 200) -> web.Response:
+    """A small answer as JSON."""
+    return web.Response(status=status, body=msgspec.json.encode(answer), headers=JSON_HEADERS)
+
+
+async def records_response(request: web.BaseRequest, name: str, records: Any, gathered: Gathered) -> web.Response:
+    """Records under `name` with the envelope; records as objects in JSON, array-like in MessagePack."""
+    envelope = {"partial": gathered.partial, "missing": gathered.missing}
+    packed = MSGPACK in request.headers.get("Accept", "")
+
+    def render() -> bytes:
+        if packed:
+            return msgspec.msgpack.encode({name: records, **envelope})
+        return msgspec.json.encode({name: to_builtins(records), **envelope})
+
+    big = isinstance(records, Sequence) and len(records) > OFF_LOOP_ITEMS
+    body = await asyncio.to_thread(render) if big else render()
+    return web.Response(body=body, headers={**JSON_HEADERS, "Content-Type": MSGPACK} if packed else JSON_HEADERS)

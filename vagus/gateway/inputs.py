@@ -1,0 +1,212 @@
+"""Bounded decoding of everything that clients send: size, depth, type, finite numbers, plausible times.
+
+JSON goes through msgspec, which checks types while it reads. MessagePack goes through msgpack's unpacker first,
+which never reserves more memory than the body is long, and then through the same types.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Annotated, Any, TypeVar
+
+import msgpack
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from vagus.clock import NS
+from vagus.errors import ConfigError
+from vagus.gateway.errors import Problem, invalid_input
+from vagus.gateway.route import Site
+from vagus.model import MAX_NAME, Metric, Report, Reward, Scalar, Status, check_time
+
+T = TypeVar("T")
+MAX_ITEMS = 1000
+BODY_TIMEOUT_S = 10.0
+AHEAD_S = 3600
+
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+StatusText = Annotated[
+    str, Meta(min_length=1, max_length=20, description="a status name in any case, or its letter: n h p m u d dd")
+]
+Time = Annotated[int, Meta(description="nanoseconds since the epoch, 1970 to 2100, at most 1 h ahead; default: now")]
+
+
+class _Input(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Base: an unknown field is an error, so that a typing mistake is never silently ignored."""
+
+
+class ContextScore(_Input, frozen=True):
+    """A status with its score, spelled out."""
+
+    status: StatusText
+    score: float = 0.0
+
+
+class ReportBody(_Input, frozen=True):
+    """What one observer says of one subject."""
+
+    observer: Name
+    subject: Name
+    contexts: Annotated[dict[Name, tuple[StatusText, float] | ContextScore], Meta(min_length=1, max_length=100)]
+    t_ns: Time | None = None
+
+
+class ReportsBody(_Input, frozen=True):
+    """Several reports; all are kept or, when one is malformed, none."""
+
+    reports: Annotated[list[ReportBody], Meta(min_length=1, max_length=MAX_ITEMS)]
+
+
+class DecideBody(_Input, frozen=True):
+    """The features of a request, and the arms that are feasible for it."""
+
+    arms: Annotated[list[Name], Meta(min_length=1, max_length=1000)]
+    features: Annotated[dict[Name, Scalar], Meta(max_length=100)] = {}
+
+
+class UpdateBody(_Input, frozen=True):
+    """The outcome of a decision; larger is better."""
+
+    decision_id: Name
+    reward: float
+
+
+class UpdatesBody(_Input, frozen=True):
+    """Several outcomes."""
+
+    updates: Annotated[list[UpdateBody], Meta(min_length=1, max_length=MAX_ITEMS)]
+
+
+_JSON = {"application/json": False}
+_KINDS = {**_JSON, "application/msgpack": True, "application/x-msgpack": True, "application/vnd.msgpack": True}
+
+
+async def read_body(site: Site, request: web.BaseRequest) -> tuple[bytes, bool]:
+    """The body and whether it is MessagePack (else JSON). Refuses other types, encodings, and more than the limit."""
+    headers = request.headers
+    content_type = headers.get("Content-Type", "")
+    packed = _KINDS.get(content_type)
+    if packed is None:
+        packed = _KINDS.get(content_type.partition(";")[0].strip().lower())
+        if packed is None:
+            hint = "send it as 'Content-Type: application/json' or application/msgpack"
+            what = f"{content_type!r} is not understood" if content_type else "the request has no content type"
+            raise Problem(415, "content_type", what, "header Content-Type", hint)
+    if headers.get("Content-Encoding", "identity") != "identity":
+        raise Problem(415, "encoding", "compressed bodies are refused", "header Content-Encoding", "send it plain")
+    length = request.content_length
+    if length is not None and length > site.max_body_bytes:
+        message = f"the body has {length} bytes; at most {site.max_body_bytes} are read"
+        raise Problem(413, "too_large", message, "body", "send smaller batches")
+    if "Expect" in headers:
+        if headers["Expect"].lower() != "100-continue":
+            raise Problem(417, "expectation", "only 100-continue is understood", "header Expect")
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # as aiohttp does: the interim answer is not part of the answer
+    if request.content.is_eof():
+        return await request.read(), packed
+    try:
+        return await asyncio.wait_for(request.read(), BODY_TIMEOUT_S), packed
+    except asyncio.TimeoutError:
+        message = f"the body did not arrive within {BODY_TIMEOUT_S:g} s"
+        raise Problem(408, "timeout", message, "body", "send it again") from None
+
+
+def decode(body: bytes, packed: bool, kind: type[T]) -> T:
+    """Bytes as a struct of `kind`. Raises Problem (400 not decodable, 422 of the wrong shape)."""
+    try:
+        if packed:
+            return msgspec.convert(_unpack(body), kind)
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise invalid_input(error, "body") from error
+
+
+def decode_one_or_many(body: bytes, packed: bool, one: type[T], many: type[Any], key: str) -> tuple[list[T], bool]:
+    """Bytes as one `one`, or as a `many` whose field `key` lists them; and whether it was a single one."""
+    try:
+        if packed:
+            raw = _unpack(body)
+            if isinstance(raw, dict) and key in raw:
+                return getattr(msgspec.convert(raw, many), key), False
+            return [msgspec.convert(raw, one)], True
+        if msgspec.json.decode(body, type=_probe(key)).found is not msgspec.UNSET:
+            return getattr(msgspec.json.decode(body, type=many), key), False
+        return [msgspec.json.decode(body, type=one)], True
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise invalid_input(error, "body") from error
+
+
+class _ReportsProbe(msgspec.Struct):
+    found: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="reports", default=msgspec.UNSET)
+
+
+class _UpdatesProbe(msgspec.Struct):
+    found: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="updates", default=msgspec.UNSET)
+
+
+def _probe(key: str) -> Any:
+    return {"reports": _ReportsProbe, "updates": _UpdatesProbe}[key]
+
+
+def _unpack(body: bytes) -> Any:
+    return msgpack.unpackb(body, strict_map_key=True, max_ext_len=0)
+
+
+def reports_of(body: bytes, packed: bool, now_ns: int) -> list[Report]:
+    """The body of `POST /v1/report`, or a datagram at the node's report socket, as reports. Raises Problem."""
+    items, single = decode_one_or_many(body, packed, ReportBody, ReportsBody, "reports")
+    reports = []
+    for index, item in enumerate(items):
+        where = "body" if single else f"body.reports[{index}]"
+        try:
+            contexts = {name: _metric(metric) for name, metric in item.contexts.items()}
+            t_ns = now_ns if item.t_ns is None else check_recent(item.t_ns, now_ns)
+            reports.append(Report(item.observer, item.subject, t_ns, contexts))
+        except ConfigError as error:
+            raise Problem(422, "invalid", str(error), where) from error
+    return reports
+
+
+def datagram_reports(data: bytes, now_ns: int) -> list[Report]:
+    """A datagram at the report socket: JSON when it begins with a brace, else MessagePack. Raises ConfigError."""
+    try:
+        return reports_of(data, data[:1] != b"{", now_ns)
+    except Problem as problem:
+        raise ConfigError(f"{problem.detail.where}: {problem.detail.message}") from problem
+
+
+def _metric(given: tuple[str, float] | ContextScore) -> Metric:
+    if isinstance(given, tuple):
+        return Metric(Status.parse(given[0]), given[1])
+    return Metric(Status.parse(given.status), given.score)
+
+
+def rewards_of(body: bytes, packed: bool, now_ns: int) -> tuple[list[Reward], bool]:
+    """The body of `POST /v1/update` as rewards, and whether it was a single one. Raises Problem."""
+    items, single = decode_one_or_many(body, packed, UpdateBody, UpdatesBody, "updates")
+    for index, item in enumerate(items):
+        if not math.isfinite(item.reward):
+            where = "body.reward" if single else f"body.updates[{index}].reward"
+            raise Problem(422, "invalid", f"reward must be a finite number, got {item.reward}", where)
+    return [Reward(item.decision_id, now_ns, item.reward) for item in items], single
+
+
+def decide_of(body: bytes, packed: bool) -> DecideBody:
+    """The body of `POST /v1/decide`. Raises Problem."""
+    wanted = decode(body, packed, DecideBody)
+    for name, value in wanted.features.items():
+        if type(value) is float and not math.isfinite(value):
+            where = f"body.features.{name}"
+            raise Problem(422, "invalid", f"a feature must be a finite number, got {value}", where)
+    return wanted
+
+
+def check_recent(t_ns: int, now_ns: int) -> int:
+    """A time between 1970 and 2100 that is at most one hour ahead of `now_ns`, else ConfigError."""
+    check_time(t_ns)
+    if t_ns > now_ns + AHEAD_S * NS:
+        raise ConfigError(f"t_ns={t_ns} is more than one hour ahead of this node's clock ({now_ns}); check both clocks")
+    return t_ns

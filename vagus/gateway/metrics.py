@@ -1,0 +1,111 @@
+"""The newest value of every live series, and the gateway's own figures, in Prometheus' text format 0.0.4.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/: all samples of a name stand together, a name and its
+labels occur once, names are `[a-zA-Z_:][a-zA-Z0-9_:]*`, counters end in `_total`. Units go into a comment.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from vagus.gateway.route import Site
+from vagus.model import NodeStatus, labels_text
+
+if TYPE_CHECKING:
+    from vagus.store import Batch
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BAD = re.compile(r"[^a-zA-Z0-9_]")
+
+
+class Exposition:
+    """Collects samples by name; the first type and the first value of a name with its labels win."""
+
+    def __init__(self) -> None:
+        self._heads: dict[str, list[str]] = {}
+        self._values: dict[str, dict[str, str]] = {}
+
+    def add(self, name: str, labels: str, value: float, counter: bool, unit: str = "", about: str = "") -> None:
+        """One sample; `labels` as text in braces. A NaN is a missing value and is left out."""
+        if value != value:
+            return
+        name = "vagus_" + _BAD.sub("_", name)
+        if counter and not name.endswith("_total"):
+            name += "_total"
+        if name not in self._heads:
+            kind = "counter" if counter else "gauge"
+            self._heads[name] = [
+                *([f"# HELP {name} {about}\n"] if about else []),
+                f"# TYPE {name} {kind}\n",
+                *([f"# UNIT {name} {_one_line(unit)}\n"] if unit else []),
+            ]
+            self._values[name] = {}
+        self._values[name].setdefault(labels, _number(value))
+
+    def text(self) -> str:
+        """The whole exposition."""
+        lines: list[str] = []
+        for name, head in self._heads.items():
+            lines += head
+            lines += [f"{name}{labels} {value}\n" for labels, value in self._values[name].items()]
+        return "".join(lines)
+
+
+def _number(value: float) -> str:
+    if value in (math.inf, -math.inf):
+        return "+Inf" if value > 0 else "-Inf"
+    return repr(value)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _labels(labels: Mapping[str, str], node: str) -> str:
+    """Label names with a leading `__` are Prometheus' own; the model allows them, so they are moved aside."""
+    safe = {("x" + name if name.startswith("__") else name): value for name, value in labels.items()}
+    return labels_text({**safe, "node": node})
+
+
+def render(site: Site, batches: Iterable[Batch], status: NodeStatus | None) -> bytes:
+    """The exposition: vagus' own figures first, then the newest tick of each batch."""
+    out = Exposition()
+    _own(out, site, status)
+    for batch in batches:
+        if not len(batch.t_ns):
+            continue
+        stream = batch.stream
+        labels = _labels(stream.labels, stream.node)
+        for field in stream.fields:
+            value = batch.column(field.name)[-1].item()
+            out.add(f"{stream.kind}_{field.name}", labels, value, field.counter, field.unit)
+    return out.text().encode("utf-8", "replace")
+
+
+def _own(out: Exposition, site: Site, status: NodeStatus | None) -> None:
+    node = site.backend.node
+    here = _labels({}, node)
+    for (method, path, code), count in sorted(site.requests.items()):
+        labels = _labels({"method": method, "path": path, "code": str(code)}, node)
+        out.add("gateway_requests", labels, count, True, about="Answered requests.")
+    out.add("gateway_failures", here, site.failures, True, about="Requests that met a defect of vagus.")
+    out.add("gateway_tails", here, site.tails, False, about="Open live streams.")
+    out.add("gateway_tail_dropped_chunks", here, site.tail_dropped, True, about="Chunks that slow readers lost.")
+    uptime_s = (site.clock.time_ns() - site.started_ns) / 1e9
+    out.add("gateway_uptime_s", here, uptime_s, False, "s", "Since the gateway started.")
+    if status is None:
+        return
+    for actor in status.actors:
+        labels = _labels({"actor": actor.name, "role": actor.role}, actor.node)
+        out.add("actor_healthy", labels, int(actor.state == "HEALTHY"), False, about="1 when it says so itself.")
+        out.add("actor_restarts", labels, actor.restarts, True, about="Predecessors of this actor.")
+        out.add("actor_errors", labels, actor.errors, True, about="Errors that it survived.")
+        for figure, value in actor.figures.items():
+            out.add(f"actor_{figure}", labels, value, False)
+    out.add("node_series", here, status.series, False, about="Live series of this node.")
+    out.add("node_inferences", here, status.inferences, False, about="Subjects with a verdict.")
+    out.add("node_unhealthy", here, len(status.unhealthy), False, about="Subjects judged unhealthy.")
+    out.add("node_decisions", here, status.decisions, True, about="Decisions drawn.")

@@ -1,0 +1,68 @@
+"""What the route table is made of: `Route` describes one operation, `Site` is what every handler works with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from vagus.clock import Clock
+from vagus.gateway.backend import Backend
+
+
+@dataclass
+class Site:
+    """The served node, its limits, and what the gateway counts about itself."""
+
+    backend: Backend
+    clock: Clock
+    token: bytes
+    timeout_s: float
+    max_body_bytes: int
+    max_values: int
+    started_ns: int
+    routes: tuple[Route, ...] = ()
+    requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)  # (method, path template, status)
+    failures: int = 0  # unexpected exceptions: defects of ours
+    last_failure: str = ""
+    tails: int = 0
+    tail_dropped: int = 0
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+Handler = Callable[[Site, web.BaseRequest, str], Awaitable[web.StreamResponse]]
+"""Called with the site, the request, and the variable part of the path ("" where there is none)."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """One operation. A path may end in one `{name}`, which may contain slashes.
+
+    query: struct of its parameters; body: structs of which the body is one; answer: struct of the JSON answer;
+    media: other content types of the answer; public: no token needed; errors: statuses beyond those of every route.
+    """
+
+    method: str
+    path: str
+    handle: Handler
+    summary: str
+    query: type[Any] | None = None
+    body: tuple[type[Any], ...] = ()
+    answer: type[Any] | None = None
+    media: tuple[str, ...] = ()
+    public: bool = False
+    errors: tuple[int, ...] = ()
+
+    @property
+    def prefix(self) -> str:
+        """The fixed part of the path."""
+        return self.path.partition("{")[0]
+
+    @property
+    def variable(self) -> str:
+        """The name of the variable part, or ""."""
+        return self.path.partition("{")[2].rstrip("}")

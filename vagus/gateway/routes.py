@@ -1,0 +1,13 @@
+"""The one route table: the server dispatches by it, the OpenAPI description is generated from it."""
+
+from __future__ import annotations
+
+from vagus.gateway import routes_decide, routes_health, routes_meta, routes_query
+from vagus.gateway.route import Route
+
+ROUTES: tuple[Route, ...] = (
+    *routes_health.ROUTES,
+    *routes_decide.ROUTES,
+    *routes_query.ROUTES,
+    *routes_meta.ROUTES,
+)

@@ -1,0 +1,95 @@
+"""Health: reports in, verdicts out, and whether this gateway itself is well."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from vagus import __version__
+from vagus.errors import ConfigError
+from vagus.gateway.access import has_token
+from vagus.gateway.answers import (
+    HealthAnswer,
+    HealthzAnswer,
+    ReportAnswer,
+    SubjectAnswer,
+    json_response,
+    records_response,
+)
+from vagus.gateway.errors import Problem
+from vagus.gateway.fanout import gather, merge_inferences
+from vagus.gateway.inputs import ReportBody, ReportsBody, read_body, reports_of
+from vagus.gateway.params import HealthParams, NoParams, SubjectParams, params_of
+from vagus.gateway.route import Route, Site
+from vagus.model import Status, to_builtins
+
+WELL = ("HEALTHY", "STARTING", "DRAINING")
+
+
+async def healthz(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
+    """Alive and well? Without a token only the verdict, so that any prober may ask."""
+    params_of(request, NoParams)
+    details: dict[str, object] = {}
+    well = False
+    try:
+        status = await asyncio.wait_for(site.backend.status(), site.timeout_s)
+        ill = [actor.name for actor in status.actors if actor.state not in WELL]
+        well = not ill
+        details = {"ill": ill, "unhealthy": status.unhealthy, "errors": status.errors}
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        details = {"errors": [f"{type(error).__name__}: {error}"[:300]]}
+    details["nodes"] = sorted({site.backend.node, *site.backend.nodes()})
+    details["gateway"] = {"failures": site.failures, "last_failure": site.last_failure, "tails": site.tails}
+    shown = to_builtins(details) if has_token(site, request) else None
+    return json_response(HealthzAnswer("ok" if well else "degraded", site.backend.node, __version__, shown))
+
+
+async def report(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
+    """Reports on subjects, one or up to 1000; ACCEPTED ones survive a crash."""
+    reports = reports_of(*await read_body(site, request), site.clock.time_ns())
+    acks = await asyncio.wait_for(site.backend.report(reports), site.timeout_s)
+    return json_response(ReportAnswer([ack.value for ack in acks]))
+
+
+async def health(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
+    """All verdicts, the newest of each subject over the cluster."""
+    params = params_of(request, HealthParams)
+    try:
+        wanted = {Status.parse(text.strip()) for text in params.status.split(",") if text.strip()}
+    except ConfigError as error:
+        raise Problem(422, "invalid", str(error), "query.status") from error
+    gathered = await gather(site.backend, "inferences", ("",), params.node, site.timeout_s)
+    merged = merge_inferences(gathered.parts.values())
+    kept = [inference for inference in merged if not wanted or inference.status in wanted]
+    return await records_response(request, "inferences", kept, gathered)
+
+
+async def subject_health(site: Site, request: web.BaseRequest, subject: str) -> web.StreamResponse:
+    """One subject: verdict, contexts with their accusers, the reports behind."""
+    params = params_of(request, SubjectParams)
+    gathered = await gather(site.backend, "inferences", (subject,), params.node, site.timeout_s)
+    merged = merge_inferences(gathered.parts.values())
+    if not merged:
+        missing = f" ({len(gathered.missing)} nodes did not answer)" if gathered.partial else ""
+        hint = "GET /v1/health lists the subjects; POST /v1/report adds one"
+        raise Problem(404, "no_data", f"nobody reported on {subject[:200]!r}{missing}", "path.subject", hint)
+    return await records_response(request, "inference", merged[0], gathered)
+
+
+ROUTES = (
+    Route("GET", "/healthz", healthz, "Is this gateway alive", query=NoParams, answer=HealthzAnswer, public=True),
+    Route("POST", "/v1/report", report, "Report", body=(ReportBody, ReportsBody), answer=ReportAnswer),
+    Route("GET", "/v1/health", health, "All verdicts", query=HealthParams, answer=HealthAnswer, errors=(404,)),
+    Route(
+        "GET",
+        "/v1/health/{subject}",
+        subject_health,
+        "One verdict with its evidence",
+        query=SubjectParams,
+        answer=SubjectAnswer,
+        errors=(404,),
+    ),
+)

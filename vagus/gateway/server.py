@@ -1,0 +1,201 @@
+"""The aiohttp server of a node: listens, checks, dispatches by the route table, and turns every failure into JSON.
+
+It stands on aiohttp's low-level server: one dictionary look-up instead of an application's router and middlewares,
+and no path on which aiohttp would answer with a page of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_writer import StreamWriter
+
+from vagus.clock import Clock, SystemClock
+from vagus.errors import ConfigError
+from vagus.gateway.access import HostCheck, check_token
+from vagus.gateway.backend import Backend
+from vagus.gateway.errors import INTERNAL, Problem, problem_of, response_of
+from vagus.gateway.route import Route, Site
+from vagus.gateway.routes import ROUTES
+
+log = logging.getLogger("vagus")
+MAX_VALUES = 5_000_000
+MIN_TOKEN = 16
+_ANY = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
+
+
+class _Protocol(web.RequestHandler):
+    """A connection; what aiohttp itself refuses (malformed HTTP) gets our shape of error too."""
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("part of the answer is sent already")
+        if status < 500:
+            problem = Problem(status, "malformed", (message or "not HTTP").splitlines()[0], "request", "send HTTP/1.1")
+        else:
+            log.error("gateway failed", exc_info=exc)
+            problem = INTERNAL
+        response = response_of(problem)
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __init__(self, gateway: Gateway, **settings: Any) -> None:
+        super().__init__(gateway.handle, request_factory=gateway.request, **settings)
+        self._settings = {**settings, "loop": asyncio.get_running_loop()}
+
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(self, **self._settings)
+
+
+class Gateway:
+    """The HTTP server of one node.
+
+    token: at least 16 characters; host: the address to bind, a loopback one unless the configuration says otherwise;
+    port: 0 lets the kernel choose; spare_ports: how many following ports to try when it is taken (0: none);
+    timeout_s: for one node's part of an answer; max_values: numbers in the answer of one query.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        token: str,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        spare_ports: int = 0,
+        max_body_bytes: int = 4 << 20,
+        timeout_s: float = 5.0,
+        max_values: int = MAX_VALUES,
+        clock: Clock | None = None,
+    ) -> None:
+        if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+            raise ConfigError(
+                f"the gateway's token needs at least {MIN_TOKEN} printable ASCII characters without spaces"
+            )
+        clock = clock or SystemClock()
+        self.site = Site(
+            backend, clock, token.encode(), timeout_s, max_body_bytes, max_values, clock.time_ns(), routes=ROUTES
+        )
+        self.url = ""
+        self._host = host
+        self._port = port
+        self._spare_ports = spare_ports
+        self._fixed: dict[str, dict[str, Route]] = {}
+        self._prefixed: list[tuple[str, dict[str, Route]]] = []
+        for route in ROUTES:
+            if not route.variable:
+                self._fixed.setdefault(route.path, {})[route.method] = route
+            else:
+                self._prefixed.append((route.prefix, {route.method: route}))
+        self._check_host = HostCheck({host} if host not in _ANY else set())
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self) -> str:
+        """Listens; returns the URL. Raises ConfigError when the address or port cannot be had."""
+        server = _Server(self, auto_decompress=False, access_log=None, keepalive_timeout=75.0, lingering_time=2.0)
+        runner = web.ServerRunner(server, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            port = await self._listen(runner)
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        shown = "127.0.0.1" if self._host in _ANY else self._host
+        self.url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+        return self.url
+
+    async def _listen(self, runner: web.ServerRunner) -> int:
+        for port in range(self._port, self._port + 1 + (self._spare_ports if self._port else 0)):
+            site = web.TCPSite(runner, self._host, port)
+            try:
+                await site.start()
+            except OSError as error:
+                await site.stop()
+                if error.errno not in (errno.EADDRINUSE, None):
+                    raise ConfigError(f"gateway: cannot listen on {self._host}:{port}: {error}") from error
+                continue
+            return int(runner.addresses[0][1])
+        raise ConfigError(
+            f"gateway: port {self._port} of {self._host} is taken"
+            f"{f', and the {self._spare_ports} after it' if self._spare_ports else ''}; "
+            "set gateway.port in vagus.yaml to a free one, or to 0 to let the kernel choose"
+        )
+
+    async def stop(self) -> None:
+        """Ends live streams, then closes. Idempotent."""
+        self.site.closing.set()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    # --- one request ---------------------------------------------------------------------------------------------
+
+    def request(
+        self, message: Any, payload: Any, protocol: web.RequestHandler, writer: StreamWriter, task: Any
+    ) -> web.BaseRequest:
+        """A request whose body is bounded."""
+        loop = asyncio.get_running_loop()
+        limit = self.site.max_body_bytes
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=limit)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Checks and answers one request; raises only when cancelled or when the peer is gone."""
+        route: Route | None = None
+        try:
+            self._check_host(request)
+            methods, rest = self._find(request.path)
+            route = methods.get(request.method)
+            if route is None or not route.public:
+                check_token(self.site, request)
+            if route is None:
+                raise _no_route(request, methods)
+            response = await route.handle(self.site, request, rest)
+        except asyncio.CancelledError:
+            raise
+        except ConnectionError:
+            raise  # the client went away: nobody to answer
+        except Exception as error:
+            response = response_of(self._problem(route, error))
+            if not request.content.is_eof():
+                response.force_close()  # the rest of the body is not worth reading
+        method, path = (route.method, route.path) if route else ("other", "other")
+        self.site.requests[method, path, response.status] += 1
+        return response
+
+    def _find(self, path: str) -> tuple[dict[str, Route], str]:
+        methods = self._fixed.get(path)
+        if methods is not None:
+            return methods, ""
+        for prefix, methods in self._prefixed:
+            if path.startswith(prefix) and len(path) > len(prefix):
+                return methods, path[len(prefix) :]
+        return {}, ""
+
+    def _problem(self, route: Route | None, error: Exception) -> Problem:
+        problem = problem_of(error)
+        if problem is not None:
+            return problem
+        where = route.path if route else "dispatch"
+        self.site.failures += 1
+        self.site.last_failure = f"{where}: {type(error).__name__}: {error}"[:300]
+        log.error("gateway failed", exc_info=error, extra={"where": where})
+        return INTERNAL
+
+
+def _no_route(request: web.BaseRequest, methods: dict[str, Route]) -> Problem:
+    if methods:
+        allowed = ", ".join(sorted(methods))
+        message = f"{request.path[:100]} understands {allowed}, not {request.method[:20]}"
+        problem = Problem(405, "method_not_allowed", message, "request")
+        problem.headers["Allow"] = allowed
+        return problem
+    return Problem(404, "not_found", f"there is no {request.path[:100]}", "path", "GET /openapi.json lists all routes")
