@@ -16,15 +16,9 @@ import msgspec
 
 from vagus.model import Action, Target
 from vagus.registry import Registry
+from vagus.undo import Step
 
-
-class Step(msgspec.Struct, frozen=True, array_like=True):
-    """One change of the system. op: `write` value to the file path, `mkdir` path, `rmdir` path, `move` pid value
-    into the group whose procs file is path. The same four undo."""
-
-    op: str
-    path: str
-    value: str = ""
+__all__ = ["ACTUATORS", "Actuator", "Plan", "Step", "Usage"]
 
 
 class Plan(msgspec.Struct, frozen=True, array_like=True):
@@ -35,24 +29,30 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):
-    """Cumulative figures of a target: CPU time used, periods and throttled periods; NaN where unknown."""
+    """Figures of a target: CPU time, periods and throttled periods are cumulative; NaN where unknown.
+
+    period_s: length of one of these periods, the kernel's default until someone sets another.
+    """
 
     cpu_s: float
     periods: float = float("nan")
     throttled_periods: float = float("nan")
     throttled_s: float = float("nan")
     memory_bytes: float = float("nan")
+    period_s: float = 0.1
 
 
 class Actuator(Protocol):
     """Limits resources of targets. Built as `Actuator(root)`; `root` holds proc/ and sys/.
 
     `supports` raises Unsupported, saying what is missing and what to do, or returns the resources it can limit.
-    `read` gives the present limit (None: unlimited) and raises ActuateError. `plan` validates against the machine
-    and touches nothing; raises Rejected or Unsupported.
+    `usage` and `read` (the present limit; None: unlimited) raise ActuateError. `plan` validates against the machine
+    and touches nothing; raises Rejected or Unsupported. Its undo steps are performed in order by whoever restores,
+    perhaps hours later and after other plans: they name no process id.
     """
 
     name: str
+    dry: bool  # True: plans are empty, nothing is ever written
 
     def __init__(self, root: Path) -> None: ...
 

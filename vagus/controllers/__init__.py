@@ -5,7 +5,7 @@ A controller of your own is one class: see docs/controller.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from vagus.model import Directive, Event, Inference, Receipt, Status
@@ -16,6 +16,9 @@ class View(Protocol):
 
     node: str
     now_ns: int
+    signals: Mapping[str, float]
+    """The target's own: usage_cores, limit_cores, throttled_ratio, elapsed_s, memory_bytes; empty at the first step,
+    NaN where unknown."""
 
     def last(self, selector: str) -> float:
         """The newest value of the first series that matches; NaN when there is none."""
@@ -40,7 +43,8 @@ class Controller(Protocol):
     """A loop of one's own: `step` is called every `period_s` and returns what to do: actions, reports, events.
 
     Actions go through the guard and the actuator like those of any controller: dry until armed. An exception in
-    `step` is counted and shown in `vagus status`; the last safe limits hold.
+    `step` is counted and shown in `vagus status`; the last safe limits hold. A class may also have `selectors`, the
+    series that it wants to see in its view; all of its node without.
     """
 
     period_s: float

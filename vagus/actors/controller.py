@@ -1,0 +1,270 @@
+"""A controller on a node: gathers its view, takes a step behind the guard, acts through the watchdog, keeps receipts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import msgspec
+
+from vagus.actors.base import Actor, Links, Seat
+from vagus.actors.limits import Limits
+from vagus.actuators.choose import choose
+from vagus.actuators.process import read_meminfo_total
+from vagus.config import ControllerSettings, seconds
+from vagus.controllers.doubts import doubts_of
+from vagus.controllers.guard import Guard
+from vagus.controllers.load import load
+from vagus.controllers.receipts import describe, worth_storing
+from vagus.controllers.resource import Meter
+from vagus.controllers.run import Bench, Outcome, refused, run_step
+from vagus.controllers.view import Snapshot
+from vagus.errors import ActuateError, ConfigError, VagusError
+from vagus.model import Event, Inference, Level, Receipt, Sample, Target
+from vagus.store import Store
+
+MAX_LEASE_BLIND_S = 15.0  # a step that takes longer than this hangs: the lease is left to run out
+STATE_EVERY_S = 60.0
+RECENT = 200
+STATE = "controller"
+
+
+class ControllerActor(Actor):
+    """Runs one controller of `controller.yaml`, or a user's class.
+
+    seat.options: `controller` (ControllerSettings, or as builtins), `object` (a user's class or instance), `self_pid`
+    (what pid:self means; the parent process by default), `root` (where proc/ and sys/ are).
+    """
+
+    role: ClassVar[str] = "controller"
+
+    def __init__(self, seat: Seat, links: Links) -> None:
+        super().__init__(seat, links)
+        self.settings = _settings(seat)
+        root = Path(str(seat.options.get("root", self.config.collect.root)))
+        self._self_pid = int(seat.options.get("self_pid") or os.getppid())
+        self._target = Target.parse(self.settings.target)
+        self._controller = load(self.settings, seat.options.get("object"))
+        self._actuator = choose(self.settings.actuator, root)
+        self._guard = Guard(self.settings.limits, capacity(root))
+        self._limits = Limits(self._actuator, seat.folder / f"journal-{seat.label}", seconds(self.settings.lease))
+        self._meter = Meter()
+        self._armed = self.settings.armed
+        if self._armed:
+            self._limits.allow()
+        self._stepping = asyncio.Lock()
+        self._step_began_s = 0.0  # 0: no step is being taken
+        self._trouble = ""  # why the target cannot be read or steered
+        self._latest: dict[tuple[Target, str], Receipt] = {}
+        self._stored: dict[tuple[Target, str], Receipt] = {}
+        self._recent: deque[Receipt] = deque(maxlen=RECENT)
+        self._previous: list[Receipt] = []
+        self._events: list[Event] = []  # since the previous step
+        self._unstored: list[Event] = []
+        self._figures = {"steps": 0.0, "held": 0.0, "actions": 0.0, "step_s": 0.0}
+
+    # --- for the runtime -------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Restores what an earlier life left behind, then begins. Raises ConfigError, StoreError."""
+        notes = await asyncio.to_thread(self._limits.recover)
+        self._store = Store.open(self.seat.store_path, create=True)
+        self._recent.extend(receipt for _, receipt in self._store.records("receipt", Receipt, limit=RECENT))
+        for note in notes:
+            self._event("controller.recovered", Level.WARNING, note=note)
+        self._restore_state()
+        self.every(float(self._controller.period_s), self._step, "step")
+        self.every(self._limits.lease_s / 3, self._beat, "heartbeat")
+        self.every(seconds(self.config.store.sync), self._sync, "sync")
+        self.every(STATE_EVERY_S, self._save_state, "state")
+
+    async def stop(self) -> None:
+        """Restores every limit, ends the watchdog, closes the store."""
+        await self._release()
+        self._save_state()
+        self._store.flush()
+        self._store.sync()
+        self._store.close()
+
+    async def arm(self, on: bool) -> tuple[str, ...]:
+        """Begins or ends acting; ending restores every limit. Returns lines for people."""
+        if on and not self._armed:
+            self._armed = True
+            self._limits.allow()
+            self._stored.clear()
+            self._event("controller.armed", Level.WARNING)
+        elif not on and self._armed:
+            await self._release()
+            self._event("controller.disarmed", Level.INFO)
+        return self.notes()
+
+    async def receipts(self, limit: int = 50) -> list[Receipt]:
+        """The latest receipts kept, newest first."""
+        return list(self._recent)[::-1][: max(0, limit)]
+
+    def figures(self) -> dict[str, float]:
+        return {**self._figures, "armed": float(self._armed), "limits": float(len(self._limits.held))}
+
+    def notes(self) -> tuple[str, ...]:
+        lines = [note for receipt in self._latest.values() if (note := describe(receipt))]
+        if self._trouble:
+            lines.append(self._trouble)
+        return tuple(lines[:20])
+
+    # --- a step ----------------------------------------------------------------------------------------------------
+
+    async def _step(self) -> None:
+        async with self._stepping:
+            self._step_began_s = began_s = time.monotonic()
+            try:
+                samples, inferences, doubts = await self._gather()
+                # a user's step may compute for long: beside the event loop, so that heartbeats and status go on
+                outcome, receipts = await asyncio.to_thread(self._decide, samples, inferences, doubts)
+            finally:
+                self._step_began_s = 0.0
+        self._figures["steps"] += 1
+        self._figures["step_s"] = time.monotonic() - began_s
+        self._figures["held"] += sum(receipt.note.startswith("held") for receipt in receipts)
+        if outcome.failure:
+            self.failed("step", VagusError(outcome.failure))
+        self._unstored += outcome.events
+        self._keep(receipts)
+        if outcome.reports:
+            await self.links.call(f"vagus:observer@{self.seat.node}", "report", outcome.reports)
+
+    async def _gather(self) -> tuple[list[Sample], list[Inference], list[str]]:
+        node, timeout_s = self.seat.node, min(5.0, max(1.0, float(self._controller.period_s)))
+        wanted = [str(s) for s in getattr(self._controller, "selectors", ("*",))]
+        asked = await asyncio.gather(
+            self.links.call(f"vagus:collector@{node}", "latest", wanted, timeout_s=timeout_s),
+            self.links.call(f"vagus:observer@{node}", "inferences", "", timeout_s=timeout_s),
+            return_exceptions=True,
+        )
+        for answer in asked:
+            if isinstance(answer, BaseException) and not isinstance(answer, VagusError):
+                raise answer
+        inferences: list[Inference] = [] if isinstance(asked[1], BaseException) else list(asked[1])
+        if isinstance(asked[0], BaseException):
+            return [], inferences, [f"the collector does not answer: {asked[0]}"[:200]]
+        samples: list[Sample] = list(asked[0])
+        max_age_s = max(5.0, 3 * self.config.collect.period_s)
+        return samples, inferences, doubts_of(node, time.time_ns(), samples, inferences, max_age_s)
+
+    def _decide(
+        self, samples: list[Sample], inferences: list[Inference], doubts: list[str]
+    ) -> tuple[Outcome, list[Receipt]]:
+        """One step, in a thread of its own: decide, then act."""
+        armed, permit = self._armed and not self._actuator.dry, self._limits.permit
+        lost = self._limits.check() if armed else ""
+        if lost:
+            self._event("controller.watchdog_lost", Level.ERROR, note=lost)
+            doubts = [*doubts, lost]
+        signals: dict[str, float] = {}
+        target, self._trouble = self._resolve(self._target), ""
+        try:
+            usage = self._actuator.usage(target)
+            limit_cores = self._actuator.read(target, "cpu_cores")
+            signals = self._meter.read(usage, limit_cores, time.monotonic_ns())
+        except ActuateError as error:
+            self._trouble = f"cannot steer {self._target}: {error}"
+            doubts = [*doubts, self._trouble]
+        events, self._events = self._events, []
+        view = Snapshot(
+            self.seat.node, time.time_ns(), samples, inferences, self._previous, events=events, signals=signals
+        )
+        bench = Bench(
+            self.settings.name, self._guard, self._actuator, armed, time.monotonic_ns(), doubts, self._resolve
+        )
+        outcome = run_step(self._controller, view, bench)
+        done = [self._limits.perform(planned, permit) for planned in outcome.planned]
+        self._figures["actions"] += sum(not receipt.error for receipt in done)
+        if self._trouble and not outcome.receipts:  # nothing was asked for, since nothing could be seen
+            outcome.receipts.append(refused(view, bench, self._target, self._trouble))
+        return outcome, [*outcome.receipts, *done]
+
+    def _resolve(self, target: Target) -> Target:
+        return Target("pid", str(self._self_pid)) if target == Target("pid", "self") else target
+
+    # --- what is kept ----------------------------------------------------------------------------------------------
+
+    def _keep(self, receipts: Sequence[Receipt]) -> None:
+        """Remembers each; stores those that say something new, and each still standing one once a minute."""
+        self._previous = list(receipts)
+        for receipt in receipts:
+            key = (receipt.target, receipt.resource)
+            self._latest[key] = receipt
+            if worth_storing(receipt, self._stored.get(key)):
+                self._stored[key] = receipt
+                self._recent.append(receipt)
+                index = {"controller": receipt.controller, "target": str(receipt.target)}
+                self._store.put("receipt", receipt, t_ns=receipt.t_ns, index=index)
+        while len(self._latest) > RECENT:
+            oldest = next(iter(self._latest))
+            del self._latest[oldest]
+            self._stored.pop(oldest, None)
+        events, self._unstored = self._unstored, []
+        for event in events:
+            self._store.put("event", event, t_ns=event.t_ns, index={"event": event.event})
+        self._store.flush()
+
+    def _event(self, name: str, level: Level, **fields: str) -> None:
+        event = Event(time.time_ns(), name, self.seat.node, level, self.settings.name, dict(fields))
+        self._events = [*self._events[-100:], event]
+        self._unstored.append(event)  # the store is written by the event loop's thread only
+
+    async def _beat(self) -> None:
+        began_s = self._step_began_s
+        if began_s and time.monotonic() - began_s > max(MAX_LEASE_BLIND_S, self._limits.lease_s):
+            return  # the step hangs: nobody steers any more
+        await asyncio.to_thread(self._limits.beat)
+
+    async def _release(self) -> None:
+        self._armed = False
+        receipts, failures = await asyncio.to_thread(
+            self._limits.release, self.seat.node, self.settings.name, time.time_ns()
+        )
+        for failure in failures:
+            self._event("controller.not_restored", Level.ERROR, note=failure)
+        self._stored.clear()
+        self._keep(receipts)
+
+    async def _sync(self) -> None:
+        await asyncio.to_thread(self._store.sync)
+
+    def _restore_state(self) -> None:
+        restore = getattr(self._controller, "restore", None)
+        saved = self._store.load(STATE) if restore is not None else None
+        if saved is None or restore is None:
+            return
+        try:
+            restore(msgspec.json.decode(saved))
+        except Exception as error:  # a user's code: a fresh start is safe
+            self.failed("restoring the controller's state", error)
+
+    def _save_state(self) -> None:
+        state = getattr(self._controller, "state", None)
+        if callable(state):
+            try:
+                self._store.save(STATE, msgspec.json.encode(state()))
+            except Exception as error:  # a user's code may return anything
+                self.failed("saving the controller's state", error)
+
+
+def capacity(root: Path) -> dict[str, float]:
+    """What the machine has: cores and bytes of memory."""
+    return {"cpu_cores": float(os.cpu_count() or 1), "memory_bytes": read_meminfo_total(root)}
+
+
+def _settings(seat: Seat) -> ControllerSettings:
+    given = seat.options.get("controller")
+    if isinstance(given, ControllerSettings):
+        return given
+    try:
+        return msgspec.convert(cast("Any", given), ControllerSettings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"controller {seat.label!r}: {error}") from error

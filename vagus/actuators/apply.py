@@ -1,0 +1,54 @@
+"""Performs a plan: writes in order, each verified by reading back; all or nothing."""
+
+from __future__ import annotations
+
+import os
+
+from vagus.actuators import Plan
+from vagus.errors import Rejected
+from vagus.undo import Step, perform, read_text, reason, undo
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_UNLIMITED_BYTES = 1 << 62
+
+
+class LeftBehind(Rejected):
+    """A plan failed half-way and could not be undone: its undo steps must stay in the journal."""
+
+
+def apply(plan: Plan) -> None:
+    """Performs the steps. On failure undoes what was done and raises Rejected with the kernel's words (LeftBehind when
+    that failed too)."""
+    try:
+        for step in plan.steps:
+            perform(step)
+            if step.op == "write":
+                _verify(step)
+    except Rejected as error:
+        left = undo(plan.undo)
+        if left:
+            what = "; ".join(f"{step.op} {step.path}: {why}" for step, why in left)
+            raise LeftBehind(error.path, error.value, f"{error.reason}; and could not be undone: {what}") from error
+        raise
+
+
+def _verify(step: Step) -> None:
+    try:
+        found = read_text(step.path)
+    except OSError as error:
+        raise Rejected(step.path, step.value, f"cannot be read back: {reason(error)}") from error
+    if not _same(step, found):
+        raise Rejected(step.path, step.value, f"the kernel keeps {found[:80]!r}")
+
+
+def _same(step: Step, found: str) -> bool:
+    wanted, kept = step.value.split(), found.split()
+    if wanted == kept:
+        return True
+    if not os.path.basename(step.path).startswith("memory.") or len(wanted) != 1 or len(kept) != 1:
+        return False
+    try:
+        asked, got = int(wanted[0]), int(kept[0])
+    except ValueError:
+        return False
+    return got >= _UNLIMITED_BYTES if asked < 0 else 0 <= asked - got < _PAGE_BYTES

@@ -1,0 +1,39 @@
+"""Reasons to mistrust a controller's means: its node, its collector, the age of what it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from vagus.clock import NS
+from vagus.model import Inference, Sample, Status
+
+# how loaded a node is is what controllers are there to change: input, not doubt
+_LOAD = ("_pressure", "disk_free")
+
+
+def doubts_of(
+    node: str,
+    now_ns: int,
+    samples: Sequence[Sample],
+    inferences: Iterable[Inference],
+    max_age_s: float,
+) -> list[str]:
+    """What speaks against acting on `node` now; empty when nothing does.
+
+    samples: the newest of this node's collector; inferences: this node's, of which only those on the node itself and
+    on its collector count. A verdict on the steered service is no doubt.
+    """
+    found = []
+    if not samples:
+        found.append("the collector has no samples")
+    else:
+        age_s = (now_ns - max(sample.t_ns for sample in samples)) / NS
+        if age_s > max_age_s:
+            found.append(f"the newest sample is {age_s:.1f} s old")
+    means = {f"node:{node}", f"vagus:collector@{node}", f"collector@{node}"}
+    for inference in inferences:
+        if inference.subject in means:
+            for context, verdict in inference.contexts.items():
+                if verdict.status >= Status.UNHEALTHY and not any(word in context for word in _LOAD):
+                    found.append(f"{inference.subject} is {verdict.status.name} in {context}")
+    return found

@@ -1,0 +1,126 @@
+"""One step of any controller: its directives, judged by the guard and planned by the actuator. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+
+from vagus.actuators import Actuator, Plan
+from vagus.controllers import Controller, View
+from vagus.controllers.guard import Guard
+from vagus.errors import ActuateError, Unsupported, VagusError
+from vagus.model import Action, Event, Receipt, Report, Target
+
+MAX_DIRECTIVES = 1000
+
+
+class Planned(NamedTuple):
+    """A judged action with the writes that would perform it; `receipt` is filled in but for after and error."""
+
+    action: Action
+    plan: Plan
+    receipt: Receipt
+
+
+class Outcome(NamedTuple):
+    """What a step asks for. receipts are settled (held, refused, dry); planned are to be performed, in order."""
+
+    receipts: list[Receipt]
+    planned: list[Planned]
+    reports: list[Report]
+    events: list[Event]
+    failure: str = ""  # why the controller or its policy failed; the last safe limits hold
+
+
+class Bench(NamedTuple):
+    """What a step works with. resolve: targets such as pid:self as the actuator knows them; now_ns: monotonic."""
+
+    name: str
+    guard: Guard
+    actuator: Actuator
+    armed: bool
+    now_ns: int
+    doubts: Sequence[str] = ()
+    resolve: Callable[[Target], Target] = lambda target: target
+
+
+def run_step(controller: Controller, view: View, bench: Bench) -> Outcome:
+    """Asks the controller, judges and plans. Never raises for what a user's controller does."""
+    try:
+        directives = list(islice(controller.step(view), MAX_DIRECTIVES + 1))
+        wrong = next((d for d in directives if not isinstance(d, (Action, Report, Event))), None)
+        if wrong is not None:
+            raise TypeError(f"step returned a {type(wrong).__name__}, not an Action, Report or Event")
+        if len(directives) > MAX_DIRECTIVES:
+            raise ValueError(f"step returned more than {MAX_DIRECTIVES} directives")
+    except Exception as error:  # whatever a user's code raises: hold
+        text = str(error) if isinstance(error, VagusError) else f"{type(error).__name__}: {error}"
+        return Outcome([], [], [], [], text[:500] or type(error).__name__)
+    outcome = Outcome([], [], [], [])
+    for directive in directives:
+        if isinstance(directive, Action):
+            done = _judge(directive, view, bench)
+            if isinstance(done, Planned):
+                outcome.planned.append(done)
+            elif done is not None:
+                outcome.receipts.append(done)
+        elif isinstance(directive, Report):
+            outcome.reports.append(directive)
+        else:
+            outcome.events.append(directive)
+    return outcome
+
+
+def settle(planned: Planned, after: float | None, error: str = "") -> Receipt:
+    """The receipt of a plan that was performed (`after` was read back), or failed with `error`."""
+    return msgspec.structs.replace(planned.receipt, after=after, error=error)
+
+
+def refused(view: View, bench: Bench, target: Target, error: str) -> Receipt:
+    """The receipt of a step that could not even ask: the target cannot be read or limited here."""
+    return msgspec.structs.replace(_receipt(Action(target, "cpu_cores", None), view, bench), error=error[:1000])
+
+
+def _receipt(action: Action, view: View, bench: Bench) -> Receipt:
+    return Receipt(
+        t_ns=view.now_ns,
+        node=view.node,
+        controller=bench.name,
+        actuator=bench.actuator.name,
+        target=action.target,
+        resource=action.resource,
+        before=None,
+        requested=action.value,
+        after=None,
+        dry=bench.actuator.dry or not bench.armed,
+        reason=action.reason[:500],
+    )
+
+
+def _judge(action: Action, view: View, bench: Bench) -> Planned | Receipt | None:
+    receipt = _receipt(action, view, bench)
+    dry = receipt.dry
+    resolved = bench.resolve(action.target)
+    try:
+        before = bench.actuator.read(resolved, action.resource)
+    except ActuateError as error:
+        return msgspec.structs.replace(receipt, error=_text(error))
+    receipt = msgspec.structs.replace(receipt, before=before, after=before)
+    verdict = bench.guard.judge(msgspec.structs.replace(action, target=resolved), before, bench.now_ns, bench.doubts)
+    receipt = msgspec.structs.replace(receipt, note=verdict.note)
+    if verdict.action is None:
+        return receipt if verdict.note else None
+    try:
+        plan = bench.actuator.plan(verdict.action)
+    except ActuateError as error:
+        return msgspec.structs.replace(receipt, after=verdict.action.value if dry else before, error=_text(error))
+    if dry:
+        return msgspec.structs.replace(receipt, after=verdict.action.value)
+    return Planned(verdict.action, plan, receipt)
+
+
+def _text(error: ActuateError) -> str:
+    return f"{'Unsupported: ' if isinstance(error, Unsupported) else ''}{error}"[:1000]

@@ -1,0 +1,67 @@
+"""What a controller sees at a step, built from plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from vagus import selector as selectors
+from vagus.model import Event, Inference, Receipt, Sample, Status
+
+
+class Snapshot:
+    """A `View`: the newest sample of each stream, inferences, receipts and events as they were gathered for a step."""
+
+    def __init__(
+        self,
+        node: str,
+        now_ns: int,
+        samples: Iterable[Sample] = (),
+        inferences: Sequence[Inference] = (),
+        receipts: Sequence[Receipt] = (),
+        events: Sequence[Event] = (),
+        signals: Mapping[str, float] | None = None,
+    ) -> None:
+        self.node = node
+        self.now_ns = now_ns
+        self.signals: Mapping[str, float] = signals or {}
+        self._samples = list(samples)
+        self._inferences = tuple(inferences)
+        self._receipts = tuple(receipts)
+        self._events = tuple(events)
+
+    def last(self, selector: str) -> float:
+        """The newest value of the first series that matches; NaN when there is none. Raises ConfigError."""
+        chosen = selectors.parse(selector)
+        for sample in self._samples:
+            for index in chosen.fields(sample.stream):
+                return float(sample.values[index])
+        return math.nan
+
+    def all(self, selector: str) -> dict[str, float]:
+        """The newest value of every series that matches, by series name. Raises ConfigError."""
+        chosen = selectors.parse(selector)
+        return {
+            sample.stream.series(sample.stream.fields[index].name): float(sample.values[index])
+            for sample in self._samples
+            for index in chosen.fields(sample.stream)
+        }
+
+    def status(self, subject: str) -> Status:
+        """The inferred status of a subject; NA when nobody reported on it."""
+        for inference in self._inferences:
+            if inference.subject == subject:
+                return inference.status
+        return Status.NA
+
+    def inferences(self) -> Sequence[Inference]:
+        """All inferences of this node's observer."""
+        return self._inferences
+
+    def receipts(self) -> Sequence[Receipt]:
+        """What became of the actions of the previous step."""
+        return self._receipts
+
+    def events(self) -> Sequence[Event]:
+        """Events since the previous step."""
+        return self._events
