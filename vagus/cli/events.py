@@ -1,0 +1,97 @@
+"""`vagus events`: the records of what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from vagus.cli.output import STATUS_STYLE, cell, clock_time, console, emit_json, json_option, quantity
+from vagus.cli.session import Span, ask, connected, node_option
+from vagus.cli.view_status import receipt_text, warn_partial
+
+RECORDS = ("event", "receipt", "decision", "reward", "report", "item")
+
+
+@click.command()
+@click.option("--record", type=click.Choice(RECORDS), default="event", show_default=True, help="Which records.")
+@click.option("--since", type=Span(), default="1h", show_default=True, metavar="DURATION", help="How far back.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most the newest N.")
+@click.option("--match", default="", metavar="TEXT", help="Only lines that contain TEXT.")
+@node_option
+@json_option
+@click.pass_context
+def events(ctx: click.Context, record: str, since: str, limit: int, match: str, node: str, as_json: bool) -> None:
+    """What happened, the newest at the end: events of logs and of vagus itself, receipts of actuators, decisions,
+    rewards, reports, items of feeds.
+
+    \b
+    Examples:
+      vagus events --since 10m
+      vagus events --record receipt
+      vagus events --record decision --limit 5 --json | jq '.records[].arm'
+    """
+    with connected(ctx) as connection:
+        answer: dict[str, Any] = ask(connection, "/v1/records", kind=record, since=since, limit=limit, node=node)
+    lines = [(r, _LINES[record](r)) for r in answer["records"]]
+    if match:
+        lines = [(r, line) for r, line in lines if match.lower() in line.lower()]
+    if as_json:
+        emit_json({**answer, "records": [r for r, _ in lines]})
+        return
+    from rich.text import Text
+
+    to = console()
+    warn_partial(answer, to)
+    for item, line in reversed(lines):
+        when = clock_time(item["t_ns"]) if item.get("t_ns") else ""
+        to.print(Text.assemble((when + "  ", "dim"), cell(line, _style(item))), soft_wrap=True)
+    if not lines:
+        click.echo(f"no {record}s in the last {since}" + (f" that contain {match!r}" if match else ""), err=True)
+
+
+def _style(item: dict[str, Any]) -> str:
+    if item.get("error"):
+        return "red"
+    return STATUS_STYLE.get(str(item.get("level", "")), "dim" if item.get("dry") else "")
+
+
+def _pairs(fields: dict[str, Any]) -> str:
+    return "  ".join(f"{k}={quantity(v) if isinstance(v, float) else v}" for k, v in fields.items())
+
+
+def _event(e: dict[str, Any]) -> str:
+    source = f" ({e['source']})" if e.get("source") else ""
+    return f"{e['level']:<7} {e['node']}  {e['event']}{source}  {_pairs(e['fields'])}".rstrip()
+
+
+def _decision(d: dict[str, Any]) -> str:
+    arms = f" of {', '.join(d['arms'])}" if d.get("arms") else ""
+    return (
+        f"{d['decision_id']}  {d['arm']}{arms}  group {d['group'] or 'all'}, probability {d['propensity']:.3g}, "
+        f"version {d['version']}  {_pairs(d['features'])}".rstrip()
+    )
+
+
+def _reward(r: dict[str, Any]) -> str:
+    return f"{r['decision_id']}  {quantity(r['reward'])}" + (f"  for {r['arm']}" if r.get("arm") else "")
+
+
+def _report(r: dict[str, Any]) -> str:
+    contexts = "  ".join(f"{n}:{m['status']}:{quantity(m['score'])}" for n, m in r["contexts"].items())
+    return f"{r['observer']} on {r['subject']}  {contexts}"
+
+
+def _item(item: dict[str, Any]) -> str:
+    return "  ".join(f"{k}={v}" for k, v in item.items() if k != "t_ns")
+
+
+_LINES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "event": _event,
+    "receipt": receipt_text,
+    "decision": _decision,
+    "reward": _reward,
+    "report": _report,
+    "item": _item,
+}

@@ -1,0 +1,114 @@
+"""A click group whose commands are imported when they are called, and which turns errors into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple, NoReturn
+
+import click
+
+from vagus.errors import VagusError
+
+
+class Entry(NamedTuple):
+    """A command: its name, `module:attribute`, one line of help (so that `--help` imports nothing), its section."""
+
+    name: str
+    path: str
+    help: str
+    section: str
+
+
+class LazyGroup(click.Group):
+    """Commands by name from a table of entries; `hoisted` are options of the group that may also stand behind one."""
+
+    def __init__(self, *args: Any, entries: Sequence[Entry] = (), hoisted: Sequence[str] = (), **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.entries = {entry.name: entry for entry in entries}
+        self.hoisted = tuple(hoisted)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = self.entries.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.path.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.entries and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], self.entries, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else " `vagus --help` lists them."
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for entry in self.entries.values():
+            sections.setdefault(entry.section, []).append((entry.name.ljust(8), entry.help))
+        for section, rows in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Moves the group's own options to the front, wherever they stand before a `--`."""
+        front: list[str] = []
+        rest: list[str] = []
+        queue = list(args)
+        while queue:
+            arg = queue.pop(0)
+            if arg == "--":
+                rest += [arg, *queue]
+                break
+            if arg in self.hoisted and queue:
+                front += [arg, queue.pop(0)]
+            elif arg.partition("=")[0] in self.hoisted:
+                front.append(arg)
+            else:
+                rest.append(arg)
+        return super().parse_args(ctx, front + rest)
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        self._exit(*args, **extra)
+
+    def _exit(self, *args: Any, **extra: Any) -> NoReturn:
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+            sys.stdout.flush()
+        except click.Abort:  # what click makes of KeyboardInterrupt
+            click.echo(err=True)
+            sys.exit(130)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except BrokenPipeError:
+            _mute()
+            sys.exit(1)
+        except VagusError as error:
+            if os.environ.get("VAGUS_DEBUG", "0") not in ("", "0"):
+                raise
+            click.secho(f"error: {one_line(str(error))}", fg="red", err=True)
+            sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def one_line(text: str) -> str:
+    """Text from elsewhere on one line, with nothing that a terminal would act on."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _mute() -> None:
+    """Lets the interpreter flush its closed standard output without a word."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,149 @@
+"""How commands print: colours and tables on a terminal, plain aligned lines elsewhere, JSON when asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vagus.cli.lazy import one_line
+from vagus.model import to_builtins
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for jq and programs.")
+
+STATUS_STYLE = {
+    "HEALTHY": "green",
+    "PENDING": "cyan",
+    "MAYBE_UNHEALTHY": "yellow",
+    "UNHEALTHY": "red",
+    "DYING": "bold red",
+    "DEAD": "bold white on red",
+    "STARTING": "cyan",
+    "DRAINING": "yellow",
+    "DRAINED": "dim",
+    "yes": "green",
+    "degraded": "yellow",
+    "no": "red",
+    "error": "red",
+    "fatal": "bold red",
+    "warning": "yellow",
+}
+
+
+def console(file: Any = None) -> Console:
+    """A rich console on standard output; as wide as the lines are where that is not a terminal."""
+    from rich.console import Console
+
+    made = Console(file=file, highlight=False, soft_wrap=False)
+    if not made.is_terminal:
+        made = Console(file=file, highlight=False, width=100_000, color_system=None)
+    return made
+
+
+def emit_json(document: Any) -> None:
+    """One JSON document; what is not a finite number becomes null."""
+    click.echo(_json(document, indent=2))
+
+
+def emit_ndjson(document: Any) -> None:
+    """One line of a stream of JSON documents, flushed."""
+    click.echo(_json(document))
+    sys.stdout.flush()
+
+
+def _json(document: Any, indent: int | None = None) -> str:
+    text = json.dumps(to_builtins(document), indent=indent, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace").decode()  # lone surrogates from outside cannot be written
+
+
+def cell(value: Any, style: str = "") -> Text:
+    """One cell: text in its style, without control characters."""
+    from rich.text import Text
+
+    return value if isinstance(value, Text) else Text(one_line(str(value)), style=style)
+
+
+def status_cell(status: str) -> Text:
+    """A status word in its colour."""
+    return cell(status, STATUS_STYLE.get(status, ""))
+
+
+def table(to: Console, columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[str] = ()) -> None:
+    """Rows under column names. `right` names the columns of numbers; the last column may wrap, others never do."""
+    if to.is_terminal:
+        from rich.table import Table
+
+        made = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+        for name in columns:
+            made.add_column(
+                name,
+                justify="right" if name in right else "left",
+                no_wrap=name != columns[-1],
+                overflow="fold" if name == columns[-1] else "ellipsis",
+            )
+        for row in rows:
+            made.add_row(*(cell(v) for v in row))
+        to.print(made)
+        return
+    lines = [list(columns), *([cell(v).plain for v in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        padded = (
+            text.rjust(width) if name in right else text.ljust(width)
+            for name, text, width in zip(columns, line, widths, strict=True)
+        )
+        click.echo("  ".join(padded).rstrip(), file=to.file)
+
+
+def quantity(value: Any, unit: str = "") -> str:
+    """A number for people: bytes in binary steps, others with four significant digits; empty when unknown."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    if unit == "bytes":
+        return byte_size(value)
+    if isinstance(value, int) or float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value)}"
+    return f"{value:.4g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.3e}"
+
+
+def byte_size(count: float) -> str:
+    """1536 → 1.5 KiB."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(count) < 1024 or unit == "TiB":
+            return f"{count:.0f} B" if unit == "B" else f"{count:.4g} {unit}" if count >= 1000 else f"{count:.3g} {unit}"
+        count /= 1024
+    return ""
+
+
+def span(seconds: float) -> str:
+    """A duration in its two largest units: 95 → 1m35s."""
+    if seconds < 0:
+        return f"-{span(-seconds)}"
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "m"), (whole % 60, "s")]
+    first = next(i for i, (n, _) in enumerate(parts) if n)
+    return "".join(f"{n}{unit}" for n, unit in parts[first : first + 2] if n)
+
+
+def age(t_ns: int, now_ns: int | None = None) -> str:
+    """How long ago; a dash when never."""
+    if not t_ns:
+        return "–"
+    return span(max(0.0, ((time.time_ns() if now_ns is None else now_ns) - t_ns) / 1e9))
+
+
+def clock_time(t_ns: int) -> str:
+    """Local date and time with milliseconds."""
+    whole, rest = divmod(t_ns, 10**9)
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(whole)) + f".{rest // 10**6:03d}"

@@ -1,0 +1,85 @@
+"""`vagus plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vagus.cli.output import console
+from vagus.cli.session import Moment, Span, connected, node_option, span_params, write_file
+from vagus.cli.view_status import warn_partial
+from vagus.errors import VagusError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vagus.cli.figure import Line
+    from vagus.client.series import Series
+
+
+@click.command()
+@click.argument("selector")
+@click.option("--since", type=Span(), default="", metavar="DURATION", help="How far back.  [default: 5m]")
+@click.option("--start", type=Moment(), default="", metavar="TIME", help="From then, instead of --since.")
+@click.option("--end", type=Moment(), default="", metavar="TIME", help="Until then.  [default: now]")
+@click.option("--rate", is_flag=True, help="Counters as their change per second.")
+@click.option("--title", default="", help="Instead of the selector.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a PNG to FILE instead.")
+@node_option
+@click.pass_context
+def plot(
+    ctx: click.Context,
+    selector: str,
+    since: str,
+    start: str,
+    end: str,
+    rate: bool,
+    title: str,
+    output: Path | None,
+    node: str,
+) -> None:
+    """Plot stored samples over local time, in the terminal or as PNG; a panel for each unit.
+
+    Of more than 12 series the 12 most varying are drawn, and the title says so.
+
+    \b
+    Examples:
+      vagus plot 'host.load.*'
+      vagus plot 'net.link.*{dev="eth0"}' --rate --since 1h
+      vagus plot 'pressure.cpu.*' --since 24h -o pressure.png --title 'CPU pressure'
+    """
+    from vagus.cli.figure import choose, draw_png, draw_terminal
+
+    if output is not None and output.suffix.lower() != ".png":
+        raise click.UsageError(f"{output}: only PNG is drawn; name it FILE.png.")
+    span = span_params(since, start, end)
+    with connected(ctx) as connection:
+        answer = connection.query(selector, rate=rate, node=node, **span)
+    warn_partial({"missing": [{"node": n, "error": e} for n, e in answer.missing]}, console())
+    lines = lines_of(answer)
+    if not lines:
+        raise VagusError(f"nothing stored matches {selector!r} in that time; `vagus sensors` lists what there is")
+    choice = choose(lines)
+    if not rate and any(f.counter for s in answer for f in s.stream.fields):
+        click.echo("some of these are counters: --rate shows their change per second", err=True)
+    if output is None:
+        draw_terminal(choice, title or selector, console())
+        return
+    write_file(output, draw_png(choice, title or selector))
+    click.echo(f"{output}: {len(choice.lines)} of {choice.total} series", err=True)
+
+
+def lines_of(found: Sequence[Series]) -> list[Line]:
+    """A line for each field of each stream that has any number."""
+    from vagus.cli.figure import Line
+
+    lines = []
+    for series in found:
+        t_s = (series.t_ns / 1e9).tolist()
+        for field in series.stream.fields:
+            values = series.column(field.name).astype(float)
+            if (values == values).any():  # not all NaN
+                lines.append(Line(series.stream.series(field.name), field.unit, t_s, values.tolist()))
+    return lines

@@ -1,0 +1,103 @@
+"""`vagus query`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vagus.cli.output import console
+from vagus.cli.session import Moment, Span, connected, node_option, span_params, write_file
+from vagus.cli.view_status import warn_partial
+from vagus.client.answers import missing_of
+from vagus.errors import VagusError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TABLE_TICKS = 10
+FORMATS = ("table", "csv", "json", "arrow")
+
+
+@click.command()
+@click.argument("selector")
+@click.option("--since", type=Span(), default="", metavar="DURATION", help="How far back.  [default: 5m]")
+@click.option("--start", type=Moment(), default="", metavar="TIME", help="From then, instead of --since.")
+@click.option("--end", type=Moment(), default="", metavar="TIME", help="Until then.  [default: now]")
+@click.option("--limit", type=click.IntRange(0), default=None, help="Newest ticks of each stream; 0: all.")
+@click.option("--rate", is_flag=True, help="Counters as their change per second.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default=None, help="[default: table; with -o: by its name]")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to FILE (.csv, .json, .arrow).")
+@node_option
+@click.pass_context
+def query(
+    ctx: click.Context,
+    selector: str,
+    since: str,
+    start: str,
+    end: str,
+    limit: int | None,
+    rate: bool,
+    form: str | None,
+    as_json: bool,
+    output: Path | None,
+    node: str,
+) -> None:
+    """Stored samples of all streams that match: the newest as a table, or all of them as CSV, JSON or Arrow.
+
+    A selector is kind[.field]{label="value", label=~"pattern"}; * crosses dots. TIME is RFC 3339, or
+    'YYYY-MM-DD HH:MM' in this machine's time zone, or nanoseconds since the epoch. The table shows the newest 10
+    ticks of each stream unless --limit says otherwise; the other formats show all.
+
+    \b
+    Examples:
+      vagus query 'host.cpu.*' --since 1m
+      vagus query 'net.link{dev="eth0"}' --rate --since 1h --format csv > eth0.csv
+      vagus query 'host.*' --start '2026-01-31 12:00' --end '2026-01-31 13:00' -o noon.arrow
+    """
+    form = "json" if as_json else form or _form_of(output)
+    span = span_params(since, start, end)
+    params = {"selector": selector, **span, "rate": int(rate), "node": node}
+    if form == "table":
+        _show(ctx, params, limit, output)
+        return
+    if form == "arrow" and output is None and sys.stdout.isatty():
+        raise click.UsageError("Arrow is not for a terminal: give -o FILE, or pipe it.")
+    with connected(ctx) as connection:
+        body, headers = connection.request("GET", "/v1/query", query={**params, "limit": limit or 0, "format": form})
+    _warn_missing(headers, body if form == "json" else b"")
+    if output is not None:
+        write_file(output, body)
+        click.echo(f"{output}: {len(body)} bytes", err=True)
+        return
+    out = click.get_binary_stream("stdout")
+    out.write(body if form != "json" or body.endswith(b"\n") else body + b"\n")
+    out.flush()
+
+
+def _show(ctx: click.Context, params: dict[str, Any], limit: int | None, output: Path | None) -> None:
+    from vagus.cli.view_samples import render_samples
+
+    if output is not None:
+        raise click.UsageError("a table is for the screen: name FILE .csv, .json or .arrow, or give --format.")
+    with connected(ctx) as connection:
+        # one more than is shown, since a rate needs two ticks
+        answer = connection.query(**{**params, "rate": bool(params["rate"]), "limit": TABLE_TICKS + 1 if limit is None else limit})
+    to = console()
+    warn_partial({"missing": [{"node": n, "error": e} for n, e in answer.missing]}, to)
+    if not any(len(series.t_ns) for series in answer):
+        raise VagusError(f"nothing stored matches {params['selector']!r} in that time; `vagus sensors` lists what there is")
+    render_samples(answer, to, TABLE_TICKS if limit is None else limit)
+
+
+def _form_of(output: Path | None) -> str:
+    suffix = output.suffix.lower().lstrip(".") if output else ""
+    return suffix if suffix in FORMATS else "table"
+
+
+def _warn_missing(headers: Mapping[str, str], body: bytes) -> None:
+    for name, why in missing_of(headers):
+        click.secho(f"partial answer, without {name}: {why}", fg="yellow", err=True)

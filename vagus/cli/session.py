@@ -1,0 +1,98 @@
+"""The connection of a command to a gateway, and what commands share when they ask it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vagus.clock import NS
+from vagus.config import seconds
+from vagus.errors import ConfigError, VagusError
+
+if TYPE_CHECKING:
+    from vagus.client.connection import Connection
+
+node_option = click.option("--node", default="", metavar="NODE", help="Ask only this node; default: all of them.")
+
+
+@contextlib.contextmanager
+def connected(ctx: click.Context) -> Iterator[Connection]:
+    """A connection to the gateway that the global options (or this machine's state folder) name."""
+    from vagus.client import endpoint
+    from vagus.client.connection import Connection
+
+    options = ctx.find_root().obj
+    found = endpoint.find(options.url, options.token, home=options.home or None)
+    connection = Connection(found.url, found.token)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def ask(connection: Connection, path: str, **params: Any) -> dict[str, Any]:
+    """The JSON object that the gateway answers to GET `path`; parameters that are empty are left out."""
+    body, _ = connection.request("GET", path, query=params)
+    try:
+        answer = json.loads(body)
+    except ValueError as error:
+        raise VagusError(f"{connection.url} answered {path} with something that is not JSON: {error}") from error
+    if not isinstance(answer, dict):
+        raise VagusError(f"{connection.url} answered {path} with something that is not a JSON object")
+    return answer
+
+
+class Span(click.ParamType):
+    """A duration such as `30s`, `5m`, `24h`; kept as text, checked here."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            seconds(str(value))
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+        return str(value).strip()
+
+
+class Moment(click.ParamType):
+    """A time: RFC 3339, `YYYY-MM-DD HH:MM[:SS]` of this machine's time zone, or nanoseconds since the epoch."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).strip()
+        if text.isascii() and text.isdigit():
+            if len(text) <= 11:
+                self.fail(f"{text} looks like seconds; nanoseconds since the epoch are expected", param, ctx)
+            return text
+        try:
+            moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" else text)
+            return str(round(moment.timestamp() * 1e6) * 1000)  # a naive time is local
+        except (ValueError, OverflowError, OSError):
+            self.fail(f"{text!r} is no time such as 2026-01-31T12:00:00Z or '2026-01-31 12:00'", param, ctx)
+
+
+def span_params(since: str, start: str, end: str, default: str = "5m") -> dict[str, str]:
+    """The parameters that name a span of time: `since` back from now (or from `end`), or from `start`."""
+    if since and start:
+        raise click.UsageError("--since and --start exclude each other.")
+    if start:
+        return {"start": start, **({"end": end} if end else {})}
+    if end:
+        return {"start": str(int(end) - round(seconds(since or default) * NS)), "end": end}
+    return {"since": since or default}
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file that the user named. Raises VagusError with the reason."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise VagusError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,86 @@
+"""`vagus status`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from vagus.cli.output import console, emit_json, emit_ndjson, json_option
+from vagus.cli.session import ask, connected, node_option
+from vagus.cli.view_status import render_status, summarise
+from vagus.errors import NoData, VagusError
+
+DEGRADED = 3
+
+
+@click.command()
+@json_option
+@click.option("--watch", is_flag=True, help="Show it again and again (with --json: a line each).")
+@click.option("--every", "every_s", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, metavar="SECONDS")
+@node_option
+@click.pass_context
+def status(ctx: click.Context, as_json: bool, watch: bool, every_s: float, node: str) -> None:
+    """What is sensed, how healthy it is, what is decided, and what the actors of vagus are doing.
+
+    Exit status: 0 all of vagus is well, 1 no gateway answers, 3 something of vagus is degraded: a node is missing, an
+    actor is not healthy, a collector fails. An unhealthy subject is an answer of vagus, not a fault of it: it shows,
+    and changes nothing here.
+
+    \b
+    Examples:
+      vagus status
+      vagus status --watch
+      vagus status --json | jq .series
+      vagus status --json | jq -r '.actors[] | select(.state != "HEALTHY") | .name'
+    """
+    if watch:
+        _watch(ctx, as_json, every_s, node)
+    document = fetch_status(ctx, node)
+    whole = summarise(document)
+    if as_json:
+        emit_json(whole)
+    else:
+        render_status(document, console())
+    if whole["state"] != "ok":
+        ctx.exit(DEGRADED)
+
+
+def fetch_status(ctx: click.Context, node: str = "") -> dict[str, Any]:
+    """The status document; with the verdicts too, as `health`, so that accusers can be named."""
+    with connected(ctx) as connection:
+        document: dict[str, Any] = ask(connection, "/v1/status", node=node)
+        try:
+            document["health"] = ask(connection, "/v1/health", node=node).get("inferences", [])
+        except NoData:
+            document["health"] = []
+    return document
+
+
+def _watch(ctx: click.Context, as_json: bool, every_s: float, node: str) -> None:
+    """Never returns; a gateway that does not answer is shown, and asked again."""
+    to = console()
+    while True:
+        try:
+            document = fetch_status(ctx, node)
+        except VagusError as error:
+            if as_json:
+                emit_ndjson({"state": "unreachable", "errors": [str(error)]})
+            else:
+                _clear(to)
+                to.print(f"error: {error}", style="red", markup=False)
+        else:
+            if as_json:
+                emit_ndjson(summarise(document))
+            else:
+                _clear(to)
+                render_status(document, to)
+        time.sleep(every_s)
+
+
+def _clear(to: Any) -> None:
+    if to.is_terminal:
+        to.clear()
+    else:
+        to.print()

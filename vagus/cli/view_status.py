@@ -1,0 +1,207 @@
+"""The status view: one page in the order in which data flows. Used by `vagus status` and `vagus up`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vagus.cli.output import age, byte_size, cell, quantity, span, status_cell, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+WELL = ("HEALTHY", "DRAINING", "DRAINED")
+MOST_UNHEALTHY = 8
+MOST_RECEIPTS = 5
+
+
+def summarise(status: dict[str, Any]) -> dict[str, Any]:
+    """The status document with the keys that scripts ask for.
+
+    series: live series of all nodes; inferences: subjects with a verdict; unhealthy: those worse than PENDING;
+    decisions; actors: all of them; errors: a line each; state: `ok`, `starting` or `degraded`.
+    """
+    nodes: list[dict[str, Any]] = list(status.get("nodes") or ())
+    actors = [a for n in nodes for a in n.get("actors") or ()]
+    errors = [f"{n.get('node', '?')}: {e}" for n in nodes for e in n.get("errors") or ()]
+    errors += missing_lines(status)
+    health = status.get("health")
+    inferences = len(health) if health else max((int(n.get("inferences") or 0) for n in nodes), default=0)
+    states = {str(a.get("state")) for a in actors}
+    if errors or status.get("partial") or not actors or states - {*WELL, "STARTING"}:
+        state = "degraded"
+    else:
+        state = "starting" if "STARTING" in states else "ok"
+    return {
+        "cluster": status.get("cluster", ""),
+        "state": state,
+        "series": sum(int(n.get("series") or 0) for n in nodes),
+        "inferences": inferences,
+        "unhealthy": sorted({str(s) for n in nodes for s in n.get("unhealthy") or ()}),
+        "decisions": sum(int(n.get("decisions") or 0) for n in nodes),
+        "errors": errors,
+        "actors": actors,
+        **{k: v for k, v in status.items() if k != "cluster"},
+    }
+
+
+def render_status(status: dict[str, Any], console: Console) -> None:
+    """Prints the document of `GET /v1/status`. With a key `health` (inferences), accusers are named too."""
+    from rich.text import Text
+
+    whole = summarise(status)
+    nodes: list[dict[str, Any]] = list(status.get("nodes") or ())
+    colour = {"ok": "bold green", "starting": "bold cyan", "degraded": "bold yellow"}[whole["state"]]
+    names = ", ".join(str(n.get("node")) for n in nodes)
+    count = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}"
+    head = [Text("vagus", "bold"), cell(whole["cluster"]), cell(f"{count}: {names}"), Text(whole["state"], colour)]
+    console.print(Text("  ").join(head), soft_wrap=True)
+    warn_partial(status, console)
+
+    each = " · ".join(f"{n.get('node')} {n.get('series', 0)}" for n in nodes) if len(nodes) > 1 else ""
+    _line(console, "sense", f"{whole['series']} series live" + (f"  ({each})" if each else ""), nodes)
+    bad = len(whole["unhealthy"])
+    verdict = Text.assemble(
+        f"{whole['inferences']} subjects, ", (f"{bad} unhealthy", "red") if bad else ("none unhealthy", "green")
+    )
+    _line(console, "infer", verdict, nodes)
+    _unhealthy(console, whole)
+    _line(console, "feed", "", nodes)
+    _line(console, "decide", f"{whole['decisions']} decisions", nodes)
+    _line(console, "act", "", nodes)
+    _receipts(console, nodes)
+    _actors(console, nodes)
+    for error in whole["errors"]:
+        console.print(Text.assemble(("error   ", "red"), cell(error)), soft_wrap=True)
+
+
+def missing_lines(answer: dict[str, Any]) -> list[str]:
+    """`NODE: why`, for each node whose part of an answer is missing."""
+    return [f"{m.get('node')}: {m.get('error')}" for m in answer.get("missing") or ()]
+
+
+def warn_partial(answer: dict[str, Any], console: Console) -> None:
+    """One yellow line when an answer lacks the part of some node."""
+    if answer.get("partial") or answer.get("missing"):
+        missing = "; ".join(missing_lines(answer)) or "some nodes did not answer"
+        console.print(cell(f"partial answer, without {missing}", "yellow"), soft_wrap=True)
+
+
+def _line(console: Console, stage: str, text: str | Text, nodes: list[dict[str, Any]]) -> None:
+    """A stage of the loop and, below it, what its actors say of themselves."""
+    notes = [
+        (str(a.get("name", "")), str(note))
+        for n in nodes
+        for a in n.get("actors") or ()
+        if _stage(a) == stage
+        for note in a.get("notes") or ()
+    ]
+    if not text and not notes:
+        return
+    from rich.text import Text
+
+    first = Text.assemble((f"{stage:<8}", "bold cyan"), cell(text))
+    short = [(name.removeprefix("vagus:"), note) for name, note in notes]
+    if not first.plain[8:] and short:
+        first.append_text(_note(*short.pop(0)))
+    console.print(first, soft_wrap=True)
+    for name, note in short:
+        console.print(Text(" " * 8) + _note(name, note), soft_wrap=True)
+
+
+def _note(name: str, note: str) -> Text:
+    from rich.text import Text
+
+    return Text.assemble((cell(name).plain + "  ", "dim"), cell(note))
+
+
+_STAGES = {"collector": "sense", "observer": "infer", "feed": "feed", "decide": "decide"}
+
+
+def _stage(actor: dict[str, Any]) -> str:
+    """Where in the loop an actor works; what is no collector, observer, feed or decision service acts."""
+    return _STAGES.get(str(actor.get("role", "")), "act")
+
+
+def _unhealthy(console: Console, whole: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    by_subject = {str(i.get("subject")): i for i in whole.get("health") or ()}
+    for subject in whole["unhealthy"][:MOST_UNHEALTHY]:
+        line = Text(" " * 8) + cell(subject)
+        inference = by_subject.get(subject)
+        if inference:
+            line += Text("  ") + status_cell(str(inference.get("status")))
+            line += cell("  " + accusation(inference), "dim")
+        console.print(line, soft_wrap=True)
+    more = len(whole["unhealthy"]) - MOST_UNHEALTHY
+    if more > 0:
+        console.print(Text(f"{' ' * 8}and {more} more: vagus health", "dim"))
+
+
+def accusation(inference: dict[str, Any]) -> str:
+    """Which contexts are bad and who says so: `read: api@1, api@2`; empty when nobody accuses."""
+    parts = [
+        f"{name}: {', '.join(map(str, verdict['accusers']))}"
+        for name, verdict in sorted((inference.get("contexts") or {}).items())
+        if verdict.get("accusers")
+    ]
+    return "; ".join(parts)
+
+
+def receipt_text(receipt: dict[str, Any]) -> str:
+    """A receipt as a sentence: `throttle@a cpu_cores of pid:1: 2 → 1.5, dry (reason)`."""
+    before, wanted, after = (quantity(receipt.get(k)) or "no limit" for k in ("before", "requested", "after"))
+    change = f"{before} → {wanted}"
+    if receipt.get("error"):
+        outcome = f"failed: {receipt['error']}"
+    elif receipt.get("dry"):
+        outcome = "dry: nothing written"
+    else:
+        outcome = "done" if after == wanted else f"now {after}"
+    remarks = "; ".join(str(receipt[k]) for k in ("reason", "note") if receipt.get(k))
+    who = f"{receipt.get('controller')}@{receipt.get('node')}"
+    what = f"{receipt.get('resource')} of {receipt.get('target')}"
+    return f"{who}  {what}: {change}, {outcome}" + (f" ({remarks})" if remarks else "")
+
+
+def _receipts(console: Console, nodes: list[dict[str, Any]]) -> None:
+    from rich.text import Text
+
+    receipts = sorted((r for n in nodes for r in n.get("receipts") or ()), key=lambda r: -int(r.get("t_ns") or 0))
+    now = max((int(n.get("t_ns") or 0) for n in nodes), default=0)
+    for receipt in receipts[:MOST_RECEIPTS]:
+        ago = cell(f"{age(int(receipt.get('t_ns') or 0), now):>6} ago  ", "dim")
+        style = "red" if receipt.get("error") else "dim" if receipt.get("dry") else ""
+        console.print(Text(" " * 8) + ago + cell(receipt_text(receipt), style), soft_wrap=True)
+
+
+def _actors(console: Console, nodes: list[dict[str, Any]]) -> None:
+    rows = []
+    for node in nodes:
+        now = int(node.get("t_ns") or 0)
+        for actor in node.get("actors") or ():
+            figures = actor.get("figures") or {}
+            since = int(actor.get("since_ns") or 0)
+            alive_s = (now - since) / 1e9 if since and now > since else 0.0
+            cpu = figures.get("cpu_s")
+            rss = figures.get("rss_bytes")
+            rows.append(
+                (
+                    actor.get("name", ""),
+                    status_cell(str(actor.get("state", ""))),
+                    actor.get("pid") or "",
+                    f"{100 * cpu / alive_s:.1f} %" if cpu is not None and alive_s else "",
+                    byte_size(rss) if rss else "",
+                    span(alive_s) if alive_s else "",
+                    actor.get("restarts", 0),
+                    cell(actor.get("errors", 0), "yellow" if actor.get("errors") else ""),
+                    cell(actor.get("last_error", ""), "yellow"),
+                )
+            )
+    if rows:
+        console.print()
+        columns = ["actor", "state", "pid", "cpu", "rss", "up", "restarts", "errors", "last error"]
+        if not any(row[-1].plain for row in rows):
+            columns, rows = columns[:-1], [row[:-1] for row in rows]
+        table(console, columns, rows, right=("pid", "cpu", "rss", "up", "restarts", "errors"))
