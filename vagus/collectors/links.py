@@ -77,6 +77,8 @@ class Links:
         data, _ = self._netlink.dump(RTM_GETLINK, _REQUEST)
         names = {}
         for link in parse_links(data):
+            if link.ifindex in names:
+                continue  # a dump during which links changed may name one twice
             names[link.ifindex] = link.name
             stream = self._streams.get(link.name)
             if stream is None:

@@ -10,7 +10,7 @@ from vagus.collectors.table import Column, Table
 from vagus.errors import CollectError
 from vagus.model import Field, Sample
 
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 # nr_* of vmstat are amounts, but for these, which only grow.
 _GROWING = re.compile(r"nr_(dirtied|written|vmscan_\w+|foll_pin_\w+|throttled_written|tlb_\w+)\Z")
 

@@ -40,7 +40,7 @@ class Pressure(FilePart):
         """One sample."""
         data = self._file.read_if_there() if self._optional else self._file.read()
         sample = self._table.sample(data.replace(b"=", b" "), t_ns)
-        if sample is None and data:
+        if sample is None and (data or not self._optional):
             raise CollectError(f"{self.source}: no line that begins with some or full")
         return [sample] if sample else []
 
