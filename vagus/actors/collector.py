@@ -73,7 +73,7 @@ class CollectorActor(Actor):
         self._roster: list[ActorStatus] = []
         self._reports: deque[Report] = deque(maxlen=MAX_PENDING_REPORTS)
         self._decisions: deque[Decision] = deque(maxlen=100_000)
-        self._told: dict[str, tuple[Metric, ...]] = {}
+        self._told: set[str] = set()
         self._told_s = 0.0
         self._ticks = 0
         self._late = 0
@@ -183,7 +183,7 @@ class CollectorActor(Actor):
         self._live.publish(samples)
         for event in events:
             self._filter(event)
-        if time.monotonic() - self._told_s >= SELF_REPORT_S or self._runner.failing().keys() != self._told.keys():
+        if time.monotonic() - self._told_s >= SELF_REPORT_S or self._runner.failing().keys() != self._told:
             self._report_senses()
             self._live.forget(time.time_ns() - int(SILENT_S * 1e9))
 
@@ -199,7 +199,7 @@ class CollectorActor(Actor):
         """The collectors' own health, and what the samples say of the node, to the observer."""
         now, observer = time.time_ns(), f"collector@{self.node}"
         failing = self._runner.failing()
-        self._told, self._told_s = dict.fromkeys(failing, ()), time.monotonic()
+        self._told, self._told_s = set(failing), time.monotonic()
         for name in self._runner.names():
             status = Status.UNHEALTHY if name in failing else Status.HEALTHY
             self._reports.append(Report(observer, f"sensor:{name}@{self.node}", now, {"collect": Metric(status)}))

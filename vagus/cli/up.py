@@ -49,7 +49,9 @@ def progress(console: Console) -> Iterator[Callable[[str], None]]:
 @click.command()
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="vagus.yaml; every key has a default.")
 @click.option("--address", default="", help="Join this Ray cluster (host:port, or auto) instead of starting one.")
-@click.option("--arm", is_flag=True, help="Let controllers act. Without this everything runs dry: computed, not written.")
+@click.option(
+    "--arm", is_flag=True, help="Let controllers act. Without this everything runs dry: computed, not written."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the status as JSON when ready.")
 @click.pass_context
 def up(context: click.Context, path: Path | None, address: str, arm: bool, as_json: bool) -> None:
@@ -114,7 +116,7 @@ def _first_data(home: str, say: Callable[[str], None]) -> dict[str, Any]:
     while time.monotonic() < deadline:
         try:
             with api.connect(home=home) as connection:
-                status = connection.status()
+                status = connection.get("/v1/status")
             nodes = status["nodes"]
             series, inferences = sum(n["series"] for n in nodes), sum(n["inferences"] for n in nodes)
             line = "first samples and inferences"

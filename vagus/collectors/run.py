@@ -84,6 +84,10 @@ class Runner:
             return Event(t_ns, "collector.failed", self._node, Level.ERROR, name, {**fields})
         return Event(t_ns, "collector.recovered", self._node, Level.INFO, name, {"collector": name})
 
+    def names(self) -> tuple[str, ...]:
+        """The collectors' names, in their order."""
+        return tuple(run.name for run in self._runs)
+
     def failing(self) -> dict[str, str]:
         """Collectors that failed at the last tick, with the error."""
         return {run.name: run.error for run in self._runs if run.error}

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import psutil
 
 from vagus.errors import VagusError
 
+LOOPBACK = "127.0.0.2"  # Ray replaces 127.0.0.1 by an outside address; this one it takes as it is
 MARK = "VAGUS_CLUSTER_ID"  # in the environment of every process of the cluster that `vagus up` started
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 OBJECT_STORE_BYTES = 256 << 20  # vagus moves little through it
@@ -133,7 +133,7 @@ def start(
         port, dashboard_port = free_port(GCS_PORT), free_port(DASHBOARD_PORT)
         command += ["--head", f"--port={port}", f"--temp-dir={temp_dir}"]
         command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}"]
-        host = "127.0.0.1"
+        host = LOOPBACK
         if bind_node:
             import ray.util
 
@@ -203,19 +203,10 @@ def stop(home: Path, cluster: ClusterFile) -> list[str]:
     """Ends exactly the processes of this cluster, removes Ray's session folder. Returns what could not be ended."""
     problems: list[str] = []
     if cluster.started_ray:
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        for signal_number in (signal.SIGTERM, signal.SIGKILL):
-            # raylets first: they take their workers along
-            for process in sorted(processes(cluster.id), key=lambda p: "raylet" not in _name(p)):
-                with contextlib.suppress(psutil.Error):
-                    process.send_signal(signal_number)
-            left = processes(cluster.id)
-            while left and time.monotonic() < deadline:
-                psutil.wait_procs(left, timeout=0.2)
-                left = processes(cluster.id)
-            if not left:
-                break
-            deadline = time.monotonic() + STOP_TIMEOUT_S
+        # the raylet first, while its head still answers: it then takes leave and its workers along at once
+        _end([p for p in processes(cluster.id) if "raylet" in _name(p)], signal.SIGTERM, 5.0)
+        _end(processes(cluster.id), signal.SIGTERM, 2.0)
+        _end(processes(cluster.id), signal.SIGKILL, STOP_TIMEOUT_S)
         problems += [f"process {p.pid} ({_name(p)}) did not end" for p in processes(cluster.id)]
         if cluster.temp_dir:
             shutil.rmtree(cluster.temp_dir, ignore_errors=True)
@@ -223,6 +214,13 @@ def stop(home: Path, cluster: ClusterFile) -> list[str]:
     if not problems:
         path_of(home).unlink(missing_ok=True)
     return problems
+
+
+def _end(found: list[psutil.Process], signal_number: signal.Signals, timeout_s: float) -> None:
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal_number)
+    psutil.wait_procs(found, timeout=timeout_s)
 
 
 def _forget_address(address: str) -> None:
