@@ -163,9 +163,10 @@ async def test_rewards_are_answered_one_by_one(tmp_path: Path) -> None:
         ]
         expected = [Ack.ACCEPTED, Ack.ACCEPTED, Ack.IGNORED, Ack.FAILED, Ack.FAILED, Ack.ACCEPTED]
         assert await actor.rewarded(rewards) == expected
-        records = [found[-1] for found in actor._store.records("reward", Reward)]
-        assert records == [rewards[0], rewards[5]]
-        assert [found[-1] for found in actor._store.records("decision", Decision)] == [first, second]
+        assert list(actor._store.records("reward", Reward)) == [rewards[5], rewards[0]]
+        assert list(actor._store.records("decision", Decision)) == [second, first]
+        where = ("decision_id", first.decision_id)
+        assert list(actor._store.records("decision", Decision, where=where)) == [first]
 
 
 async def test_many_callers_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +265,18 @@ async def test_a_damaged_state_is_told_and_the_log_is_learned_afresh(tmp_path: P
     async with _actor(tmp_path, errors=1) as actor:
         assert "afresh" in actor.last_error
         assert actor._service.rewards == 10
+
+
+async def test_a_damaged_record_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    async with _actor(tmp_path) as actor:
+        await _play(actor, 10, {"a": 0.0, "b": 1.0})
+        await actor.save()
+        actor._store.put("reward", Seat("not", "a", "reward", Config()), t_ns=actor._stamp())
+        actor._service_saved = True  # as after kill -9: the state does not cover that record
+    async with _actor(tmp_path, errors=1) as actor:
+        assert "replaying" in actor.last_error
+        await _play(actor, 10, {"a": 0.0, "b": 1.0})
+        assert actor.figures()["open"] == 20
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
 from collections.abc import Sequence
+from operator import itemgetter
 from random import Random
 from typing import ClassVar
 
 import msgspec
 
 from vagus.actors.base import Actor, Links, Seat
+from vagus.clock import NS
 from vagus.config import seconds
 from vagus.controllers.decision import encode_snapshot
 from vagus.controllers.learner import DecisionService, check_reward
@@ -23,6 +26,7 @@ SAVE_S = 5.0
 RESEND_S = 10.0  # a collector that restarted has lost its table, and nobody tells
 RETAIN_S = 60.0
 PUSH_TIMEOUT_S = 5.0
+AFRESH_NS = 3600 * NS
 NOTES = 10
 STATE = "decide"
 
@@ -69,7 +73,7 @@ class DecideActor(Actor):
         self._bandit(Random())  # a wrong setting fails here, not at the first request
         path = self.seat.store_path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._store = Store.open(path, create=True)
+        self._store = Store.open(path, create=True, map_bytes=self.config.store.map_bytes)
         try:
             self._recover()
         except BaseException:
@@ -92,7 +96,8 @@ class DecideActor(Actor):
         await super().stop()
 
     def _recover(self) -> None:
-        through_ns = 0
+        """The saved state, then what the log has after it (without a state: the log's last hour)."""
+        through_ns = time.time_ns() - AFRESH_NS
         saved = self._store.load(STATE)
         if saved is not None:
             try:
@@ -100,14 +105,19 @@ class DecideActor(Actor):
                 self._service.restore(state.service)
                 through_ns = state.through_ns
             except (msgspec.DecodeError, VagusError) as error:
-                self.failed("restoring the learner's state; it starts afresh from the log", error)
+                self.failed("restoring the learner's state; it learns afresh from the log", error)
         self._last_ns = through_ns
-        for t_ns, decision in self._store.records("decision", Decision, start_ns=through_ns + 1):
-            self._service.decided([decision], t_ns)
-            self._last_ns = max(self._last_ns, t_ns)
-        for t_ns, reward in self._store.records("reward", Reward, start_ns=through_ns + 1):
-            self._service.rewarded([reward], t_ns)
-            self._last_ns = max(self._last_ns, t_ns)
+        decisions = self._store.timed_records("decision", Decision, through_ns + 1, newest_first=False)
+        rewards = self._store.timed_records("reward", Reward, through_ns + 1, newest_first=False)
+        try:
+            for t_ns, _, record in heapq.merge(decisions, rewards, key=itemgetter(0)):
+                if isinstance(record, Decision):
+                    self._service.decided([record], t_ns)
+                elif isinstance(record, Reward):
+                    self._service.rewarded([record], t_ns)
+                self._last_ns = t_ns
+        except VagusError as error:
+            self.failed("replaying the log of decisions; what follows is not learned", error)
 
     # --- called by others ------------------------------------------------------------------------------------------
 
