@@ -79,7 +79,7 @@ PIECES = [
 )
 @settings(deadline=None, max_examples=60)
 def test_a_filter_never_raises(name: str, pieces: list[str], t_ns: int) -> None:
-    got = LOG_FILTERS.make(name).read("".join(pieces), "/var/log/x", t_ns)
+    got = LOG_FILTERS.make(name, "n1").read("".join(pieces), "/var/log/x", t_ns)
     assert got is None or isinstance(got, Report)
 
 

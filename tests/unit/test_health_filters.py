@@ -20,7 +20,7 @@ BUSY = "2017-05-19 17:16:25,012 [myid:9] - WARN  [SyncThread:9:SyncRequestProces
 
 
 def test_zookeeper_cannot_open_channel() -> None:
-    report = ZooKeeperFilter(timezone(timedelta(hours=-4))).read(CANNOT, "z.out", NOW)
+    report = ZooKeeperFilter(zone=timezone(timedelta(hours=-4))).read(CANNOT, "z.out", NOW)
     assert report == Report(
         "peer@0",
         "peer@1",
@@ -30,7 +30,7 @@ def test_zookeeper_cannot_open_channel() -> None:
 
 
 def test_zookeeper_too_busy_to_snap() -> None:
-    report = ZooKeeperFilter(timezone.utc).read(BUSY, "z.out", NOW)
+    report = ZooKeeperFilter(zone=timezone.utc).read(BUSY, "z.out", NOW)
     assert report == Report("peer@9", "peer@9", 1_495_214_185_012_000_000, {"Snapshot": Metric(Status.UNHEALTHY, 20)})
 
 

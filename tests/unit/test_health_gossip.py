@@ -156,3 +156,12 @@ def test_one_bad_report_does_not_spoil_its_neighbours() -> None:
     one = gossip()
     assert one.on_message("n2", mixed, NOW) == ([good], [])
     assert one.counts["bad"] == 1
+
+
+def test_a_gap_is_asked_for_as_long_as_something_older_is_held() -> None:
+    one = gossip(window_ns=10 * NS)
+    one.restore([report(1, origin="n2"), report(3, origin="n2", t_ns=NOW - 9 * NS)], NOW)
+    one.tick(NOW + NS)
+    missed = report(2, origin="n2")
+    assert len(one) == 1
+    assert one.on_message("n2", payload(missed), NOW + NS) == ([missed], [])

@@ -25,7 +25,9 @@ class Strategy(Protocol):
 
 
 class LogFilter(Protocol):
-    """Turns a line of a log into a report, or None. Must not raise on any line. Made without arguments.
+    """Turns a line of a log into a report, or None. Must not raise on any line.
+
+    Made as `LogFilter(node)`; the node's name may be left out.
 
     `t_ns` is when the line was read; a filter that finds a full date in the line prefers that.
     """

@@ -42,11 +42,14 @@ _RULES = (
 
 
 class ZooKeeperFilter:
-    """Reports of ZooKeeper's own lines. Their times are local times: of `zone`, by default the machine's."""
+    """Reports of ZooKeeper's own lines. Their times are local times: of `zone`, by default the machine's.
+
+    The node is of no matter: peers are named by the ensemble's ids.
+    """
 
     name = "zookeeper"
 
-    def __init__(self, zone: tzinfo | None = None) -> None:
+    def __init__(self, node: str = "", *, zone: tzinfo | None = None) -> None:
         self.zone = zone
 
     def read(self, line: str, path: str, t_ns: int) -> Report | None:

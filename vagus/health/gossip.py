@@ -116,6 +116,10 @@ class Gossip:
         for report in reports:
             self._keep(report, self._encoder.encode(report), now_ns)
 
+    def greet(self, peer: str) -> list[Send]:
+        """What to send to a peer that is new, or back: both learn what they miss."""
+        return self._digest(peer, answer=True)
+
     def on_local(self, reports: Sequence[Report], now_ns: int) -> list[Send]:
         """Accepted reports of this node, to be pushed to all peers."""
         encoded = [self._encoder.encode(report) for report in reports]
@@ -153,7 +157,7 @@ class Gossip:
         for name, origin in list(self._origins.items()):
             if not origin.held and origin.last_ns + 2 * self.window_ns <= now_ns:
                 del self._origins[name]  # whatever still travels is too old to be taken
-        return self._digest(self.rng.choice(self._peers), answer=True) if self._peers else []
+        return self.greet(self.rng.choice(self._peers)) if self._peers else []
 
     # --- what is retained ------------------------------------------------------------------------------------------
 
