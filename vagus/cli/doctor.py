@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
 import click
+import msgspec
 
 from vagus.cli.output import emit_json, json_option
 from vagus.cli.view_doctor import render_doctor

@@ -98,11 +98,15 @@ def thin(line: Line, most: int = MOST_POINTS) -> Line:
 
 def short_names(names: Sequence[str]) -> list[str]:
     """Names without the labels that all of them share."""
-    parts = [(name.partition("{")[0], set(filter(None, name.partition("{")[2].rstrip("}").split('",')))) for name in names]
+    parts = [
+        (name.partition("{")[0], set(filter(None, name.partition("{")[2].rstrip("}").split('",')))) for name in names
+    ]
     common = set.intersection(*(labels for _, labels in parts)) if len(parts) > 1 else set()
     shortened = []
     for name, (kind, labels) in zip(names, parts, strict=True):
-        own = [text.rstrip('"') + '"' for text in name.partition("{")[2].rstrip("}").split('",') if text in labels - common]
+        own = [
+            text.rstrip('"') + '"' for text in name.partition("{")[2].rstrip("}").split('",') if text in labels - common
+        ]
         shortened.append(kind + ("{" + ",".join(own) + "}" if own else ""))
     return shortened
 
@@ -153,11 +157,12 @@ def nice_ticks(low: float, high: float, unit: str = "", most: int = 6) -> list[f
 def draw_png(choice: Choice, title: str) -> bytes:
     """A PNG of 1200 x 600 pixels (taller with several panels): local times, units on the axes, a legend."""
     import matplotlib as mpl
+    from matplotlib import dates as untyped
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
+    dates: Any = untyped
     here = datetime.now().astimezone().tzinfo
     count = max(1, len(choice.panels))
     figure = Figure(figsize=(12, 6 if count == 1 else 1 + 3 * count), dpi=100, layout="constrained")
@@ -173,15 +178,16 @@ def draw_png(choice: Choice, title: str) -> bytes:
             axis.plot(days, drawn.values, lw=1.4, color=palette(number), label=shorten(name, 60))
             number += 1
         axis.set_ylabel(unit or "count")
-        axis.set_yticks(nice_ticks(*axis.get_ylim(), unit))
+        low, high = axis.get_ylim()
+        axis.set_yticks(nice_ticks(low, high, unit))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _, unit=unit: axis_text(value, unit)))
         axis.grid(color="#dddddd", lw=0.6)
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.01)
         axis.legend(loc="upper left", bbox_to_anchor=(1.005, 1), frameon=False, fontsize=9, borderaxespad=0)
-    locator = AutoDateLocator(tz=here, maxticks=10)
+    locator = dates.AutoDateLocator(tz=here, maxticks=10)
     axes[-1].xaxis.set_major_locator(locator)
-    axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=here))
+    axes[-1].xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=here))
     axes[-1].set_xlabel(f"local time ({datetime.now().astimezone():%Z, UTC%z})")
     out = io.BytesIO()
     figure.savefig(out, format="png")
@@ -221,6 +227,7 @@ def draw_terminal(choice: Choice, title: str, to: Console) -> None:
             for part in _pieces(thin(break_gaps(line), 4 * width)):
                 signal = figure.signal([p[0] for p in part], [p[1] for p in part], marker=marker)
                 figure.draw(signal.lines(len(part) > 1))
+        figure.axes(to.is_terminal)
         _rulers(figure, panel, unit)
         text = figure.build().string(colorless=not to.is_terminal)
         to.print(cell(f"{unit or 'count'}", "dim"), soft_wrap=True)
@@ -244,12 +251,13 @@ def _rulers(figure: Any, panel: list[Line], unit: str) -> None:
     first, last = min(times), max(times)
     at = [first + (last - first) * i / 4 for i in range(5)] if last > first else [first]
     form = "%H:%M:%S" if last - first < 86400 else "%m-%d %H:%M"
+    figure.ruler("x").lim(first, last if last > first else first + 1)  # its own choice goes wrong with large values
     figure.ruler("x").ticks(at, [time.strftime(form, time.localtime(t)) for t in at])
     known = [v for line in panel for v in line.values if math.isfinite(v)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     if low == high:  # a flat line needs some room
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
-        figure.ruler("y").lim(low, high)
+    figure.ruler("y").lim(low, high)
     marks = nice_ticks(low, high, unit, 5)
     figure.ruler("y").ticks(marks, [axis_text(mark, unit) for mark in marks])
 

@@ -79,13 +79,14 @@ class LazyGroup(click.Group):
         return super().parse_args(ctx, front + rest)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        inner: Any = super().main
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+            return inner(*args, standalone_mode=False, **extra)
         self._exit(*args, **extra)
 
     def _exit(self, *args: Any, **extra: Any) -> NoReturn:
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code = self.main(*args, standalone_mode=False, **extra)
             sys.stdout.flush()
         except click.Abort:  # what click makes of KeyboardInterrupt
             click.echo(err=True)

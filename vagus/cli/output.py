@@ -110,7 +110,7 @@ def quantity(value: Any, unit: str = "") -> str:
         return ""
     if unit == "bytes":
         return byte_size(value)
-    if isinstance(value, int) or float(value).is_integer() and abs(value) < 1e15:
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
         return f"{int(value)}"
     return f"{value:.4g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.3e}"
 
@@ -119,7 +119,9 @@ def byte_size(count: float) -> str:
     """1536 → 1.5 KiB."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if abs(count) < 1024 or unit == "TiB":
-            return f"{count:.0f} B" if unit == "B" else f"{count:.4g} {unit}" if count >= 1000 else f"{count:.3g} {unit}"
+            return (
+                f"{count:.0f} B" if unit == "B" else f"{count:.4g} {unit}" if count >= 1000 else f"{count:.3g} {unit}"
+            )
         count /= 1024
     return ""
 

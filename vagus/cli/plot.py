@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vagus.cli.output import console
 from vagus.cli.session import Moment, Span, connected, node_option, span_params, write_file
 from vagus.cli.view_status import warn_partial
-from vagus.errors import VagusError
+from vagus.errors import NoData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,13 +54,13 @@ def plot(
 
     if output is not None and output.suffix.lower() != ".png":
         raise click.UsageError(f"{output}: only PNG is drawn; name it FILE.png.")
-    span = span_params(since, start, end)
+    span: dict[str, Any] = span_params(since, start, end)
     with connected(ctx) as connection:
         answer = connection.query(selector, rate=rate, node=node, **span)
     warn_partial({"missing": [{"node": n, "error": e} for n, e in answer.missing]}, console())
     lines = lines_of(answer)
     if not lines:
-        raise VagusError(f"nothing stored matches {selector!r} in that time; `vagus sensors` lists what there is")
+        raise NoData(f"nothing stored matches {selector!r} in that time; `vagus sensors` lists what there is")
     choice = choose(lines)
     if not rate and any(f.counter for s in answer for f in s.stream.fields):
         click.echo("some of these are counters: --rate shows their change per second", err=True)

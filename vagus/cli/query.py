@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from vagus.cli.lazy import one_line
 from vagus.cli.output import console
 from vagus.cli.session import Moment, Span, connected, node_option, span_params, write_file
 from vagus.cli.view_status import warn_partial
 from vagus.client.answers import missing_of
-from vagus.errors import VagusError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from vagus.errors import NoData
 
 TABLE_TICKS = 10
 FORMATS = ("table", "csv", "json", "arrow")
@@ -28,7 +26,9 @@ FORMATS = ("table", "csv", "json", "arrow")
 @click.option("--end", type=Moment(), default="", metavar="TIME", help="Until then.  [default: now]")
 @click.option("--limit", type=click.IntRange(0), default=None, help="Newest ticks of each stream; 0: all.")
 @click.option("--rate", is_flag=True, help="Counters as their change per second.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default=None, help="[default: table; with -o: by its name]")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default=None, help="[default: table; with -o: by its name]"
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to FILE (.csv, .json, .arrow).")
 @node_option
@@ -60,44 +60,40 @@ def query(
     """
     form = "json" if as_json else form or _form_of(output)
     span = span_params(since, start, end)
-    params = {"selector": selector, **span, "rate": int(rate), "node": node}
+    params: dict[str, Any] = {"selector": selector, **span, "node": node}
     if form == "table":
-        _show(ctx, params, limit, output)
+        if output is not None:
+            raise click.UsageError("a table is for the screen: name FILE .csv, .json or .arrow, or give --format.")
+        _show(ctx, {**params, "rate": rate}, TABLE_TICKS if limit is None else limit)
         return
     if form == "arrow" and output is None and sys.stdout.isatty():
         raise click.UsageError("Arrow is not for a terminal: give -o FILE, or pipe it.")
     with connected(ctx) as connection:
-        body, headers = connection.request("GET", "/v1/query", query={**params, "limit": limit or 0, "format": form})
-    _warn_missing(headers, body if form == "json" else b"")
+        wanted = {**params, "rate": int(rate), "limit": limit or 0, "format": form}
+        body, headers = connection.request("GET", "/v1/query", query=wanted)
+    for name, why in missing_of(headers):
+        click.secho(f"partial answer, without {name}: {one_line(why)}", fg="yellow", err=True)
     if output is not None:
         write_file(output, body)
         click.echo(f"{output}: {len(body)} bytes", err=True)
         return
-    out = click.get_binary_stream("stdout")
-    out.write(body if form != "json" or body.endswith(b"\n") else body + b"\n")
-    out.flush()
+    sys.stdout.flush()
+    sys.stdout.buffer.write(body if form != "json" or body.endswith(b"\n") else body + b"\n")
+    sys.stdout.buffer.flush()
 
 
-def _show(ctx: click.Context, params: dict[str, Any], limit: int | None, output: Path | None) -> None:
+def _show(ctx: click.Context, params: dict[str, Any], ticks: int) -> None:
     from vagus.cli.view_samples import render_samples
 
-    if output is not None:
-        raise click.UsageError("a table is for the screen: name FILE .csv, .json or .arrow, or give --format.")
-    with connected(ctx) as connection:
-        # one more than is shown, since a rate needs two ticks
-        answer = connection.query(**{**params, "rate": bool(params["rate"]), "limit": TABLE_TICKS + 1 if limit is None else limit})
+    with connected(ctx) as connection:  # one tick more than is shown, since a rate needs two
+        answer = connection.query(**params, limit=ticks and ticks + 1)
     to = console()
     warn_partial({"missing": [{"node": n, "error": e} for n, e in answer.missing]}, to)
     if not any(len(series.t_ns) for series in answer):
-        raise VagusError(f"nothing stored matches {params['selector']!r} in that time; `vagus sensors` lists what there is")
-    render_samples(answer, to, TABLE_TICKS if limit is None else limit)
+        raise NoData(f"nothing stored matches {params['selector']!r} in that time; `vagus sensors` lists what there is")
+    render_samples(answer, to, ticks)
 
 
 def _form_of(output: Path | None) -> str:
     suffix = output.suffix.lower().lstrip(".") if output else ""
     return suffix if suffix in FORMATS else "table"
-
-
-def _warn_missing(headers: Mapping[str, str], body: bytes) -> None:
-    for name, why in missing_of(headers):
-        click.secho(f"partial answer, without {name}: {why}", fg="yellow", err=True)

@@ -43,9 +43,16 @@ def sensors(ctx: click.Context, selector: str, by_field: bool, live_only: bool, 
     to = console()
     warn_partial(answer, to)
     found = sorted(answer["sensors"], key=lambda s: (s["stream"]["kind"], s["stream"]["node"], _labels(s["stream"])))
+    rows: list[tuple[Any, ...]]
     if by_field:
         rows = [
-            (f"{s['stream']['kind']}.{f['name']}", s["stream"]["node"], _labels(s["stream"]), f["unit"] or "–", _type(f))
+            (
+                f"{s['stream']['kind']}.{f['name']}",
+                s["stream"]["node"],
+                _labels(s["stream"]),
+                f["unit"] or "–",
+                _type(f),
+            )
             for s in found
             for f in s["stream"]["fields"]
         ]
@@ -82,4 +89,4 @@ def _field_names(stream: dict[str, Any]) -> str:
 
 
 def _type(field: dict[str, Any]) -> str:
-    return field["dtype"] + (" counter" if field["counter"] else "")
+    return str(field["dtype"]) + (" counter" if field["counter"] else "")

@@ -48,7 +48,13 @@ def ask(connection: Connection, path: str, **params: Any) -> dict[str, Any]:
     return answer
 
 
-class Span(click.ParamType):
+if TYPE_CHECKING:
+    _Text = click.ParamType[str]  # generic for the type checker only
+else:
+    _Text = click.ParamType
+
+
+class Span(_Text):
     """A duration such as `30s`, `5m`, `24h`; kept as text, checked here."""
 
     name = "duration"
@@ -61,7 +67,7 @@ class Span(click.ParamType):
         return str(value).strip()
 
 
-class Moment(click.ParamType):
+class Moment(_Text):
     """A time: RFC 3339, `YYYY-MM-DD HH:MM[:SS]` of this machine's time zone, or nanoseconds since the epoch."""
 
     name = "time"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vagus.cli.output import console, emit_json, emit_ndjson, json_option
 from vagus.cli.session import ask, connected, node_option
 from vagus.cli.view_status import render_status, summarise
-from vagus.errors import NoData, VagusError
+from vagus.errors import VagusError
+
+if TYPE_CHECKING:
+    from vagus.client.connection import Connection
 
 DEGRADED = 3
 
@@ -37,7 +40,8 @@ def status(ctx: click.Context, as_json: bool, watch: bool, every_s: float, node:
     """
     if watch:
         _watch(ctx, as_json, every_s, node)
-    document = fetch_status(ctx, node)
+    with connected(ctx) as connection:
+        document = fetch_status(connection, node)
     whole = summarise(document)
     if as_json:
         emit_json(whole)
@@ -47,14 +51,13 @@ def status(ctx: click.Context, as_json: bool, watch: bool, every_s: float, node:
         ctx.exit(DEGRADED)
 
 
-def fetch_status(ctx: click.Context, node: str = "") -> dict[str, Any]:
-    """The status document; with the verdicts too, as `health`, so that accusers can be named."""
-    with connected(ctx) as connection:
-        document: dict[str, Any] = ask(connection, "/v1/status", node=node)
-        try:
-            document["health"] = ask(connection, "/v1/health", node=node).get("inferences", [])
-        except NoData:
-            document["health"] = []
+def fetch_status(connection: Connection, node: str = "") -> dict[str, Any]:
+    """The document that `render_status` takes: GET /v1/status, with the verdicts as `health` to name accusers."""
+    document = ask(connection, "/v1/status", node=node)
+    try:
+        document["health"] = ask(connection, "/v1/health", node=node)["inferences"]
+    except VagusError:  # then status says why, and the subjects go without accusers
+        document["health"] = []
     return document
 
 
@@ -63,7 +66,8 @@ def _watch(ctx: click.Context, as_json: bool, every_s: float, node: str) -> None
     to = console()
     while True:
         try:
-            document = fetch_status(ctx, node)
+            with connected(ctx) as connection:
+                document = fetch_status(connection, node)
         except VagusError as error:
             if as_json:
                 emit_ndjson({"state": "unreachable", "errors": [str(error)]})

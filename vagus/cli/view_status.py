@@ -62,7 +62,8 @@ def render_status(status: dict[str, Any], console: Console) -> None:
     _line(console, "sense", f"{whole['series']} series live" + (f"  ({each})" if each else ""), nodes)
     bad = len(whole["unhealthy"])
     verdict = Text.assemble(
-        f"{whole['inferences']} subjects, ", (f"{bad} unhealthy", "red") if bad else ("none unhealthy", "green")
+        f"{whole['inferences']} subject{'' if whole['inferences'] == 1 else 's'}, ",
+        (f"{bad} unhealthy", "red") if bad else ("none unhealthy", "green"),
     )
     _line(console, "infer", verdict, nodes)
     _unhealthy(console, whole)
@@ -71,7 +72,7 @@ def render_status(status: dict[str, Any], console: Console) -> None:
     _line(console, "act", "", nodes)
     _receipts(console, nodes)
     _actors(console, nodes)
-    for error in whole["errors"]:
+    for error in whole["errors"][: len(whole["errors"]) - len(missing_lines(status))]:  # those are said above
         console.print(Text.assemble(("error   ", "red"), cell(error)), soft_wrap=True)
 
 
@@ -140,9 +141,9 @@ def _unhealthy(console: Console, whole: dict[str, Any]) -> None:
 
 
 def accusation(inference: dict[str, Any]) -> str:
-    """Which contexts are bad and who says so: `read: api@1, api@2`; empty when nobody accuses."""
+    """Which contexts are bad and who says so: `read: accused by api@1, api@2`; empty when nobody accuses."""
     parts = [
-        f"{name}: {', '.join(map(str, verdict['accusers']))}"
+        f"{name}: accused by {', '.join(map(str, verdict['accusers']))}"
         for name, verdict in sorted((inference.get("contexts") or {}).items())
         if verdict.get("accusers")
     ]
@@ -177,7 +178,7 @@ def _receipts(console: Console, nodes: list[dict[str, Any]]) -> None:
 
 
 def _actors(console: Console, nodes: list[dict[str, Any]]) -> None:
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for node in nodes:
         now = int(node.get("t_ns") or 0)
         for actor in node.get("actors") or ():
