@@ -25,7 +25,7 @@ def shown(location: str, limit: int = 4000) -> str:
             location = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         except ValueError:
             location = f"{scheme(location)}://malformed"
-    text = "".join(char if char.isprintable() else " " for char in location)
+    text = printable(location)
     return text if len(text) <= limit else f"{text[: limit - 17]}~{hash_text(text):016x}"
 
 
@@ -38,3 +38,8 @@ def host(location: str) -> str:
         except ValueError:
             return name
     return name
+
+
+def printable(text: str) -> str:
+    """The text with a space for each character that could harm a terminal or a store."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)

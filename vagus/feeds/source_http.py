@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import errno
 import ipaddress
 import socket
 import ssl
@@ -18,6 +19,7 @@ from yarl import URL
 
 from vagus.errors import ConfigError
 from vagus.feeds import Fetched, Net
+from vagus.feeds.location import printable
 
 MAX_REMEMBERED = 100_000  # validators, one pair for each location
 MAX_VALIDATOR = 1000
@@ -104,7 +106,7 @@ class HttpSource:
     def _remember(self, location: str, answer: aiohttp.ClientResponse) -> None:
         etag, modified = answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", "")
         validators = {"If-None-Match": etag, "If-Modified-Since": modified}
-        kept = {name: value for name, value in validators.items() if value and len(value) <= MAX_VALIDATOR}
+        kept = {name: value for name, value in validators.items() if _sendable(value)}
         if kept:
             self._validators[location] = kept
             if len(self._validators) > MAX_REMEMBERED:
@@ -162,7 +164,8 @@ class _Resolver(AbstractResolver):
         if self._public_only:
             found = [address for address in found if not is_private(address["host"])]
             if not found:
-                raise OSError(f"redirect to {host} is refused: it has only private addresses")
+                why = f"the redirect to {host[:80]} is refused: it has only private addresses"
+                raise PermissionError(errno.EACCES, why)
         else:
             self._private[host] = all(is_private(address["host"]) for address in found)
             if len(self._private) > MAX_REMEMBERED:
@@ -228,6 +231,10 @@ def retry_after_s(text: str, now_s: float) -> float:
         return 0.0
 
 
+def _sendable(validator: str) -> bool:
+    return 0 < len(validator) <= MAX_VALIDATOR and validator.isascii() and validator.isprintable()
+
+
 def _prefix(text: str) -> URL:
     try:
         url = URL(text)
@@ -245,4 +252,4 @@ def _checked(prefix: str, fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def _text(note: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in note)[:MAX_NOTE]
+    return printable(note)[:MAX_NOTE]

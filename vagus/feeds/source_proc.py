@@ -9,6 +9,7 @@ import shlex
 import signal
 
 from vagus.feeds import Fetched, Net
+from vagus.feeds.location import printable
 
 MAX_STDERR_BYTES = 4096
 MAX_NOTE = 300
@@ -29,8 +30,8 @@ class ProcSource:
             return Fetched(Net.FAILED, note=f"cannot split {location[:80]!r}: {error}")
         if not words:
             return Fetched(Net.FAILED, note="no command after proc:")
-        try:
-            process = await asyncio.create_subprocess_exec(
+        creating = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
                 *words,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -38,19 +39,24 @@ class ProcSource:
                 start_new_session=True,
                 env={**os.environ, "LC_ALL": "C"},
             )
-        except (OSError, ValueError) as error:
-            return Fetched(Net.FAILED, note=f"cannot run {words[0][:80]!r}: {getattr(error, 'strerror', '') or error}")
+        )
         ended = False
         try:
+            process = await asyncio.shield(creating)  # shielded: a child half made could not be killed
             fetched = await asyncio.wait_for(_run(process, max_bytes), timeout_s)
             ended = fetched.net is not Net.TOO_LARGE
             return fetched
         except asyncio.TimeoutError:
-            return Fetched(Net.TIMEOUT, note=f"{words[0]} did not end within {timeout_s:g} s and was killed"[:MAX_NOTE])
+            return Fetched(Net.TIMEOUT, note=f"{words[0][:80]} did not end within {timeout_s:g} s and was killed")
+        except (OSError, ValueError) as error:
+            ended = True
+            return Fetched(Net.FAILED, note=f"cannot run {words[0][:80]!r}: {getattr(error, 'strerror', '') or error}")
         finally:
             if not ended:
-                _kill(process)
-                await asyncio.shield(process.wait())
+                with contextlib.suppress(OSError, ValueError):
+                    process = await creating
+                    _kill(process)
+                    await asyncio.shield(process.wait())
 
     async def close(self) -> None:
         """Nothing outlives a fetch."""
@@ -67,7 +73,7 @@ async def _run(process: asyncio.subprocess.Process, max_bytes: int) -> Fetched:
             if len(body) > max_bytes:
                 return Fetched(Net.TOO_LARGE, note=f"more than max_bytes={max_bytes} on standard output; killed")
         status = await process.wait()
-        note = " ".join((await errors).decode("utf-8", errors="replace").split())[-MAX_NOTE:]
+        note = " ".join(printable((await errors).decode("utf-8", errors="replace")).split())[-MAX_NOTE:]
     finally:
         errors.cancel()
     if status:

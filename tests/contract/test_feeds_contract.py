@@ -1,0 +1,73 @@
+"""What every registered source and format promises."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from vagus.config import FeedSettings, SourceSettings
+from vagus.errors import ConfigError
+from vagus.feeds import FORMATS, SOURCES, Data, Fetched, Net
+from vagus.feeds.feed import Feed
+from vagus.feeds.load import load_format, load_sources
+
+BODIES = [b"", b"\0", b"\xff" * 100, b"{" * 5000, b"a: b\n" * 100, b"1" * 5000, "\u2028é".encode()]
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
+def test_formats_answer_everything(name: str, body: bytes) -> None:
+    fmt = FORMATS.make(name)
+    value, data, errors = fmt.parse(body)
+    assert fmt.name == name
+    assert isinstance(data, Data)
+    assert (errors == 0) == (data is Data.GOOD)
+    msgspec.json.encode(value)
+    assert fmt.parse(body) == (value, data, errors)
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_formats_refuse_unknown_options(name: str) -> None:
+    settings = FeedSettings(name="f", source=SourceSettings(all=("file:/x",)), format=name, options={"no_such": 1})
+    with pytest.raises(ConfigError, match="'f'"):
+        load_format(settings)
+
+
+@pytest.mark.parametrize("name", list(SOURCES))
+async def test_sources_never_raise_for_the_far_side(name: str) -> None:
+    source = SOURCES.make(name)
+    for rest in ("", "//", "/no/such/thing", "//[::1", "'", "\0"):
+        fetched = await source.fetch(f"{name}:{rest}", 1.0, 10)
+        assert isinstance(fetched, Fetched)
+        assert fetched.net not in (Net.OK, Net.MISSED), rest
+        assert 0 < len(fetched.note) <= 400
+        assert fetched.body == b""
+    await source.close()
+    await source.close()
+
+
+@pytest.mark.parametrize("name", list(SOURCES))
+def test_sources_load_for_a_feed_and_refuse_unknown_options(name: str) -> None:
+    source = SourceSettings(all=(f"{name}:x",))
+    assert list(load_sources(FeedSettings(name="f", source=source))) == [name]
+    with pytest.raises(ConfigError, match="'f'"):
+        load_sources(FeedSettings(name="f", source=source, options={"source": {name: {"no_such": 1}}}))
+
+
+async def test_locations_at_hand_give_their_bytes_within_the_limit() -> None:
+    for location in ("file:/proc/sys/kernel/ostype", "proc:cat /proc/sys/kernel/ostype"):
+        [source] = load_sources(FeedSettings(name="f", source=SourceSettings(all=(location,)))).values()
+        exact, short = await asyncio.gather(source.fetch(location, 5.0, 6), source.fetch(location, 5.0, 5))
+        assert exact == Fetched(Net.OK, b"Linux\n")
+        assert short.net is Net.TOO_LARGE
+        await source.close()
+
+
+def test_the_default_feeds_load() -> None:
+    from vagus.config import Config
+
+    for settings in Config().feeds:
+        load_sources(settings)
+        assert Feed(settings).next_due() is not None

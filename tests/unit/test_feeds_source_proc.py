@@ -1,0 +1,125 @@
+"""The command source with real processes: hung, loud, failing; none is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from vagus.feeds import Fetched, Net
+from vagus.feeds.source_file import FileSource
+from vagus.feeds.source_proc import ProcSource
+
+PYTHON = f"proc:{sys.executable} -S -c "
+
+
+async def test_output_and_exit() -> None:
+    source = ProcSource()
+    assert await source.fetch("proc:echo 'one  two' $HOME ; ls", 5.0, 100) == Fetched(
+        Net.OK, b"one  two $HOME ; ls\n"
+    )  # no shell: nothing is expanded
+    assert await source.fetch("proc:sh -c 'echo out; echo bad >&2; exit 3'", 5.0, 100) == Fetched(
+        Net.STATUS, b"out\n", "exit status 3: bad"
+    )
+    assert (await source.fetch("proc:sh -c 'kill -9 $$'", 5.0, 100)).note == "killed by signal 9"
+    assert (await source.fetch("proc:printenv LC_ALL", 5.0, 100)).body == b"C\n"
+    assert (await source.fetch("proc:cat", 5.0, 100)) == Fetched(Net.OK)  # no standard input
+
+
+@pytest.mark.parametrize(
+    ("location", "note"),
+    [
+        ("proc:/no/such/program", "No such file"),
+        ("proc:/etc/passwd", "Permission denied"),
+        ("proc:", "no command"),
+        ("proc:echo 'open", "cannot split"),
+        ("proc:a\0b", "cannot run"),
+    ],
+)
+async def test_what_cannot_run_is_failed(location: str, note: str) -> None:
+    fetched = await ProcSource().fetch(location, 5.0, 100)
+    assert fetched.net is Net.FAILED
+    assert note in fetched.note
+
+
+async def test_output_is_bounded_and_errors_are_read_away() -> None:
+    source = ProcSource()
+    assert (await source.fetch("proc:yes", 5.0, 10_000)).net is Net.TOO_LARGE
+    loud = await source.fetch(PYTHON + '\'import sys; sys.stderr.write("e" * 300000 + " last words")\'', 5.0, 100)
+    assert loud.net is Net.OK
+    assert loud.note.endswith("last words")
+    assert len(loud.note) <= 300
+
+
+HANG = "sh -c 'echo $$ >{0}; sleep 1000 & echo $! >>{0}; trap \"\" TERM; echo ready; wait; sleep 1000'"
+
+
+def _gone(pid: int) -> bool:
+    """Dead, or a zombie that init has yet to collect."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+async def _until_gone(pids: list[int]) -> None:
+    while not all(map(_gone, pids)):
+        await asyncio.sleep(0.001)  # the kernel tells nobody but the parent
+
+
+async def test_a_hung_group_is_killed_and_no_other(tmp_path: Path) -> None:
+    bystander = await asyncio.create_subprocess_exec("sleep", "1000")
+    fetched = await ProcSource().fetch("proc:" + HANG.format(tmp_path / "pids"), 0.2, 100)
+    assert fetched.net is Net.TIMEOUT
+    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2
+    await asyncio.wait_for(_until_gone(pids), 5.0)
+    assert bystander.returncode is None
+    bystander.kill()
+    await bystander.wait()
+
+
+async def test_a_cancelled_fetch_leaves_nothing(tmp_path: Path) -> None:
+    pipe = tmp_path / "pids"
+    os.mkfifo(pipe)
+    task = asyncio.ensure_future(ProcSource().fetch(f"proc:sh -c 'echo $$ >{pipe}; sleep 1000'", 100.0, 100))
+    pid = int(await asyncio.to_thread(pipe.read_text))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(_until_gone([pid]), 5.0)
+
+
+def test_the_same_on_uvloop(tmp_path: Path) -> None:
+    async def both() -> None:
+        assert (await ProcSource().fetch("proc:echo hello", 5.0, 100)) == Fetched(Net.OK, b"hello\n")
+        assert (await ProcSource().fetch("proc:yes", 5.0, 10_000)).net is Net.TOO_LARGE
+        fetched = await ProcSource().fetch("proc:" + HANG.format(tmp_path / "pids"), 0.2, 100)
+        assert fetched.net is Net.TIMEOUT
+        pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+        await asyncio.wait_for(_until_gone(pids), 5.0)
+
+    loop = uvloop.new_event_loop()
+    try:
+        loop.run_until_complete(both())
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+async def test_files(tmp_path: Path) -> None:
+    source = FileSource()
+    (tmp_path / "a b").write_bytes(b"content")
+    assert await source.fetch(f"file:{tmp_path}/a b", 5.0, 7) == Fetched(Net.OK, b"content")
+    assert await source.fetch(f"file://{tmp_path}/a%20b", 5.0, 7) == Fetched(Net.OK, b"content")
+    assert (await source.fetch(f"file:{tmp_path}/a b", 5.0, 6)).net is Net.TOO_LARGE
+    assert (await source.fetch("file:/proc/loadavg", 5.0, 100)).body.count(b" ") == 4
+    os.mkfifo(tmp_path / "pipe")
+    for what, note in (("none", "No such file"), ("pipe", "not a regular"), ("", "directory"), ("\0", "null byte")):
+        fetched = await source.fetch(f"file:{tmp_path}/{what}", 5.0, 100)
+        assert fetched.net is Net.FAILED
+        assert note in fetched.note
