@@ -1,0 +1,50 @@
+"""LMDB's and the system's errors as StoreError, each with what to do: the seam of this room."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+
+from vagus.errors import StoreError
+
+MAX_READERS = 2048
+
+
+class MapFull(StoreError):
+    """The map has no room for this transaction."""
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[None]:
+    """LMDB's and the system's errors as StoreError, each with what to do."""
+    try:
+        yield
+    except lmdb.MapFullError as error:
+        raise MapFull(f"{path}: the map is full: raise store.map_bytes, or lower store.retain_bytes") from error
+    except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError) as error:
+        raise StoreError(
+            f"{path} is damaged or of another LMDB format ({error}): "
+            "move the folder away to begin a new store, or put a copy back"
+        ) from error
+    except lmdb.ReadersFullError as error:
+        raise StoreError(f"{path}: all {MAX_READERS} reader slots are taken: stop readers that hang") from error
+    except lmdb.Error as error:
+        raise StoreError(f"{path}: {_advice(getattr(error, 'code', 0), str(error))}") from error
+    except OSError as error:
+        raise StoreError(f"{path}: {_advice(error.errno or 0, error.strerror or str(error))}") from error
+
+
+def _advice(code: int, text: str) -> str:
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"the disk is full or a quota is reached ({text}): free space; what was not acknowledged is kept in memory and tried again at the next flush"
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"not permitted ({text}): use a folder that this user may write, or readonly=True"
+    if code == errno.ENOMEM:
+        return f"no address space for the map ({text}): lower store.map_bytes or raise the limit (ulimit -v)"
+    if code == errno.EIO:
+        return f"the disk fails ({text}): look at the kernel's log, move the folder to another disk"
+    return text

@@ -1,0 +1,56 @@
+"""The writer's lock: one process writes an environment, and whoever comes second is told which."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from vagus.errors import StoreError
+
+WRITER = "writer"
+
+
+class WriterLock:
+    """A POSIX lock on the file `writer`: the kernel lets go of it when the process ends, however it ends.
+
+    It belongs to the process, so that no forked child keeps it; Environment sees to one per process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = -1
+
+    def take(self) -> None:
+        """Takes the lock and leaves our name in the file. Raises StoreError that says who holds it, or OSError."""
+        file = os.open(self._folder / WRITER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(file, 500, 0).decode(errors="replace").strip()
+            os.close(file)
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            raise StoreError(
+                f"{self._folder} is being written by another process ({holder or 'unnamed'}): "
+                "stop it, or read with readonly=True"
+            ) from error
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"pid {os.getpid()}, {_command()}, since {since}\n".encode(), 0)
+        self._file = file
+
+    def release(self) -> None:
+        """Lets go; harmless when not held."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _command() -> str:
+    try:
+        return Path("/proc/self/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:200]
+    except OSError:
+        return "unknown command"

@@ -1,0 +1,358 @@
+"""The store of one actor: samples in a head and sealed blocks, records, small state; one writer, many readers.
+
+What is promised:
+- `append`, `extend`, `put` and `save` take values into memory. A scan need not show them yet; the death of the process
+  loses them.
+- `flush` returns when they are committed (acknowledged). They survive `kill -9` of any process, and every later scan,
+  in whichever process, shows them.
+- `sync` returns when everything committed is on disk. It survives a power cut. What was committed after the last sync
+  may be lost in one, as a whole; the file itself never is, on any file system that honours fdatasync: see
+  checkpoint.py. An actor syncs once a second; without that, flush does after ten seconds or a thousand flushes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgspec
+
+from vagus.clock import NS, Clock, SystemClock
+from vagus.errors import ConfigError, StoreError
+from vagus.model import MAX_T_NS, SensorInfo, Stream, check_name, check_time
+from vagus.selector import Selector, parse
+from vagus.store import head, intake, records, retention
+from vagus.store.batch import Batch
+from vagus.store.environment import MAP_BYTES, Environment
+from vagus.store.query import Query
+from vagus.store.verify import verify
+from vagus.store.writer import Pending, Writer
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+MAX_STREAMS = 100_000
+MAX_STATE_BYTES = 64 << 20
+BULK_ROWS = 64  # fewer rows go through the head
+AUTO_SYNC_NS = 10 * NS  # pages freed since the last sync are not used again: without one the file would grow
+AUTO_SYNC_FLUSHES = 1000
+MAX_PENDING_BYTES = 8 << 20
+
+
+class Store:
+    """One LMDB environment, a folder. `Store.open` makes one; a context manager, closed at the end of `with`.
+
+    Threads may share it. A forked child must not: it opens its own.
+    """
+
+    def __init__(self, env: Environment, readonly: bool, clock: Clock) -> None:
+        self.path = env.path
+        self.readonly = readonly
+        self._env = env
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._open = True
+        self._pid = os.getpid()
+        self._query = Query(env)
+        self._pending = Pending()
+        self._packers: dict[int, Any] = {}
+        self._ids: dict[tuple[str, bytes], int] = {}
+        self._synced_ns, self._unsynced = clock.monotonic_ns(), 0
+        self._writer: Writer | None = None
+        if not readonly:
+            self._writer = Writer(env, self._query)
+            for stream_id, stream in self._query.streams.items():
+                self._ids[_identity(stream)] = stream_id
+            self._max_pending = min(MAX_PENDING_BYTES, env.usage()["map_bytes"] // 16)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        create: bool = True,
+        *,
+        readonly: bool = False,
+        map_bytes: int = MAP_BYTES,
+        clock: Clock | None = None,
+    ) -> Store:
+        """The store in the folder `path`, made if missing unless create=False or readonly.
+
+        map_bytes: the most it can ever hold; address space, not disk (the file is sparse). Raises StoreError: nothing
+        there, another writer (which is named), no permission, damaged, or of another version.
+        """
+        env = Environment.open(Path(path).absolute(), create=create, readonly=readonly, map_bytes=map_bytes)
+        try:
+            return cls(env, readonly, clock or SystemClock())
+        except BaseException:
+            env.close()
+            raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r}{', readonly=True' if self.readonly else ''})"
+
+    # --- samples in ----------------------------------------------------------------------------------------------
+
+    def declare(self, stream: Stream) -> int:
+        """The id of a stream, the same for the same key and fields; other fields get a new id, both can be queried."""
+        self._check_writer()
+        identity = _identity(stream)
+        with self._lock:
+            stream_id = self._ids.get(identity)
+            if stream_id is None:
+                if len(self._ids) >= MAX_STREAMS:
+                    raise StoreError(
+                        f"{self.path} has {MAX_STREAMS} streams: use fewer label values; retention drops those without data"
+                    )
+                stream_id = self._check_writer().new_id()
+                self._ids[identity] = stream_id
+                self._query.add(stream_id, stream)
+                self._pending.streams[stream_id] = stream
+            if stream_id not in self._packers:
+                self._packers[stream_id] = head.packer(stream.fields)
+            return stream_id
+
+    def append(self, stream_id: int, t_ns: int, values: Any) -> None:
+        """One row: as many numbers as the stream has fields. Times may go back; an equal time replaces the row.
+
+        NaN may stand in f8 and f4 fields alone. Raises ConfigError: an undeclared id, a wrong number of values, a
+        value that its field cannot hold exactly enough (integers beyond their range, NaN or fractions in integers).
+        """
+        try:
+            row = self._packers[stream_id](t_ns, *values)
+            if not 0 <= t_ns < MAX_T_NS:
+                check_time(t_ns)
+        except (struct.error, TypeError, OverflowError, KeyError):
+            stream = self._declared(stream_id)
+            values = intake.repair_row(stream, t_ns, values)
+            row = self._packers[stream_id](t_ns, *values)
+        with self._lock:
+            if self._pending.size > self._max_pending or stream_id in self._pending.bulk:
+                self.flush()
+            self._pending.rows.append((stream_id, t_ns, row))
+            self._pending.size += len(row) + 4
+
+    def extend(self, stream_id: int, t_ns: Any, values: Any) -> None:
+        """Many rows of one stream. t_ns: integers[n]; values: float64[n, f], or a sequence of f arrays[n].
+
+        Arrays of the field's own dtype are taken as they are: 64-bit integers stay exact. Otherwise as `append`.
+        """
+        stream = self._declared(stream_id)
+        times = intake.times(stream, t_ns)
+        columns = intake.columns(stream, values, len(times))
+        if not len(times):
+            return
+        with self._lock:
+            if self._pending.size > self._max_pending:
+                self.flush()
+            if len(times) < BULK_ROWS and stream_id not in self._pending.bulk:
+                rows = head.pack_rows(self._query.dtypes[stream_id], times, columns)
+                self._pending.rows += [(stream_id, t, row) for t, row in zip(times.tolist(), rows, strict=True)]
+            else:
+                self._pending.bulk.setdefault(stream_id, []).append((times, columns))
+            self._pending.size += times.nbytes + sum(column.nbytes for column in columns)
+
+    def _declared(self, stream_id: int) -> Stream:
+        self._check_writer()
+        stream = self._query.streams.get(stream_id)
+        if stream is None or stream_id not in self._packers:
+            raise ConfigError(f"stream id {stream_id!r} was not declared in this Store: call declare(stream) first")
+        return stream
+
+    def flush(self) -> None:
+        """Commits all that was taken in: acknowledged. Raises StoreError; then it is kept and tried again next time."""
+        writer = self._check_writer()
+        with self._lock:
+            if os.getpid() != self._pid:
+                raise StoreError(
+                    f"{self.path} was opened before a fork (pid {self._pid}); open it in the child instead"
+                )
+            if self._pending:
+                writer.commit(self._pending)
+                self._pending = Pending()
+                writer.seal_if_due()
+            self._unsynced += 1
+        if self._unsynced > AUTO_SYNC_FLUSHES or self._clock.monotonic_ns() - self._synced_ns > AUTO_SYNC_NS:
+            self.sync()
+
+    def sync(self) -> None:
+        """Flushes, then puts everything committed on disk. May run in a thread, beside appends. Raises StoreError."""
+        self._synced_ns, self._unsynced = self._clock.monotonic_ns(), 0
+        self.flush()
+        self._env.sync()
+
+    def seal(self) -> None:
+        """Flushes and seals the whole head into blocks now; otherwise done after about 600 ticks."""
+        writer = self._check_writer()
+        with self._lock:
+            self.flush()
+            writer.seal()
+
+    # --- samples out ---------------------------------------------------------------------------------------------
+
+    def scan(
+        self, selector: str | Selector, start_ns: int = 0, end_ns: int = MAX_T_NS, limit: int = 0
+    ) -> Iterator[Batch]:
+        """One Batch for each selected stream that has rows in [start_ns, end_ns), in order of time.
+
+        limit: only the newest so many rows of each stream. Rows not yet flushed need not be seen. Raises ConfigError
+        for a malformed selector, StoreError (while iterating) for damaged blocks.
+        """
+        self._check_open()
+        if limit < 0:
+            raise ConfigError(f"limit must be 0 (all) or a number of rows, got {limit}")
+        return self._query.scan(parse(selector) if isinstance(selector, str) else selector, start_ns, end_ns, limit)
+
+    def sensors(self, selector: str | Selector = "*") -> list[SensorInfo]:
+        """The selected streams with first and last time and number of flushed rows; live: rows in the last 30 s."""
+        self._check_open()
+        selector = parse(selector) if isinstance(selector, str) else selector
+        return self._query.sensors(selector, self._clock.time_ns())
+
+    # --- records and state ---------------------------------------------------------------------------------------
+
+    def put(self, kind: str, record: msgspec.Struct, *, t_ns: int, index: Mapping[str, str] = {}) -> None:
+        """Takes in a record; `index` names the pairs by which `records(where=…)` finds it. Raises ConfigError."""
+        self._check_writer()
+        made = records.make(kind, record, t_ns, index)
+        with self._lock:
+            if self._pending.size > self._max_pending:
+                self.flush()
+            self._pending.records.append(made)
+            self._pending.size += len(made.packed) + 64
+
+    def records(
+        self,
+        kind: str,
+        type: type[R],
+        start_ns: int = 0,
+        end_ns: int = MAX_T_NS,
+        *,
+        where: tuple[str, str] | None = None,
+        limit: int = 0,
+        newest_first: bool = True,
+    ) -> Iterator[R]:
+        """Flushed records of a kind in [start_ns, end_ns), as `type`; where: an index pair; limit: at most so many.
+
+        Raises StoreError while iterating when a record is damaged or no `type`.
+        """
+        return (record for _, _, record in self.timed_records(kind, type, start_ns, end_ns, where, limit, newest_first))
+
+    def timed_records(
+        self,
+        kind: str,
+        type: type[R],
+        start_ns: int = 0,
+        end_ns: int = MAX_T_NS,
+        where: tuple[str, str] | None = None,
+        limit: int = 0,
+        newest_first: bool = True,
+    ) -> Iterator[tuple[int, int, R]]:
+        """As `records`, each with its time and sequence number, so that stores can be joined."""
+        self._check_open()
+        return records.read(self._env, kind, type, start_ns, end_ns, where, limit, newest_first)
+
+    def count(self, kind: str) -> int:
+        """Number of flushed records of a kind."""
+        self._check_open()
+        with self._env.read() as txn:
+            return records.count(self._env, txn, kind)
+
+    def save(self, name: str, state: bytes) -> None:
+        """Keeps a small state under a name, for an actor's next life; flushed like samples. Raises ConfigError."""
+        self._check_writer()
+        if len(check_name("name of state", name).encode()) > 400 or len(state) > MAX_STATE_BYTES:
+            raise ConfigError(f"state {name[:50]!r} has {len(state)} bytes; at most {MAX_STATE_BYTES} are allowed")
+        with self._lock:
+            self._pending.state[name] = bytes(state)
+
+    def load(self, name: str) -> bytes | None:
+        """The state last saved under a name, flushed or not; None when there is none."""
+        self._check_open()
+        pending = self._pending.state.get(name)
+        if pending is not None:
+            return pending
+        with self._env.read() as txn:
+            found = txn.get(name.encode(), db=self._env.db["state"])
+            return None if found is None else bytes(found)
+
+    # --- upkeep --------------------------------------------------------------------------------------------------
+
+    def retain(self, max_age_s: float | None = None, max_bytes: int | None = None) -> int:
+        """Drops blocks and records that end before max_age_s ago, then the oldest until max_bytes are in use.
+
+        Returns how many were dropped. The file keeps its size; LMDB fills the freed pages again.
+        """
+        writer = self._check_writer()
+        with self._lock:
+            self.flush()
+            dropped = 0
+            if max_age_s is not None:
+                cutoff_ns = self._clock.time_ns() - round(max_age_s * NS)
+                if writer.head_first_ns < cutoff_ns:
+                    writer.seal()
+                dropped += retention.drop_older(self._env, cutoff_ns)
+            if max_bytes is not None and self._env.usage()["used_bytes"] > max_bytes:
+                writer.seal()
+                dropped += retention.drop_to(self._env, max_bytes)
+            if dropped:
+                for stream_id in writer.forget_streams(keep=self._packers):
+                    self._ids.pop(_identity(self._query.streams.pop(stream_id)), None)
+            return dropped
+
+    def stats(self) -> dict[str, int]:
+        """Streams, rows in the head, blocks, records, bytes used, of the file and of the map, readers, recovered."""
+        self._check_open()
+        with self._env.read() as txn:
+            entries = {name: txn.stat(db)["entries"] for name, db in self._env.db.items()}
+        found = {name: entries[name] for name in ("streams", "blocks", "records")}
+        return {
+            **found,
+            "head_ticks": entries["head"],
+            **self._env.usage(),
+            "dropped": self._writer.dropped if self._writer else 0,
+            "recovered": int(self._env.recovered),
+        }
+
+    def verify(self) -> list[str]:
+        """Reads everything and returns what is wrong, one line each; empty when all is well."""
+        self._check_open()
+        with self._lock:
+            return verify(self._env, self._query, structure=self._writer is not None)
+
+    def close(self) -> None:
+        """Flushes, syncs and closes; harmless when closed already. Raises StoreError when the flush fails."""
+        with self._lock:
+            if not self._open:
+                return
+            try:
+                if self._writer is not None:
+                    self.sync()
+            finally:
+                self._open = False
+                self._env.close()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise StoreError(f"{self.path} was closed")
+
+    def _check_writer(self) -> Writer:
+        self._check_open()
+        if self._writer is None:
+            raise StoreError(f"{self.path} is open for reading only")
+        return self._writer
+
+
+def _identity(stream: Stream) -> tuple[str, bytes]:
+    return stream.key, msgspec.msgpack.encode(stream.fields)
