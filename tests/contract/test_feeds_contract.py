@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from vagus.config import FeedSettings, SourceSettings
+from vagus.config import Config, FeedSettings, SourceSettings, load
 from vagus.errors import ConfigError
 from vagus.feeds import FORMATS, SOURCES, Data, Fetched, Net
 from vagus.feeds.feed import Feed
@@ -65,9 +66,8 @@ async def test_locations_at_hand_give_their_bytes_within_the_limit() -> None:
         await source.close()
 
 
-def test_the_default_feeds_load() -> None:
-    from vagus.config import Config
-
-    for settings in Config().feeds:
+def test_the_default_and_the_example_feeds_load() -> None:
+    example = load(Path(__file__).parents[2] / "examples" / "feeds" / "vagus.yaml", Config)
+    for settings in (*Config().feeds, *example.feeds):
         load_sources(settings)
         assert Feed(settings).next_due() is not None

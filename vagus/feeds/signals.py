@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import math
 import re
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ _NOT_WORD = re.compile(r"[^A-Za-z0-9_]+")
 _UNITS = (("_bytes", "bytes"), ("_ratio", "ratio"), ("_ns", "ns"), ("_ms", "ms"), ("_s", "s"))
 
 
+@lru_cache(8192)
 def word(text: str) -> str:
     """Text as one word of a stream's kind or a field's name: `[A-Za-z_][A-Za-z0-9_]*`."""
     plain = _NOT_WORD.sub("_", text)[: MAX_NAME // 2] or "_"
