@@ -227,7 +227,7 @@ class Connection:
                 self._give(connection)
             if response.status >= 400:
                 raise error_of(response.status, answer, self.url)
-            return answer, response.headers
+            return answer, dict(response.headers.items())
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _stream(self, path: str, query: Mapping[str, Any]) -> tuple[HTTPResponse, HTTPConnection]:
@@ -287,7 +287,7 @@ class Connection:
         return HTTPConnection(self._host, self._port, timeout=self.timeout_s)
 
     def _unreachable(self, error: Exception) -> VagusError:
-        if isinstance(error, (ValueError, UnicodeError)):
+        if isinstance(error, ValueError) or type(error).__name__ == "InvalidURL":
             return ConfigError(f"the request to {self.url} cannot be made: {error}")
         if isinstance(error, TimeoutError):
             return PeerUnreachable(f"{self.url} did not answer within {self.timeout_s:g} s")

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from vagus.model import MAX_NAME, Status
+from vagus.model import MAX_NAME, Metric, Report, Status
 
 HEALTHY_EVERY_S = 20.0
 QUEUE = 2000
@@ -28,7 +28,7 @@ RETRY_S = 1.0
 KEEP_NS = 60 * 10**9  # a report that nobody took for so long is dropped
 
 Item = tuple["Track", Status, float, int, int]  # track, status, mean duration_s, t_ns, how many calls
-Send = Callable[[list[dict[str, Any]]], None]
+Send = Callable[[list[Report]], None]
 
 
 class Track:
@@ -214,10 +214,10 @@ class Reporter:
         self._unsent = {}
 
 
-def _report(item: Item) -> dict[str, Any]:
+def _report(item: Item) -> Report:
     track, status, duration_s, t_ns, _ = item
-    contexts = {track.context: (status.name, round(duration_s * 1e3, 3))}
-    return {"observer": track.observer, "subject": track.subject, "t_ns": t_ns, "contexts": contexts}
+    contexts = {track.context: Metric(status, round(duration_s * 1e3, 3))}
+    return Report(track.observer, track.subject, t_ns, contexts)
 
 
 def default_observer() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -30,6 +30,7 @@ class _Line(msgspec.Struct):
     dropped: int = 0
     missing: dict[str, str] | None = None
     error: str = ""
+    end: bool = False
 
 
 class Tail:
@@ -52,14 +53,11 @@ class Tail:
             try:
                 line = self._response.readline(MAX_LINE_BYTES)
             except Exception as error:
-                closed = self._closed
                 self.close()
-                if closed:
-                    break  # closed from another thread while waiting
                 raise PeerUnreachable(f"{self._url} stopped sending ({type(error).__name__}: {error})") from error
-            if not line:
+            if not line:  # not even a last word
                 self.close()
-                break
+                raise PeerUnreachable(f"{self._url} stopped sending")
             if line != b"\n" and (tick := self._read(line)) is not None:
                 return tick
         raise StopIteration
@@ -72,6 +70,8 @@ class Tail:
         except msgspec.DecodeError as error:
             raise PeerUnreachable(f"{self._url} sent a line that cannot be read: {error}") from error
         self.dropped += about.dropped
+        if about.end:
+            self.close()
         if about.missing:
             self.missing[about.missing.get("node", "?")] = about.missing.get("error", "")
         if about.error:
@@ -82,10 +82,8 @@ class Tail:
     def close(self) -> None:
         """Ends the stream."""
         self._closed = True
-        sock: Any = self._connection.sock
         self._connection.close()
         self._response.close()
-        del sock
 
     def __enter__(self) -> Tail:
         return self

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from vagus.client import endpoint
+from vagus.model import Report
 
 if TYPE_CHECKING:
     from vagus.client.connection import Connection
@@ -26,14 +27,15 @@ class Transport:
         self._find = find
         self._socket: socket.socket | None = None
         self._connection: Connection | None = None
+        self._local = False
 
-    def send(self, reports: list[dict[str, Any]]) -> None:
-        """Sends reports, in the form of POST /v1/report as MessagePack. Raises VagusError when nobody takes them."""
+    def send(self, reports: list[Report]) -> None:
+        """Sends reports: MessagePack records to the socket, else POST /v1/report. Raises VagusError."""
         for at in range(0, len(reports), MAX_BATCH):
             self._batch(reports[at : at + MAX_BATCH])
 
-    def _batch(self, reports: list[dict[str, Any]]) -> None:
-        body = msgspec.msgpack.encode({"reports": reports})
+    def _batch(self, reports: list[Report]) -> None:
+        body = msgspec.msgpack.encode(reports)
         if len(body) > MAX_DATAGRAM_BYTES and len(reports) > 1:
             half = len(reports) // 2
             self._batch(reports[:half])
@@ -49,7 +51,16 @@ class Transport:
                 self.close()
                 self._open(datagrams=False)
         assert self._connection is not None
-        self._connection.request("POST", "/v1/report", body=body)
+        items = [
+            {
+                "observer": report.observer,
+                "subject": report.subject,
+                "t_ns": report.t_ns,
+                "contexts": {name: (metric.status.name, metric.score) for name, metric in report.contexts.items()},
+            }
+            for report in reports
+        ]
+        self._connection.request("POST", "/v1/report", body=msgspec.msgpack.encode({"reports": items}))
         if self._local:
             self.close()  # the socket is cheaper: look for it again next time
 

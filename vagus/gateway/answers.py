@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from vagus.gateway.fanout import Gathered, MissingNode
-from vagus.model import Inference, NodeStatus, SensorInfo, to_builtins
+from vagus.model import Inference, NodeStatus, SensorInfo, Stream, to_builtins
 
 MSGPACK = "application/msgpack"
 JSON_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "Server": "vagus"}
@@ -85,10 +85,18 @@ class RecordsAnswer(_Envelope, frozen=True, kw_only=True):
     records: list[dict[str, Any]]
 
 
+class BatchAnswer(msgspec.Struct, frozen=True):
+    """Samples of one stream as columns of equal length; null where a float is missing."""
+
+    stream: Stream
+    t_ns: list[int]
+    columns: dict[str, list[float | int | None]]
+
+
 class QueryAnswer(_Envelope, frozen=True, kw_only=True):
     """Samples, a batch for each stream."""
 
-    batches: list[dict[str, Any]]
+    batches: list[BatchAnswer]
 
 
 def json_response(answer: Any, status: int = 200) -> web.Response:

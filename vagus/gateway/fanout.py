@@ -120,4 +120,9 @@ def _both(one: SensorInfo, other: SensorInfo) -> SensorInfo:
 def merge_records(parts: Iterable[Iterable[Any]], limit: int) -> list[Any]:
     """The newest `limit` records of all nodes, newest first; a record that gossip brought to several counts once."""
     unique = {msgspec.msgpack.encode(record): record for part in parts for record in part}
-    return sorted(unique.values(), key=lambda record: -record.t_ns)[:limit]
+    return sorted(unique.values(), key=time_of, reverse=True)[:limit]
+
+
+def time_of(record: Any) -> int:
+    """When a record happened: t_ns, or for an item of a feed when it arrived."""
+    return int(getattr(record, "t_ns", 0) or getattr(record, "arrived_ns", 0))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import enum
 import types
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -141,19 +142,21 @@ def _shown_answer(route: Route) -> tuple[Any, ...]:
     return () if route.answer is None else (_shown(route.answer),)
 
 
-def _shown(kind: Any) -> Any:
-    """The type that `model.to_builtins` makes of a type: records as objects, enums by name, NaN as null."""
+def _shown(kind: Any, nullable: bool = False) -> Any:
+    """The type that `model.to_builtins` makes of a type: records as objects, enums by name, NaN in records as null."""
     if kind is Target:
         return str
+    if kind is float and nullable:
+        return float | None
     if isinstance(kind, type) and issubclass(kind, enum.IntEnum):
         return Literal[tuple(kind.__members__)]
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _shown_struct(kind)
     origin, args = get_origin(kind), get_args(kind)
     if origin in (tuple, list, dict):
-        return origin[tuple(arg if arg is Ellipsis else _shown(arg) for arg in args)]
+        return origin[tuple(arg if arg is Ellipsis else _shown(arg, nullable) for arg in args)]
     if origin in (Union, types.UnionType):
-        return Union[tuple(_shown(arg) for arg in args)]
+        return reduce(or_, (_shown(arg, nullable) for arg in args))
     return kind
 
 
@@ -162,12 +165,9 @@ def _shown_struct(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
     settings = kind.__struct_config__
     fields: list[Any] = []
     for field in msgspec.structs.fields(kind):
-        shown = _shown(field.type)
-        if settings.array_like and shown is float:
-            shown = float | None
-        fields.append(
-            (field.name, shown, field.default) if settings.omit_defaults and not field.required else (field.name, shown)
-        )
+        shown = _shown(field.type, nullable=settings.array_like)
+        optional = settings.omit_defaults and not field.required
+        fields.append((field.name, shown, field.default) if optional else (field.name, shown))
     doc = {"__doc__": kind.__doc__}
     return msgspec.defstruct(kind.__name__, fields, kw_only=True, namespace=doc, module=__name__)
 

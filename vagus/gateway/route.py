@@ -29,6 +29,7 @@ class Site:
     requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)  # (method, path template, status)
     failures: int = 0  # unexpected exceptions: defects of ours
     last_failure: str = ""
+    checked: tuple[int, dict[str, Any]] | None = None  # when /healthz last asked the node, and what it found
     tails: int = 0
     tail_dropped: int = 0
     closing: asyncio.Event = field(default_factory=asyncio.Event)

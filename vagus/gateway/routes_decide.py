@@ -35,7 +35,7 @@ async def update(site: Site, request: web.BaseRequest, _: str) -> web.StreamResp
     return json_response(UpdateAnswer([ack.value for ack in acks]))
 
 
-ROUTES = (
+ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/decide", decide, "Draw a decision", body=(DecideBody,), answer=DecideAnswer),
     Route(
         "POST",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, Literal
 
 from aiohttp import web
 
 from vagus import __version__
+from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.gateway.access import has_token
 from vagus.gateway.answers import (
@@ -25,26 +27,33 @@ from vagus.gateway.route import Route, Site
 from vagus.model import Status, to_builtins
 
 WELL = ("HEALTHY", "STARTING", "DRAINING")
+CHECK_NS = NS
 
 
 async def healthz(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
     """Alive and well? Without a token only the verdict, so that any prober may ask."""
     params_of(request, NoParams)
-    details: dict[str, object] = {}
-    well = False
+    now_ns = site.clock.monotonic_ns()
+    if site.checked is None or now_ns - site.checked[0] > CHECK_NS:
+        site.checked = (now_ns, await _check(site))  # kept a while: anyone may ask, and asking all actors costs
+    found = site.checked[1]
+    word: Literal["ok", "degraded"] = "degraded" if found["ill"] else "ok"
+    details = None
+    if has_token(site, request):
+        own = {"failures": site.failures, "last_failure": site.last_failure, "tails": site.tails}
+        details = to_builtins({**found, "nodes": sorted({site.backend.node, *site.backend.nodes()}), "gateway": own})
+    return json_response(HealthzAnswer(word, site.backend.node, __version__, details))
+
+
+async def _check(site: Site) -> dict[str, Any]:
     try:
         status = await asyncio.wait_for(site.backend.status(), site.timeout_s)
-        ill = [actor.name for actor in status.actors if actor.state not in WELL]
-        well = not ill
-        details = {"ill": ill, "unhealthy": status.unhealthy, "errors": status.errors}
     except asyncio.CancelledError:
         raise
     except Exception as error:
-        details = {"errors": [f"{type(error).__name__}: {error}"[:300]]}
-    details["nodes"] = sorted({site.backend.node, *site.backend.nodes()})
-    details["gateway"] = {"failures": site.failures, "last_failure": site.last_failure, "tails": site.tails}
-    shown = to_builtins(details) if has_token(site, request) else None
-    return json_response(HealthzAnswer("ok" if well else "degraded", site.backend.node, __version__, shown))
+        return {"ill": [site.backend.node], "errors": [f"{type(error).__name__}: {error}"[:300]], "unhealthy": []}
+    ill = [actor.name for actor in status.actors if actor.state not in WELL]
+    return {"ill": ill, "errors": status.errors, "unhealthy": status.unhealthy}
 
 
 async def report(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
@@ -79,7 +88,7 @@ async def subject_health(site: Site, request: web.BaseRequest, subject: str) -> 
     return await records_response(request, "inference", merged[0], gathered)
 
 
-ROUTES = (
+ROUTES: tuple[Route, ...] = (
     Route("GET", "/healthz", healthz, "Is this gateway alive", query=NoParams, answer=HealthzAnswer, public=True),
     Route("POST", "/v1/report", report, "Report", body=(ReportBody, ReportsBody), answer=ReportAnswer),
     Route("GET", "/v1/health", health, "All verdicts", query=HealthParams, answer=HealthAnswer, errors=(404,)),

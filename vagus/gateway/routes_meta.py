@@ -32,8 +32,8 @@ async def metrics(site: Site, request: web.BaseRequest, _: str) -> web.StreamRes
     backend = site.backend
     reads = (backend.sensors("*"), backend.query("*", now_ns - LOOKBACK_NS, now_ns + NS, 1), backend.status())
     known, batches, own = await asyncio.wait_for(asyncio.gather(*reads), site.timeout_s)
-    live = {info.stream for info in known if info.live}
-    chosen = [batch for batch in batches if batch.stream in live]
+    live = {info.stream.key for info in known if info.live}
+    chosen = [batch for batch in batches if batch.stream.key in live]
     body = await asyncio.to_thread(exposition.render, site, chosen, own)
     return web.Response(body=body, headers={**JSON_HEADERS, "Content-Type": exposition.CONTENT_TYPE})
 
@@ -44,7 +44,7 @@ async def openapi(site: Site, request: web.BaseRequest, _: str) -> web.StreamRes
     return web.Response(body=described(site.routes), headers=JSON_HEADERS)
 
 
-ROUTES = (
+ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/status", status, "All nodes", query=SubjectParams, answer=StatusAnswer, errors=(404,)),
     Route("GET", "/metrics", metrics, "Prometheus metrics", query=NoParams, media=("text/plain",)),
     Route(

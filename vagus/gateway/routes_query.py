@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
@@ -63,17 +63,13 @@ def _render(batches: Sequence[Batch], params: QueryParams, gathered: Gathered) -
     if params.rate:
         batches = [batch.rate() for batch in batches]
     if params.format == "csv":
-        text = export.to_csv(batches)
-        return text.encode() if isinstance(text, str) else text
+        return export.to_csv(batches).encode()
     if params.format == "msgpack":
         return export.to_msgpack(batches)
     if params.format == "arrow":
         return export.to_arrow(batches)
-    return msgspec.json.encode(QueryAnswer(batches=export.to_json(batches), **_envelope(gathered)))
-
-
-def _envelope(gathered: Gathered) -> dict[str, Any]:
-    return {"partial": gathered.partial, "missing": gathered.missing}
+    ready = msgspec.Raw(export.to_json(batches).encode())
+    return msgspec.json.encode({"batches": ready, "partial": gathered.partial, "missing": gathered.missing})
 
 
 async def _refuse_large(site: Site, chosen: selector.Selector, params: QueryParams, start_ns: int, end_ns: int) -> None:
@@ -142,6 +138,7 @@ async def _pour(source: Tail, response: web.StreamResponse, events: bool) -> Non
         while True:
             lines = await buffer.get(HEARTBEAT_S)
             if not lines and buffer.closed:
+                await response.write(before + b'{"end":true}' + after)  # tells an end from a loss
                 return
             if buffer.dropped > told:
                 lines.insert(0, {"dropped": buffer.dropped - told})
@@ -157,7 +154,7 @@ def _selector(text: str) -> selector.Selector:
         raise Problem(422, "invalid", str(error), "query.selector") from error
 
 
-ROUTES = (
+ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/query",

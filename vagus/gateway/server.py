@@ -12,7 +12,7 @@ import logging
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_writer import StreamWriter
+from aiohttp.abc import AbstractStreamWriter
 
 from vagus.clock import Clock, SystemClock
 from vagus.errors import ConfigError
@@ -100,7 +100,7 @@ class Gateway:
 
     async def start(self) -> str:
         """Listens; returns the URL. Raises ConfigError when the address or port cannot be had."""
-        server = _Server(self, auto_decompress=False, access_log=None, keepalive_timeout=75.0, lingering_time=2.0)
+        server = _Server(self, auto_decompress=False, access_log=None, keepalive_timeout=75.0, lingering_time=0.5)
         runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -140,7 +140,7 @@ class Gateway:
     # --- one request ---------------------------------------------------------------------------------------------
 
     def request(
-        self, message: Any, payload: Any, protocol: web.RequestHandler, writer: StreamWriter, task: Any
+        self, message: Any, payload: Any, protocol: web.RequestHandler, writer: AbstractStreamWriter, task: Any
     ) -> web.BaseRequest:
         """A request whose body is bounded."""
         loop = asyncio.get_running_loop()

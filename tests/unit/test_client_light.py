@@ -1,0 +1,33 @@
+"""`import vagus` in a host program: no Ray, numpy, aiohttp or asyncio; at most 50 ms and 30 MB."""
+
+import subprocess
+import sys
+
+MEASURE = """
+import sys, time
+begun = time.process_time()
+import vagus
+vagus.observe
+import vagus.client.connection, vagus.client.endpoint
+spent = time.process_time() - begun
+heavy = [m for m in ("ray", "numpy", "aiohttp", "asyncio", "lmdb", "http.client", "yaml") if m in sys.modules]
+with vagus.observe("db@2", context="read"):
+    pass
+pages = int(open("/proc/self/statm").read().split()[1])
+print(spent, pages * 4096, *heavy)
+"""
+
+
+def test_importing_is_light():
+    runs = []
+    for _ in range(3):
+        environment = {"VAGUS_HOME": "/nonexistent", "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE], capture_output=True, text=True, timeout=30, check=True, env=environment
+        )
+        spent, rss, *heavy = done.stdout.split()
+        assert heavy == []
+        assert done.stderr == ""
+        assert int(rss) <= 30e6
+        runs.append(float(spent))
+    assert min(runs) <= 0.050, runs
