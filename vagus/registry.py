@@ -53,6 +53,9 @@ class Registry(Generic[T]):
         return cast("type[T]", found)
 
     def make(self, name: str, *args: object, **kwargs: object) -> T:
-        """An instance of the class registered as `name`."""
+        """An instance of the class registered as `name`. Raises ConfigError, also for options that it does not take."""
         factory: Any = self.get(name)
-        return cast("T", factory(*args, **kwargs))
+        try:
+            return cast("T", factory(*args, **kwargs))
+        except TypeError as error:
+            raise ConfigError(f"{self.group}: {name!r} does not take these options: {error}") from error

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -136,7 +136,7 @@ class Actor:
         self.last_error = f"{where}: {type(error).__name__}: {error}"[:500]
         log.warning("failed", extra={"actor": self.seat.name, "where": where, "error": self.last_error})
 
-    def spawn(self, work: Awaitable[None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs a coroutine in the background until `end`; its failure is counted."""
 
         async def guarded() -> None:
@@ -150,6 +150,7 @@ class Actor:
         task = asyncio.ensure_future(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # cancelled before its first run: not a leak, not a warning
 
     def every(self, period_s: float, step: Callable[[], Awaitable[None] | None], name: str = "") -> None:
         """Calls `step` on a fixed grid of `period_s`; ticks that were missed are skipped, errors are counted."""

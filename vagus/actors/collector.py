@@ -91,7 +91,7 @@ class CollectorActor(Actor):
     async def start(self) -> None:
         settings = self.config
         self._store = Store.open(self.seat.store_path, create=True, map_bytes=settings.store.map_bytes)
-        self._reader = open_all(self.seat.store_path.parent, own=[self._store])
+        self._reader = open_all(self.seat.store_path.parent, stores=[self._store])
         self._runner = Runner.from_settings(self.node, settings.collect)
         for name in settings.collect.log_filters:
             self._filters.append(LOG_FILTERS.make(name, self.node))

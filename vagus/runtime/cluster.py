@@ -187,7 +187,12 @@ def running(cluster: ClusterFile) -> bool:
     """Whether the cluster that the file names is there: our processes, or an address that answers."""
     if cluster.started_ray:
         return any("raylet" in _name(p) for p in processes(cluster.id))
-    host, _, port = cluster.address.rpartition(":")
+    return answers(cluster.address)
+
+
+def answers(address: str) -> bool:
+    """Whether something listens at host:port."""
+    host, _, port = address.rpartition(":")
     with contextlib.suppress(OSError, ValueError), socket.create_connection((host, int(port)), 2.0):
         return True
     return False

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from vagus.runtime.names import NAMESPACE, SUPERVISOR, is_head
 Say = Callable[[str], None]
 READY_TIMEOUT_S = 90.0
 CALL_TIMEOUT_S = 30.0
+GIVE_UP_STARTS = 4
 
 
 def _quiet(_: str) -> None:
@@ -64,7 +64,7 @@ def up(config: Config | None = None, *, address: str = "", arm: bool = False, sa
             supervisor = _supervisor(config, home, say)
             if arm:
                 _call(supervisor.arm.remote(True))
-            _wait_for_actors(supervisor, say)
+            _wait_for_actors(supervisor, home, say)
         return cluster
 
 
@@ -140,7 +140,7 @@ def _supervisor(config: Config, home: Path, say: Say) -> Any:
     return make_supervisor(config, config.home, options, head["NodeID"])
 
 
-def _wait_for_actors(supervisor: Any, say: Say) -> None:
+def _wait_for_actors(supervisor: Any, home: Path, say: Say) -> None:
     told, deadline = "", time.monotonic() + READY_TIMEOUT_S
     while True:
         state = _call(supervisor.describe.remote())
@@ -152,11 +152,14 @@ def _wait_for_actors(supervisor: Any, say: Say) -> None:
             told = line
         if actors and healthy == len(actors):
             return
-        failed = [a for a in actors if a.state == "UNHEALTHY"]
-        if time.monotonic() > deadline:
+        hopeless = any(a.figures.get("failed_starts", 0) >= GIVE_UP_STARTS for a in actors)
+        if time.monotonic() > deadline or hopeless:
             words = "; ".join(f"{a.name}: {a.state} {a.last_error}" for a in actors if a.state != "HEALTHY")
-            raise VagusError(f"not all actors are up after {READY_TIMEOUT_S:.0f} s: {words or state['last_error']}")
-        time.sleep(0.5 if failed else 0.2)
+            raise VagusError(
+                f"not all actors start: {words or state['last_error']}. The others run and the supervisor keeps trying; "
+                f"logs are in {home / 'nodes'}; `vagus down` stops everything"
+            )
+        time.sleep(0.2)
 
 
 def _call(reference: Any) -> Any:
@@ -195,30 +198,24 @@ def down(home: Path, *, say: Say = _quiet) -> list[str]:
 
 
 def _end_actors(home: Path, cluster: ClusterFile, say: Say) -> list[str]:
-    """Asks the supervisor to end everything, with a time limit: a dead head must not hold up `down`."""
-    result: list[str] = []
-    finished = threading.Event()
-
-    def work() -> None:
-        with contextlib.suppress(VagusError), connected(home, cluster):
+    """Asks the supervisor to end everything; when Ray does not answer, the watchdogs restore what the actors held."""
+    try:
+        if not ray_cluster.answers(cluster.address):
+            raise PeerUnreachable(f"nothing listens at {cluster.address}")
+        with connected(home, cluster):
             import ray
 
             try:
                 supervisor = ray.get_actor(SUPERVISOR, namespace=NAMESPACE)
             except ValueError:
-                finished.set()
-                return
+                return []
             say("ending actors: limits restored, stores flushed")
-            result.extend(_call(supervisor.stop.remote()))
+            problems: list[str] = _call(supervisor.stop.remote())
             ray.kill(supervisor)
-            finished.set()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(CALL_TIMEOUT_S + 10)
-    if not finished.is_set():
-        say("Ray does not answer: the watchdogs restore what the actors held")
-    return result
+            return problems
+    except VagusError as error:
+        say(f"{error}: the watchdogs restore what the actors held")
+        return []
 
 
 def _await_watchdogs(cluster: ClusterFile) -> None:
@@ -229,9 +226,9 @@ def _await_watchdogs(cluster: ClusterFile) -> None:
     waiting = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if mark in Path(f"/proc/{process.pid}/environ").read_bytes() and process.pid != os.getpid():
-                if b"vagus.watchdog" in Path(f"/proc/{process.pid}/cmdline").read_bytes():
-                    waiting.append(process)
+            marked = mark in Path(f"/proc/{process.pid}/environ").read_bytes()
+            if marked and b"vagus.watchdog" in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+                waiting.append(process)
     psutil.wait_procs(waiting, timeout=10.0)
 
 

@@ -20,12 +20,12 @@ from vagus.runtime.logs import log_to
 from vagus.runtime.metrics import Figures
 
 METRICS_PERIOD_S = 10.0
+PROBES = {"probe": 2}  # a concurrency group, so a thread and a loop, of its own
 OPTIONS: dict[str, Any] = {
     "num_cpus": 0,
     "max_restarts": 0,  # the supervisor recreates, so that it knows and tells
     "lifetime": "detached",
     "enable_task_events": False,  # else the head's memory grows with every call
-    "concurrency_groups": {"probe": 2},
     "max_concurrency": 1000,
 }
 

@@ -17,7 +17,7 @@ from vagus.errors import ConfigError
 from vagus.model import ActorStatus, Event, Level
 from vagus.runtime import plan
 from vagus.runtime.names import NAMESPACE, SUPERVISOR, is_head, node_names
-from vagus.runtime.shell import OPTIONS, SHELLS
+from vagus.runtime.shell import OPTIONS, PROBES, SHELLS
 
 log = logging.getLogger("vagus")
 PERIOD_S = 1.0
@@ -186,7 +186,7 @@ class Supervisor:
             "label_selector": {"ray.io/node-id": seen.node_id},
         }
         try:
-            shell: Any = ray.remote(SHELLS[seat.role])
+            shell: Any = ray.remote(concurrency_groups=PROBES)(SHELLS[seat.role])
             handle = shell.options(**options).remote(seat, tuple(self._names.values()))
             self._handles[seat.name] = handle
             await asyncio.wait_for(handle.begin.remote(), plan.START_TIMEOUT_S)
@@ -289,6 +289,7 @@ class Supervisor:
                 pid=o.pid,
                 restarts=o.restarts,
                 last_error=o.last_error,
+                figures={"failed_starts": float(o.failures)},
             )
             for o in self._observed.values()
         ]
