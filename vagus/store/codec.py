@@ -29,6 +29,7 @@ Array = npt.NDArray[Any]
 VERSION = 1
 MAX_ROWS = 1 << 24
 _HEAD = struct.Struct("<BxHIqqI")  # version, columns with time, rows, first and last time, checksum
+_CHECKED = _HEAD.size - 4
 _ENTRY = struct.Struct("<BBHII")  # encoding, dtype, unused, end of payload, checksum
 _LINE = struct.Struct("<q")
 _CONSTANT, _LINE_CODE, _PCO, _RAW = 1, 2, 3, 4
@@ -72,7 +73,7 @@ def encode_block(t_ns: Array, columns: Sequence[Array]) -> bytes:
         payloads.append(payload)
     entries = b"".join(directory)
     fixed = (VERSION, len(payloads), rows, int(t_ns[0]), int(t_ns[-1]))
-    checksum = zlib.crc32(entries, zlib.crc32(_HEAD.pack(*fixed, 0)))
+    checksum = zlib.crc32(entries, zlib.crc32(_HEAD.pack(*fixed, 0)[:_CHECKED]))
     return b"".join((_HEAD.pack(*fixed, checksum), entries, *payloads))
 
 
@@ -121,9 +122,9 @@ class Block:
         self.header = read_header(block)
         self._block = block
         self._body = _HEAD.size + _ENTRY.size * (self.header.columns + 1)
-        fixed = _HEAD.unpack_from(block)
-        checksum = zlib.crc32(block[_HEAD.size : self._body], zlib.crc32(_HEAD.pack(*fixed[:-1], 0)))
-        if checksum != fixed[-1] or not 1 <= self.header.rows <= MAX_ROWS:
+        stored = _HEAD.unpack_from(block)[-1]
+        checksum = zlib.crc32(block[_HEAD.size : self._body], zlib.crc32(block[:_CHECKED]))
+        if checksum != stored or not 1 <= self.header.rows <= MAX_ROWS:
             raise StoreError("damaged block: the checksum of its directory is wrong")
 
     def decode_into(self, column: int, out: Array) -> None:

@@ -39,12 +39,13 @@ def mapped(path: Path) -> Iterator[None]:
 
 
 def _advice(code: int, text: str) -> str:
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"the disk is full or a quota is reached ({text}): free space; what was not acknowledged is kept in memory and tried again at the next flush"
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):  # LMDB calls a write that was cut short EIO
+        kept = "what was not acknowledged is kept in memory and tried again at the next flush"
+        if code == errno.EIO:
+            return f"the disk is full or fails ({text}): free space, or look at the kernel's log; {kept}"
+        return f"the disk is full or a quota is reached ({text}): free space; {kept}"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"not permitted ({text}): use a folder that this user may write, or readonly=True"
     if code == errno.ENOMEM:
         return f"no address space for the map ({text}): lower store.map_bytes or raise the limit (ulimit -v)"
-    if code == errno.EIO:
-        return f"the disk fails ({text}): look at the kernel's log, move the folder to another disk"
     return text

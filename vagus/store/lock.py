@@ -51,6 +51,8 @@ class WriterLock:
 
 def _command() -> str:
     try:
-        return Path("/proc/self/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:200]
+        return " ".join(Path("/proc/self/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").split())[
+            :200
+        ]
     except OSError:
         return "unknown command"
