@@ -106,7 +106,7 @@ class FeedSettings(_Settings, frozen=True):
     every: Duration = "60s"
     timeout: Duration = "10s"
     format: str = "text"  # a registered format, or module:Class
-    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 4 << 20
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=64 << 20)] = 4 << 20  # the archive takes no larger record
     options: dict[str, Any] = {}
 
 
@@ -125,7 +125,7 @@ class LimitSettings(_Settings, frozen=True):
     min: Positive
     max: Positive
     step_ratio: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.5  # largest relative change of one action
-    cooldown: Duration = "1s"  # least time between two actions on the same limit
+    cooldown: Duration = "0.5s"  # least time between two actions on the same limit
 
 
 class ControllerSettings(_Settings, frozen=True):

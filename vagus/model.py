@@ -158,6 +158,44 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
         check_name("event", self.event)
 
 
+class Net(str, enum.Enum):
+    """Network code of an item: how the fetch went."""
+
+    OK = "ok"
+    NOT_MODIFIED = "not_modified"
+    TIMEOUT = "timeout"
+    REFUSED = "refused"
+    STATUS = "status"  # an HTTP error status or a non-zero exit
+    TOO_LARGE = "too_large"
+    FAILED = "failed"
+    MISSED = "missed"  # not fetched at all: the previous run was still going, or backing off; the note says which
+
+
+class Data(str, enum.Enum):
+    """Data code of a parse, PADS' own: the worst of its parts."""
+
+    GOOD = "Good"
+    MAYBE = "Maybe"
+    NESTED = "Nested"
+    SYNTAX = "Syntax"
+    SEMANTIC = "Semantic"
+    NONE = "None"  # nothing to parse
+
+
+class Meta(msgspec.Struct, frozen=True, array_like=True):
+    """Of each item of a feed: which feed and location, when it was due and when it arrived, how fetch and parse went."""
+
+    feed: str
+    location: str
+    due_ns: int
+    arrived_ns: int
+    net: Net
+    data: Data = Data.NONE
+    errors: int = 0
+    size_bytes: int = 0
+    note: str = ""
+
+
 # --- infer ---------------------------------------------------------------------------------------------------------
 
 

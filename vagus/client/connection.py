@@ -22,6 +22,7 @@ from vagus.model import (
     Decision,
     Event,
     Inference,
+    Meta,
     Metric,
     NodeStatus,
     Receipt,
@@ -329,6 +330,7 @@ class _ResultsBody(msgspec.Struct):
 
 _RECORDS: Mapping[str, Any] = {
     "event": Event,
+    "item": Meta,
     "receipt": Receipt,
     "decision": Decision,
     "reward": Reward,

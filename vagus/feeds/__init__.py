@@ -6,50 +6,14 @@ before they are parsed. To add a source or a format: a file with a class like th
 
 from __future__ import annotations
 
-import enum
 from typing import Any, Protocol
 
 import msgspec
 
+from vagus.model import Data, Meta, Net
 from vagus.registry import Registry
 
-
-class Net(str, enum.Enum):
-    """Network code of an item: how the fetch went."""
-
-    OK = "ok"
-    NOT_MODIFIED = "not_modified"
-    TIMEOUT = "timeout"
-    REFUSED = "refused"
-    STATUS = "status"  # an HTTP error status or a non-zero exit
-    TOO_LARGE = "too_large"
-    FAILED = "failed"
-    MISSED = "missed"  # not fetched at all: the previous run was still going, or backing off; the note says which
-
-
-class Data(str, enum.Enum):
-    """Data code of a parse, PADS' own: the worst of its parts."""
-
-    GOOD = "Good"
-    MAYBE = "Maybe"
-    NESTED = "Nested"
-    SYNTAX = "Syntax"
-    SEMANTIC = "Semantic"
-    NONE = "None"  # nothing to parse
-
-
-class Meta(msgspec.Struct, frozen=True, array_like=True):
-    """Of each item: which feed and location, when it was due and when it arrived, how fetch and parse went."""
-
-    feed: str
-    location: str
-    due_ns: int
-    arrived_ns: int
-    net: Net
-    data: Data = Data.NONE
-    errors: int = 0
-    size_bytes: int = 0
-    note: str = ""
+__all__ = ["FORMATS", "SOURCES", "Data", "Fetched", "Format", "Item", "Meta", "Net", "Raw", "Source"]
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):
