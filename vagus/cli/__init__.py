@@ -44,6 +44,7 @@ class Options:
 
 
 @click.group(
+    "vagus",
     cls=LazyGroup,
     entries=COMMANDS,
     hoisted=("--home", "--url", "--token"),

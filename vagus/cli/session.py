@@ -61,7 +61,7 @@ class Span(_Text):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            seconds(str(value))
+            seconds(str(value) or 0)  # empty: not given
         except ConfigError as error:
             self.fail(str(error), param, ctx)
         return str(value).strip()
@@ -74,6 +74,8 @@ class Moment(_Text):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value).strip()
+        if not text:
+            return ""
         if text.isascii() and text.isdigit():
             if len(text) <= 11:
                 self.fail(f"{text} looks like seconds; nanoseconds since the epoch are expected", param, ctx)
