@@ -29,7 +29,7 @@ from vagus.model import Event, Inference, Level, Receipt, Sample, Target
 from vagus.store import Store
 
 MAX_LEASE_BLIND_S = 15.0  # a step that takes longer than this hangs: the lease is left to run out
-STATE_EVERY_S = 60.0
+UPKEEP_S = 60.0
 RECENT = 200
 STATE = "controller"
 
@@ -73,15 +73,20 @@ class ControllerActor(Actor):
     async def start(self) -> None:
         """Restores what an earlier life left behind, then begins. Raises ConfigError, StoreError."""
         notes = await asyncio.to_thread(self._limits.recover)
-        self._store = Store.open(self.seat.store_path, create=True)
-        self._recent.extend(receipt for _, receipt in self._store.records("receipt", Receipt, limit=RECENT))
+        self.seat.store_path.parent.mkdir(parents=True, exist_ok=True)
+        self._store = Store.open(self.seat.store_path, create=True, map_bytes=self.config.store.map_bytes)
+        try:
+            self._recent.extend(reversed(list(self._store.records("receipt", Receipt, limit=RECENT))))
+            self._restore_state()
+        except BaseException:
+            self._store.close()
+            raise
         for note in notes:
             self._event("controller.recovered", Level.WARNING, note=note)
-        self._restore_state()
         self.every(float(self._controller.period_s), self._step, "step")
         self.every(self._limits.lease_s / 3, self._beat, "heartbeat")
         self.every(seconds(self.config.store.sync), self._sync, "sync")
-        self.every(STATE_EVERY_S, self._save_state, "state")
+        self.every(UPKEEP_S, self._upkeep, "upkeep")
 
     async def stop(self) -> None:
         """Restores every limit, ends the watchdog, closes the store."""
@@ -233,8 +238,13 @@ class ControllerActor(Actor):
         self._stored.clear()
         self._keep(receipts)
 
-    async def _sync(self) -> None:
-        await asyncio.to_thread(self._store.sync)
+    def _sync(self) -> None:
+        # a few milliseconds once a second, in the event loop: no thread can still be in the store when it closes
+        self._store.sync()
+
+    def _upkeep(self) -> None:
+        self._save_state()
+        self._store.retain(seconds(self.config.store.retain), self.config.store.retain_bytes)
 
     def _restore_state(self) -> None:
         restore = getattr(self._controller, "restore", None)

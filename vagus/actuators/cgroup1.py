@@ -45,7 +45,7 @@ class MemoryLimit:
 
     def read(self, group: Path) -> float | None:
         limit = int(read_text(str(group / self.file)))
-        return None if limit >= _UNLIMITED_BYTES else float(limit)
+        return float(limit) if 0 <= limit < _UNLIMITED_BYTES else None
 
     def text(self, group: Path, value: float | None) -> str:
         return "-1" if value is None else str(int(value))

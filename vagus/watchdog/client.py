@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -43,12 +44,10 @@ class Watchdog:
         with self._mutex:
             if self._socket is None:
                 return False
-            try:
-                if self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"":
-                    self._close()
-            except BlockingIOError:
-                pass
-            except OSError:
+            watch = select.poll()
+            watch.register(self._socket, select.POLLIN)
+            # nothing is sent unasked: what is to be read is an end, or the answer to someone who gave up
+            if watch.poll(0):
                 self._close()
             return self._socket is not None
 
@@ -60,6 +59,7 @@ class Watchdog:
         package = str(Path(__file__).parents[2])
         path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
         command = [sys.executable, "-m", "vagus.watchdog", str(self.folder), "--lease", str(self.lease_s), "--detach"]
+        launcher: subprocess.Popen[bytes] | None = None
         try:
             with theirs:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -77,12 +77,15 @@ class Watchdog:
                 self._socket, self._buffer = ours, b""
                 hello = self._receive(START_TIMEOUT_S)
             launcher.wait(START_TIMEOUT_S)  # it forked: only the launcher ends here
-        except (OSError, subprocess.TimeoutExpired) as error:
-            ours.close()
-            raise ActuateError(f"cannot start the watchdog in {self.folder}: {error}") from error
-        if not hello.get("ok"):
+            if not hello.get("ok"):
+                raise ActuateError(str(hello.get("error")))
+        except (OSError, subprocess.TimeoutExpired, ActuateError) as error:
             self.close()
-            raise ActuateError(f"the watchdog did not start: {hello.get('error')}")
+            ours.close()
+            if launcher is not None:
+                launcher.kill()  # had it forked already, the closed pipe ends its child
+                launcher.wait()
+            raise ActuateError(f"cannot start the watchdog in {self.folder}: {error}") from error
         self.pid, self.adopted = int(hello["pid"]), int(hello["adopted"])
 
     def journal(self, steps: Sequence[Step]) -> tuple[Step, ...]:
