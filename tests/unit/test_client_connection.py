@@ -194,7 +194,7 @@ class Scripted:
         self.listener.close()
 
 
-OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}'
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 DONE = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 24\r\n\r\n{"results":["ACCEPTED"]}'
 
 
@@ -234,8 +234,8 @@ def test_servers_that_are_no_gateway(answer):
 
 
 def test_a_server_that_hangs():
-    listener = socket.create_server(("127.0.0.1", 0))
-    with listener, Connection(f"http://127.0.0.1:{listener.getsockname()[1]}", "t", timeout_s=0.05) as client:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = Connection(f"http://127.0.0.1:{listener.getsockname()[1]}", "t", timeout_s=0.05)
         with pytest.raises(PeerUnreachable, match=r"within 0\.05 s"):
             client.status()
 

@@ -173,7 +173,7 @@ class Reporter:
         for call in self.open_calls.copy().values():
             begun, due, track = call
             if now >= due:
-                call[1] = now + min(due - begun, HEALTHY_EVERY_S)
+                call[1] = now + min(max(due - begun, 1.0), HEALTHY_EVERY_S)
                 track.due = 0.0  # should it return after all, that passes at once
                 self.put(track, Status.PENDING, now - begun)
         for track in list(self.tracks.values()):
