@@ -45,7 +45,7 @@ def events(ctx: click.Context, record: str, since: str, limit: int, match: str, 
     to = console()
     warn_partial(answer, to)
     for item, line in reversed(lines):
-        when = clock_time(item["t_ns"]) if item.get("t_ns") else ""
+        when = clock_time(item.get("t_ns") or item.get("arrived_ns") or 0)
         to.print(Text.assemble((when + "  ", "dim"), cell(line, _style(item))), soft_wrap=True)
     if not lines:
         click.echo(f"no {record}s in the last {since}" + (f" that contain {match!r}" if match else ""), err=True)
@@ -84,7 +84,7 @@ def _report(r: dict[str, Any]) -> str:
 
 
 def _item(item: dict[str, Any]) -> str:
-    return "  ".join(f"{k}={v}" for k, v in item.items() if k != "t_ns")
+    return "  ".join(f"{k}={v}" for k, v in item.items() if v not in (None, "") and not k.endswith("_ns"))
 
 
 _LINES: dict[str, Callable[[dict[str, Any]], str]] = {

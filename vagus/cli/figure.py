@@ -143,7 +143,7 @@ def nice_ticks(low: float, high: float, unit: str = "", most: int = 6) -> list[f
         return [low]
     raw = (high - low) / most
     if unit.startswith("bytes"):
-        step = 2.0 ** math.ceil(math.log2(raw))
+        step = 2.0 ** round(math.log2(raw))
     else:
         decade = 10.0 ** math.floor(math.log10(raw))
         step = next(decade * m for m in (1, 2, 5, 10) if decade * m >= raw * 0.999)
@@ -187,11 +187,14 @@ def draw_png(choice: Choice, title: str) -> bytes:
         axis.legend(loc="upper left", bbox_to_anchor=(1.005, 1), frameon=False, fontsize=9, borderaxespad=0)
     locator = dates.AutoDateLocator(tz=here, maxticks=10)
     axes[-1].xaxis.set_major_locator(locator)
-    axes[-1].xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=here))
+    axes[-1].xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=here, formats=_TIMES))
     axes[-1].set_xlabel(f"local time ({datetime.now().astimezone():%Z, UTC%z})")
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()
+
+
+_TIMES = ["%Y", "%b", "%d", "%H:%M", "%H:%M", "%H:%M:%S"]  # of years, months … seconds
 
 
 def shorten(text: str, most: int) -> str:
