@@ -1,23 +1,17 @@
-"""Everything a gateway answers, from Python: plain HTTP/1.1 with kept-alive connections, nothing else loaded.
-
-Thread-safe and fork-safe: each call takes a connection from a small pool of this process.
-"""
+"""Everything a gateway answers, from Python, as records and numpy arrays; see http.py for how it gets there."""
 
 from __future__ import annotations
 
-import os
-import select
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
-from vagus.client.answers import Answer, error_of, missing_of
-from vagus.errors import ConfigError, PeerUnreachable, VagusError
+from vagus.client.answers import Answer, missing_of
+from vagus.client.http import MSGPACK, Http
+from vagus.errors import VagusError
 from vagus.model import (
     Decision,
     Event,
@@ -34,39 +28,20 @@ from vagus.model import (
 )
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection, HTTPResponse
-
     from vagus.client.series import Series
     from vagus.client.tail import Tail
 
 T = TypeVar("T")
-C = TypeVar("C", bound="Connection")
-MSGPACK = "application/msgpack"
-MAX_IDLE = 8
-MAX_ANSWER_BYTES = 1 << 30
 
 Context = Metric | tuple[str | Status, float] | str | Status
 
 
-class Connection:
+class Connection(Http):
     """A gateway as an object; each method is one request. Use it in a `with`, or `close` it.
 
     Errors are those of vagus.errors: ConfigError when the question is wrong, NoData when nothing is known,
     PeerUnreachable when the gateway does not answer. Answers over the cluster have `.partial` and `.missing`.
     """
-
-    def __init__(self, url: str, token: str, timeout_s: float = 30.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise ConfigError(f"gateway address {url!r} is not http://HOST:PORT")
-        self.url = url.rstrip("/")
-        self.timeout_s = timeout_s
-        self._host = parts.hostname
-        self._port = parts.port or 80
-        self._headers = {"Authorization": f"Bearer {token}"}
-        self._idle: list[HTTPConnection] = []
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
 
     # --- samples -----------------------------------------------------------------------------------------------------
 
@@ -174,128 +149,6 @@ class Connection:
             return _decode_json(body, Any)
         return body.decode()
 
-    def close(self) -> None:
-        """Closes idle connections; the object may be used again."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-
-    def __enter__(self: C) -> C:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.url!r})"
-
-    # --- one request -------------------------------------------------------------------------------------------------
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: bytes | None = None,
-        accept: str = "",
-        idempotent: bool | None = None,
-    ) -> tuple[bytes, Mapping[str, str]]:
-        """The body and headers of a successful answer; `body` is MessagePack. Other answers raise.
-
-        An idempotent request (a GET, unless said otherwise) whose kept-alive connection dropped is sent once more.
-        """
-        tries = 2 if (method == "GET" if idempotent is None else idempotent) else 1
-        for left in range(tries - 1, -1, -1):
-            connection, fresh = self._take()
-            try:
-                response = self._send(connection, method, path, query, body, accept)
-                answer = response.read(MAX_ANSWER_BYTES)
-            except Exception as error:
-                connection.close()
-                if left and not fresh and isinstance(error, ConnectionError):
-                    continue
-                raise self._unreachable(error) from error
-            except BaseException:
-                connection.close()  # interrupted half-way: what would come next on it is not known
-                raise
-            if response.will_close:
-                connection.close()
-            else:
-                self._give(connection)
-            if response.status >= 400:
-                raise error_of(response.status, answer, self.url)
-            return answer, dict(response.headers.items())
-        raise AssertionError("unreachable: the last try returns or raises")
-
-    def _stream(self, path: str, query: Mapping[str, Any]) -> tuple[HTTPResponse, HTTPConnection]:
-        connection = self._new()
-        try:
-            response = self._send(connection, "GET", path, query, None, "")
-            answer = response.read(MAX_ANSWER_BYTES) if response.status >= 400 else b""
-        except Exception as error:
-            connection.close()
-            raise self._unreachable(error) from error
-        if response.status >= 400:
-            connection.close()
-            raise error_of(response.status, answer, self.url)
-        return response, connection
-
-    def _send(
-        self,
-        connection: HTTPConnection,
-        method: str,
-        path: str,
-        query: Mapping[str, Any] | None,
-        body: bytes | None,
-        accept: str,
-    ) -> HTTPResponse:
-        if query:
-            pairs = [f"{name}={quote(str(value), safe='')}" for name, value in query.items() if value not in ("", None)]
-            path = f"{path}?{'&'.join(pairs)}"
-        headers = dict(self._headers)
-        if body is not None:
-            headers["Content-Type"] = MSGPACK
-        if accept:
-            headers["Accept"] = accept
-        connection.request(method, path, body=body, headers=headers)
-        return connection.getresponse()
-
-    def _take(self) -> tuple[HTTPConnection, bool]:
-        with self._lock:
-            if self._pid != os.getpid():
-                self._pid, self._idle = os.getpid(), []  # after a fork: the parent's connections are not ours
-            while self._idle:
-                connection = self._idle.pop()
-                if connection.sock is not None and not _readable(connection.sock):
-                    return connection, False
-                connection.close()  # the gateway closed it meanwhile
-        return self._new(), True
-
-    def _give(self, connection: HTTPConnection) -> None:
-        with self._lock:
-            if len(self._idle) < MAX_IDLE and self._pid == os.getpid():
-                self._idle.append(connection)
-                return
-        connection.close()
-
-    def _new(self) -> HTTPConnection:
-        from http.client import HTTPConnection  # 25 ms: not before it is needed
-
-        return HTTPConnection(self._host, self._port, timeout=self.timeout_s)
-
-    def _unreachable(self, error: Exception) -> VagusError:
-        if isinstance(error, ValueError) or type(error).__name__ == "InvalidURL":
-            return ConfigError(f"the request to {self.url} cannot be made: {error}")
-        if isinstance(error, TimeoutError):
-            return PeerUnreachable(f"{self.url} did not answer within {self.timeout_s:g} s")
-        return PeerUnreachable(
-            f"{self.url} cannot be reached ({type(error).__name__}: {error}): is it running? `vagus up` starts it"
-        )
-
     def _records(self, path: str, query: Mapping[str, Any], name: str, kind: Any) -> Answer[Any]:
         body, _ = self.request("GET", path, query=query, accept=MSGPACK)
         answer = _decode(body, dict[str, Any])
@@ -357,9 +210,3 @@ def _context(given: Context) -> tuple[str, float]:
         return given.status.name, given.score
     status, score = given if isinstance(given, tuple) else (given, 0.0)
     return (status.name if isinstance(status, Status) else status), float(score)
-
-
-def _readable(sock: Any) -> bool:
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))

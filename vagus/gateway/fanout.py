@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ import msgspec
 from vagus.errors import ConfigError, NoData, PeerUnreachable, VagusError
 from vagus.gateway.backend import Backend
 from vagus.model import Inference, SensorInfo
+
+log = logging.getLogger("vagus")
 
 
 class MissingNode(msgspec.Struct, frozen=True):
@@ -58,7 +61,10 @@ async def gather(backend: Backend, method: str, args: tuple[Any, ...], node: str
         elif isinstance(error, ConfigError) or (len(nodes) == 1 and not isinstance(error, PeerUnreachable)):
             raise error
         else:
-            text = str(error) if isinstance(error, VagusError) else f"{type(error).__name__}: {error}"
+            text = str(error)
+            if not isinstance(error, VagusError):
+                text = f"{type(error).__name__}: {error}"
+                log.error("a node failed", exc_info=error, extra={"node": name, "method": method})
             missing.append(MissingNode(name, text[:300]))
     if not parts:
         raise PeerUnreachable("no node answered: " + "; ".join(f"{m.node}: {m.error}" for m in missing)[:800])

@@ -88,7 +88,7 @@ def render(site: Site, batches: Iterable[Batch], status: NodeStatus | None) -> b
 def _own(out: Exposition, site: Site, status: NodeStatus | None) -> None:
     node = site.backend.node
     here = _labels({}, node)
-    for (method, path, code), count in sorted(site.requests.items()):
+    for (method, path, code), count in sorted(dict(site.requests).items()):  # a copy: the loop goes on counting
         labels = _labels({"method": method, "path": path, "code": str(code)}, node)
         out.add("gateway_requests", labels, count, True, about="Answered requests.")
     out.add("gateway_failures", here, site.failures, True, about="Requests that met a defect of vagus.")
