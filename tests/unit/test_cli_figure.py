@@ -46,6 +46,14 @@ def test_units_take_turns() -> None:
     assert "4 most varying of 9" in many.remark
 
 
+def test_lines_that_never_change_give_way() -> None:
+    flat = [line(f"flat{n}", 0.0, "count") for n in range(11)]
+    choice = choose([*flat, line("a", 1.0), line("b", 1.0)])
+    assert [chosen.name for chosen in choice.lines] == ["a", "b"]
+    assert len(choose(flat).lines) == 11
+    assert len(choose(flat * 2).lines) == MOST_LINES
+
+
 def test_lines_without_numbers_are_harmless() -> None:
     empty = Line("n", "", [0.0, 1.0], [NAN, NAN])
     assert choose([empty]).lines == [empty]

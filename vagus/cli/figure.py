@@ -57,10 +57,11 @@ def choose(lines: Sequence[Line]) -> Choice:
     """At most 12 lines in at most 4 panels of one unit each.
 
     Within a unit the lines with the largest standard deviation come first; the units take turns, those with most
-    lines first, so that no unit crowds out the others.
+    lines first, so that no unit crowds out the others. Lines that never change are left out where others do.
     """
     by_unit: dict[str, list[Line]] = {}
-    for line in lines:
+    moving = [line for line in lines if _spread(line) > 0] if len(lines) > MOST_LINES else []
+    for line in moving or lines:
         by_unit.setdefault(line.unit, []).append(line)
     ranked = sorted(by_unit.items(), key=lambda item: (-len(item[1]), item[0]))[:MOST_PANELS]
     queues = {unit: sorted(group, key=lambda line: (-_spread(line), line.name)) for unit, group in ranked}
