@@ -37,7 +37,7 @@ class Backend(Protocol):
         """All inferences without their reports ("" as subject), or one with them (empty list: unknown)."""
 
     async def records(self, kind: str, start_ns: int, end_ns: int, limit: int) -> list[Any]:
-        """Newest first; kind is event, receipt, decision, reward, report or item."""
+        """Newest first; kind is event, receipt, decision, reward, report or item (the Meta of a feed's item)."""
 
     async def status(self) -> NodeStatus: ...
 
@@ -50,4 +50,4 @@ class Backend(Protocol):
         """Logs a decision, in batches; never blocks."""
 
     async def reward(self, rewards: Sequence[Reward]) -> list[Ack]:
-        """Outcomes of decisions, on their way to the learner; idempotent by decision id."""
+        """Outcomes of decisions, on their way to the learner: IGNORED when known already, FAILED for an unknown id."""
