@@ -286,6 +286,18 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
     assert find("vagus.policies.throttle:ThrottleTarget") is ThrottleTarget
 
 
+def test_the_documented_example_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs/controller.md").read_text()
+    names: dict[str, Any] = {}
+    exec(page.split("```python")[1].split("```")[0], names)
+    controller = load(settings(options={"headroom": 0.5}), names["Headroom"])
+    assert list(controller.step(view())) == []
+    action, report = controller.step(view(signals={"usage_cores": 2.0}))
+    assert isinstance(action, Action)
+    assert (str(action.target), action.value) == ("cgroup:vagus/web", 3.0)
+    assert isinstance(report, Report)
+
+
 # --- doubts and receipts -----------------------------------------------------------------------------------------------
 
 
