@@ -45,7 +45,7 @@ class DecideAnswer(msgspec.Struct, frozen=True):
 
 
 class UpdateAnswer(msgspec.Struct, frozen=True):
-    """One word for each outcome: FAILED for an unknown decision id, IGNORED for a repeated one."""
+    """One word for each outcome: FAILED for an unknown decision, IGNORED when it already has another reward."""
 
     results: list[AckText]
 

@@ -50,4 +50,5 @@ class Backend(Protocol):
         """Logs a decision, in batches; never blocks."""
 
     async def reward(self, rewards: Sequence[Reward]) -> list[Ack]:
-        """Outcomes of decisions, on their way to the learner: IGNORED when known already, FAILED for an unknown id."""
+        """Outcomes of decisions, on their way to the learner: ACCEPTED again for the same
+        reward, IGNORED for another one than before, FAILED for an unknown decision."""
