@@ -55,6 +55,7 @@ RECORDS: dict[str, type] = {
 SELF_REPORT_S = 10.0
 MAX_PENDING_REPORTS = 10_000
 MAX_INGEST = 100_000
+LIVE_S = 60.0  # a stream is live while its newest sample is younger
 SILENT_S = 300.0
 
 
@@ -289,7 +290,7 @@ class CollectorActor(Actor):
         return await asyncio.to_thread(lambda: list(self._store.scan(selector, start_ns, end_ns, limit=limit)))
 
     async def sensors(self, selector: str) -> list[SensorInfo]:
-        live_after = time.time_ns() - int(max(5.0, 3 * self.config.collect.period_s) * 1e9)
+        live_after = time.time_ns() - int(max(LIVE_S, 3 * self.config.collect.period_s) * 1e9)
         found = await asyncio.to_thread(self._store.sensors, selector)
         return [
             SensorInfo(s.stream, s.first_ns, s.last_ns, s.samples, self._live.last_ns(s.stream) >= live_after)

@@ -16,13 +16,15 @@ from rich.console import Console
 
 from vagus import api
 from vagus import config as configuration
-from vagus.cli.view_status import render_status
+from vagus.cli.status import fetch_status
+from vagus.cli.view_status import render_status, summarise
 from vagus.config import Config, load
 from vagus.errors import PeerUnreachable, VagusError
 from vagus.runtime import cluster as ray_cluster
 from vagus.runtime.doctor import doctor, short_form
 
 FIRST_DATA_TIMEOUT_S = 60.0
+STEPS_SEEN = 5  # a controller that is silent for so many steps has nothing to say
 
 
 @contextmanager
@@ -73,13 +75,13 @@ def up(context: click.Context, path: Path | None, address: str, arm: bool, as_js
     console = Console(stderr=as_json, highlight=False)
     with progress(console) as say:
         say("looking at this machine")
-        checks = doctor()
+        checks = doctor(home=configuration.home(settings))
         from vagus.runtime import launch  # loads psutil and the rest: after the first line is on the screen
 
         cluster = launch.up(settings, address=address, arm=arm, say=say)
         status = _first_data(settings.home, say)
     if as_json:
-        sys.stdout.write(json.dumps(status) + "\n")
+        sys.stdout.write(json.dumps(summarise(status)) + "\n")
         return
     console.print()
     for line in short_form(checks):
@@ -116,7 +118,7 @@ def _first_data(home: str, say: Callable[[str], None]) -> dict[str, Any]:
     while time.monotonic() < deadline:
         try:
             with api.connect(home=home) as connection:
-                status = connection.get("/v1/status")
+                status = fetch_status(connection)
             nodes = status["nodes"]
             series, inferences = sum(n["series"] for n in nodes), sum(n["inferences"] for n in nodes)
             line = "first samples and inferences"
@@ -126,7 +128,7 @@ def _first_data(home: str, say: Callable[[str], None]) -> dict[str, Any]:
             actors = [a for n in nodes for a in n["actors"]]
             expected = {"collector", "observer"}
             if series and inferences and expected <= {a["role"] for a in actors} and _settled(actors):
-                return dict(status)
+                return status
             problem = f"{series} series, {inferences} inferences, {len(actors)} actors so far"
         except PeerUnreachable as error:
             problem = str(error)
@@ -135,9 +137,11 @@ def _first_data(home: str, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _settled(actors: list[dict[str, Any]]) -> bool:
-    """Whether each actor is up and has done its first round."""
+    """Whether each actor is up, and each controller has something to say: what it would do, or why it cannot."""
     return all(a["state"] == "HEALTHY" for a in actors) and all(
-        a["figures"].get("steps", 1) > 0 for a in actors if a["role"] == "controller"
+        a["notes"] or a["errors"] or a["figures"].get("steps", 0) >= STEPS_SEEN
+        for a in actors
+        if a["role"] == "controller"
     )
 
 

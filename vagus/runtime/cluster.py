@@ -124,6 +124,8 @@ def start(
     cluster_id = secrets.token_hex(8)
     temp_dir = Path(tempfile.gettempdir()) / f"vagus-ray-{os.geteuid()}-{cluster_id[:6]}"
     env = environment(home, cluster_id)
+    (temp_dir / "tmp").mkdir(parents=True, mode=0o700)
+    env["TMPDIR"] = str(temp_dir / "tmp")  # what Ray's processes leave there goes with the folder
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats", "--log-color=false"]
     command += [f"--object-store-memory={OBJECT_STORE_BYTES}"]
     if join:
@@ -145,7 +147,7 @@ def start(
         id=cluster_id,
         address=address,
         started_ray=True,
-        temp_dir="" if join else str(temp_dir),
+        temp_dir=str(temp_dir),
         dashboard=dashboard,
         auth_token_path=env.get("RAY_AUTH_TOKEN_PATH", ""),
     )
