@@ -17,8 +17,8 @@ from pathlib import Path
 
 from vagus.actuators import Actuator
 from vagus.actuators.apply import apply
-from vagus.actuators.cgroup import mounts
 from vagus.actuators.choose import choose
+from vagus.actuators.hierarchy import mounts
 from vagus.controllers.guard import Guard
 from vagus.controllers.resource import Meter, ResourceController
 from vagus.controllers.run import Bench, run_step

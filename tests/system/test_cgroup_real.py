@@ -17,8 +17,8 @@ import pytest
 
 from vagus.actuators import Actuator
 from vagus.actuators.apply import apply
-from vagus.actuators.cgroup import Mount, mounts
 from vagus.actuators.choose import choose
+from vagus.actuators.hierarchy import Mount, mounts
 from vagus.errors import ActuateError, Rejected
 from vagus.model import Action, Target
 from vagus.undo import undo

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from vagus.actuators.apply import apply
-from vagus.actuators.cgroup import mounts
 from vagus.actuators.cgroup1 import Cgroup1
 from vagus.actuators.cgroup2 import Cgroup2
 from vagus.actuators.choose import choose
+from vagus.actuators.hierarchy import mounts
 from vagus.errors import ActuateError, ConfigError, Rejected, Unsupported
 from vagus.model import Action, Target
 from vagus.undo import Step, undo

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from vagus.actuators import Usage
-from vagus.actuators.cgroup import DEFAULT_PERIOD_US, CgroupActuator, Limit, Mount, key_values, number
+from vagus.actuators.cgroup import DEFAULT_PERIOD_US, CgroupActuator, Limit
+from vagus.actuators.hierarchy import Mount, key_values, number
 from vagus.errors import Unsupported
 from vagus.undo import read_text
 

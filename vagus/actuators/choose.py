@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vagus.actuators import ACTUATORS, Actuator
-from vagus.actuators.cgroup import mounts
+from vagus.actuators.hierarchy import mounts
 from vagus.errors import ActuateError
 
 
