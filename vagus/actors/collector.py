@@ -55,6 +55,7 @@ RECORDS: dict[str, type] = {
 SELF_REPORT_S = 10.0
 MAX_PENDING_REPORTS = 10_000
 MAX_INGEST = 100_000
+SPARE_PORTS = 100  # several nodes of one machine take the next free port each
 LIVE_S = 60.0  # a stream is live while its newest sample is younger
 SILENT_S = 300.0
 
@@ -101,6 +102,7 @@ class CollectorActor(Actor):
             token=str(self.seat.options["token"]),
             host="127.0.0.1",
             port=settings.gateway.port,
+            spare_ports=SPARE_PORTS,
             max_body_bytes=settings.gateway.max_body_bytes,
             timeout_s=seconds(settings.gateway.timeout),
         )

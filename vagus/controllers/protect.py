@@ -40,22 +40,21 @@ class Protect:
         self._calm = 0
 
     def step(self, view: View) -> Iterable[Directive]:
+        for receipt in view.receipts():  # what the guard and the kernel made of the last wish is where we are
+            if receipt.target == self._target and receipt.after is not None and not receipt.error:
+                self._limit = receipt.after
         statuses = {s: view.status(s) for s in self._subjects}
         suffering = [s for s, status in statuses.items() if status > Status.PENDING]
         if suffering:
             self._calm = 0
             lower = max(self._low, min(self._limit, self._high) * self._factor)
-            return self._set(lower, f"{', '.join(suffering)} {view.status(suffering[0]).name}: the neighbour gives way")
-        if all(status == Status.HEALTHY for status in statuses.values()) and math.isfinite(self._limit):
+            return self._ask(lower, f"{', '.join(suffering)} {statuses[suffering[0]].name}: the neighbour gives way")
+        if all(status == Status.HEALTHY for status in statuses.values()) and self._limit < self._high:
             self._calm += 1
             if self._calm > self._patience:
-                return self._set(
-                    min(self._high, self._limit + self._increase), "all healthy: a little more for the neighbour"
-                )
+                higher = min(self._high, self._limit + self._increase)
+                return self._ask(higher, "all healthy for a while: a little more for the neighbour")
         return []
 
-    def _set(self, limit: float, reason: str) -> list[Directive]:
-        if limit == self._limit:
-            return []
-        self._limit = limit
+    def _ask(self, limit: float, reason: str) -> list[Directive]:
         return [Action(self._target, self._resource, limit, reason)]

@@ -76,6 +76,7 @@ class SensorsAnswer(_Envelope, frozen=True, kw_only=True):
 class StatusAnswer(_Envelope, frozen=True, kw_only=True):
     """What each node says of itself."""
 
+    cluster: str
     nodes: list[NodeStatus]
 
 
@@ -104,9 +105,11 @@ def json_response(answer: Any, status: int = 200) -> web.Response:
     return web.Response(status=status, body=msgspec.json.encode(answer), headers=JSON_HEADERS)
 
 
-async def records_response(request: web.BaseRequest, name: str, records: Any, gathered: Gathered) -> web.Response:
+async def records_response(
+    request: web.BaseRequest, name: str, records: Any, gathered: Gathered, **more: Any
+) -> web.Response:
     """Records under `name` with the envelope; records as objects in JSON, array-like in MessagePack."""
-    envelope = {"partial": gathered.partial, "missing": gathered.missing}
+    envelope = {**more, "partial": gathered.partial, "missing": gathered.missing}
     packed = MSGPACK in request.headers.get("Accept", "")
 
     def render() -> bytes:

@@ -22,7 +22,7 @@ async def status(site: Site, request: web.BaseRequest, _: str) -> web.StreamResp
     params = params_of(request, SubjectParams)
     gathered = await gather(site.backend, "status", (), params.node, site.timeout_s)
     nodes = [gathered.parts[node] for node in sorted(gathered.parts)]
-    return await records_response(request, "nodes", nodes, gathered)
+    return await records_response(request, "nodes", nodes, gathered, cluster=site.backend.cluster)
 
 
 async def metrics(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:

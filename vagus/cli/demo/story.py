@@ -9,6 +9,7 @@ import signal
 import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -34,6 +35,7 @@ CLIENT = "demo:client"
 SUBJECTS = ("demo:web", "demo:db")
 WORK_MS = 6.0
 RATE = 12.0
+WINDOW_S = 3  # latencies of so many seconds make one quantile
 PHASES = (("healthy", 0.2), ("hog", 0.5), ("after", 0.3))
 
 
@@ -114,12 +116,14 @@ def _play(vagus: Vagus, console: Console, total_s: float, dry: bool) -> list[Sec
                       f"{'is armed' if armed else 'runs dry'}", markup=False)  # fmt: skip
         started, phase, slo_ms, spawned = time.monotonic(), "healthy", float("nan"), False
         usage = _hog_usage(stage)
+        window: deque[list[float]] = deque(maxlen=WINDOW_S)
         try:
             for tick in range(1, int(total_s) + 1):
                 time.sleep(max(0.0, started + tick - time.monotonic()))
-                latencies = sorted(1000 * x for x in load.window())
+                window.append([1000 * x for x in load.window()])
+                latencies = sorted(x for part in window for x in part)
                 if phase == "healthy" and tick >= ends[0]:
-                    slo_ms = max(2.0 * statistics.median(s.p95_ms for s in seconds if s.requests), 5 * WORK_MS)
+                    slo_ms = max(2.0 * statistics.median(s.p95_ms for s in seconds if s.requests), 6 * WORK_MS)
                     phase = "hog"
                     stage.hog(4 * cores)
                     console.print(f"[{tick:3d} s] a neighbour starts {4 * cores} busy processes (SLO of the client: "
