@@ -13,7 +13,7 @@ from vagus.errors import ActuateError, Rejected, Unsupported
 from vagus.undo import read_text, reason
 
 _FOREIGN = re.compile(r"ray|ray[-_]node.*|process_api")  # Ray's isolation and this machine's supervisor own theirs
-_OCTAL = re.compile(r"\([0-7]{3})")
+_OCTAL = re.compile(r"\\([0-7]{3})")
 _MAX_MOUNTINFO = 1 << 20
 
 
