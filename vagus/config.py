@@ -23,6 +23,10 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Duration = Annotated[str | float, msgspec.Meta(description="seconds, or text such as 5s, 10m, 24h, 7d")]
 
+Name = Annotated[
+    str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)", description="letters, digits, _ . -")
+]
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|ms|s|m|h|d|w)?\Z")
 _SECONDS = {
     "ns": 1e-9,
@@ -100,7 +104,7 @@ class SourceSettings(_Settings, frozen=True):
 class FeedSettings(_Settings, frozen=True):
     """One declared feed: source, schedule, format."""
 
-    name: str
+    name: Name
     source: SourceSettings
     every: Duration = "60s"
     timeout: Duration = "10s"
@@ -130,7 +134,7 @@ class LimitSettings(_Settings, frozen=True):
 class ControllerSettings(_Settings, frozen=True):
     """`controller.yaml`: one controller. armed: False means dry run: everything but the write."""
 
-    name: str
+    name: Name
     policy: str = "throttle"  # a registered policy, module:Class, or path/to/file.py:Class
     on: str = "every-node"  # every-node, head, or a node's name
     target: str = "pid:self"  # cgroup:PATH, pid:NUMBER, or pid:self (vagus' own processes)
@@ -138,7 +142,6 @@ class ControllerSettings(_Settings, frozen=True):
     period: Duration = "1s"
     armed: bool = False
     limits: dict[str, LimitSettings] = {}
-    objective: dict[str, Any] = {}
     options: dict[str, Any] = {}
     lease: Duration = "5s"  # without a heartbeat for so long, the watchdog restores the limits
 

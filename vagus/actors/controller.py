@@ -17,7 +17,7 @@ from vagus.actors.limits import Limits
 from vagus.actuators.choose import choose
 from vagus.actuators.process import read_meminfo_total
 from vagus.config import ControllerSettings, seconds
-from vagus.controllers.doubts import doubts_of
+from vagus.controllers.doubts import doubts_of, settling
 from vagus.controllers.guard import Guard
 from vagus.controllers.load import load
 from vagus.controllers.receipts import describe, worth_storing
@@ -58,6 +58,7 @@ class ControllerActor(Actor):
         if self._armed:
             self._limits.allow()
         self._stepping = asyncio.Lock()
+        self._made_s = time.monotonic()
         self._step_began_s = 0.0  # 0: no step is being taken
         self._trouble = ""  # why the target cannot be read or steered
         self._latest: dict[tuple[Target, str], Receipt] = {}
@@ -158,7 +159,8 @@ class ControllerActor(Actor):
             return [], inferences, [f"the collector does not answer: {asked[0]}"[:200]]
         samples: list[Sample] = list(asked[0])
         max_age_s = max(5.0, 3 * self.config.collect.period_s)
-        return samples, inferences, doubts_of(node, time.time_ns(), samples, inferences, max_age_s)
+        doubts = doubts_of(node, time.time_ns(), samples, inferences, max_age_s)
+        return samples, inferences, doubts + settling(self.seat.restarts, time.monotonic() - self._made_s)
 
     def _decide(
         self, samples: list[Sample], inferences: list[Inference], doubts: list[str]

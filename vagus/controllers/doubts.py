@@ -10,6 +10,9 @@ from vagus.model import Inference, Sample, Status
 # how loaded a node is is what controllers are there to change: input, not doubt
 _LOAD = ("_pressure", "disk_free")
 
+SETTLE_S = 15.0
+MAX_SETTLE_S = 300.0
+
 
 def doubts_of(
     node: str,
@@ -37,3 +40,14 @@ def doubts_of(
                 if verdict.status >= Status.UNHEALTHY and not any(word in context for word in _LOAD):
                     found.append(f"{inference.subject} is {verdict.status.name} in {context}")
     return found
+
+
+def settling(restarts: int, age_s: float) -> list[str]:
+    """A controller that crashed watches before it acts again, longer after each crash: limits must not flap with it.
+
+    restarts: how often it was started anew; age_s: since this start.
+    """
+    wait_s = 0.0 if restarts <= 0 else min(MAX_SETTLE_S, SETTLE_S * 2 ** (min(restarts, 20) - 1))
+    if age_s >= wait_s:
+        return []
+    return [f"restarted {restarts} x, watches {wait_s - age_s:.0f} s more before it acts again"]

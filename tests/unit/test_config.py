@@ -1,0 +1,67 @@
+"""Settings: every key has a default, every mistake is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from vagus.config import MAX_CONFIG_BYTES, Config, ControllerSettings, decode, home, load, seconds, socket_path
+from vagus.errors import ConfigError
+
+
+def test_an_empty_file_is_the_defaults():
+    assert decode(b"", Config, "x") == Config()
+    assert decode(b"name: a", ControllerSettings, "x").armed is False
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"collect: {period_s: a}", "$.collect.period_s"),
+        (b"collect: {period_s: 0}", "$.collect.period_s"),
+        (b"colect: {}", "unknown field `colect`"),
+        (b"store: {retain: 5z}", "retain"),
+        (b"gateway: {port: 70000}", "$.gateway.port"),
+        (b"controllers: [{name: ../../etc}]", "$.controllers[0].name"),
+        (b'controllers: [{name: "a\\n"}]', "$.controllers[0].name"),
+        (b"controllers: [{name: a, limits: {cpu_cores: {min: 0, max: 1}}}]", "min"),
+        (b"feeds: [{source: {}}]", "name"),
+        (b"[1, 2]", "x:"),
+        (b"{a: ", "not YAML"),
+        (b"\xff\xfe\x00", "x:"),
+        (b"!!python/object/apply:os.system [ls]", "not YAML"),
+        (b"#" * (MAX_CONFIG_BYTES + 1), "at most"),
+    ],
+)
+def test_mistakes_are_named(text, words):
+    with pytest.raises(ConfigError) as caught:
+        decode(text, Config, "x")
+    assert words in str(caught.value)
+
+
+def test_a_missing_file_is_a_clear_error(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read"):
+        load(tmp_path / "absent.yaml", Config)
+
+
+@pytest.mark.parametrize(("text", "value"), [("5s", 5.0), ("1.5m", 90.0), ("250ms", 0.25), (3, 3.0), ("7d", 604800.0)])
+def test_durations(text, value):
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "1y", -1, float("nan"), float("inf"), "1e9"])
+def test_bad_durations(text):
+    with pytest.raises(ConfigError):
+        seconds(text)
+
+
+def test_the_state_folder_is_where_it_was_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAGUS_HOME", str(tmp_path / "env"))
+    assert home() == tmp_path / "env"
+    assert home(Config(home=str(tmp_path / "given"))) == tmp_path / "given"
+
+
+def test_sockets_fit_into_the_kernels_limit(tmp_path):
+    deep = tmp_path / ("x" * 200)
+    assert len(str(socket_path(deep, "node", "report"))) < 108
+    assert socket_path(deep, "node", "report") == socket_path(deep, "node", "report")
+    assert socket_path(deep, "other", "report") != socket_path(deep, "node", "report")
