@@ -62,9 +62,9 @@ def up(config: Config | None = None, *, address: str = "", arm: bool = False, sa
         say(f"connecting to Ray at {cluster.address}")
         with connected(home, cluster):
             supervisor = _supervisor(config, home, say)
-            if arm:
-                _call(supervisor.arm.remote(True))
             _wait_for_actors(supervisor, home, say)
+            if arm:  # when all are up: one that was being started would keep the settings it was started with
+                _call(supervisor.arm.remote(True))
         return cluster
 
 
