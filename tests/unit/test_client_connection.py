@@ -257,8 +257,9 @@ def test_tail():
             for t_ns, value in ((1, 0.5), (2, float("nan"))):
                 sample = Sample(CPU, t_ns, (value, 2**60))
                 served.loop.call_soon_threadsafe(served.backend.samples.put_nowait, [sample])
-            first, second = next(tail), next(tail)
-            assert (first.kind, first.labels, first.values) == ("host.cpu", {"cpu": "0"}, {"user": 0.5})
+            first, second = next(tail), next(tail.ticks())
+            assert (first.stream.kind, first.stream.labels) == ("host.cpu", {"cpu": "0"})
+            assert (first.t_ns.tolist(), first.values.tolist(), first.column("user").tolist()) == ([1], [[0.5]], [0.5])
             assert (second.t_ns, second.values) == (2, {"user": None})
             served.call(served.gateway.stop())
             assert list(tail) == []
@@ -273,10 +274,10 @@ def test_tail_refuses_bad_selectors(client):
 
 def test_a_tail_that_breaks_off():
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    line = b'{"missing":{"node":"b","error":"gone"}}\n{"dropped":3}\n{"t_ns":1,"node":"a","kind":"k","labels":{},"values":{}}\n'
+    line = b'{"missing":{"node":"b","error":"gone"}}\n{"dropped":3}\n{"t_ns":1,"node":"a","kind":"k","labels":{},"values":{"big":18446744073709551615}}\n'
     server = Scripted(chunked + f"{len(line):x}\r\n".encode() + line + b"\r\n")
     with Connection(server.url, "t", 5.0) as client, client.tail("*") as tail:
-        assert next(tail).t_ns == 1
+        assert next(tail).column("big").tolist() == [2**64 - 1]
         assert (tail.missing, tail.dropped) == ({"b": "gone"}, 3)
         with pytest.raises(PeerUnreachable):
             next(tail)

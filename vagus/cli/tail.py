@@ -37,13 +37,13 @@ def tail(ctx: click.Context, selector: str, count: int, node: str, as_json: bool
     to = console()
     told: dict[str, object] = {}
     left = count
-    with connected(ctx) as connection, connection.tail(selector, node=node) as ticks:
-        for tick in ticks:
+    with connected(ctx) as connection, connection.tail(selector, node=node) as tailed:
+        for tick in tailed.ticks():
             if as_json:
                 emit_ndjson(tick)
             else:
                 to.print(_line(tick), soft_wrap=True)
-            _tell({"dropped": ticks.dropped, **ticks.missing}, told)
+            _tell({"dropped": tailed.dropped, **tailed.missing}, told)
             left -= 1
             if not left:
                 return

@@ -41,6 +41,12 @@ def unpack(data: bytes) -> list[Series]:
     return [Series(batch) for batch in packed.batches]
 
 
+def one_row(stream: Stream, t_ns: int, columns: list[tuple[str, bytes]]) -> Series:
+    """A series of a single row; columns: dtype and little-endian bytes, one for each field."""
+    packed = tuple(_Column(dtype, data) for dtype, data in columns)
+    return Series(_Batch(stream, t_ns.to_bytes(8, "little", signed=True), packed))
+
+
 class Series:
     """Rows of one stream, in order of time: `.stream`, `.t_ns` int64[n], `.column(name)`, `.values` float64[n, f].
 

@@ -1,18 +1,31 @@
-"""Live samples as an iterator over the gateway's newline-delimited JSON."""
+"""Live samples as an iterator over the gateway's newline-delimited JSON: numpy batches of one row, or plain ticks."""
 
 from __future__ import annotations
 
+import math
+import struct
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from vagus.client.series import Series, one_row
 from vagus.errors import PeerUnreachable
+from vagus.model import Field, Stream
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
 
 MAX_LINE_BYTES = 4 << 20
+
+
+class _Line(msgspec.Struct):
+    t_ns: int | None = None
+    dropped: int = 0
+    missing: dict[str, str] | None = None
+    error: str = ""
+    end: bool = False
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -24,17 +37,24 @@ class Tick(msgspec.Struct, frozen=True):
     labels: dict[str, str]
     values: dict[str, float | int | None]
 
+    def series(self) -> Series:
+        """The tick as a batch of one row, in the form of a query's answer; integers keep their exactness."""
+        fields, columns = [], []
+        for name, value in self.values.items():
+            dtype = "f8" if value is None or isinstance(value, float) else "i8" if value < 0 else "u8"
+            fields.append(Field(name, dtype=dtype))
+            columns.append((dtype, struct.pack(_PACKED[dtype], math.nan if value is None else value)))
+        return one_row(Stream(self.node, self.kind, tuple(fields), self.labels), self.t_ns, columns)
 
-class _Line(msgspec.Struct):
-    t_ns: int | None = None
-    dropped: int = 0
-    missing: dict[str, str] | None = None
-    error: str = ""
-    end: bool = False
+
+_PACKED = {"f8": "<d", "i8": "<q", "u8": "<Q"}
 
 
 class Tail:
-    """Iterates over ticks until closed. dropped: chunks lost because this reader was slow; missing: nodes by error."""
+    """Iterates over live samples, a `Series` of one row each, until closed; `ticks()` gives the same as plain values.
+
+    dropped: chunks lost because this reader was slow; missing: nodes by error.
+    """
 
     def __init__(self, response: HTTPResponse, connection: HTTPConnection, url: str) -> None:
         self.dropped = 0
@@ -47,8 +67,19 @@ class Tail:
     def __iter__(self) -> Tail:
         return self
 
-    def __next__(self) -> Tick:
-        """The next tick. Raises StopIteration when the gateway ends, PeerUnreachable when it is lost."""
+    def __next__(self) -> Series:
+        """The next sample. Raises StopIteration when the gateway ends, PeerUnreachable when it is lost."""
+        tick = self._next()
+        if tick is None:
+            raise StopIteration
+        return tick.series()
+
+    def ticks(self) -> Iterator[Tick]:
+        """The same samples as plain Python values, without numpy."""
+        while (tick := self._next()) is not None:
+            yield tick
+
+    def _next(self) -> Tick | None:
         while not self._closed:
             try:
                 line = self._response.readline(MAX_LINE_BYTES)
@@ -60,7 +91,7 @@ class Tail:
                 raise PeerUnreachable(f"{self._url} stopped sending")
             if line != b"\n" and (tick := self._read(line)) is not None:
                 return tick
-        raise StopIteration
+        return None
 
     def _read(self, line: bytes) -> Tick | None:
         try:
