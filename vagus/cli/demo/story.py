@@ -118,22 +118,27 @@ def _play(vagus: Vagus, console: Console, total_s: float, dry: bool) -> list[Sec
         usage = _hog_usage(stage)
         window: deque[list[float]] = deque(maxlen=WINDOW_S)
         try:
-            for tick in range(1, int(total_s) + 1):
-                time.sleep(max(0.0, started + tick - time.monotonic()))
+            while (tick := _next_tick(started)) <= total_s:
                 window.append([1000 * x for x in load.window()])
                 latencies = sorted(x for part in window for x in part)
                 if phase == "healthy" and tick >= ends[0]:
                     slo_ms = max(2.0 * statistics.median(s.p95_ms for s in seconds if s.requests), 6 * WORK_MS)
                     phase = "hog"
                     stage.hog(4 * cores)
-                    console.print(f"[{tick:3d} s] a neighbour starts {4 * cores} busy processes (SLO of the client: "
-                                  f"95 % within {slo_ms:.0f} ms)", style="bold", markup=False)  # fmt: skip
+                    console.print(
+                        f"[{tick:3d} s] a neighbour starts {4 * cores} busy processes "
+                        f"(SLO of the client: 95 % within {slo_ms:.0f} ms)",
+                        style="bold",
+                        markup=False,
+                    )
                     _spawn(vagus, stage, armed, cores)
                     spawned = True
                 elif phase == "hog" and tick >= ends[1]:
                     phase = "after"
                     stage.end_hog()
                     console.print(f"[{tick:3d} s] the neighbour is done", style="bold", markup=False)
+                    if stage.mount is None:  # its process was the target: nothing is left to steer
+                        spawned = not vagus.remove(NAME)
                 second = _second(vagus, tick, phase, latencies, slo_ms, next(usage))
                 seconds.append(second)
                 _tell(console, second, seconds[-2] if len(seconds) > 1 else None)
@@ -144,6 +149,13 @@ def _play(vagus: Vagus, console: Console, total_s: float, dry: bool) -> list[Sec
                     vagus.remove(NAME)
                     _await_gone(vagus)
     return seconds
+
+
+def _next_tick(started: float) -> int:
+    """Waits for the next whole second; seconds that passed meanwhile (a busy machine) are left out, not caught up."""
+    tick = int(time.monotonic() - started) + 1
+    time.sleep(max(0.0, started + tick - time.monotonic()))
+    return tick
 
 
 def _spawn(vagus: Vagus, stage: Stage, armed: bool, cores: int) -> None:
@@ -221,13 +233,13 @@ def _quantile(ordered: list[float], q: float) -> float:
 def _tell(console: Console, second: Second, before: Second | None) -> None:
     """A line when something changed, and every fifth second."""
     verdict = second.status if not second.accusers else f"{second.status}, accused by {', '.join(second.accusers)}"
-    changed = before is None or before.status != second.status or second.receipt
+    changed = before is None or before.status != second.status or second.receipt != before.receipt
     if not changed and second.t_s % 5:
         return
     colour = {"HEALTHY": "green", "UNHEALTHY": "red"}.get(second.status, "yellow")
     line = f"[{second.t_s:3.0f} s] p95 {second.p95_ms:6.0f} ms   neighbour {second.hog_cores:4.1f} cores   demo:web {verdict}"
     console.print(line, style=colour if before is None or before.status != second.status else "", markup=False)
-    if second.receipt:
+    if second.receipt and (before is None or second.receipt != before.receipt):
         console.print(f"        receipt: {second.receipt}", style="cyan", markup=False)
 
 
