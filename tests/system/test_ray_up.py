@@ -56,7 +56,7 @@ def missing() -> str:
     return f"no namespaces with a bridge here: {tried.stderr.strip()}" if tried.returncode else ""
 
 
-pytestmark = [pytest.mark.system, pytest.mark.root]
+pytestmark = pytest.mark.system
 
 
 class Lab:
@@ -178,31 +178,24 @@ def test_a_report_on_one_machine_is_a_verdict_on_the_others(lab, cluster):
         )
 
 
-def test_without_the_token_nobody_joins(lab, cluster):
-    answer = lab.ssh("worker-2", "RAY_AUTH_TOKEN=wrong timeout 15 ray status --address 10.77.0.11:6379 2>&1")
-    print(answer.stdout[-3000:])
-    good = lab.ssh("worker-2", "ray status --address 10.77.0.11:6379 2>&1")
-    print("GOOD",good.stdout[-3000:])
-    print(lab.ssh("worker-2", "ls -la ~ ~/.ray ~/vagus; cat ~/vagus/ray.env ~/.bashrc; env | grep -i ray; hostname").stdout)
-    print(lab.ssh("head", "ls -la ~ ~/.ray ~/vagus /var/lib/vagus; ip -br a; ss -tulnp; ps aux; tail -50 /tmp/ray/session_latest/logs/monitor.log").stdout)
-    print(lab.ssh("head", "vagus status").stdout)
-    assert 0
+def test_without_the_token_nobody_is_answered(lab, cluster):
+    ask = "ray status --address 10.77.0.11:6379 2>&1"
+    assert "3 local.cluster.node" in lab.ssh("worker-2", ask).stdout
+    refused = lab.ssh("worker-2", "RAY_AUTH_TOKEN=wrong " + ask)
+    assert refused.returncode != 0
+    assert "InvalidAuthToken" in refused.stdout, refused.stdout
 
 
-def test_down_leaves_nothing_on_any_machine(lab, cluster):
-    """Last: as docs/cluster.md says."""
+def test_stopping_as_the_page_says_leaves_no_process(lab, cluster):
+    """Last, since it ends the cluster."""
     down = lab.run("ray", "exec", "--no-config-cache", str(cluster), "vagus down")
     assert "vagus is down" in down.stdout, down.stdout
-    down = lab.run("ray", "down", "-y", str(cluster))
-    assert down.returncode == 0, down.stdout
     for machine in ("worker-1", "worker-2"):
-        assert lab.ssh(machine, "ray stop").returncode == 0
-
-    def only_the_servers() -> bool:
-        for machine in MACHINES:
-            running = lab.ssh(machine, "ps -eo args").stdout
-            left = [line for line in running.splitlines() if "ray" in line.lower() or "vagus" in line]
-            assert not left, (machine, left)
-        return True
-
-    eventually(only_the_servers, what="no process of Ray or vagus")
+        stopped = lab.ssh(machine, "ray stop")
+        assert stopped.returncode == 0, stopped.stdout
+    down = lab.run("ray", "down", "-y", str(cluster))
+    assert "No nodes remaining" in down.stdout, down.stdout
+    for machine in MACHINES:
+        running = lab.ssh(machine, "head -qc 300 /proc/[0-9]*/cmdline").stdout
+        assert "sshd" in running
+        assert not [name for name in ("raylet", "gcs_server", "ray::", "vagus.watchdog") if name in running], running
