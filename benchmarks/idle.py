@@ -26,24 +26,13 @@ from vagus.runtime import launch
 def usage(cluster_id: str) -> dict[int, tuple[str, float, int]]:
     """pid → name, CPU seconds with those of ended children, RSS bytes."""
     found = {}
-    for process in ray_cluster.processes(cluster_id) + watchdogs(cluster_id):
+    for process in ray_cluster.processes(cluster_id) + ray_cluster.watchdogs(cluster_id):
         with contextlib.suppress(psutil.Error):
             times = process.cpu_times()
             cpu_s = times.user + times.system + times.children_user + times.children_system
             title = process.cmdline()[0] if process.cmdline() else process.name()
             name = title if title.startswith("ray::") else process.name()
             found[process.pid] = (name, cpu_s, process.memory_info().rss)
-    return found
-
-
-def watchdogs(cluster_id: str) -> list[psutil.Process]:
-    mark = f"{ray_cluster.MARK}={cluster_id}".encode()
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            here = Path(f"/proc/{process.pid}")
-            if mark in (here / "environ").read_bytes() and b"vagus.watchdog" in (here / "cmdline").read_bytes():
-                found.append(process)
     return found
 
 

@@ -22,15 +22,15 @@ class Vagus(Connection):
         on: `every-node`, `head` or a node's name; settings: keys of controller.yaml, such as target, period, limits,
         armed. Raises ConfigError when the name is taken or the class does not start.
         """
-        from vagus.runtime import launch
+        from vagus.runtime.spawn import settings_for, spawn
 
-        return launch.spawn(self.home, launch.settings_for(name, on, **settings), controller)
+        return spawn(self.home, settings_for(name, on, **settings), controller)
 
     def remove(self, name: str) -> bool:
         """Stops a spawned controller everywhere and restores its limits; False when there is none of that name."""
-        from vagus.runtime import launch
+        from vagus.runtime.spawn import remove
 
-        return launch.remove(self.home, name)
+        return remove(self.home, name)
 
 
 def connect(url: str = "", token: str = "", *, home: str = "", timeout_s: float = 10.0) -> Vagus:

@@ -250,6 +250,21 @@ def socket_path(base: Path, node: str, name: str) -> Path:
     return Path("/tmp") / f"vagus-{os.geteuid()}" / f"{digest}.sock"  # noqa: S108
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Replaces a file atomically and durably, readable by its owner only. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def hash_text(text: str) -> int:
     """A 64-bit hash that is the same in every process and on every machine."""
     import hashlib

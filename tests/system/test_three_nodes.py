@@ -71,9 +71,10 @@ def test_decisions_and_rewards_reach_the_learner(at):
 def test_feeds_are_fetched_and_typed(at):
     batches = eventually(lambda: at("n1").query("feed.uptime.load1", since="1m"), what="a fetched feed")
     assert float(batches[0].column("load1")[-1]) >= 0.0
-    assert any(
-        i.feed == "gateway" and i.net == "ok" for i in at("n1").records("item", since="1m", limit=50)
-    )  # typed Meta
+    eventually(
+        lambda: [i for i in at("n1").records("item", since="1m", limit=50) if i.feed == "gateway" and i.net == "ok"],
+        what="a typed Meta: the first fetch may come before the gateway",
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,28 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import psutil
 
-from vagus.errors import VagusError
+from vagus.config import write_private
+from vagus.errors import ConfigError, VagusError
 
 LOOPBACK = "127.0.0.2"  # Ray replaces 127.0.0.1 by an outside address; this one it takes as it is
 MARK = "VAGUS_CLUSTER_ID"  # in the environment of every process of the cluster that `vagus up` started
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 OBJECT_STORE_BYTES = 256 << 20  # vagus moves little through it
+START_TIMEOUT_S = 120.0
+LEAVE_TIMEOUT_S = 3.0
 STOP_TIMEOUT_S = 10.0
+RAY_DAEMONS = (
+    *("/ray/dashboard/", "ray.dashboard", "ray-dashboard", "/ray/autoscaler/", "/ray/_private/log_monitor"),
+    *("ray.util.client.server", "from multiprocessing.resource_tracker"),
+)
+MAX_TEMP_BASE = 30
 
 ROBUST = {
     "RAY_AUTH_MODE": "token",
@@ -45,6 +54,7 @@ class ClusterFile(msgspec.Struct, kw_only=True):
     id: str
     address: str
     started_ray: bool
+    head: bool = True
     temp_dir: str = ""
     dashboard: str = ""
     auth_token_path: str = ""
@@ -59,7 +69,7 @@ def read(home: Path) -> ClusterFile | None:
     """What `vagus up` left, or None."""
     try:
         return msgspec.json.decode(path_of(home).read_bytes(), type=ClusterFile)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise VagusError(f"{path_of(home)} cannot be read: {error}; remove it if no cluster of yours runs") from error
@@ -69,48 +79,43 @@ def write(home: Path, cluster: ClusterFile) -> None:
     write_private(path_of(home), msgspec.json.format(msgspec.json.encode(cluster)))
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Replaces a file atomically, readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def secret(path: Path) -> str:
-    """64 hexadecimal digits, made at the first call and kept, readable by the owner only."""
+    """64 hexadecimal digits, made at the first call and kept, readable by the owner only. Raises VagusError."""
     try:
+        if not path.exists():
+            write_private(path, secrets.token_hex(32).encode())
         return path.read_text().strip()
-    except FileNotFoundError:
-        write_private(path, secrets.token_hex(32).encode())
-        return path.read_text().strip()
+    except OSError as error:
+        raise VagusError(f"the secret {path} cannot be used: {error.strerror}; is it another user's?") from error
 
 
-def environment(home: Path, cluster_id: str = "") -> dict[str, str]:
-    """The environment in which Ray and everything that joins it runs; what the user set wins."""
-    token_path = Path.home() / ".ray" / "auth_token"
-    if not token_path.exists():
-        token_path = home / "ray_auth_token"
-        secret(token_path)
+def environment(home: Path, cluster: ClusterFile | None = None) -> dict[str, str]:
+    """The environment in which Ray and everything that joins it runs; what the user set wins.
+
+    cluster: the one to join or start; it keeps the token with which it was started.
+    """
+    if cluster is not None and cluster.auth_token_path:
+        token_path = Path(cluster.auth_token_path)
+    else:
+        token_path = Path.home() / ".ray" / "auth_token"
+        if not token_path.exists():
+            token_path = home / "ray_auth_token"
+            secret(token_path)
     env = {**ROBUST, "RAY_AUTH_TOKEN_PATH": str(token_path), **os.environ, "VAGUS_HOME": str(home)}
     if "RAY_AUTH_TOKEN" in os.environ:
         env.pop("RAY_AUTH_TOKEN_PATH")
-    if cluster_id:
-        env[MARK] = cluster_id
+    elif cluster is not None and cluster.auth_token_path:
+        env["RAY_AUTH_TOKEN_PATH"] = cluster.auth_token_path
     return env
 
 
-def free_port(preferred: int) -> int:
-    """The preferred TCP port of loopback if nobody listens there, else one that the kernel chooses."""
+def free_port(preferred: int, host: str = "127.0.0.1") -> int:
+    """The preferred TCP port of `host` ("": of all addresses) if nobody listens there, else one that the kernel chooses."""
     for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((host, port))
             except OSError:
                 continue
             return int(probe.getsockname()[1])
@@ -121,64 +126,84 @@ def start(
     home: Path, *, bind_node: bool = False, join: str = "", say: Callable[[str], None] = lambda _: None
 ) -> ClusterFile:
     """Runs `ray start` here: a head, or a node that joins `join`. Raises VagusError with Ray's own last words."""
-    cluster_id = secrets.token_hex(8)
-    temp_dir = Path(tempfile.gettempdir()) / f"vagus-ray-{os.geteuid()}-{cluster_id[:6]}"
-    env = environment(home, cluster_id)
-    (temp_dir / "tmp").mkdir(parents=True, mode=0o700)
-    env["TMPDIR"] = str(temp_dir / "tmp")  # what Ray's processes leave there goes with the folder
+    cluster = ClusterFile(id=secrets.token_hex(8), address=join, started_ray=True, head=not join)
+    env = environment(home)
+    cluster.auth_token_path = env.get("RAY_AUTH_TOKEN_PATH", "")
+    temp_dir = _temp_dir(cluster.id)
+    cluster.temp_dir = str(temp_dir)
+    env |= {MARK: cluster.id, "TMPDIR": str(temp_dir / "tmp")}  # what Ray's processes leave there goes with the folder
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats", "--log-color=false"]
     command += [f"--object-store-memory={OBJECT_STORE_BYTES}"]
     if join:
         command += [f"--address={join}"]
-        address, dashboard = join, ""
     else:
-        port, dashboard_port = free_port(GCS_PORT), free_port(DASHBOARD_PORT)
+        # Ray listens on all addresses, whatever the node's own is; its token keeps others out
+        port, dashboard_port = free_port(GCS_PORT, ""), free_port(DASHBOARD_PORT)
         command += ["--head", f"--port={port}", f"--temp-dir={temp_dir}"]
         command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}"]
         host = LOOPBACK
         if bind_node:
             import ray.util
 
-            host = ray.util.get_node_ip_address()
+            host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
         command += [f"--node-ip-address={host}"]
-        address, dashboard = f"{host}:{port}", f"http://127.0.0.1:{dashboard_port}"
-    say(f"ray start {'--address=' + join if join else '--head'} ({address})")
-    cluster = ClusterFile(
-        id=cluster_id,
-        address=address,
-        started_ray=True,
-        temp_dir=str(temp_dir),
-        dashboard=dashboard,
-        auth_token_path=env.get("RAY_AUTH_TOKEN_PATH", ""),
-    )
+        cluster.address, cluster.dashboard = f"{host}:{port}", f"http://127.0.0.1:{dashboard_port}"
+    say(f"ray start {'--address=' + join if join else '--head'} ({cluster.address})")
     write(home, cluster)  # before Ray starts: an interrupted start can be stopped too
     try:
+        _run(command, env, temp_dir)
+    except BaseException:  # an interrupt too: nothing half started stays
+        stop(home, cluster)
+        raise
+    return cluster
+
+
+def _temp_dir(cluster_id: str) -> Path:
+    """A new folder, this user's alone. Ray puts sockets deep into it, whose paths have at most 107 bytes."""
+    base = tempfile.gettempdir()
+    folder = Path(base if len(base) <= MAX_TEMP_BASE else "/tmp") / f"vagus-ray-{os.geteuid()}-{cluster_id[:6]}"  # noqa: S108
+    try:
+        folder.mkdir(mode=0o700)
+        (folder / "tmp").mkdir(mode=0o700)
+    except OSError as error:
+        raise VagusError(
+            f"cannot make {folder}: {error.strerror}; set TMPDIR to a folder that you may write"
+        ) from error
+    return folder
+
+
+def _run(command: list[str], env: dict[str, str], temp_dir: Path) -> None:
+    try:
         done = subprocess.run(
-            command, env=env, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False
-        )
+            command, env=env, capture_output=True, text=True, timeout=START_TIMEOUT_S, stdin=subprocess.DEVNULL,
+            check=False, start_new_session=True,  # Ctrl-C here, or the end of this terminal, is not for Ray
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        stop(home, cluster)
-        raise VagusError("ray start did not finish within 120 s; see its logs in " + str(temp_dir)) from error
+        raise VagusError(
+            f"ray start did not finish within {START_TIMEOUT_S:.0f} s: is this machine overloaded?"
+        ) from error
     if done.returncode:
-        stop(home, cluster)
         words = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
         raise VagusError(f"ray start failed (exit {done.returncode}):\n{words}")
-    return cluster
 
 
 def processes(cluster_id: str) -> list[psutil.Process]:
     """Every process that carries the cluster's mark, watchdogs left out: these end by themselves when done."""
-    mark, found = f"{MARK}={cluster_id}".encode(), []
+    ancestors = {p.pid for p in psutil.Process().parents()} | {os.getpid()}
+    return [p for p, watchdog in _marked(cluster_id) if not watchdog and p.pid not in ancestors]
+
+
+def watchdogs(cluster_id: str) -> list[psutil.Process]:
+    """The watchdogs of the cluster."""
+    return [p for p, watchdog in _marked(cluster_id) if watchdog]
+
+
+def _marked(cluster_id: str) -> Iterator[tuple[psutil.Process, bool]]:
+    mark = f"{MARK}={cluster_id}".encode()
     for pid in _pids():
-        if pid == os.getpid():
-            continue
         with contextlib.suppress(OSError, psutil.Error):
             if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                if b"vagus.watchdog" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    continue
-                found.append(psutil.Process(pid))
-    ancestors = {p.pid for p in psutil.Process().parents()}
-    return [p for p in found if p.pid not in ancestors]
+                yield psutil.Process(pid), b"vagus.watchdog" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _pids() -> Iterator[int]:
@@ -190,6 +215,13 @@ def running(cluster: ClusterFile) -> bool:
     if cluster.started_ray:
         return any("raylet" in _name(p) for p in processes(cluster.id))
     return answers(cluster.address)
+
+
+def check_address(address: str) -> None:
+    """Raises ConfigError unless it is `auto` or `host:port`."""
+    host, _, port = address.rpartition(":")
+    if address != "auto" and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ConfigError(f"address {address!r} is not host:port, such as 10.0.0.1:6379, nor auto")
 
 
 def answers(address: str) -> bool:
@@ -210,30 +242,36 @@ def stop(home: Path, cluster: ClusterFile) -> list[str]:
     """Ends exactly the processes of this cluster, removes Ray's session folder. Returns what could not be ended."""
     problems: list[str] = []
     if cluster.started_ray:
-        # the raylet first, while its head still answers: it then takes leave and its workers along at once
-        _end([p for p in processes(cluster.id) if "raylet" in _name(p)], signal.SIGTERM, 5.0)
-        _end(processes(cluster.id), signal.SIGTERM, 2.0)
-        _end(processes(cluster.id), signal.SIGKILL, STOP_TIMEOUT_S)
-        problems += [f"process {p.pid} ({_name(p)}) did not end" for p in processes(cluster.id)]
+        found = processes(cluster.id)
+        ray = [p for p in found if _is_ray(p)]
+        if cluster.head:
+            # nobody to take leave of, nothing to save: raylet and head would take seconds to say so
+            _send(ray, signal.SIGKILL)
+        else:
+            _send(ray, signal.SIGTERM)  # the raylet tells its head
+        _send([p for p in found if p not in ray], signal.SIGTERM)
+        psutil.wait_procs(found, timeout=LEAVE_TIMEOUT_S)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while (found := processes(cluster.id)) and time.monotonic() < deadline:
+            _send(found, signal.SIGKILL)
+            psutil.wait_procs(found, timeout=1.0)
+        problems += [f"process {p.pid} ({_name(p)}) did not end" for p in found]
         if cluster.temp_dir:
             shutil.rmtree(cluster.temp_dir, ignore_errors=True)
-        _forget_address(cluster.address)
     if not problems:
         path_of(home).unlink(missing_ok=True)
     return problems
 
 
-def _end(found: list[psutil.Process], signal_number: signal.Signals, timeout_s: float) -> None:
+def _is_ray(process: psutil.Process) -> bool:
+    """Whether it is one of Ray's own daemons, and not a worker or a job."""
+    with contextlib.suppress(psutil.Error):
+        line = " ".join(process.cmdline())
+        return process.name() in ("raylet", "gcs_server") or any(part in line for part in RAY_DAEMONS)
+    return False
+
+
+def _send(found: list[psutil.Process], signal_number: signal.Signals) -> None:
     for process in found:
         with contextlib.suppress(psutil.Error):
             process.send_signal(signal_number)
-    psutil.wait_procs(found, timeout=timeout_s)
-
-
-def _forget_address(address: str) -> None:
-    """Ray notes the last cluster in its temporary folder; a note of ours must not outlive the cluster."""
-    note = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"
-    with contextlib.suppress(OSError):
-        if note.read_text().strip() == address:
-            note.unlink()
-            note.parent.rmdir()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,16 +15,19 @@ import psutil
 
 from vagus import config as configuration
 from vagus import watchdog
-from vagus.config import Config, ControllerSettings
-from vagus.errors import ConfigError, PeerUnreachable, VagusError
+from vagus.config import Config
+from vagus.errors import PeerUnreachable, VagusError
 from vagus.model import ActorStatus
 from vagus.runtime import cluster as ray_cluster
 from vagus.runtime.cluster import ClusterFile
-from vagus.runtime.names import NAMESPACE, SUPERVISOR, is_head
+from vagus.runtime.connect import call, connected, supervisor
+from vagus.runtime.names import is_head
 
 Say = Callable[[str], None]
 READY_TIMEOUT_S = 90.0
-CALL_TIMEOUT_S = 30.0
+LOCK_TIMEOUT_S = 180.0
+STOP_CALL_TIMEOUT_S = 60.0
+WATCHDOGS_TIMEOUT_S = 10.0
 GIVE_UP_STARTS = 4
 
 
@@ -34,8 +36,8 @@ def _quiet(_: str) -> None:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(home: Path) -> Iterator[None]:
-    """Two `up` or `down` at once on one state folder: the second waits."""
+def _one_at_a_time(home: Path, say: Say) -> Iterator[None]:
+    """Two `up` or `down` at once on one state folder: the second waits. Raises VagusError."""
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -44,27 +46,53 @@ def _one_at_a_time(home: Path) -> Iterator[None]:
             f"cannot write the state folder {home}: {error.strerror}; choose another with VAGUS_HOME"
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, home, say)
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(descriptor)
 
 
+def _lock(descriptor: int, home: Path, say: Say) -> None:
+    deadline, told = time.monotonic() + LOCK_TIMEOUT_S, False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            holder = os.pread(descriptor, 20, 0).decode(errors="replace") or "unknown"
+            if not told:
+                say(f"another `vagus up` or `down` is at work on {home} (process {holder}): waiting for it")
+                told = True
+            if time.monotonic() > deadline:
+                raise VagusError(
+                    f"another `vagus up` or `down` (process {holder}) has held {home / 'lock'} for "
+                    f"{LOCK_TIMEOUT_S:.0f} s; end it, then try again"
+                ) from error
+        time.sleep(0.1)
+
+
 def up(config: Config | None = None, *, address: str = "", arm: bool = False, say: Say = _quiet) -> ClusterFile:
     """Makes sure that a cluster runs here, with all its actors; returns when they are healthy. Raises VagusError."""
-    config = config or Config()
-    home = configuration.home(config)
-    with _one_at_a_time(home):
+    if address:
+        ray_cluster.check_address(address)
+    settings = config or Config()
+    home = configuration.home(settings)
+    with _one_at_a_time(home, say):
         found = _running_cluster(home, say)
         if found is not None and address and found.address != address and address != "auto":
             raise VagusError(f"this machine runs in the cluster at {found.address}; `vagus down` leaves it first")
-        cluster = found or _join_or_start(home, config, address, say)
+        cluster = found or _join_or_start(home, settings, address, say)
         say(f"connecting to Ray at {cluster.address}")
-        with connected(home, cluster):
-            supervisor = _supervisor(config, home, say)
-            _wait_for_actors(supervisor, home, say)
-            if arm:  # when all are up: one that was being started would keep the settings it was started with
-                _call(supervisor.arm.remote(True))
+        try:
+            with connected(home, cluster):
+                handle = _supervisor(settings, home, arm, say)
+                _wait_for_actors(handle, home, say)
+        except PeerUnreachable as error:
+            if found is None:
+                raise
+            raise VagusError(f"vagus was started here, and does not answer: {error}; `vagus down` ends it") from error
         return cluster
 
 
@@ -76,7 +104,8 @@ def _running_cluster(home: Path, say: Say) -> ClusterFile | None:
         return cluster
     say("an earlier cluster did not end cleanly: restoring limits, removing its remains")
     ray_cluster.stop(home, cluster)
-    restore_limits(home)
+    _await_watchdogs(cluster)
+    _remove_sockets(home)
     return None
 
 
@@ -86,6 +115,8 @@ def _join_or_start(home: Path, config: Config, address: str, say: Say) -> Cluste
     if not address:
         say("starting Ray")
         return ray_cluster.start(home, bind_node=bind_node, say=say)
+    if address != "auto" and not ray_cluster.answers(address):
+        raise PeerUnreachable(f"nothing listens at {address}; is that where Ray's head runs?")
     there = ClusterFile(id="", address=address, started_ray=False)
     try:
         with connected(home, there):
@@ -94,93 +125,106 @@ def _join_or_start(home: Path, config: Config, address: str, say: Say) -> Cluste
             there.address = str(ray.get_runtime_context().gcs_address)
             ray_cluster.write(home, there)
             return there
-    except VagusError:
+    except PeerUnreachable as error:
+        if address == "auto":
+            raise PeerUnreachable(f"{error}; leave --address out to start a cluster of vagus' own") from error
         say(f"no Ray node of {address} on this machine: joining")
         return ray_cluster.start(home, join=address, bind_node=bind_node, say=say)
 
 
-@contextlib.contextmanager
-def connected(home: Path, cluster: ClusterFile) -> Iterator[None]:
-    """A driver's connection to Ray for the length of the block; an existing one is used and left. Raises VagusError."""
-    os.environ.update(ray_cluster.environment(home))
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    try:
-        ray.init(
-            address=cluster.address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
-            configure_logging=False,
-        )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise PeerUnreachable(f"no Ray at {cluster.address}: {first}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _supervisor(config: Config, home: Path, say: Say) -> Any:
+def _supervisor(config: Config, home: Path, arm: bool, say: Say) -> Any:
     """The cluster's supervisor, made on the head when there is none."""
     import ray
 
     from vagus.runtime.supervisor import make_supervisor
 
-    try:
-        handle = ray.get_actor(SUPERVISOR, namespace=NAMESPACE)
-        say("vagus runs already; checking its actors")
-        return handle
-    except ValueError:
-        say("spawning the supervisor")
-    head = next(n for n in ray.nodes() if n["Alive"] and is_head(n))
+    with contextlib.suppress(PeerUnreachable):
+        handle = supervisor()
+        state = call(handle.describe.remote())
+        if not state["stopping"]:
+            say("vagus runs already; checking its actors")
+            asked = _comparable(config)
+            if asked not in (Config(), _comparable(state["config"])):
+                say("it keeps the settings that it was started with; `vagus down` first to change them")
+            if arm:
+                for problem in call(handle.arm.remote(True)):
+                    say(f"not armed: {problem}")
+            return handle
+        say("finishing an interrupted `vagus down`")
+        ray.kill(handle, no_restart=True)
+        _await_gone()
+    say("spawning the supervisor")
+    if arm:
+        config = _armed(config, True)
+    nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
+    head = next((n for n in nodes if n["Alive"] and is_head(n)), None)
+    if head is None:
+        raise PeerUnreachable("Ray's head node is not alive yet; try again in a few seconds")
     options = {"token": ray_cluster.secret(home / "token"), "key": ray_cluster.secret(home / "secret")}
     # the folder that was asked for, else each node's own default: other nodes may have other users
     return make_supervisor(config, config.home, options, head["NodeID"])
 
 
-def _wait_for_actors(supervisor: Any, home: Path, say: Say) -> None:
-    told, deadline = "", time.monotonic() + READY_TIMEOUT_S
+def _armed(config: Config, on: bool) -> Config:
+    controllers = (msgspec.structs.replace(c, armed=on) for c in config.controllers)
+    return msgspec.structs.replace(config, controllers=tuple(controllers))
+
+
+def _comparable(config: Config) -> Config:
+    """What a second `vagus up` may ask for in vain: all but the folder, and arming, which it can change."""
+    return _armed(msgspec.structs.replace(config, home=""), False)
+
+
+def _await_gone() -> None:
+    """Waits until the killed supervisor's name is free."""
+    deadline = time.monotonic() + 10.0
+    with contextlib.suppress(PeerUnreachable):
+        while time.monotonic() < deadline:
+            supervisor()
+            time.sleep(0.1)
+
+
+def _wait_for_actors(handle: Any, home: Path, say: Say) -> None:
+    """Waits until every actor is healthy, on this machine's node too. Raises VagusError."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    told, deadline, problem = "", time.monotonic() + READY_TIMEOUT_S, ""
     while True:
-        state = _call(supervisor.describe.remote())
-        actors: list[ActorStatus] = state["actors"]
-        healthy = sum(a.state == "HEALTHY" for a in actors)
-        line = f"actors: {healthy} of {len(actors)} healthy on {len(state['nodes'])} node(s)"
-        if line != told and actors:
-            say(line)
-            told = line
-        if actors and healthy == len(actors):
-            return
-        hopeless = any(a.figures.get("failed_starts", 0) >= GIVE_UP_STARTS for a in actors)
+        actors: list[ActorStatus] = []
+        hopeless = False
+        try:
+            state = call(handle.describe.remote())
+            actors, problem = state["actors"], state["last_error"]
+            healthy = sum(a.state == "HEALTHY" for a in actors)
+            line = f"actors: {healthy} of {len(actors)} healthy on {len(state['nodes'])} node(s)"
+            if line != told and actors:
+                say(line)
+                told = line
+            if actors and healthy == len(actors) and here in state["nodes"]:
+                return
+            hopeless = any(a.figures.get("failed_starts", 0) >= GIVE_UP_STARTS for a in actors)
+        except PeerUnreachable as error:  # Ray restarts it
+            problem = str(error)
         if time.monotonic() > deadline or hopeless:
             words = "; ".join(f"{a.name}: {a.state} {a.last_error}" for a in actors if a.state != "HEALTHY")
             raise VagusError(
-                f"not all actors start: {words or state['last_error']}. The others run and the supervisor keeps trying; "
+                f"not all actors start: {words or problem}. The others run and the supervisor keeps trying; "
                 f"logs are in {home / 'nodes'}; `vagus down` stops everything"
             )
         time.sleep(0.2)
 
 
-def _call(reference: Any) -> Any:
-    """Waits for an answer of the supervisor. Raises the VagusError that it raised, or PeerUnreachable."""
-    import ray
-    from ray.exceptions import RayError, RayTaskError
-
-    try:
-        return ray.get(reference, timeout=CALL_TIMEOUT_S)
-    except RayTaskError as error:
-        if isinstance(error.cause, VagusError):
-            raise error.cause from None
-        raise PeerUnreachable(f"the supervisor failed: {error.cause!r}") from error
-    except RayError as error:
-        raise PeerUnreachable(f"the supervisor does not answer: {str(error).splitlines()[0]}") from error
-
-
 def down(home: Path, *, say: Say = _quiet) -> list[str]:
-    """Stops all of it, restores every limit, leaves data. Idempotent. Returns what could not be undone."""
+    """Stops all of it, restores every limit, leaves data. Idempotent. Returns what could not be undone.
+
+    On a machine that joined a cluster as a node of its own, that node leaves and the others go on.
+    """
     problems: list[str] = []
-    with _one_at_a_time(home):
+    if not home.exists():
+        say("no cluster runs here")
+        return problems
+    with _one_at_a_time(home, say):
         cluster = ray_cluster.read(home)
         if cluster is None:
             say("no cluster runs here")
@@ -198,20 +242,22 @@ def down(home: Path, *, say: Say = _quiet) -> list[str]:
 
 
 def _end_actors(home: Path, cluster: ClusterFile, say: Say) -> list[str]:
-    """Asks the supervisor to end everything; when Ray does not answer, the watchdogs restore what the actors held."""
+    """Asks the supervisor to end them; when Ray does not answer, the watchdogs restore what the actors held."""
     try:
-        if not ray_cluster.answers(cluster.address):
-            raise PeerUnreachable(f"nothing listens at {cluster.address}")
         with connected(home, cluster):
             import ray
 
             try:
-                supervisor = ray.get_actor(SUPERVISOR, namespace=NAMESPACE)
-            except ValueError:
+                handle = supervisor()
+            except PeerUnreachable:
                 return []
             say("ending actors: limits restored, stores flushed")
-            problems: list[str] = _call(supervisor.stop.remote())
-            ray.kill(supervisor)
+            if cluster.started_ray and not cluster.head:
+                here = ray.get_runtime_context().get_node_id()
+                left: list[str] = call(handle.leave.remote(here), STOP_CALL_TIMEOUT_S)
+                return left
+            problems: list[str] = call(handle.stop.remote(), STOP_CALL_TIMEOUT_S)
+            ray.kill(handle)
             return problems
     except VagusError as error:
         say(f"{error}: the watchdogs restore what the actors held")
@@ -220,16 +266,8 @@ def _end_actors(home: Path, cluster: ClusterFile, say: Say) -> list[str]:
 
 def _await_watchdogs(cluster: ClusterFile) -> None:
     """Watchdogs end by themselves once their pipes have closed and all is restored."""
-    if not cluster.id:
-        return
-    mark = f"{ray_cluster.MARK}={cluster.id}".encode()
-    waiting = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            marked = mark in Path(f"/proc/{process.pid}/environ").read_bytes()
-            if marked and b"vagus.watchdog" in Path(f"/proc/{process.pid}/cmdline").read_bytes():
-                waiting.append(process)
-    psutil.wait_procs(waiting, timeout=10.0)
+    if cluster.id:
+        psutil.wait_procs(ray_cluster.watchdogs(cluster.id), timeout=WATCHDOGS_TIMEOUT_S)
 
 
 def restore_limits(home: Path) -> list[str]:
@@ -242,52 +280,10 @@ def restore_limits(home: Path) -> list[str]:
 
 def _remove_sockets(home: Path) -> None:
     """Endpoints and sockets that killed actors could not remove themselves."""
-    for pattern in ("*.sock", "gateway.json", "token"):
-        for path in (home / "nodes").glob(f"*/{pattern}"):
+    for folder in (home / "nodes").glob("*"):
+        report = configuration.socket_path(home, folder.name, "report")
+        for path in (report, *folder.glob("*.sock"), folder / "gateway.json", folder / "token"):
             path.unlink(missing_ok=True)
-
-
-def spawn(home: Path, settings: ControllerSettings, user_class: Any, *, timeout_s: float = 30.0) -> list[str]:
-    """Runs a user's controller, supervised like vagus' own; returns the actors' names once all are healthy."""
-    cluster = ray_cluster.read(home)
-    if cluster is None:
-        raise PeerUnreachable("no cluster runs here; start one with `vagus up`")
-    with connected(home, cluster):
-        import ray
-
-        try:
-            supervisor: Any = ray.get_actor(SUPERVISOR, namespace=NAMESPACE)
-        except ValueError as error:
-            raise PeerUnreachable("the cluster has no supervisor; `vagus up` makes one") from error
-        names: list[str] = _call(supervisor.spawn.remote(settings, user_class))
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            actors = {a.name: a for a in _call(supervisor.describe.remote())["actors"]}
-            if all(n in actors and actors[n].state == "HEALTHY" for n in names):
-                return names
-            failed = [a for n, a in actors.items() if n in names and a.state == "UNHEALTHY"]
-            if failed:
-                _call(supervisor.remove.remote(settings.name))
-                raise ConfigError(f"controller {settings.name!r} does not start: {failed[0].last_error}")
-            time.sleep(0.2)
-        raise VagusError(f"controller {settings.name!r} is not healthy after {timeout_s:.0f} s; see `vagus status`")
-
-
-def remove(home: Path, name: str) -> bool:
-    """Stops a spawned controller everywhere; False when there is none of that name."""
-    cluster = ray_cluster.read(home)
-    if cluster is None:
-        raise PeerUnreachable("no cluster runs here; start one with `vagus up`")
-    with connected(home, cluster):
-        import ray
-
-        supervisor: Any = ray.get_actor(SUPERVISOR, namespace=NAMESPACE)
-        return bool(_call(supervisor.remove.remote(name)))
-
-
-def settings_for(name: str, on: str, **options: Any) -> ControllerSettings:
-    """Settings of a controller that is spawned from Python. Raises ConfigError."""
-    try:
-        return msgspec.convert({"name": name, "on": on, **options}, ControllerSettings)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"spawn {name!r}: {error}") from error
+        if folder not in report.parents:
+            with contextlib.suppress(OSError):  # not there, or in use by another state folder of this user
+                report.parent.rmdir()

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import (
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    GetTimeoutError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 
 from vagus.errors import PeerUnreachable, VagusError
 from vagus.runtime.names import NAMESPACE
+
+T = TypeVar("T")
+
+
+class ActorGone(PeerUnreachable):
+    """The actor's process has ended, or there is none of that name."""
 
 
 class RayLinks:
@@ -18,26 +33,69 @@ class RayLinks:
     def __init__(self, nodes: tuple[str, ...]) -> None:
         self.known = nodes
         self._handles: dict[str, Any] = {}
+        self._finding: dict[str, asyncio.Future[Any]] = {}
+        # asking the head blocks while that is gone: in a thread that nothing else needs
+        self._finder = ThreadPoolExecutor(1, "find-actor")
 
     def nodes(self) -> tuple[str, ...]:
         return self.known
 
     async def call(self, actor: str, method: str, *args: Any, timeout_s: float = 5.0) -> Any:
         """Calls `method` of the named actor. Raises PeerUnreachable, or the VagusError that the method raised."""
+        handle = self._handles.get(actor)
+        if handle is None:
+            handle = self._handles[actor] = await self._find(actor, timeout_s)
         try:
-            handle = self._handles.get(actor)
-            if handle is None:
-                # asks the head, and blocks while that is gone: off the loop, with a time limit
-                handle = await asyncio.wait_for(asyncio.to_thread(ray.get_actor, actor, namespace=NAMESPACE), timeout_s)
-                self._handles[actor] = handle
-            return await asyncio.wait_for(handle.call.remote(method, *args), timeout_s)
-        except RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, VagusError):
-                raise cause from None
-            raise PeerUnreachable(f"{actor}.{method} failed: {cause!r}") from error
-        except (asyncio.TimeoutError, TimeoutError, GetTimeoutError) as error:
-            raise PeerUnreachable(f"{actor} did not answer {method!r} within {timeout_s} s") from error
-        except (RayError, ValueError) as error:
-            self._handles.pop(actor, None)
-            raise PeerUnreachable(f"{actor} is not there: {str(error).splitlines()[0]}") from error
+            return await answer(handle.call.remote(method, *args), f"{actor}.{method}", timeout_s)
+        except ActorGone:
+            if self._handles.get(actor) is handle:  # a successor gets a handle of its own
+                del self._handles[actor]
+            raise
+
+    async def _find(self, actor: str, timeout_s: float) -> Any:
+        """The named actor's handle; one question at a time for each, however many ask."""
+        finding = self._finding.get(actor)
+        if finding is None:
+            finding = asyncio.get_running_loop().run_in_executor(self._finder, find, actor)
+            self._finding[actor] = finding
+            finding.add_done_callback(
+                lambda done: (self._finding.pop(actor, None), done.cancelled() or done.exception())
+            )
+        return await answer(asyncio.shield(finding), f"looking up {actor}", timeout_s)
+
+
+def find(actor: str) -> Any:
+    """The handle of a named actor of vagus; asks Ray's head and waits for it. Raises ActorGone."""
+    try:
+        return ray.get_actor(actor, namespace=NAMESPACE)
+    except ValueError as error:
+        raise ActorGone(f"{actor} is not there") from error
+
+
+async def answer(reference: Awaitable[T], what: str, timeout_s: float) -> T:
+    """Waits for a call's answer. Raises ActorGone, PeerUnreachable, or the VagusError that the method raised."""
+    try:
+        return await asyncio.wait_for(reference, timeout_s)
+    except (asyncio.TimeoutError, TimeoutError) as error:
+        raise PeerUnreachable(f"{what} did not answer within {timeout_s:g} s") from error
+    except RayError as error:
+        raise mapped(error, what) from error
+
+
+def mapped(error: RayError, what: str) -> VagusError:
+    """Ray's error as one of ours: the only place that knows which is which."""
+    if isinstance(error, RayTaskError):
+        if isinstance(error.cause, VagusError):
+            return error.cause
+        return PeerUnreachable(f"{what} failed: {type(error.cause).__name__}: {error.cause}"[:500])
+    if isinstance(error, (RayActorError, ActorUnschedulableError)) and not isinstance(error, ActorUnavailableError):
+        return ActorGone(f"{what}: {first_lines(error)}")
+    if isinstance(error, GetTimeoutError):
+        return PeerUnreachable(f"{what} did not answer in time")
+    return PeerUnreachable(f"{what}: {first_lines(error)}")
+
+
+def first_lines(error: BaseException) -> str:
+    """The telling lines of one of Ray's long errors."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:2])}"[:300]

@@ -16,7 +16,8 @@ from vagus.config import Config, ControllerSettings
 
 MAX_BACKOFF_S = 30.0
 START_TIMEOUT_S = 60.0
-PINGS_MISSED = 5  # unanswered pings before a silent actor is replaced
+PING_PERIOD_S = 5.0  # an actor that missed one is asked every round
+PINGS_MISSED = 3  # unanswered pings before a silent actor is replaced
 
 
 class Spawned(msgspec.Struct, frozen=True):
@@ -41,6 +42,7 @@ class Observed(msgspec.Struct):
     node_id: str
     state: str = "STARTING"
     since_s: float = 0.0
+    pinged_s: float = 0.0
     missed: int = 0
     pid: int = 0
     restarts: int = 0

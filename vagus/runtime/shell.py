@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import ray
 
 from vagus import config as configuration
-from vagus.actors import ROLES, Actor
-from vagus.actors.base import Seat
+from vagus.actors import ROLES
+from vagus.actors.base import Actor, Seat
+from vagus.errors import PeerUnreachable
 from vagus.model import ActorStatus
 from vagus.runtime.links import RayLinks
 from vagus.runtime.logs import log_to
 from vagus.runtime.metrics import Figures
 
 METRICS_PERIOD_S = 10.0
-PROBES = {"probe": 2}  # a concurrency group, so a thread and a loop, of its own
+SERVING = ("HEALTHY", "DRAINING")
+PROBES = {"probe": 16}  # a concurrency group, so a thread and a loop, of its own
 OPTIONS: dict[str, Any] = {
     "num_cpus": 0,
     "max_restarts": 0,  # the supervisor recreates, so that it knows and tells
@@ -40,6 +42,7 @@ class Shell:
         self.seat = seat
         self._links = RayLinks(nodes)
         self._actor: Actor = ROLES.make(seat.role, seat, self._links)
+        self._begun: asyncio.Task[str] | None = None
         self._beat_s = time.monotonic()
         self._figures = Figures(seat)
 
@@ -47,17 +50,23 @@ class Shell:
         return self.seat.name
 
     async def begin(self) -> str:
-        """Starts the actor; raises what its start raised."""
-        if self._actor.state == "STARTING":
-            await self._actor.begin()
-            self._actor.every(1.0, self._beat, "beat")
-            self._actor.every(METRICS_PERIOD_S, self._publish, "metrics")
-        return self.seat.name
+        """Starts the actor, once, however often it is called; returns its name. Raises what its start raised."""
+        if self._begun is None:
+            self._begun = asyncio.ensure_future(self._begin())
+        return await asyncio.shield(self._begun)
+
+    async def _begin(self) -> str:
+        name = await self._actor.begin()
+        self._actor.every(1.0, self._beat, "beat")
+        self._actor.every(METRICS_PERIOD_S, self._publish, "metrics")
+        return name
 
     async def call(self, method: str, *args: Any) -> Any:
-        """One of the actor's public methods."""
+        """One of the actor's public methods. Raises PeerUnreachable while it starts, and once it has ended."""
         if method.startswith("_"):
             raise AttributeError(method)
+        if self._actor.state not in SERVING and method != "describe":
+            raise PeerUnreachable(f"{self.seat.name} is {self._actor.state}")
         result = getattr(self._actor, method)(*args)
         return await result if hasattr(result, "__await__") else result
 
@@ -65,12 +74,17 @@ class Shell:
         """The supervisor's news of which nodes there are."""
         self._links.known = nodes
 
-    @ray.method(concurrency_group="probe")  # type: ignore[untyped-decorator]
+    @ray.method(concurrency_group="probe")
     async def ping(self) -> tuple[int, float]:
         """Process id, and the age in seconds of the main loop's last beat: large when the loop hangs."""
         return os.getpid(), time.monotonic() - self._beat_s
 
-    @ray.method(concurrency_group="probe")  # type: ignore[untyped-decorator]
+    @ray.method(concurrency_group="probe")
+    async def stay(self, for_s: float) -> None:
+        """Answers after so many seconds: who waits for it learns at once that this process has ended."""
+        await asyncio.sleep(for_s)
+
+    @ray.method(concurrency_group="probe")
     async def where(self) -> tuple[Seat, str]:
         """The seat and the Ray node id: how a new supervisor finds what already runs."""
         return self.seat, ray.get_runtime_context().get_node_id()
@@ -115,8 +129,3 @@ SHELLS: dict[str, type[Shell]] = {
     "decide": Decide,
     "controller": Controller,
 }
-
-
-def logs_folder(home: Path, node: str) -> Path:
-    """Where the structured logs of a node's actors are."""
-    return configuration.node_folder(home, node) / "logs"

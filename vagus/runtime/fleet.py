@@ -1,0 +1,369 @@
+"""All actors of vagus: compares the seats that should be filled with those that are, starts, replaces, ends.
+
+Soft state only: a new fleet finds what runs by asking it (`_adopt`). Nothing that already runs needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import msgspec
+
+from vagus.config import Config, ControllerSettings
+from vagus.errors import ConfigError, PeerUnreachable, VagusError
+from vagus.model import ActorStatus, Level
+from vagus.runtime import plan
+from vagus.runtime.engine import Engine, Handle
+from vagus.runtime.links import ActorGone
+from vagus.runtime.names import SUPERVISOR, is_head, node_names
+from vagus.runtime.news import FAILED, News
+
+ASK_TIMEOUT_S = 2.0
+ADOPT_TIMEOUT_S = 5.0
+STAY_S = 60.0  # how long one wait for an actor's end lasts
+HUNG_S = 20.0  # a main loop that has not beaten for so long counts as a missed ping
+END_TIMEOUT_S = 15.0
+END_ORDER = ("controller", "feed", "decide", "observer", "collector")
+
+
+class Fleet:
+    """`round` is to be called every few seconds, and at once when `changed` is set. Its other methods at any time."""
+
+    def __init__(
+        self,
+        config: Config,
+        home: str,
+        options: dict[str, Any],
+        engine: Engine,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.given = config  # as it was started with: arming changes `config`
+        self.changed = asyncio.Event()
+        self.rounds = 0
+        self.errors = 0
+        self.last_error = ""
+        self.stopping = False
+        self.node_names: dict[str, str] = {}  # by node id
+        self.seen: dict[str, plan.Observed] = {}
+        self._home = home
+        self._options = options  # what every seat is given: token, key
+        self._engine = engine
+        self._clock = clock
+        self._nodes: list[plan.Node] = []
+        self._spawned: dict[str, plan.Spawned] = {}
+        self._handles: dict[str, Handle] = {}
+        self._leaving: set[str] = set()
+        self._adopted = False
+        self._news = News(clock)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- what people ask for ---------------------------------------------------------------------------------------
+
+    def roster(self) -> list[ActorStatus]:
+        """Every seat's state."""
+        return [
+            ActorStatus(
+                name=o.seat.name,
+                role=o.seat.role,
+                node=o.seat.node,
+                state=o.state,
+                pid=o.pid,
+                restarts=o.restarts,
+                last_error=o.last_error,
+                figures={"failed_starts": float(o.failures)},
+            )
+            for o in self.seen.values()
+        ]
+
+    def spawn(self, settings: ControllerSettings, user_class: Any) -> list[str]:
+        """Adds a user's controller; returns the names of its seats. Raises ConfigError: name taken, no such node."""
+        if not self.rounds:
+            raise PeerUnreachable("the supervisor has only just started; try again in a second")
+        if settings.name in self._names_taken():
+            raise ConfigError(
+                f"a controller named {settings.name!r} runs already; remove it first or choose another name"
+            )
+        spawned = plan.Spawned(settings, user_class)
+        seats = plan.desired(self.config, self._home, self._nodes, [spawned], self._options).values()
+        names = [seat.name for seat, _ in seats if seat.role == "controller" and seat.label == settings.name]
+        if not names:
+            there = ", ".join(n.name for n in self._nodes)
+            raise ConfigError(f"controller {settings.name!r}: on={settings.on!r} names no node; there are: {there}")
+        self._spawned[settings.name] = spawned
+        self.changed.set()
+        return names
+
+    def _names_taken(self) -> set[str]:
+        ending = {o.seat.label for o in self.seen.values() if o.seat.role == "controller"}
+        return {c.name for c in self.config.controllers} | set(self._spawned) | ending
+
+    async def remove(self, name: str) -> bool:
+        """Ends a spawned controller on every node; its limits are restored. False when there is none of that name."""
+        if self._spawned.pop(name, None) is None:
+            return False
+        await self._drain_all([o for o in self.seen.values() if o.seat.role == "controller" and o.seat.label == name])
+        return True
+
+    async def arm(self, on: bool) -> list[str]:
+        """Arms or disarms every controller, those that are started later included; returns what went wrong."""
+        for name in {c.name for c in self.config.controllers} | set(self._spawned):
+            self._set_armed(name, on)
+        running = [o for o in self.seen.values() if o.seat.role == "controller" and o.state == "HEALTHY"]
+        problems = await asyncio.gather(*(self._arm(o) for o in running))
+        return [problem for problem in problems if problem]
+
+    async def leave(self, node_id: str) -> list[str]:
+        """Ends a node's actors, and starts none there again while it is in the cluster; returns what went wrong."""
+        self._leaving.add(node_id)
+        return await self._drain_all([o for o in self.seen.values() if o.node_id == node_id])
+
+    async def stop(self) -> list[str]:
+        """Ends every actor gracefully (limits restored, stores flushed), controllers first; returns what went wrong."""
+        self.stopping = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        problems = await self._drain_all(list(self.seen.values()))
+        with contextlib.suppress(PeerUnreachable):  # what was being made meanwhile
+            for name in await self._engine.names():
+                if name != SUPERVISOR:
+                    (await self._engine.find(name)).kill()
+        return problems
+
+    # --- the loop --------------------------------------------------------------------------------------------------
+
+    async def round(self) -> None:
+        """Looks at nodes and actors once, and begins what is to be done. Raises PeerUnreachable: no head."""
+        self.changed.clear()
+        table = await self._engine.nodes()
+        if not self._adopted:
+            await self._adopt()
+            self._adopted = True
+        self.node_names = node_names(table, self.node_names)
+        self._leaving &= set(self.node_names)
+        self._nodes = [
+            plan.Node(n["NodeID"], self.node_names[n["NodeID"]], is_head(n))
+            for n in table
+            if n["NodeID"] in self.node_names
+        ]
+        now_s = self._clock()
+        due = [o for o in self.seen.values() if o.state == "HEALTHY" and self._ping_due(o, now_s)]
+        await asyncio.gather(*(self._ping(o) for o in due))
+        if self.stopping:
+            return
+        staying = [n for n in self._nodes if n.id not in self._leaving]
+        wanted = plan.desired(self.config, self._home, staying, self._spawned.values(), self._options)
+        for step in plan.reconcile(wanted, self.seen, self.node_names, self._clock()):
+            if isinstance(step, plan.Start):
+                self._start(step)
+            else:
+                self._stop(step)
+        await self._news.tell(tuple(sorted(self.node_names.values())), self.seen, self.roster(), self._ask)
+        self.rounds += 1
+
+    async def _adopt(self) -> None:
+        """Finds what an earlier supervisor left running."""
+        found = await self._engine.names()
+        await asyncio.gather(*(self._find(name) for name in found if name != SUPERVISOR))
+
+    async def _find(self, name: str) -> None:
+        try:
+            handle = await self._engine.find(name)
+        except ActorGone:
+            return
+        try:
+            seat, node_id = await handle.ask("where", timeout_s=ADOPT_TIMEOUT_S)
+        except ActorGone:
+            return
+        except VagusError:
+            handle.kill()  # it hangs, and holds the name that its successor needs
+            return
+        self.node_names[node_id] = seat.node
+        seen = plan.Observed(seat, node_id, "STARTING", self._clock(), restarts=seat.restarts)
+        self.seen[name], self._handles[name] = seen, handle
+        if seat.role == "controller" and seat.label not in {c.name for c in self.config.controllers}:
+            self._spawned[seat.label] = plan.Spawned(seat.options["controller"], seat.options.get("object"))
+        self._later(self._begin(seen, handle))
+
+    # --- one actor's life ------------------------------------------------------------------------------------------
+
+    def _start(self, step: plan.Start) -> None:
+        before = self.seen.get(step.seat.name)
+        seen = plan.Observed(step.seat, step.node_id, "STARTING", self._clock(), restarts=step.seat.restarts)
+        if before is not None:
+            seen.failures, seen.last_error = before.failures, before.last_error
+        self.seen[step.seat.name] = seen
+        self._later(self._begin(seen))
+
+    async def _begin(self, seen: plan.Observed, adopted: Handle | None = None) -> None:
+        """Makes the actor unless it is there, starts it, then waits for its end."""
+        name = seen.seat.name
+        try:
+            if adopted is None:
+                handle = await self._engine.create(seen.seat, seen.node_id, tuple(self.node_names.values()))
+                if self.seen.get(name) is not seen:  # replaced, or no longer wanted, while it was made
+                    handle.kill()
+                    return
+                self._handles[name] = handle
+            else:
+                handle = adopted
+            await handle.ask("begin", timeout_s=plan.START_TIMEOUT_S)
+            if seen.seat.role == "controller":
+                await self._settle_arms(seen, adopted is not None)
+        except Exception as error:  # a user's class may fail to travel, in any way
+            if self.seen.get(name) is seen and seen.state == "STARTING":
+                seen.failures += 1
+                why = str(error) if isinstance(error, VagusError) else f"{type(error).__name__}: {error}"
+                self._lost(seen, "actor.start_failed", why)
+            return
+        if self.seen.get(name) is not seen or seen.state != "STARTING":
+            return
+        seen.state, seen.since_s, seen.failures, seen.pinged_s = "HEALTHY", self._clock(), 0, -math.inf
+        if adopted is None:
+            event = "actor.restarted" if seen.seat.restarts else "actor.started"
+            self._news.happened(seen, event, Level.INFO, restarts=seen.seat.restarts)
+        self.changed.set()
+        await self._watch(seen, handle)
+
+    async def _watch(self, seen: plan.Observed, handle: Handle) -> None:
+        """Learns at once of the actor's end, without asking again and again."""
+        while seen.state == "HEALTHY":
+            try:
+                await handle.ask("stay", STAY_S, timeout_s=STAY_S + ASK_TIMEOUT_S)
+            except ActorGone as error:
+                if seen.state == "HEALTHY":
+                    self._lost(seen, "actor.died", str(error))
+            except VagusError:  # silent or cut off: the pings tell
+                await asyncio.sleep(ASK_TIMEOUT_S)
+
+    def _ping_due(self, seen: plan.Observed, now_s: float) -> bool:
+        return seen.missed > 0 or now_s - seen.pinged_s >= plan.PING_PERIOD_S
+
+    async def _ping(self, seen: plan.Observed) -> None:
+        seen.pinged_s = self._clock()
+        try:
+            seen.pid, age_s = await self._handles[seen.seat.name].ask("ping", timeout_s=ASK_TIMEOUT_S)
+            seen.missed = 0 if age_s < HUNG_S else seen.missed + 1
+        except ActorGone as error:
+            if seen.state == "HEALTHY":
+                self._lost(seen, "actor.died", str(error))
+        except VagusError:
+            seen.missed += 1
+
+    def _lost(self, seen: plan.Observed, event: str, why: str) -> None:
+        """It does not run, or must not: a later round starts another."""
+        seen.state, seen.since_s, seen.last_error = "UNHEALTHY", self._clock(), why[:500]
+        self._kill(seen.seat.name)
+        self._news.happened(seen, event, Level.ERROR, reason=seen.last_error, pid=seen.pid, failures=seen.failures)
+        self.changed.set()
+
+    def _stop(self, step: plan.Stop) -> None:
+        seen = self.seen[step.name]
+        if step.graceful:
+            seen.state, seen.since_s = "DRAINING", self._clock()
+            self._later(self._drain(seen))
+        elif seen.node_id not in self.node_names:
+            del self.seen[step.name]
+            self._kill(step.name)  # or it waits in Ray for its node, and keeps its name
+            self._news.happened(seen, "actor.node_left", Level.WARNING)
+        else:
+            seen.failures += seen.state == "STARTING"
+            self._lost(seen, "actor.died", f"no answer to {plan.PINGS_MISSED} pings, or it does not start; replaced")
+
+    async def _drain_all(self, ending: Iterable[plan.Observed]) -> list[str]:
+        """Ends actors, role by role in END_ORDER; what went wrong."""
+        ending, problems = list(ending), []
+        for role in END_ORDER:
+            problems += await asyncio.gather(*(self._drain(o) for o in ending if o.seat.role == role))
+        return [problem for problem in problems if problem]
+
+    async def _drain(self, seen: plan.Observed) -> str:
+        """Asks one actor to end, then makes sure. Returns what went wrong, or nothing."""
+        name, problem, runs = seen.seat.name, "", seen.state in ("HEALTHY", "DRAINING")
+        handle = self._handles.get(name)
+        seen.state, seen.since_s = "DRAINING", self._clock()
+        if handle is not None and runs:
+            try:
+                await handle.ask("end", timeout_s=END_TIMEOUT_S)
+            except ActorGone:
+                pass  # as wanted; its watchdog restores what it held
+            except VagusError as error:
+                problem = str(error)
+        self._kill(name)
+        seen.state = "DRAINED"
+        if self.seen.get(name) is seen:
+            del self.seen[name]
+        return problem
+
+    def _kill(self, name: str) -> None:
+        handle = self._handles.pop(name, None)
+        if handle is not None:
+            handle.kill()
+
+    # --- arming ----------------------------------------------------------------------------------------------------
+
+    def _set_armed(self, name: str, on: bool) -> None:
+        controllers = (msgspec.structs.replace(c, armed=on) if c.name == name else c for c in self.config.controllers)
+        self.config = msgspec.structs.replace(self.config, controllers=tuple(controllers))
+        if name in self._spawned:
+            spawned = self._spawned[name]
+            self._spawned[name] = plan.Spawned(msgspec.structs.replace(spawned.settings, armed=on), spawned.object)
+
+    def _armed(self, name: str) -> bool:
+        known = [*self.config.controllers, *(s.settings for s in self._spawned.values())]
+        return any(c.armed for c in known if c.name == name)
+
+    async def _settle_arms(self, seen: plan.Observed, adopted: bool) -> None:
+        """An adopted controller says whether it is armed; a new one is told, if that changed while it started."""
+        label = seen.seat.label
+        if adopted:
+            status = await self._handles[seen.seat.name].ask("call", "describe", timeout_s=ADOPT_TIMEOUT_S)
+            self._set_armed(label, bool(status.figures.get("armed", self._armed(label))))
+        elif seen.seat.options["controller"].armed != self._armed(label):
+            await self._handles[seen.seat.name].ask("call", "arm", self._armed(label), timeout_s=END_TIMEOUT_S)
+
+    async def _arm(self, seen: plan.Observed) -> str:
+        try:
+            handle = self._handles[seen.seat.name]
+            await handle.ask("call", "arm", self._armed(seen.seat.label), timeout_s=END_TIMEOUT_S)
+            return ""
+        except VagusError as error:
+            return str(error)
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    async def _ask(self, name: str, method: str, *args: Any) -> Any:
+        """A call that may fail: the next round tries again."""
+        handle = self._handles.get(name)
+        if handle is None:
+            return FAILED
+        try:
+            if method == "know":
+                return await handle.ask("know", *args, timeout_s=ASK_TIMEOUT_S)
+            return await handle.ask("call", method, *args, timeout_s=ASK_TIMEOUT_S)
+        except VagusError as error:
+            self.failed(error)
+            return FAILED
+
+    def failed(self, error: Exception) -> None:
+        """Counts an error and remembers it for `describe`."""
+        self.errors += 1
+        self.last_error = (str(error) if isinstance(error, VagusError) else f"{type(error).__name__}: {error}")[:500]
+
+    def _later(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self.failed(error)
