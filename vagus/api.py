@@ -7,7 +7,7 @@ from typing import Any
 
 from vagus import config as configuration
 from vagus.client.connection import Connection
-from vagus.client.endpoint import find
+from vagus.client.endpoint import Endpoint, find
 from vagus.config import Config, load
 
 
@@ -36,7 +36,16 @@ class Vagus(Connection):
 def connect(url: str = "", token: str = "", *, home: str = "", timeout_s: float = 10.0) -> Vagus:
     """A connection to this node's gateway, or to the given one. Loads neither Ray nor numpy. Raises PeerUnreachable."""
     folder = configuration.home(Config(home=home))
-    endpoint = find(url, token, home=folder)
+    return _connected(find(url, token, home=folder), folder, timeout_s)
+
+
+def connect_here(home: str = "", *, timeout_s: float = 10.0) -> Vagus:
+    """As `connect`, to this machine's own node even where $VAGUS_URL names another gateway. Raises PeerUnreachable."""
+    folder = configuration.home(Config(home=home))
+    return _connected(find(home=folder, here=True), folder, timeout_s)
+
+
+def _connected(endpoint: Endpoint, folder: Path, timeout_s: float) -> Vagus:
     connection = Vagus(endpoint.url, endpoint.token, timeout_s=timeout_s)
     connection.home = folder
     return connection
@@ -48,7 +57,7 @@ def up(config: Config | str | Path | None = None, *, address: str = "", arm: boo
 
     settings = load(config, Config) if isinstance(config, (str, Path)) else config or Config()
     launch.up(settings, address=address, arm=arm)
-    return connect(home=settings.home)
+    return connect_here(settings.home)
 
 
 def down(*, home: str = "") -> list[str]:

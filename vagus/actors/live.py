@@ -55,13 +55,18 @@ class Live:
     """What is live on this node."""
 
     def __init__(self) -> None:
+        self.refused = 0  # samples of streams beyond MAX_STREAMS: stored, but not live
         self._latest: dict[Stream, Sample] = {}
         self._subscriptions: set[Subscription] = set()
 
     def publish(self, samples: Sequence[Sample]) -> None:
         """Keeps the newest samples and offers them to the subscribers."""
+        latest = self._latest
         for sample in samples:
-            self._latest[sample.stream] = sample
+            if len(latest) < MAX_STREAMS or sample.stream in latest:
+                latest[sample.stream] = sample
+            else:
+                self.refused += 1
         for subscription in self._subscriptions:
             subscription.offer(samples)
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 
 from vagus import api
 from vagus import config as configuration
@@ -32,20 +33,24 @@ def progress(console: Console) -> Iterator[Callable[[str], None]]:
     """A function that shows each step: a spinner on a terminal, a line elsewhere, always with the seconds so far."""
     started = time.monotonic()
     if not console.is_terminal:
-        yield lambda text: console.print(f"[{time.monotonic() - started:5.1f} s] {text}", markup=False, highlight=False)
+        yield lambda text: console.print(
+            f"[{time.monotonic() - started:5.1f} s] {text}", markup=False, highlight=False, soft_wrap=True
+        )
         return
     with console.status("starting") as status:
         last: list[str] = []
 
-        def say(text: str) -> None:
+        def done() -> None:
             if last:
-                console.print(f"[green]✓[/] {last[0]}", highlight=False)
-            last[:] = [text]
-            status.update(text)
+                console.print(f"[green]✓[/] {last[0]}  [dim]{time.monotonic() - started:.1f} s[/]", highlight=False)
+
+        def say(text: str) -> None:
+            done()
+            last[:] = [escape(text)]
+            status.update(last[0])
 
         yield say
-        if last:
-            console.print(f"[green]✓[/] {last[0]}", highlight=False)
+        done()
 
 
 @click.command()
@@ -78,20 +83,24 @@ def up(context: click.Context, path: Path | None, address: str, arm: bool, as_js
         checks = doctor(home=configuration.home(settings))
         from vagus.runtime import launch  # loads psutil and the rest: after the first line is on the screen
 
-        cluster = launch.up(settings, address=address, arm=arm, say=say)
-        status = _first_data(settings.home, say)
+        try:
+            cluster = launch.up(settings, address=address, arm=arm, say=say)
+            status = _first_data(settings.home, say)
+        except KeyboardInterrupt:
+            say("interrupted: what runs by now goes on; `vagus up` continues, `vagus down` ends it")
+            raise
     if as_json:
         sys.stdout.write(json.dumps(summarise(status)) + "\n")
         return
     console.print()
     for line in short_form(checks):
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
     console.print()
     render_status(status, console)
     console.print()
     console.print("next:", style="bold")
     for command, what in _next(cluster, arm):
-        console.print(f"  {command:<44} {what}", markup=False)
+        console.print(f"  {command:<44} {what}", markup=False, soft_wrap=True)
 
 
 def _next(cluster: ray_cluster.ClusterFile, armed: bool) -> list[tuple[str, str]]:
@@ -113,21 +122,19 @@ def _next(cluster: ray_cluster.ClusterFile, armed: bool) -> list[tuple[str, str]
 
 def _first_data(home: str, say: Callable[[str], None]) -> dict[str, Any]:
     """The status, once samples are stored, an inference exists and the feeds and controllers have run. Raises VagusError."""
-    deadline, told = time.monotonic() + FIRST_DATA_TIMEOUT_S, ""
+    deadline, told = time.monotonic() + FIRST_DATA_TIMEOUT_S, False
     problem = "no answer yet"
     while time.monotonic() < deadline:
         try:
-            with api.connect(home=home) as connection:
+            with api.connect_here(home) as connection:
                 status = fetch_status(connection)
             nodes = status["nodes"]
             series, inferences = sum(n["series"] for n in nodes), sum(n["inferences"] for n in nodes)
-            line = "first samples and inferences"
-            if line != told:
-                say(line)
-                told = line
+            if not told:
+                say("first samples and inferences")
+                told = True
             actors = [a for n in nodes for a in n["actors"]]
-            expected = {"collector", "observer"}
-            if series and inferences and expected <= {a["role"] for a in actors} and _settled(actors):
+            if series and inferences and {a["role"] for a in actors} >= {"collector", "observer"} and _settled(actors):
                 return status
             problem = f"{series} series, {inferences} inferences, {len(actors)} actors so far"
         except PeerUnreachable as error:
@@ -163,7 +170,7 @@ def down(context: click.Context, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps({"stopped": not problems, "problems": problems}) + "\n")
     for problem in problems:
-        console.print(f"left: {problem}", style="red", markup=False)
+        console.print(f"left: {problem}", style="red", markup=False, soft_wrap=True)
     if problems:
         raise SystemExit(1)
-    console.print(f"vagus is down; its data stays in {home}", markup=False)
+    console.print(f"vagus is down; its data stays in {home}", markup=False, soft_wrap=True)

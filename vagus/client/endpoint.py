@@ -22,14 +22,16 @@ class Endpoint(NamedTuple):
     home: Path | None = None
 
 
-def find(url: str = "", token: str = "", home: Path | str | None = None) -> Endpoint:
+def find(url: str = "", token: str = "", home: Path | str | None = None, *, here: bool = False) -> Endpoint:
     """The gateway to use: as given, else $VAGUS_URL and $VAGUS_TOKEN, else a live node of this machine.
 
     Among several live nodes the one named like this host comes first, then the one started last. A URL without a
-    token takes the token of the local node with that URL. Raises PeerUnreachable, ConfigError.
+    token takes the token of the local node with that URL. here: this machine's, whatever the environment says.
+    Raises PeerUnreachable, ConfigError.
     """
-    url = (url or os.environ.get("VAGUS_URL", "")).rstrip("/")
-    token = token or os.environ.get("VAGUS_TOKEN", "")
+    if not here:
+        url, token = url or os.environ.get("VAGUS_URL", ""), token or os.environ.get("VAGUS_TOKEN", "")
+    url = url.rstrip("/")
     if url and token:
         return Endpoint(url, token)
     base = _home(home)

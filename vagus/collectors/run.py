@@ -42,6 +42,7 @@ class Runner:
     def __init__(self, collectors: Sequence[tuple[str, Collector]], node: str, clock: Clock | None = None) -> None:
         self._node = node
         self._clock = clock or SystemClock()
+        self.current = ""  # the collector that is being called: who hangs, if the tick does not end
         self._runs = [_Run(name, collector, node) for name, collector in collectors]
 
     @classmethod
@@ -60,6 +61,7 @@ class Runner:
         """All records of time `t_ns`."""
         records: list[Sample | Event] = []
         for run in self._runs:
+            self.current = run.name
             begin = self._clock.monotonic_ns()
             before = len(records)
             error = ""
@@ -76,6 +78,7 @@ class Runner:
             run.error = error
             duration = (self._clock.monotonic_ns() - begin) * 1e-9
             records.append(Sample(run.stream, t_ns, (duration, count, 0 if error else 1, run.failures)))
+        self.current = ""
         return records
 
     def _change(self, t_ns: int, name: str, error: str) -> Event:

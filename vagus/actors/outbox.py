@@ -1,0 +1,83 @@
+"""What a collector sends to its neighbours: reports to the observer, decisions and rewards to the learner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from vagus.actors.base import Links
+from vagus.actors.batcher import Batcher
+from vagus.errors import PeerUnreachable
+from vagus.model import Ack, Decision, Report, Reward
+
+MAX_REPORTS = 10_000
+MAX_DECISIONS = 100_000
+MAX_BATCH = 5_000  # of one call: a neighbour refuses more than 10,000
+
+
+class Outbox:
+    """`note` and `decided` queue and never block; `report` and `reward` wait for the neighbour's answers.
+
+    While a neighbour is away the newest are kept, up to MAX_REPORTS and MAX_DECISIONS.
+    """
+
+    def __init__(self, node: str, head: str, links: Links) -> None:
+        self.observer = f"vagus:observer@{node}"
+        self.learner = f"vagus:decide@{head}"
+        self._links = links
+        self._reports: deque[Report] = deque(maxlen=MAX_REPORTS)
+        self._decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
+        self._telling = asyncio.Lock()
+        self._to_observer: Batcher[Report, Ack] = Batcher(self._send_reports, most=MAX_BATCH)
+        self._to_learner: Batcher[Reward, Ack] = Batcher(self._send_rewards, most=MAX_BATCH)
+
+    @property
+    def waiting(self) -> int:
+        """Reports and decisions that no neighbour has taken yet."""
+        return len(self._reports) + len(self._decisions)
+
+    def note(self, reports: Iterable[Report]) -> None:
+        """Reports of the collector itself, sent with the next `flush_reports`."""
+        self._reports.extend(reports)
+
+    def decided(self, decision: Decision) -> None:
+        """A decision to be logged with the next `flush_decisions`."""
+        self._decisions.append(decision)
+
+    async def report(self, reports: Sequence[Report]) -> list[Ack]:
+        """The observer's answers. Raises PeerUnreachable."""
+        return await self._to_observer.put(reports)
+
+    async def reward(self, rewards: Sequence[Reward]) -> list[Ack]:
+        """The learner's answers. Raises PeerUnreachable."""
+        return await self._to_learner.put(rewards)
+
+    async def flush_reports(self) -> None:
+        """Sends what waits; when the observer is away it waits on."""
+        batch = [self._reports.popleft() for _ in range(len(self._reports))]
+        if batch:
+            try:
+                await self._to_observer.put(batch)
+            except PeerUnreachable:
+                self._reports = deque([*batch, *self._reports], maxlen=MAX_REPORTS)
+
+    async def flush_decisions(self) -> None:
+        """Sends what waits, in order; when the learner is away it waits on."""
+        async with self._telling:
+            while self._decisions:
+                batch = [self._decisions.popleft() for _ in range(min(MAX_BATCH, len(self._decisions)))]
+                try:
+                    await self._links.call(self.learner, "decided", batch)
+                except PeerUnreachable:
+                    self._decisions = deque([*batch, *self._decisions], maxlen=MAX_DECISIONS)
+                    return
+
+    async def _send_reports(self, reports: list[Report]) -> list[Ack]:
+        acks: list[Ack] = await self._links.call(self.observer, "report", reports)
+        return acks
+
+    async def _send_rewards(self, rewards: list[Reward]) -> list[Ack]:
+        await self.flush_decisions()  # the learner must know a decision before its reward
+        acks: list[Ack] = await self._links.call(self.learner, "rewarded", rewards)
+        return acks
