@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,21 @@ def _connected(endpoint: Endpoint, folder: Path, timeout_s: float) -> Vagus:
     return connection
 
 
-def up(config: Config | str | Path | None = None, *, address: str = "", arm: bool = False) -> Vagus:
-    """Makes sure that vagus runs on this machine, as `vagus up` does, and connects. Raises VagusError."""
+def up(
+    config: Config | str | Path | None = None,
+    *,
+    address: str = "",
+    arm: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Vagus:
+    """Makes sure that vagus runs on this machine, as `vagus up` does, and connects; `say` is told each step.
+
+    Raises VagusError.
+    """
     from vagus.runtime import launch
 
     settings = load(config, Config) if isinstance(config, (str, Path)) else config or Config()
-    launch.up(settings, address=address, arm=arm)
+    launch.up(settings, address=address, arm=arm, say=say)
     return connect_here(settings.home)
 
 

@@ -162,6 +162,13 @@ class Config(_Settings, frozen=True):
     decide: DecideSettings = DecideSettings()
     controllers: tuple[ControllerSettings, ...] = (ControllerSettings(name="throttle"),)
 
+    def __post_init__(self) -> None:
+        named = {"controllers": [c.name for c in self.controllers], "feeds": [f.name for f in self.feeds]}
+        for what, names in named.items():
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ConfigError(f"{what}: the name {twice[0]!r} is given twice; each needs one of its own")
+
 
 def decode(text: bytes, kind: type[T], origin: str) -> T:
     """YAML bytes as settings of type `kind`; `origin` names the file in errors. Raises ConfigError."""

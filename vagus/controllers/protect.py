@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from vagus.controllers import View
+from vagus.errors import ConfigError
 from vagus.model import Action, Directive, Status, Target
 
 
@@ -14,8 +15,10 @@ class Protect:
     """Limits `target` while any of `subjects` is inferred to be unhealthy.
 
     low, high: bounds of the limit in cores; factor: decrease per step; increase: cores per step, after all subjects
-    have been healthy for `patience` steps. A subject of whom nothing is known (NA) asks for nothing.
+    have been healthy for `patience` steps. A subject of whom nothing is known (NA) asks for nothing. Raises ConfigError.
     """
+
+    selectors = ("host.load",)  # it looks at verdicts; samples only show that the collector lives
 
     def __init__(
         self,
@@ -30,6 +33,12 @@ class Protect:
         patience: int = 20,
         period_s: float = 1.0,
     ) -> None:
+        if isinstance(subjects, str) or not subjects or not all(isinstance(s, str) and s for s in subjects):
+            raise ConfigError(f"protect: subjects must be a list of names, such as [db, api], not {subjects!r}")
+        if not 0 < low <= high < math.inf:
+            raise ConfigError(f"protect: 0 < low <= high must hold, not low={low!r}, high={high!r}")
+        if not 0 < factor < 1 or not increase > 0:
+            raise ConfigError(f"protect: factor={factor!r} must be between 0 and 1, increase={increase!r} above 0")
         self.period_s = period_s
         self._subjects = tuple(subjects)
         self._target = Target.parse(target)
@@ -41,8 +50,8 @@ class Protect:
 
     def step(self, view: View) -> Iterable[Directive]:
         for receipt in view.receipts():  # what the guard and the kernel made of the last wish is where we are
-            if receipt.target == self._target and receipt.after is not None and not receipt.error:
-                self._limit = receipt.after
+            if receipt.target == self._target and receipt.resource == self._resource and not receipt.error:
+                self._limit = math.inf if receipt.after is None else receipt.after
         statuses = {s: view.status(s) for s in self._subjects}
         suffering = [s for s, status in statuses.items() if status > Status.PENDING]
         if suffering:

@@ -68,7 +68,8 @@ class Load:
             try:
                 call(self._url)
             except (OSError, http.client.HTTPException):
-                self.failed += 1
+                with self._more:
+                    self.failed += 1
                 continue
             with self._more:
                 self._done.append(time.monotonic() - due)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from vagus.errors import VagusError
 
 ROOT = "vagus-demo"
+START_TIMEOUT_S = 20.0
 HOG_SHARES = "16384"  # a neighbour that claims far more than its share
 
 
@@ -25,6 +27,15 @@ def cpu_mount() -> Path | None:
     return None
 
 
+def _end(processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    processes.clear()
+
+
 class Stage:
     """Starts and ends what the demo needs; `close` leaves nothing behind. Context manager."""
 
@@ -33,6 +44,7 @@ class Stage:
         self._processes: list[subprocess.Popen[str]] = []
         self.hogs: list[subprocess.Popen[str]] = []
         self.mount = cpu_mount()
+        self._root = self.mount / ROOT if self.mount else None
         self.url = ""
 
     def __enter__(self) -> Stage:
@@ -68,24 +80,19 @@ class Stage:
 
     def end_hog(self) -> None:
         """Ends the hog, as its owner would."""
-        for process in self.hogs:
-            process.kill()
-            process.wait()
-        self.hogs.clear()
+        _end(self.hogs)
 
     def close(self) -> None:
         self.end_hog()
-        for process in self._processes:
-            process.kill()
-            process.wait()
-        self._processes.clear()
+        _end(self._processes)
         self._remove_groups()
 
     def _serve(self, name: str, next_url: str = "") -> str:
         process = self._start([name, str(self._work_ms), *([next_url] if next_url else [])], self._group(name))
         self._processes.append(process)
         assert process.stdout is not None
-        port = process.stdout.readline().strip()
+        ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
+        port = process.stdout.readline().strip() if ready else ""
         if not port.isdigit():
             raise VagusError(
                 f"the demo's service {name} did not start; run `{sys.executable} -m vagus.cli.demo.service {name} 5`"
@@ -100,7 +107,11 @@ class Stage:
             text=True,
         )
         if group is not None:
-            (group / "cgroup.procs").write_text(str(process.pid))
+            try:
+                (group / "cgroup.procs").write_text(str(process.pid))
+            except OSError as error:
+                _end([process])
+                raise VagusError(f"cannot move a process into {group}: {error.strerror}; try --dry") from error
         return process
 
     def _group(self, name: str) -> Path | None:
@@ -117,9 +128,9 @@ class Stage:
         return group
 
     def _remove_groups(self) -> None:
-        if self.mount is None:
+        root = self._root  # also when making them failed half-way
+        if root is None:
             return
-        root = self.mount / ROOT
         for group in [*sorted(root.glob("*/")), root]:
             for _ in range(50):  # a group empties a moment after its last process has died
                 try:

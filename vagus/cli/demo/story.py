@@ -10,21 +10,21 @@ import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import click
 import msgspec
 import psutil
 from rich.console import Console
-from rich.table import Table
 
 from vagus import api
 from vagus.api import Vagus
 from vagus.cli.demo.load import Load
 from vagus.cli.demo.stage import Stage
+from vagus.cli.demo.summary import PHASES, Second, figure, finite, summarise, table
+from vagus.cli.up import progress
 from vagus.config import Config
 from vagus.controllers.protect import Protect
 from vagus.errors import PeerUnreachable, VagusError
@@ -36,22 +36,6 @@ SUBJECTS = ("demo:web", "demo:db")
 WORK_MS = 6.0
 RATE = 12.0
 WINDOW_S = 3  # latencies of so many seconds make one quantile
-PHASES = (("healthy", 0.2), ("hog", 0.5), ("after", 0.3))
-
-
-class Second(msgspec.Struct):
-    """What one second of the story looked like; NaN where nothing was measured."""
-
-    t_s: float
-    phase: str
-    p50_ms: float
-    p95_ms: float
-    requests: int
-    hog_cores: float
-    limit_cores: float
-    status: str
-    accusers: list[str]
-    receipt: str
 
 
 @click.command()
@@ -74,7 +58,8 @@ def demo(context: click.Context, total_s: float, output: Path, dry: bool, as_jso
 
     \b
     Real processes, in real cgroups where this user may make them; elsewhere unconfined, and the controller runs
-    dry: it says what it would do. Starts vagus if it does not run. Ends all that it started; Ctrl-C is safe.
+    dry: it says what it would do. Ends its processes and groups, also on Ctrl-C. Starts vagus if it does not run, and
+    leaves it running: `vagus down` ends it.
 
     \b
     vagus demo
@@ -87,19 +72,20 @@ def demo(context: click.Context, total_s: float, output: Path, dry: bool, as_jso
         vagus = api.connect(home=home)
         vagus.status()
     except PeerUnreachable:
-        console.print("vagus does not run here yet: starting it")
-        vagus = api.up(Config(home=home))
+        console.print("vagus does not run here yet: starting it (`vagus down` ends it)")
+        with progress(console) as say:
+            vagus = api.up(Config(home=home), say=say)
     with vagus:
         seconds = _play(vagus, console, total_s, dry)
     summary = summarise(seconds)
     figure(seconds, summary, output)
     if as_json:
         document = {"summary": summary, "seconds": [msgspec.to_builtins(s) for s in seconds], "figure": str(output)}
-        sys.stdout.write(json.dumps(_finite(document)) + "\n")
+        sys.stdout.write(json.dumps(finite(document)) + "\n")
         return
     console.print()
-    _table(console, summary)
-    console.print(f"figure: {output}", markup=False)
+    table(console, summary)
+    console.print(f"figure: {output}", markup=False, soft_wrap=True)
 
 
 def _play(vagus: Vagus, console: Console, total_s: float, dry: bool) -> list[Second]:
@@ -113,7 +99,7 @@ def _play(vagus: Vagus, console: Console, total_s: float, dry: bool) -> list[Sec
         armed = stage.mount is not None and not dry
         where = f"in cgroups below {stage.mount}" if stage.mount else "unconfined: this user may not make cgroups"
         console.print(f"two services under load ({RATE:.0f} requests/s, open loop), {where}; the controller "
-                      f"{'is armed' if armed else 'runs dry'}", markup=False)  # fmt: skip
+                      f"{'is armed' if armed else 'runs dry'}", markup=False, soft_wrap=True)  # fmt: skip
         started, phase, slo_ms, spawned = time.monotonic(), "healthy", float("nan"), False
         usage = _hog_usage(stage)
         window: deque[list[float]] = deque(maxlen=WINDOW_S)
@@ -136,7 +122,7 @@ def _play(vagus: Vagus, console: Console, total_s: float, dry: bool) -> list[Sec
                 elif phase == "hog" and tick >= ends[1]:
                     phase = "after"
                     stage.end_hog()
-                    console.print(f"[{tick:3d} s] the neighbour is done", style="bold", markup=False)
+                    console.print(f"[{tick:3d} s] the neighbour is done", style="bold", markup=False, soft_wrap=True)
                     if stage.mount is None:  # its process was the target: nothing is left to steer
                         spawned = not vagus.remove(NAME)
                 second = _second(vagus, tick, phase, latencies, slo_ms, next(usage))
@@ -146,8 +132,7 @@ def _play(vagus: Vagus, console: Console, total_s: float, dry: bool) -> list[Sec
             load.stop()
             if spawned:
                 with contextlib.suppress(VagusError):
-                    vagus.remove(NAME)
-                    _await_gone(vagus)
+                    vagus.remove(NAME)  # the group may go only when its limit is restored
     return seconds
 
 
@@ -159,6 +144,7 @@ def _next_tick(started: float) -> int:
 
 
 def _spawn(vagus: Vagus, stage: Stage, armed: bool, cores: int) -> None:
+    vagus.remove(NAME)  # of a demo that was killed
     options = {"subjects": list(SUBJECTS), "target": stage.target, "high": float(cores), "low": 0.1}
     vagus.spawn(
         Protect,
@@ -170,16 +156,6 @@ def _spawn(vagus: Vagus, stage: Stage, armed: bool, cores: int) -> None:
         options=options,
         limits={"cpu_cores": {"min": 0.1, "max": float(cores), "step_ratio": 0.6, "cooldown": "2s"}},
     )
-
-
-def _await_gone(vagus: Vagus) -> None:
-    """The group may be removed only when the controller has restored its limit."""
-    deadline = time.monotonic() + 15.0
-    while time.monotonic() < deadline:
-        actors = [a.name for n in vagus.status() for a in n.actors]
-        if not any(f":{NAME}@" in name for name in actors):
-            return
-        time.sleep(0.2)
 
 
 def _second(vagus: Vagus, tick: int, phase: str, latencies: list[float], slo_ms: float, hog_cores: float) -> Second:
@@ -238,106 +214,8 @@ def _tell(console: Console, second: Second, before: Second | None) -> None:
         return
     colour = {"HEALTHY": "green", "UNHEALTHY": "red"}.get(second.status, "yellow")
     line = f"[{second.t_s:3.0f} s] p95 {second.p95_ms:6.0f} ms   neighbour {second.hog_cores:4.1f} cores   demo:web {verdict}"
-    console.print(line, style=colour if before is None or before.status != second.status else "", markup=False)
+    console.print(
+        line, style=colour if before is None or before.status != second.status else "", markup=False, soft_wrap=True
+    )
     if second.receipt and (before is None or second.receipt != before.receipt):
-        console.print(f"        receipt: {second.receipt}", style="cyan", markup=False)
-
-
-def summarise(seconds: list[Second]) -> dict[str, Any]:
-    """Per phase: median p95, the neighbour's cores; and how long notice, verdict, action and recovery took."""
-    phases = {}
-    for name, _ in PHASES:
-        rows = [s for s in seconds if s.phase == name]
-        tail = rows[len(rows) // 2 :]
-        phases[name] = {
-            "p95_ms": _median([s.p95_ms for s in rows]),
-            "p95_ms_second_half": _median([s.p95_ms for s in tail]),
-            "neighbour_cores": _median([s.hog_cores for s in rows]),
-            "neighbour_cores_second_half": _median([s.hog_cores for s in tail]),
-            "unhealthy_s": sum(s.status == "UNHEALTHY" for s in rows),
-        }
-    start = next((s.t_s for s in seconds if s.phase == "hog"), float("nan"))
-    verdict = next((s.t_s for s in seconds if s.phase == "hog" and s.status == "UNHEALTHY"), None)
-    action = next((s.t_s for s in seconds if s.phase == "hog" and s.receipt and not s.receipt.startswith("(")), None)
-    bad = [s.t_s for s in seconds if s.status == "UNHEALTHY"]
-    return {
-        "phases": phases,
-        "verdict_after_s": None if verdict is None else verdict - start,
-        "action_after_s": None if action is None else action - start,
-        "recovered_after_s": None if verdict is None or not bad else max(bad) + 1 - start,
-    }
-
-
-def _median(values: list[float]) -> float:
-    finite = [v for v in values if v == v]
-    return statistics.median(finite) if finite else float("nan")
-
-
-def _table(console: Console, summary: dict[str, Any]) -> None:
-    table = Table("phase", "p95 latency", "its second half", "neighbour", "its second half", "unhealthy", box=None if not console.is_terminal else Table().box)  # fmt: skip
-    for name, row in summary["phases"].items():
-        table.add_row(
-            name,
-            f"{row['p95_ms']:.0f} ms",
-            f"{row['p95_ms_second_half']:.0f} ms",
-            f"{row['neighbour_cores']:.2f} cores",
-            f"{row['neighbour_cores_second_half']:.2f} cores",
-            f"{row['unhealthy_s']} s",
-        )
-    console.print(table)
-    for key, text in (
-        ("verdict_after_s", "verdict"),
-        ("action_after_s", "first receipt"),
-        ("recovered_after_s", "healthy again"),
-    ):
-        value = summary[key]
-        console.print(
-            f"{text}: " + ("never" if value is None else f"{value:.0f} s after the neighbour began"), markup=False
-        )
-
-
-def figure(seconds: list[Second], summary: dict[str, Any], path: Path) -> None:
-    """The run as one picture: latency, the neighbour and its limit, the verdict. Raises VagusError."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    t = [s.t_s for s in seconds]
-    plot, (top, bottom) = pyplot.subplots(2, 1, figsize=(11, 6.5), sharex=True, height_ratios=(3, 2))
-    top.plot(t, [s.p95_ms for s in seconds], color="tab:blue", label="p95 latency of the client")
-    top.plot(t, [s.p50_ms for s in seconds], color="tab:blue", alpha=0.4, label="p50")
-    top.set_yscale("log")
-    top.set_ylabel("latency (ms)")
-    bottom.plot(t, [s.hog_cores for s in seconds], color="tab:red", label="neighbour uses")
-    bottom.step(t, [s.limit_cores for s in seconds], color="black", linestyle="--", where="post", label="its limit")
-    bottom.set_ylabel("cores")
-    bottom.set_xlabel("seconds")
-    shades: list[tuple[Any, Callable[[Second], bool], str, str]] = [
-        (top, lambda s: s.status == "UNHEALTHY", "tab:red", "verdict on demo:web: UNHEALTHY"),
-        (bottom, lambda s: s.phase == "hog", "tab:gray", "neighbour present"),
-    ]
-    for axis, test, colour, label in shades:
-        for i, s in enumerate(x for x in seconds if test(x)):
-            axis.axvspan(s.t_s - 1, s.t_s, color=colour, alpha=0.12, linewidth=0, label=label if i == 0 else None)
-        axis.grid(alpha=0.3)
-        axis.legend(loc="upper right", fontsize=9)
-    verdict, recovered = summary["verdict_after_s"], summary["recovered_after_s"]
-    told = "no verdict" if verdict is None else f"verdict after {verdict:.0f} s, healthy again after {recovered:.0f} s"
-    top.set_title(f"vagus demo: a noisy neighbour; {told}")
-    plot.tight_layout()
-    try:
-        plot.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:
-        raise VagusError(f"cannot write the figure {path}: {error}") from error
-    finally:
-        pyplot.close(plot)
-
-
-def _finite(value: Any) -> Any:
-    """NaN as null: JSON has none."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and value != value else value
+        console.print(f"        receipt: {second.receipt}", style="cyan", markup=False, soft_wrap=True)
