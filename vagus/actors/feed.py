@@ -70,8 +70,6 @@ class FeedActor(Actor):
         )
         for feed in self.config.feeds:
             try:
-                if feed.name in self._feeds or feed.name in self._broken:
-                    raise ConfigError(f"two feeds are named {feed.name!r}; rename one")
                 self._feeds[feed.name] = await self._load(feed)
             except VagusError as error:
                 self._broken[feed.name] = str(error)

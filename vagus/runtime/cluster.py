@@ -42,6 +42,7 @@ ROBUST = {
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
     "RAY_health_check_failure_threshold": "20",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+    "RAY_worker_niceness": "0",  # at Ray's 15 a busy machine would silence those who are to notice that it is busy
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
 }

@@ -26,6 +26,7 @@ RAY_ENVIRONMENT: Mapping[str, tuple[str, str]] = {
     "RAY_grpc_client_keepalive_timeout_ms": ("10000", "a short partition leaves connections half open for minutes"),
     "RAY_health_check_failure_threshold": ("20", "Ray declares a slow node dead for good"),
     "RAY_gcs_rpc_server_reconnect_timeout_s": ("600", "nodes die one minute after the head is lost"),
+    "RAY_worker_niceness": ("0", "vagus runs at nice 15 and falls silent when the machine is busy"),
 }
 """What a Ray cluster should be started with: variable → (value, what its lack costs)."""
 
