@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,24 +26,26 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def cluster_address(home: Path) -> Iterator[str]:
-    from vagus.runtime.cluster import environment
+def cluster(home: Path) -> Iterator[Any]:
+    from vagus.runtime.cluster import DASHBOARD_PORT, environment, free_port
 
     before = dict(os.environ)
     os.environ.update(environment(home))
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "labels": {"vagus/node": "n1"}})
+    # where another cluster on this machine has the dashboard's port, Ray complains and leaves a socket open
+    head = {"num_cpus": 2, "labels": {"vagus/node": "n1"}, "dashboard_port": free_port(DASHBOARD_PORT)}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     for name in NODES[1:]:
         cluster.add_node(num_cpus=1, labels={"vagus/node": name})
-    yield cluster.address
+    yield cluster
     cluster.shutdown()
     os.environ.clear()
     os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
-def running(cluster_address: str, home: Path) -> Iterator[str]:
+def running(cluster: Any, home: Path) -> Iterator[str]:
     """vagus on all three nodes; gives the state folder."""
     from vagus.runtime import launch
 
@@ -52,7 +55,7 @@ def running(cluster_address: str, home: Path) -> Iterator[str]:
         controllers=(ControllerSettings(name="throttle", on="n1", period="0.5s"),),
     )
     said: list[str] = []
-    launch.up(config, address=cluster_address, say=said.append)
+    launch.up(config, address=cluster.address, say=said.append)
     assert any("healthy on 3 node(s)" in line for line in said), said
     yield str(home)
     assert launch.down(home) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from typing import Any
 
 import msgspec
@@ -49,7 +50,7 @@ class Supervisor:
                 await asyncio.wait_for(fleet.changed.wait(), PERIOD_S)
 
     async def describe(self) -> dict[str, Any]:
-        """Rounds so far, the nodes by id, every seat's state, the settings, whether it is ending."""
+        """Rounds so far, the nodes by id, every seat's state, the settings, whether it is ending, its process."""
         fleet = self._fleet
         return {
             "rounds": fleet.rounds,
@@ -59,6 +60,7 @@ class Supervisor:
             "last_error": fleet.last_error,
             "config": fleet.given,
             "stopping": fleet.stopping,
+            "pid": os.getpid(),
         }
 
     async def spawn(self, settings: ControllerSettings, user_class: Any) -> list[str]:
