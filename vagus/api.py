@@ -56,10 +56,12 @@ def up(
     config: Config | str | Path | None = None,
     *,
     address: str = "",
-    arm: bool = False,
+    arm: bool | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Vagus:
     """Makes sure that vagus runs on this machine, as `vagus up` does, and connects; `say` is told each step.
+
+    arm: True lets controllers act, False stops them and restores, None leaves it as configured.
 
     Raises VagusError.
     """

@@ -137,11 +137,17 @@ def test_a_frozen_controller_loses_its_lease_and_the_limit_is_restored(armed):
             os.kill(pid, signal.SIGCONT)
 
 
+def test_disarming_restores_and_arming_again_acts_again(armed, home):
+    eventually(lambda: controller(armed).state == "HEALTHY", within_s=30.0)
+    assert "disarming" in command(home, "up", "--dry").stdout
+    assert quota() == -1
+    assert command(home, "up", "--arm").returncode == 0
+    eventually(limited, within_s=90.0, what="it acts again, once it has watched")
+
+
 def test_down_restores_and_leaves_nothing(armed, home):
     cluster = ray_cluster.read(home)
     assert cluster is not None
-    eventually(lambda: controller(armed).state == "HEALTHY", within_s=30.0)
-    eventually(limited, within_s=90.0, what="it acts again")
     samples = sum(len(b.t_ns) for b in armed.query("host.load.load1", since="10m"))
     done = command(home, "down")
     assert done.returncode == 0, done.stdout + done.stderr

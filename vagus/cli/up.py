@@ -57,11 +57,14 @@ def progress(console: Console) -> Iterator[Callable[[str], None]]:
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="vagus.yaml; every key has a default.")
 @click.option("--address", default="", help="Join this Ray cluster (host:port, or auto) instead of starting one.")
 @click.option(
-    "--arm", is_flag=True, help="Let controllers act. Without this everything runs dry: computed, not written."
+    "--arm/--dry",
+    default=None,
+    help="Let controllers act, or stop them from acting and restore what they limited. "
+    "Without either: as configured, which is dry (computed, not written) unless `armed: true`.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the status as JSON when ready.")
 @click.pass_context
-def up(context: click.Context, path: Path | None, address: str, arm: bool, as_json: bool) -> None:
+def up(context: click.Context, path: Path | None, address: str, arm: bool | None, as_json: bool) -> None:
     """Start vagus on this machine, or say what runs already.
 
     \b
@@ -71,6 +74,7 @@ def up(context: click.Context, path: Path | None, address: str, arm: bool, as_js
     \b
     vagus up                              one node, nothing is limited
     vagus up --arm -c vagus.yaml          controllers may act, within their guard
+    vagus up --dry                        they may no longer; their limits are restored
     vagus up --address 10.0.0.1:6379      join a cluster
     """
     settings = load(path, Config) if path else Config()
@@ -99,7 +103,7 @@ def up(context: click.Context, path: Path | None, address: str, arm: bool, as_js
     render_status(status, console)
     console.print()
     console.print("next:", style="bold")
-    for command, what in _next(cluster, arm):
+    for command, what in _next(cluster, bool(arm)):
         console.print(f"  {command:<44} {what}", markup=False, soft_wrap=True)
 
 

@@ -73,7 +73,7 @@ def _lock(descriptor: int, home: Path, say: Say) -> None:
         time.sleep(0.1)
 
 
-def up(config: Config | None = None, *, address: str = "", arm: bool = False, say: Say = _quiet) -> ClusterFile:
+def up(config: Config | None = None, *, address: str = "", arm: bool | None = None, say: Say = _quiet) -> ClusterFile:
     """Makes sure that a cluster runs here, with all its actors; returns when they are healthy. Raises VagusError."""
     if address:
         ray_cluster.check_address(address)
@@ -132,7 +132,7 @@ def _join_or_start(home: Path, config: Config, address: str, say: Say) -> Cluste
         return ray_cluster.start(home, join=address, bind_node=bind_node, say=say)
 
 
-def _supervisor(config: Config, home: Path, arm: bool, say: Say) -> Any:
+def _supervisor(config: Config, home: Path, arm: bool | None, say: Say) -> Any:
     """The cluster's supervisor, made on the head when there is none."""
     import ray
 
@@ -146,16 +146,17 @@ def _supervisor(config: Config, home: Path, arm: bool, say: Say) -> Any:
             asked = _comparable(config)
             if asked not in (Config(), _comparable(state["config"])):
                 say("it keeps the settings that it was started with; `vagus down` first to change them")
-            if arm:
-                for problem in call(handle.arm.remote(True)):
-                    say(f"not armed: {problem}")
+            if arm is not None:
+                say("arming the controllers" if arm else "disarming the controllers: their limits are restored")
+                for problem in call(handle.arm.remote(arm)):
+                    say(f"not {'armed' if arm else 'disarmed'}: {problem}")
             return handle
         say("finishing an interrupted `vagus down`")
         ray.kill(handle, no_restart=True)
         _await_gone()
     say("spawning the supervisor")
-    if arm:
-        config = _armed(config, True)
+    if arm is not None:
+        config = _armed(config, arm)
     nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
     head = next((n for n in nodes if n["Alive"] and is_head(n)), None)
     if head is None:
