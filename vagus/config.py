@@ -160,7 +160,10 @@ class Config(_Settings, frozen=True):
         FeedSettings(name="gateway", source=SourceSettings(all=("gateway:/healthz",)), every="10s", format="json"),
     )
     decide: DecideSettings = DecideSettings()
-    controllers: tuple[ControllerSettings, ...] = (ControllerSettings(name="throttle"),)
+    # on vagus' own processes; a core at least: what watches the machine must not be starved by its own hand
+    controllers: tuple[ControllerSettings, ...] = (
+        ControllerSettings(name="throttle", limits={"cpu_cores": LimitSettings(min=1.0, max=1024.0)}),
+    )
 
     def __post_init__(self) -> None:
         named = {"controllers": [c.name for c in self.controllers], "feeds": [f.name for f in self.feeds]}

@@ -211,6 +211,9 @@ class Status(enum.IntEnum):
     DYING = 6
     DEAD = 7
 
+    def __str__(self) -> str:
+        return self.name
+
     @classmethod
     def parse(cls, text: str) -> Status:
         """A status from its name in any case, or its client letter: n h p m u d dd. Raises ConfigError."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import eventually
 
@@ -148,11 +149,15 @@ def test_disarming_restores_and_arming_again_acts_again(armed, home):
 def test_down_restores_and_leaves_nothing(armed, home):
     cluster = ray_cluster.read(home)
     assert cluster is not None
+    everything = ray_cluster.processes(cluster.id)
+    assert {"ray::DashboardAgent", "ray::RuntimeEnvAgent"} <= {p.cmdline()[0] for p in everything}
     samples = sum(len(b.t_ns) for b in armed.query("host.load.load1", since="10m"))
     done = command(home, "down")
     assert done.returncode == 0, done.stdout + done.stderr
     assert quota() == -1
-    assert ray_cluster.processes(cluster.id) == []
+    assert ray_cluster.processes(cluster.id, cluster.temp_dir) == []
+    left = [p for p in everything if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert left == [], "agents lose the mark, but not their number"
     mark = f"{ray_cluster.MARK}={cluster.id}".encode()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):

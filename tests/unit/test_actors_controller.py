@@ -360,3 +360,19 @@ async def test_a_hanging_step_lets_the_lease_run_out(
         await begun.wait()
         await until(lambda: quota(group) == "200000")
         gate.set()
+
+
+async def test_a_step_that_always_fails_says_so_with_the_line_and_is_a_verdict_on_itself(
+    tmp_path: Path, group: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    links = Neighbours()
+    place = seat(tmp_path, Broken)
+    async with running(place, links) as actor:
+        await steps(actor, 5)
+        (note,) = actor.notes()
+        assert "RuntimeError: out of ideas (test_actors_controller.py:" in note
+        assert "limits in force stay" in note
+        assert actor.errors >= 5
+    said = [r for r in links.reports if r.subject == place.name]
+    assert [r.contexts["step"].status for r in said] == [Status.UNHEALTHY]
+    assert len([r for r in caplog.records if r.getMessage() == "failed"]) == 1, "the same line is logged once a minute"

@@ -14,9 +14,11 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from vagus.config import Config, node_folder
+from vagus.errors import VagusError
 from vagus.model import ActorStatus
 
 log = logging.getLogger("vagus")
+REPEAT_LOG_S = 60.0
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -68,6 +70,7 @@ class Actor:
         self.last_error = ""
         self.state = "STARTING"
         self._since_ns = time.time_ns()
+        self._logged_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -131,10 +134,14 @@ class Actor:
     # --- for subclasses --------------------------------------------------------------------------------------------
 
     def failed(self, where: str, error: BaseException) -> None:
-        """Counts and logs an error; the actor goes on."""
+        """Counts and logs an error; the actor goes on. The same one again is logged once a minute."""
         self.errors += 1
-        self.last_error = f"{where}: {type(error).__name__}: {error}"[:500]
-        log.warning("failed", extra={"actor": self.seat.name, "where": where, "error": self.last_error})
+        text = f"{error}" if isinstance(error, VagusError) else f"{type(error).__name__}: {error}"
+        said, self.last_error = self.last_error, f"{where}: {text}"[:500]
+        now_s = time.monotonic()
+        if said != self.last_error or now_s - self._logged_s >= REPEAT_LOG_S:
+            self._logged_s = now_s
+            log.warning("failed", extra={"actor": self.seat.name, "error": self.last_error, "errors": self.errors})
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs a coroutine in the background until `end`; its failure is counted."""

@@ -25,11 +25,12 @@ from vagus.controllers.resource import Meter
 from vagus.controllers.run import Bench, Outcome, refused, run_step
 from vagus.controllers.view import Snapshot
 from vagus.errors import ActuateError, ConfigError, VagusError
-from vagus.model import Event, Inference, Level, Receipt, Sample, Target
+from vagus.model import Event, Inference, Level, Metric, Receipt, Report, Sample, Status, Target
 from vagus.store import Store
 
 MAX_LEASE_BLIND_S = 15.0  # a step that takes longer than this hangs: the lease is left to run out
 UPKEEP_S = 60.0
+SELF_REPORT_S = 20.0
 RECENT = 200
 STATE = "controller"
 
@@ -59,6 +60,8 @@ class ControllerActor(Actor):
             self._limits.allow()
         self._stepping = asyncio.Lock()
         self._made_s = time.monotonic()
+        self._failure = ""  # of the last step
+        self._reported_s = -SELF_REPORT_S
         self._step_began_s = 0.0  # 0: no step is being taken
         self._trouble = ""  # why the target cannot be read or steered
         self._latest: dict[tuple[Target, str], Receipt] = {}
@@ -120,6 +123,8 @@ class ControllerActor(Actor):
         lines = [note for receipt in self._latest.values() if (note := describe(receipt))]
         if self._trouble:
             lines.append(self._trouble)
+        if self._failure:
+            lines.insert(0, f"its step fails and it does nothing, the limits in force stay: {self._failure}")
         return tuple(lines[:20])
 
     # --- a step ----------------------------------------------------------------------------------------------------
@@ -140,8 +145,19 @@ class ControllerActor(Actor):
             self.failed("step", VagusError(outcome.failure))
         self._unstored += outcome.events
         self._keep(receipts)
-        if outcome.reports:
-            await self.links.call(f"vagus:observer@{self.seat.node}", "report", outcome.reports)
+        reports = [*outcome.reports, *self._of_itself(outcome.failure)]
+        if reports:
+            await self.links.call(f"vagus:observer@{self.seat.node}", "report", reports)
+
+    def _of_itself(self, failure: str) -> list[Report]:
+        """Whether its steps succeed, as a report on itself: on change, and now and then."""
+        now_s, changed = time.monotonic(), bool(failure) != bool(self._failure)
+        self._failure = failure
+        if not changed and now_s - self._reported_s < SELF_REPORT_S:
+            return []
+        self._reported_s = now_s
+        step = Metric(Status.UNHEALTHY if failure else Status.HEALTHY, float(self.errors))
+        return [Report(f"controller@{self.seat.node}", self.seat.name, time.time_ns(), {"step": step})]
 
     async def _gather(self) -> tuple[list[Sample], list[Inference], list[str]]:
         node, timeout_s = self.seat.node, min(5.0, max(1.0, float(self._controller.period_s)))

@@ -68,7 +68,7 @@ def up(context: click.Context, path: Path | None, address: str, arm: bool | None
     """Start vagus on this machine, or say what runs already.
 
     \b
-    Starts a Ray cluster on loopback (or joins one), spawns an actor of each kind, waits for the first samples
+    Starts a Ray cluster on this machine (or joins one), spawns an actor of each kind, waits for the first samples
     and the first inference, shows the status, and returns; everything goes on in the background.
 
     \b

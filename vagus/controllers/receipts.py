@@ -30,7 +30,8 @@ def describe(receipt: Receipt) -> str:
         return f"{what} stays at {_text(receipt.resource, receipt.before)}{note}"
     if receipt.error and not receipt.dry:
         return f"could not set {what} to {_text(receipt.resource, receipt.requested)}: {receipt.error}"
-    before, after = _text(receipt.resource, receipt.before), _text(receipt.resource, receipt.after)
+    proposed = receipt.requested if receipt.error and receipt.after is None else receipt.after
+    before, after = _text(receipt.resource, receipt.before), _text(receipt.resource, proposed)
     if receipt.dry:
         cannot = f"; cannot be armed here: {receipt.error}" if receipt.error else ""
         return f"would set {what} to {after} (now {before}){why}{note}{cannot}"

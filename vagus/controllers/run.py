@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -57,7 +59,7 @@ def run_step(controller: Controller, view: View, bench: Bench) -> Outcome:
         if len(directives) > MAX_DIRECTIVES:
             raise ValueError(f"step returned more than {MAX_DIRECTIVES} directives")
     except Exception as error:  # whatever a user's code raises: hold
-        text = str(error) if isinstance(error, VagusError) else f"{type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, VagusError) else f"{type(error).__name__}: {error}{_where(error)}"
         return Outcome([], [], [], [], text[:500] or type(error).__name__)
     outcome = Outcome([], [], [], [])
     for directive in directives:
@@ -72,6 +74,14 @@ def run_step(controller: Controller, view: View, bench: Bench) -> Outcome:
         else:
             outcome.events.append(directive)
     return outcome
+
+
+def _where(error: Exception) -> str:
+    """` (file.py:12, step)`: where in the user's code it happened; nothing when it happened in ours."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or frames[-1].filename == __file__:
+        return ""
+    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno}, {frames[-1].name})"
 
 
 def settle(planned: Planned, after: float | None, error: str = "") -> Receipt:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import msgspec
@@ -10,6 +12,7 @@ from vagus.feeds import Fetched, Net
 from vagus.feeds.source_http import HttpSource
 
 MAX_FILE_BYTES = 64 << 10
+WAIT_S = 0.2  # between looks for a gateway that has yet to start
 
 
 class _Endpoint(msgspec.Struct, frozen=True):
@@ -30,11 +33,17 @@ class GatewaySource:
         self._http = HttpSource()
 
     async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched:
-        """As HttpSource; REFUSED while there is no gateway."""
-        try:
-            endpoint = self._fixed or _read_endpoint(self._file)
-        except (OSError, ValueError) as error:
-            return Fetched(Net.REFUSED, note=f"no gateway on this node yet: {error}"[:300])
+        """As HttpSource. Waits for a gateway that is not there yet (both start at once), then REFUSED."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                endpoint = self._fixed or _read_endpoint(self._file)
+                break
+            except (OSError, ValueError) as error:
+                if time.monotonic() + WAIT_S >= deadline:
+                    return Fetched(Net.REFUSED, note=f"no gateway on this node yet: {error}"[:300])
+            await asyncio.sleep(WAIT_S)
+        timeout_s = max(0.001, deadline - time.monotonic())
         if endpoint != self._endpoint:
             url, token = endpoint
             fresh = HttpSource(headers={url: {"Authorization": f"Bearer {token}"}} if token else None)

@@ -188,10 +188,23 @@ def _run(command: list[str], env: dict[str, str], temp_dir: Path) -> None:
         raise VagusError(f"ray start failed (exit {done.returncode}):\n{words}")
 
 
-def processes(cluster_id: str) -> list[psutil.Process]:
-    """Every process that carries the cluster's mark, watchdogs left out: these end by themselves when done."""
+def processes(cluster_id: str, temp_dir: str = "") -> list[psutil.Process]:
+    """Every process of the cluster: those that carry its mark, and their descendants; watchdogs left out, which end by
+    themselves when done.
+
+    Ray's agents write their title over their environment, and lose the mark: they are found as descendants, or when
+    their raylet is gone, by their logs in Ray's `temp_dir`.
+    """
     ancestors = {p.pid for p in psutil.Process().parents()} | {os.getpid()}
-    return [p for p, watchdog in _marked(cluster_id) if not watchdog and p.pid not in ancestors]
+    found: dict[int, psutil.Process] = {}
+    for process, watchdog in _marked(cluster_id):
+        if not watchdog and process.pid not in ancestors:
+            found[process.pid] = process
+            with contextlib.suppress(psutil.Error):
+                found.update({p.pid: p for p in process.children(recursive=True) if not _is_watchdog(p.pid)})
+    if temp_dir:
+        found.update({p.pid: p for p in _logging_to(temp_dir) if p.pid not in found})
+    return [p for p in found.values() if p.pid not in ancestors]
 
 
 def watchdogs(cluster_id: str) -> list[psutil.Process]:
@@ -204,7 +217,23 @@ def _marked(cluster_id: str) -> Iterator[tuple[psutil.Process, bool]]:
     for pid in _pids():
         with contextlib.suppress(OSError, psutil.Error):
             if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                yield psutil.Process(pid), b"vagus.watchdog" in Path(f"/proc/{pid}/cmdline").read_bytes()
+                yield psutil.Process(pid), _is_watchdog(pid)
+
+
+def _is_watchdog(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"vagus.watchdog" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def _logging_to(temp_dir: str) -> Iterator[psutil.Process]:
+    """Ray's own processes, by the title that they give themselves, with files open below `temp_dir`."""
+    for pid in _pids():
+        with contextlib.suppress(OSError, psutil.Error):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith((b"ray::", b"ray-")):
+                opened = (os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd"))
+                if any(path.startswith(temp_dir + "/") for path in opened):
+                    yield psutil.Process(pid)
 
 
 def _pids() -> Iterator[int]:
@@ -243,7 +272,7 @@ def stop(home: Path, cluster: ClusterFile) -> list[str]:
     """Ends exactly the processes of this cluster, removes Ray's session folder. Returns what could not be ended."""
     problems: list[str] = []
     if cluster.started_ray:
-        found = processes(cluster.id)
+        first = found = processes(cluster.id, cluster.temp_dir)
         ray = [p for p in found if _is_ray(p)]
         if cluster.head:
             # nobody to take leave of, nothing to save: raylet and head would take seconds to say so
@@ -253,7 +282,7 @@ def stop(home: Path, cluster: ClusterFile) -> list[str]:
         _send([p for p in found if p not in ray], signal.SIGTERM)
         psutil.wait_procs(found, timeout=LEAVE_TIMEOUT_S)
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        while (found := processes(cluster.id)) and time.monotonic() < deadline:
+        while (found := _left(first, cluster)) and time.monotonic() < deadline:
             _send(found, signal.SIGKILL)
             psutil.wait_procs(found, timeout=1.0)
         problems += [f"process {p.pid} ({_name(p)}) did not end" for p in found]
@@ -262,6 +291,18 @@ def stop(home: Path, cluster: ClusterFile) -> list[str]:
     if not problems:
         path_of(home).unlink(missing_ok=True)
     return problems
+
+
+def _left(first: list[psutil.Process], cluster: ClusterFile) -> list[psutil.Process]:
+    """What still runs: of those that were found first (orphans lose their ties), and of any that came since."""
+    alive = {p.pid: p for p in first if _alive(p)}
+    return list({**alive, **{p.pid: p for p in processes(cluster.id, cluster.temp_dir)}}.values())
+
+
+def _alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _is_ray(process: psutil.Process) -> bool:

@@ -125,4 +125,4 @@ def call(reference: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
     try:
         return ray.get(reference, timeout=timeout_s)
     except RayError as error:
-        raise mapped(error, "the supervisor") from error
+        raise mapped(error, "the supervisor") from None  # its message says it all; Ray's inner frames help nobody
