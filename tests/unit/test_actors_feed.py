@@ -198,7 +198,7 @@ async def test_gateway_locations_go_to_this_nodes_gateway(sit: Sit, web_url: str
         await run(actor, clock)
         [item] = await actor.items("gateway")
         assert item.value["load"] == 0.5
-    async with sit(declared("later", "gateway:/healthz", format="json")) as (actor, clock, _):
+    async with sit(declared("later", "gateway:/healthz", format="json", timeout="0.3s")) as (actor, clock, _):
         await run(actor, clock)
         [item] = await actor.items("later")
         assert (item.meta.net, item.value) == (Net.REFUSED, None)
