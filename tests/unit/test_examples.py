@@ -1,0 +1,46 @@
+"""The examples run, and their settings are settings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vagus.config import Config, ControllerSettings, load
+from vagus.controllers.load import load as load_controller
+from vagus.controllers.view import Snapshot
+from vagus.model import Action, Field, Sample, Stream
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PRESSURE = Stream("a", "pressure.cpu", (Field("some_avg10"),))
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda p: str(p.relative_to(EXAMPLES)))
+def test_settings(path: Path) -> None:
+    assert load(path, Config) != Config()
+
+
+@pytest.mark.parametrize(("waiting", "wanted"), [(80.0, [0.5]), (30.0, []), (1.0, [None])])
+def test_the_example_controller(waiting: float, wanted: list[float | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EXAMPLES.parent)
+    (settings,) = load(EXAMPLES / "controller/vagus.yaml", Config).controllers
+    assert isinstance(settings, ControllerSettings)
+    gentle = load_controller(settings)
+    directives = list(gentle.step(Snapshot("a", 1, [Sample(PRESSURE, 1, (waiting,))])))
+    assert [d.value for d in directives if isinstance(d, Action)] == wanted
+
+
+def test_the_example_service_goes_on_without_vagus(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "service/orders.py")],
+        env={**os.environ, "VAGUS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "['tea', 'milk']" in done.stdout
