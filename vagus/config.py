@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -173,6 +174,24 @@ class Config(_Settings, frozen=True):
                 raise ConfigError(f"{what}: the name {twice[0]!r} is given twice; each needs one of its own")
 
 
+@cache
+def _loader() -> Any:
+    """YAML's safe loader with the booleans of YAML 1.2: `on` is a key of ours, and not True."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:bool"]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), "tTfF"
+    )
+    return Loader
+
+
 def decode(text: bytes, kind: type[T], origin: str) -> T:
     """YAML bytes as settings of type `kind`; `origin` names the file in errors. Raises ConfigError."""
     import yaml
@@ -180,15 +199,33 @@ def decode(text: bytes, kind: type[T], origin: str) -> T:
     if len(text) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{origin}: {len(text)} bytes; a configuration has at most {MAX_CONFIG_BYTES}")
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, Loader=_loader())  # noqa: S506  a SafeLoader, but for `on`
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError(f"{origin}: not YAML: {error}") from error
     try:
         settings = msgspec.convert({} if raw is None else raw, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{origin}: {error}") from error
+        raise ConfigError(f"{origin}: {error}{_known_keys(str(error), kind)}") from error
     _check_durations(settings, origin)
     return settings
+
+
+def _known_keys(problem: str, kind: Any) -> str:
+    """`; did you mean …` or the keys that there are, when a decoding error is about an unknown one; else empty."""
+    import difflib
+    import typing
+
+    found = re.search(r"unknown field `(.*?)`(?: - at `\$(.*)`)?$", problem)
+    if not found:
+        return ""
+    for step in re.findall(r"\.(\w+)|\[", found[2] or ""):
+        if step:
+            kind = typing.get_type_hints(kind)[step]
+        else:  # the items of a tuple, the values of a dict
+            kind = [a for a in typing.get_args(kind) if a is not Ellipsis][-1]
+    known: tuple[str, ...] = kind.__struct_fields__
+    close = difflib.get_close_matches(found[1], known, n=1)
+    return f"; did you mean `{close[0]}`?" if close else f"; the keys there are {', '.join(known)}"
 
 
 def _check_durations(settings: object, origin: str) -> None:

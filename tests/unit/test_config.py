@@ -13,6 +13,11 @@ def test_an_empty_file_is_the_defaults():
     assert decode(b"name: a", ControllerSettings, "x").armed is False
 
 
+def test_on_is_a_key_and_not_a_boolean():
+    settings = decode(b"{name: a, on: head, armed: true}", ControllerSettings, "x")
+    assert (settings.on, settings.armed) == ("head", True)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
