@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from vagus.cli import cli
+from vagus.runtime import cluster
 from vagus.runtime import doctor as doctor_module
 from vagus.runtime.checkup import Check, ClockState, Machine, kernel_clock
 from vagus.runtime.doctor import RAY_ENVIRONMENT, doctor, short_form
@@ -53,13 +54,14 @@ def build(tmp_path: Path) -> Build:
                 path.write_text(text)
         (tmp_path / "root/dev/shm").mkdir(parents=True, exist_ok=True)
         given = {"home": tmp_path / "home", "time_ns": lambda: NOW_NS, "clock_state": lambda: ClockState(True, 2e-4)}
+        given["ray_address"] = ""
         return Machine(root=tmp_path / "root", **{**given, **more})
 
     return make
 
 
 def checks_of(machine: Machine) -> dict[str, Check]:
-    more = {name: getattr(machine, name) for name in ("home", "ports", "time_ns", "clock_state")}
+    more = {name: getattr(machine, name) for name in ("home", "ports", "time_ns", "clock_state", "ray_address")}
     return {check.name: check for check in doctor(machine.root, **more)}
 
 
@@ -155,7 +157,7 @@ def test_permissions_of_a_user(build: Build) -> None:
     found = checks_of(build({"proc/self/status": "Uid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000001000\n"}))
     assert found["permission.cap_net_admin"].ok == "yes"
     assert found["permission.cap_sys_admin"].ok == "no"
-    assert found["permission"].value == "uid 1000, without 3 of 4"
+    assert found["permission"].value == "uid 1000, without root, CAP_SYS_ADMIN, CAP_SYS_PTRACE"
 
 
 def listening(port: int, inode: int) -> str:
@@ -175,10 +177,23 @@ def test_ports_and_who_has_them(build: Build) -> None:
         fd.mkdir()
         (fd / "3").symlink_to(f"socket:[{inode}]")
     found = checks_of(machine)
-    assert (found["port.gateway"].ok, found["port.gateway"].value) == ("degraded", "7117 used by nginx (pid 501)")
-    assert (found["port.ray"].ok, found["port.ray"].value) == ("yes", "6379 used by gcs_server (pid 502)")
-    assert found["port.dashboard"].ok == "degraded"
-    assert "nginx" in found["port"].needs
+    taken = "7117 taken by nginx (pid 501); vagus up takes another"
+    assert (found["port.gateway"].ok, found["port.gateway"].value) == ("yes", taken)
+    assert found["port.ray"].value == "6379 taken by gcs_server (pid 502); vagus up takes another"  # not this home's
+    assert found["port.dashboard"].value == "8265 taken by another user's process; vagus up takes another"
+    (machine.root / "proc/502/comm").write_text("gcs_server\n")
+    (machine.root / "proc/502/environ").write_text("VAGUS_CLUSTER_ID=ours\0")
+    of_home(machine, id="ours")
+    found = checks_of(machine)
+    assert found["port.ray"].value == "6379 used by gcs_server (pid 502)"
+    assert found["port.gateway"].value == taken
+
+
+def of_home(machine: Machine, **more: Any) -> None:
+    """What `vagus up` leaves in the state folder."""
+    assert machine.home is not None
+    given: dict[str, Any] = {"address": "127.0.0.2:6379", "started_ray": True, **more}
+    cluster.write(machine.home, cluster.ClusterFile(**given))
 
 
 def test_a_clock_that_stepped_back(build: Build, tmp_path: Path) -> None:
@@ -201,15 +216,35 @@ def test_the_kernel_clock_answers_without_privilege() -> None:
     assert state is None or state.max_error_s >= 0
 
 
-def test_the_environment_of_a_running_ray(build: Build) -> None:
+def test_the_environment_of_this_home_s_ray(build: Build) -> None:
     assert checks_of(build())["ray_environment"].ok == "yes"  # none runs: vagus up will see to it
-    environ = {name: value for name, (value, _) in RAY_ENVIRONMENT.items()}
+    environ = {name: value for name, (value, _) in RAY_ENVIRONMENT.items()} | {"VAGUS_CLUSTER_ID": "ours"}
     text = "\0".join(f"{name}={value}" for name, value in environ.items() if name != "RAY_AUTH_MODE")
-    machine = build({"proc/77/comm": "raylet\n", "proc/77/environ": text})
+    machine = build({
+        "proc/70/comm": "raylet\n", "proc/70/environ": "VAGUS_CLUSTER_ID=theirs\0",
+        "proc/77/comm": "raylet\n", "proc/77/environ": text,
+    })  # fmt: skip
+    assert checks_of(machine)["ray_environment"].value.startswith("no Ray of vagus runs here")
+    of_home(machine, id="ours")
     found = checks_of(machine)["ray_environment"]
     assert (found.ok, found.needs) == ("degraded", "before `ray start`: export RAY_AUTH_MODE=token")
     (machine.root / "proc/77/environ").write_text(text + "\0RAY_AUTH_MODE=token\0")
-    assert checks_of(machine)["ray_environment"].ok == "yes"
+    assert checks_of(machine)["ray_environment"].value.endswith("(pid 77)")
+
+
+@pytest.mark.parametrize(
+    ("address", "pid"), [("10.0.0.1:6400", "81"), ("localhost:6500", "82"), ("auto", "81"), ("h:1", ""), ("", "")]
+)
+def test_the_ray_that_an_address_names(build: Build, address: str, pid: str) -> None:
+    files: dict[str, str | None] = {
+        "proc/81/comm": "raylet\n", "proc/81/cmdline": "raylet\0--gcs-address=10.0.0.1:6400\0", "proc/81/environ": "A=1",
+        "proc/82/comm": "gcs_server\n", "proc/82/cmdline": "gcs_server\0--gcs_server_port=6500", "proc/82/environ": "A=1",
+    }  # fmt: skip
+    value = checks_of(build(files, ray_address=address))["ray_environment"].value
+    assert (f"(pid {pid})" in value) if pid else value.startswith("no Ray")
+    joined = build(files)
+    of_home(joined, id="x", started_ray=False, address=address)
+    assert checks_of(joined)["ray_environment"].value == value
 
 
 def test_few_open_files(build: Build) -> None:

@@ -71,6 +71,7 @@ class Machine:
 
     root: Path = Path("/")
     home: Path | None = None  # the state folder of vagus
+    ray_address: str = field(default_factory=lambda: os.environ.get("RAY_ADDRESS", ""))
     ports: Mapping[str, int] = field(default_factory=lambda: dict(PORTS))
     time_ns: Callable[[], int] = time.time_ns
     clock_state: Callable[[], ClockState | None] = kernel_clock

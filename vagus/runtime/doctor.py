@@ -16,6 +16,8 @@ from typing import Any
 
 from vagus.runtime import doctor_kernel as kernel
 from vagus.runtime.checkup import Check, Machine
+from vagus.runtime.cluster import MARK
+from vagus.runtime.cluster import read as cluster_of
 
 RAY_MINIMUM = (2, 60)
 RAY_ENVIRONMENT: Mapping[str, tuple[str, str]] = {
@@ -84,11 +86,11 @@ def check_ray(machine: Machine) -> list[Check]:
 
 
 def check_ray_environment(machine: Machine) -> list[Check]:
-    """Recommended variables, in the environment of a Ray that runs here; before that, `vagus up` sees to them."""
+    """Recommended variables, in the environment of the Ray that vagus uses; before that, `vagus up` sees to them."""
     count = len(RAY_ENVIRONMENT)
     pid, environ = _running_ray(machine)
     if not pid:
-        return [Check("ray_environment", "yes", f"no Ray runs here yet; vagus up sets all {count}")]
+        return [Check("ray_environment", "yes", f"no Ray of vagus runs here; vagus up sets all {count}")]
     lacking = {k: v for k, (v, _) in RAY_ENVIRONMENT.items() if environ.get(k) != v}
     if not lacking:
         return [Check("ray_environment", "yes", f"all {count} set in Ray (pid {pid})")]
@@ -99,12 +101,34 @@ def check_ray_environment(machine: Machine) -> list[Check]:
 
 
 def _running_ray(machine: Machine) -> tuple[str, Mapping[str, str]]:
+    """A daemon of the Ray that `vagus up` started for this home or joined, else of the one that RAY_ADDRESS names."""
+    cluster = cluster_of(machine.home) if machine.home else None
+    address = cluster.address if cluster else machine.ray_address
     for pid in machine.pids():
         if machine.read(f"proc/{pid}/comm").strip() in ("raylet", "gcs_server"):
             raw = machine.read(f"proc/{pid}/environ")  # empty when it is another user's
-            if raw:
-                return pid, {k: v for k, _, v in (item.partition("=") for item in raw.split("\0"))}
+            environ = {k: v for k, _, v in (item.partition("=") for item in raw.split("\0"))}
+            if cluster and cluster.started_ray:
+                found = environ.get(MARK) == cluster.id
+            else:
+                found = _serves(machine.read(f"proc/{pid}/cmdline").split("\0"), address)
+            if raw and found:
+                return pid, environ
     return "", {}
+
+
+def _serves(arguments: Sequence[str], address: str) -> bool:
+    """Whether a daemon of Ray belongs to the cluster at `host:port` (or `auto`: whatever runs here).
+
+    By the port: the host has many names, and no two clusters share a port of this machine.
+    """
+    port = address.rpartition(":")[2]
+    if not address or address == "auto":
+        return bool(address)
+    return any(
+        a == f"--gcs_server_port={port}" or (a.startswith("--gcs-address=") and a.endswith(f":{port}"))
+        for a in arguments
+    )
 
 
 # --- ports, clock, space, limits -------------------------------------------------------------------------------------
@@ -113,7 +137,7 @@ _OURS = re.compile(r"raylet|gcs_server|ray::|vagus|dashboard", re.IGNORECASE)
 
 
 def check_ports(machine: Machine) -> list[Check]:
-    """Whether the ports are free, or who listens on them: Ray and vagus themselves are as they should be."""
+    """Whether the ports are free, or who listens on them. A taken one lacks nothing: `vagus up` takes another."""
     inodes: dict[int, str] = {}
     for table in ("tcp", "tcp6"):
         for line in machine.read(f"proc/net/{table}", 1 << 22).splitlines()[1:]:
@@ -121,27 +145,18 @@ def check_ports(machine: Machine) -> list[Check]:
             if len(parts) > 9 and parts[3] == "0A":  # LISTEN
                 inodes.setdefault(int(parts[1].rpartition(":")[2], 16), parts[9])
     owners = _socket_owners(machine, {inodes[p] for p in machine.ports.values() if p in inodes})
+    ours = bool(_running_ray(machine)[0])
     checks: list[Check] = []
     for name, port in machine.ports.items():
         if port not in inodes:
             checks.append(Check(f"port.{name}", "yes", f"{port} free"))
             continue
-        owner = owners.get(inodes[port], "another process (whose files we may not see)")
-        if _OURS.search(owner):
+        owner = owners.get(inodes[port], "another user's process")
+        if ours and _OURS.search(owner):
             checks.append(Check(f"port.{name}", "yes", f"{port} used by {owner}"))
         else:
-            cost = "vagus up cannot listen there" if name == "gateway" else "`ray start` cannot listen there"
-            needs = f"end {owner}, or choose another port"
-            checks.append(Check(f"port.{name}", "degraded", f"{port} used by {owner}", cost, needs))
-    taken = [c for c in checks if c.ok != "yes"]
-    whole = Check(
-        "port",
-        "degraded" if taken else "yes",
-        "; ".join(f"{c.name.partition('.')[2]} {c.value}" for c in taken or checks),
-        "; ".join(dict.fromkeys(c.cost for c in taken)),
-        "; ".join(c.needs for c in taken),
-    )
-    return [whole, *checks]
+            checks.append(Check(f"port.{name}", "yes", f"{port} taken by {owner}; vagus up takes another"))
+    return [Check("port", "yes", "; ".join(f"{c.name.partition('.')[2]} {c.value}" for c in checks)), *checks]
 
 
 def _socket_owners(machine: Machine, inodes: set[str]) -> dict[str, str]:

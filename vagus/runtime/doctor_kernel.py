@@ -280,8 +280,13 @@ def check_permissions(machine: Machine) -> list[Check]:
     whole = Check(
         "permission",
         "yes" if not lack else "degraded",
-        ("root" if uid == "0" else f"uid {uid}") + ("" if not lack else f", without {len(lack)} of {len(checks)}"),
+        ("root" if uid == "0" else f"uid {uid}") + (f", without {', '.join(map(_privilege, lack))}" if lack else ""),
         "; ".join(dict.fromkeys(c.cost for c in lack)),
         lack[-1].needs if lack else "",
     )
     return [whole, *checks]
+
+
+def _privilege(check: Check) -> str:
+    name = check.name.partition(".")[2]
+    return name if name == "root" else name.upper()
