@@ -70,3 +70,18 @@ def test_sockets_fit_into_the_kernels_limit(tmp_path):
     assert len(str(socket_path(deep, "node", "report"))) < 108
     assert socket_path(deep, "node", "report") == socket_path(deep, "node", "report")
     assert socket_path(deep, "other", "report") != socket_path(deep, "node", "report")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"colect: {}", "did you mean `collect`?"),
+        (b"gateway: {prt: 1}", "did you mean `port`?"),
+        (b"controllers: [{name: a, limits: {cpu_cores: {min: 1, max: 2, zzz: 3}}}]", "keys there are min, max, step_"),
+        (b"feeds: [{name: a, source: {ahl: []}}]", "did you mean `all`?"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_or_all(text, says):
+    with pytest.raises(ConfigError, match=r"unknown field") as caught:
+        decode(text, Config, "x.yaml")
+    assert says in str(caught.value)
