@@ -50,7 +50,7 @@ BAD = Inference(
 )
 GOOD = Inference("api@1", NOW_NS, Status.HEALTHY, {"self": Verdict(Status.HEALTHY, 1.0)}, ("api@1",))
 RECEIPT = Receipt(
-    NOW_NS - 2 * NS, "a", "throttle", "dry", Target("pid", "4711"), "cpu_cores", None, 1.5, None, True, "throttled"
+    NOW_NS - 2 * NS, "a", "throttle", "dry", Target("pid", "4711"), "cpu_cores", 2.0, 1.0, 1.5, True, "throttled"
 )
 
 

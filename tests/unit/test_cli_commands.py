@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import pwd
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from cli_gateway import BAD, LINK, NOW_NS, NS, Gateway, actor, node_status, serve
 
 import vagus.cli.health
-from vagus.model import Status
+from vagus.model import Event, SensorInfo, Status
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def test_status_shows_the_loop(gateway: Gateway) -> None:
     assert "2 subjects, none unhealthy" in text
     assert "3 decisions" in text
     assert "dry: would set 1.5" in text
-    assert "cpu_cores of pid:4711: no limit → 1.5, dry: nothing written (throttled)" in text
+    assert "cpu_cores of pid:4711: 2 → 1.5 (asked for 1), dry: nothing written (throttled)" in text
     row = next(line for line in text.splitlines() if line.startswith("vagus:collector@a"))
     assert row.split() == ["vagus:collector@a", "HEALTHY", "4711", "2.0", "%", "108", "MiB", "1m35s", "0", "0"]
     assert not set(text) & set("│┃─━┌\x1b")
@@ -118,7 +120,7 @@ def test_no_gateway_is_1() -> None:
 def test_the_gateway_s_own_words(gateway: Gateway) -> None:
     result = gateway.run("health", "nobody")
     assert result.exit_code == 1
-    assert result.stderr == "error: nothing at /v1/health/nobody (at path); look elsewhere\n"
+    assert result.stderr == "error: nothing at /v1/health/nobody; look elsewhere\n"
 
 
 def test_a_wrong_token(gateway: Gateway) -> None:
@@ -195,7 +197,7 @@ def test_query_into_a_file_by_its_name(gateway: Gateway, tmp_path: Path) -> None
     assert pa.ipc.open_stream(file.read_bytes()).read_all().num_rows == 30
     refused = gateway.run("query", "*", "-o", str(tmp_path / "absent/x.csv"))
     assert refused.exit_code == 1
-    assert "No such file" in refused.stderr
+    assert "there is no folder" in refused.stderr
     assert gateway.run("query", "*", "-o", str(tmp_path / "x.txt")).exit_code == 2
 
 
@@ -245,6 +247,29 @@ def test_tail(gateway: Gateway) -> None:
     assert (ended.exit_code, len(ended.stdout.splitlines())) == (1, 3)  # the gateway went away
 
 
+def test_tail_of_nothing_says_that_it_waits(gateway: Gateway) -> None:
+    gateway.answers["/v1/sensors"]["sensors"] = [SensorInfo(LINK, NOW_NS - NS, NOW_NS, 1)]  # ended
+    result = gateway.run("tail", "no.such", "-n", "1")
+    assert result.stderr == "no such stream is live now: waiting\n"
+    assert gateway.asked[0][2] == {"selector": "no.such"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--start", "9999-01-01 00:00"], "'9999-01-01 00:00' is not between 1970 and 2100"),
+        (["--end", "2099-12-01"], "'2099-12-01' lies in the future"),
+        (["--start", "2026-01-02", "--end", "2026-01-01"], "--start 2026-01-02 00:00:00 is not before 2026-01-01"),
+        (["--since", "0s"], "no time at all"),
+    ],
+)
+def test_times_are_quoted_as_they_were_typed(gateway: Gateway, given: list[str], says: str) -> None:
+    result = gateway.run("query", "host.cpu", *given)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert gateway.asked == []
+
+
 # --- health and decisions --------------------------------------------------------------------------------------------
 
 
@@ -257,6 +282,16 @@ def test_health_worst_first(gateway: Gateway) -> None:
     assert len(json.loads(gateway.run("health", "--json").stdout)["inferences"]) == 2
     gateway.run("health", "--status", "u,dd")
     assert gateway.asked[-1][2] == {"status": "u,dd"}
+
+
+def test_who_reports_when_nobody_is_named(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("USER", raising=False)
+    monkeypatch.setattr("socket.gethostname", lambda: "a")
+    gateway.run("report", "db@2", "read:u")
+    assert gateway.asked[-1][3]["observer"] == f"{pwd.getpwuid(os.geteuid()).pw_name}@a"
+    monkeypatch.setattr("os.geteuid", lambda: 3_999_999_999)
+    gateway.run("report", "db@2", "read:u")
+    assert gateway.asked[-1][3]["observer"] == "uid3999999999@a"
 
 
 def test_health_of_one_subject(gateway: Gateway) -> None:
@@ -319,9 +354,16 @@ def test_events_oldest_first_and_harmless(gateway: Gateway) -> None:
 
 def test_receipts(gateway: Gateway) -> None:
     text = gateway.run("events", "--record", "receipt").stdout
-    assert "throttle@a  cpu_cores of pid:4711: no limit → 1.5, dry: nothing written (throttled)" in text
+    assert "throttle@a  cpu_cores of pid:4711: 2 → 1.5 (asked for 1), dry: nothing written (throttled)" in text
     empty = gateway.run("events", "--record", "decision")
     assert (empty.stdout, empty.stderr) == ("", "no decisions in the last 1h\n")
+
+
+def test_events_leave_out_what_is_empty(gateway: Gateway) -> None:
+    gateway.records["event"] = [Event(NOW_NS, "health.changed", "a", fields={"accusers": "", "score": 0})]
+    assert gateway.run("events").stdout.endswith("health.changed  score=0\n")
+    gateway.records["item"] = [{"feed": "up", "arrived_ns": NOW_NS, "data": "None", "errors": 0, "note": ""}]
+    assert gateway.run("events", "--record", "item").stdout.endswith("  feed=up  errors=0\n")
 
 
 # --- plots -----------------------------------------------------------------------------------------------------------
@@ -352,6 +394,10 @@ def test_plot_as_png(gateway: Gateway, tmp_path: Path) -> None:
     vivid = [colour for count, colour in colours if count > 100 and max(colour) - min(colour) > 100]
     assert len(vivid) >= 3  # a line each
     assert gateway.run("plot", "*", "-o", "x.pdf").exit_code == 2
+    gateway.asked.clear()
+    refused = gateway.run("plot", "*", "-o", str(tmp_path / "absent/x.png"))
+    assert (refused.exit_code, gateway.asked) == (1, [])
+    assert "there is no folder" in refused.stderr
 
 
 def test_plot_of_nothing(gateway: Gateway) -> None:

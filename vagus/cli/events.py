@@ -9,8 +9,10 @@ import click
 
 from vagus.cli.output import STATUS_STYLE, cell, clock_time, console, emit_json, json_option, quantity
 from vagus.cli.session import Span, ask, connected, node_option
-from vagus.cli.view_status import receipt_text, warn_partial
+from vagus.cli.view_receipts import receipt_style, receipt_text
+from vagus.cli.view_status import warn_partial
 
+EMPTY: tuple[object, ...] = (None, "", "None", [], {})  # fields that say nothing
 RECORDS = ("event", "receipt", "decision", "reward", "report", "item")
 
 
@@ -52,13 +54,11 @@ def events(ctx: click.Context, record: str, since: str, limit: int, match: str, 
 
 
 def _style(item: dict[str, Any]) -> str:
-    if item.get("error"):
-        return "red"
-    return STATUS_STYLE.get(str(item.get("level", "")), "dim" if item.get("dry") else "")
+    return receipt_style(item) if "dry" in item else STATUS_STYLE.get(str(item.get("level", "")), "")
 
 
 def _pairs(fields: dict[str, Any]) -> str:
-    return "  ".join(f"{k}={quantity(v) if isinstance(v, float) else v}" for k, v in fields.items())
+    return "  ".join(f"{k}={quantity(v) if isinstance(v, float) else v}" for k, v in fields.items() if v not in EMPTY)
 
 
 def _event(e: dict[str, Any]) -> str:
@@ -84,7 +84,7 @@ def _report(r: dict[str, Any]) -> str:
 
 
 def _item(item: dict[str, Any]) -> str:
-    return "  ".join(f"{k}={v}" for k, v in item.items() if v not in (None, "") and not k.endswith("_ns"))
+    return _pairs({k: v for k, v in item.items() if not k.endswith("_ns")})
 
 
 _LINES: dict[str, Callable[[dict[str, Any]], str]] = {

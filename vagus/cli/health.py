@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pwd
 import socket
 from typing import Any
 from urllib.parse import quote
@@ -113,5 +114,8 @@ def parse_context(text: str) -> tuple[str, tuple[str, float]]:
 
 
 def _me() -> str:
-    user = os.environ.get("USER") or f"uid{os.geteuid()}"
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's user without a name
+        user = f"uid{os.geteuid()}"
     return f"{user}@{socket.gethostname()}"

@@ -100,7 +100,9 @@ class LazyGroup(click.Group):
         except VagusError as error:
             if os.environ.get("VAGUS_DEBUG", "0") not in ("", "0"):
                 raise
-            click.secho(f"error: {one_line(str(error))}", fg="red", err=True)
+            from vagus.cli.refusals import words
+
+            click.secho(f"error: {one_line(words(error))}", fg="red", err=True)
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 

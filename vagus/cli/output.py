@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +17,9 @@ from vagus.model import to_builtins
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+GAP = 2  # spaces between columns
+FOLD_WIDTH = 12  # no folded column is narrower
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for jq and programs.")
 
@@ -77,31 +80,84 @@ def status_cell(status: str) -> Text:
     return cell(status, STATUS_STYLE.get(status, ""))
 
 
-def table(to: Console, columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[str] = ()) -> None:
-    """Rows under column names. `right` names the columns of numbers; the last column may wrap, others never do."""
-    if to.is_terminal:
-        from rich.table import Table
+def table(
+    to: Console,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    right: Iterable[str] = (),
+    wide: Mapping[str, int] | None = None,
+    spare: Sequence[str] = (),
+) -> None:
+    """Rows under column names. right: the columns of numbers.
 
-        made = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-        for name in columns:
-            made.add_column(
-                name,
-                justify="right" if name in right else "left",
-                no_wrap=name != columns[-1],
-                overflow="fold" if name == columns[-1] else "ellipsis",
-            )
-        for row in rows:
-            made.add_row(*(cell(v) for v in row))
-        to.print(made)
+    Where a terminal is too narrow, columns of free text fold, one after the other: `wide` has them with the width that
+    suffices (when not given: the last column). Before they would become narrower still, the columns `spare` go, in
+    that order. All others are never cut.
+    """
+    lines = [[cell(v) for v in row] for row in rows]
+    if to.is_terminal:
+        _rich_table(to, columns, lines, set(right), _last(columns, right) if wide is None else wide, spare)
         return
-    lines = [list(columns), *([cell(v).plain for v in row] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for line in lines:
+    plain = [list(columns), *([text.plain for text in line] for line in lines)]
+    widths = [max(len(line[i]) for line in plain) for i in range(len(columns))]
+    for line in plain:
         padded = (
             text.rjust(width) if name in right else text.ljust(width)
             for name, text, width in zip(columns, line, widths, strict=True)
         )
         click.echo("  ".join(padded).rstrip(), file=to.file)
+
+
+def _rich_table(
+    to: Console,
+    columns: Sequence[str],
+    lines: list[list[Text]],
+    right: set[str],
+    wide: Mapping[str, int],
+    spare: Sequence[str],
+) -> None:
+    from rich.table import Table
+
+    natural = {
+        name: max(len(name), *(line[i].cell_len for line in lines), 1) if lines else len(name)
+        for i, name in enumerate(columns)
+    }
+    widths = fit(natural, to.width, wide, spare)
+    made = Table(box=None, header_style="dim", pad_edge=False, padding=(0, GAP, 0, 0))
+    for name, width in widths.items():
+        made.add_column(
+            name,
+            justify="right" if name in right else "left",
+            width=width,
+            no_wrap=name not in wide,
+            overflow="fold" if name in wide else "ellipsis",
+        )
+    for line in lines:
+        made.add_row(*(line[columns.index(name)] for name in widths))
+    total = sum(widths.values()) + GAP * len(widths)
+    to.print(made, width=max(total, to.width), crop=False, no_wrap=True, overflow="ignore")
+
+
+def _last(columns: Sequence[str], right: Iterable[str]) -> dict[str, int]:
+    return {name: FOLD_WIDTH for name in columns[-1:] if name not in right}
+
+
+def fit(natural: Mapping[str, int], width: int, wide: Mapping[str, int], spare: Sequence[str]) -> dict[str, int]:
+    """The columns that are shown and their widths in characters; see `table`."""
+    shown = dict(natural)
+
+    def excess(widths: Mapping[str, int]) -> int:
+        return max(0, sum(widths.values()) + GAP * (len(widths) - 1) - width)
+
+    for name in spare:
+        if excess({n: min(w, wide.get(n, w)) for n, w in shown.items()}) == 0:
+            break
+        shown.pop(name, None)
+    for sufficient in (wide, dict.fromkeys(wide, FOLD_WIDTH)):  # nothing left to spare: narrower than that
+        for name, least in sufficient.items():
+            if name in shown:
+                shown[name] -= min(excess(shown), max(0, shown[name] - max(least, len(name))))
+    return shown
 
 
 def quantity(value: Any, unit: str = "") -> str:

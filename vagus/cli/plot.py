@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vagus.cli.output import console
-from vagus.cli.session import Moment, Span, connected, node_option, span_params, write_file
+from vagus.cli.session import Moment, Span, check_file, connected, node_option, span_params, write_file
 from vagus.cli.view_status import warn_partial
 from vagus.errors import NoData
 
@@ -54,6 +54,8 @@ def plot(
 
     if output is not None and output.suffix.lower() != ".png":
         raise click.UsageError(f"{output}: only PNG is drawn; name it FILE.png.")
+    if output is not None:
+        check_file(output)
     span: dict[str, Any] = span_params(since, start, end)
     with connected(ctx) as connection:
         answer = connection.query(selector, rate=rate, node=node, **span)

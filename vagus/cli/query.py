@@ -10,7 +10,7 @@ import click
 
 from vagus.cli.lazy import one_line
 from vagus.cli.output import console
-from vagus.cli.session import Moment, Span, connected, node_option, span_params, write_file
+from vagus.cli.session import Moment, Span, check_file, connected, node_option, span_params, write_file
 from vagus.cli.view_status import warn_partial
 from vagus.client.answers import missing_of
 from vagus.errors import NoData
@@ -66,6 +66,8 @@ def query(
             raise click.UsageError("a table is for the screen: name FILE .csv, .json or .arrow, or give --format.")
         _show(ctx, {**params, "rate": rate}, TABLE_TICKS if limit is None else limit)
         return
+    if output is not None:
+        check_file(output)
     if form == "arrow" and output is None and sys.stdout.isatty():
         raise click.UsageError("Arrow is not for a terminal: give -o FILE, or pipe it.")
     with connected(ctx) as connection:

@@ -56,7 +56,9 @@ def sensors(ctx: click.Context, selector: str, by_field: bool, live_only: bool, 
             for s in found
             for f in s["stream"]["fields"]
         ]
-        table(to, ("series", "node", "labels", "unit", "type"), rows)
+        table(
+            to, ("series", "node", "labels", "unit", "type"), rows, wide={"labels": 24, "series": 32}, spare=("type",)
+        )
     else:
         rows = [
             (
@@ -72,7 +74,15 @@ def sensors(ctx: click.Context, selector: str, by_field: bool, live_only: bool, 
             for s in found
         ]
         columns = ("kind", "node", "labels", "series", "samples", "state", "since", "fields")
-        table(to, columns, rows, right=("series", "samples", "since"))
+        right = ("series", "samples", "since")
+        table(
+            to,
+            columns,
+            rows,
+            right=right,
+            wide={"labels": 30, "fields": 24, "kind": 24},
+            spare=("fields", "series", "node"),
+        )
     series = sum(len(s["stream"]["fields"]) for s in found)
     live = sum(len(s["stream"]["fields"]) for s in found if s["live"])
     click.echo(f"{len(found)} streams, {series} series, {live} of them live", err=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +20,9 @@ from vagus.errors import ConfigError, VagusError
 if TYPE_CHECKING:
     from vagus.client.connection import Connection
 
+AHEAD_S = 3600  # as far as a gateway lets clocks differ
+YEAR_2100_NS = 4_102_444_800 * NS
+
 node_option = click.option("--node", default="", metavar="NODE", help="Ask only this node; default: all of them.")
 
 
@@ -28,7 +33,12 @@ def connected(ctx: click.Context) -> Iterator[Connection]:
     from vagus.client.connection import Connection
 
     options = ctx.find_root().obj
-    found = endpoint.find(options.url, options.token, home=options.home or None)
+    try:
+        found = endpoint.find(options.url, options.token, home=options.home or None)
+    except ConfigError as error:
+        if options.url and not options.token:
+            raise ConfigError(f"no token for {options.url}: give --token TOKEN, or set VAGUS_TOKEN") from error
+        raise
     connection = Connection(found.url, found.token)
     try:
         yield connection
@@ -76,13 +86,21 @@ class Moment(_Text):
         text = str(value).strip()
         if not text:
             return ""
+        t_ns = self._nanoseconds(text, param, ctx)
+        if not 0 <= t_ns < YEAR_2100_NS:
+            self.fail(f"{text!r} is not between 1970 and 2100", param, ctx)
+        if t_ns > time.time_ns() + AHEAD_S * NS:
+            self.fail(f"{text!r} lies in the future", param, ctx)
+        return str(t_ns)
+
+    def _nanoseconds(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if text.isascii() and text.isdigit():
             if len(text) <= 11:
                 self.fail(f"{text} looks like seconds; nanoseconds since the epoch are expected", param, ctx)
-            return text
+            return int(text[:30])
         try:
             moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" else text)
-            return str(round(moment.timestamp() * 1e6) * 1000)  # a naive time is local
+            return round(moment.timestamp() * 1e6) * 1000  # a naive time is local
         except (ValueError, OverflowError, OSError):
             self.fail(f"{text!r} is no time such as 2026-01-31T12:00:00Z or '2026-01-31 12:00'", param, ctx)
 
@@ -92,10 +110,30 @@ def span_params(since: str, start: str, end: str, default: str = "5m") -> dict[s
     if since and start:
         raise click.UsageError("--since and --start exclude each other.")
     if start:
+        if int(start) >= (int(end) if end else time.time_ns()):
+            raise click.UsageError(f"--start {_moment(start)} is not before {_moment(end) if end else 'now'}.")
         return {"start": start, **({"end": end} if end else {})}
+    if not seconds(since or default):
+        raise click.UsageError(f"--since {since} is no time at all.")
     if end:
         return {"start": str(int(end) - round(seconds(since or default) * NS)), "end": end}
     return {"since": since or default}
+
+
+def _moment(t_ns: str) -> str:
+    """Local date and time to the second."""
+    return datetime.fromtimestamp(int(t_ns) // NS).isoformat(" ")
+
+
+def check_file(path: Path) -> None:
+    """Raises VagusError unless a file can be written there; asked before anything is fetched for it."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise VagusError(f"cannot write {path}: there is no folder {folder}")
+    if path.is_dir():
+        raise VagusError(f"cannot write {path}: it is a folder")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise VagusError(f"cannot write {path}: permission denied")
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vagus.cli.output import console, emit_json, emit_ndjson, json_option
+from vagus.cli.output import cell, console, emit_json, emit_ndjson, json_option
+from vagus.cli.refusals import words
 from vagus.cli.session import ask, connected, node_option
 from vagus.cli.view_status import render_status, summarise
 from vagus.errors import VagusError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from vagus.client.connection import Connection
 
 DEGRADED = 3
@@ -64,27 +70,47 @@ def fetch_status(connection: Connection, node: str = "") -> dict[str, Any]:
 def _watch(ctx: click.Context, as_json: bool, every_s: float, node: str) -> None:
     """Never returns; a gateway that does not answer is shown, and asked again."""
     to = console()
-    while True:
-        try:
-            with connected(ctx) as connection:
-                document = fetch_status(connection, node)
-        except VagusError as error:
-            if as_json:
-                emit_ndjson({"state": "unreachable", "errors": [str(error)]})
-            else:
-                _clear(to)
-                to.print(f"error: {error}", style="red", markup=False)
-        else:
-            if as_json:
-                emit_ndjson(summarise(document))
-            else:
-                _clear(to)
-                render_status(document, to)
-        time.sleep(every_s)
+    with contextlib.ExitStack() as stack:
+        show = _shown_as(to, as_json, stack)
+        while True:
+            try:
+                with connected(ctx) as connection:
+                    document: dict[str, Any] | VagusError = fetch_status(connection, node)
+            except VagusError as error:
+                document = error
+            show(document)
+            time.sleep(every_s)
 
 
-def _clear(to: Any) -> None:
-    if to.is_terminal:
-        to.clear()
+def _shown_as(to: Console, as_json: bool, stack: contextlib.ExitStack) -> Callable[[dict[str, Any] | VagusError], None]:
+    """How a turn of `--watch` is shown: a line of JSON, a page drawn over the last one, or text one after the other."""
+    if as_json:
+        return lambda document: emit_ndjson(
+            {"state": "unreachable", "errors": [words(document)]}
+            if isinstance(document, VagusError)
+            else summarise(document)
+        )
+    if not to.is_terminal:
+        return lambda document: _page(document, to)
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    live = stack.enter_context(Live(console=to, screen=True, auto_refresh=False))
+
+    def draw(document: dict[str, Any] | VagusError) -> None:
+        page = Console(file=io.StringIO(), force_terminal=True, width=to.width, highlight=False)
+        with page.capture() as captured:
+            _page(document, page)
+        live.update(Text.from_ansi(captured.get()), refresh=True)
+
+    return draw
+
+
+def _page(document: dict[str, Any] | VagusError, to: Console) -> None:
+    if isinstance(document, VagusError):
+        to.print(cell(f"error: {words(document)}", "red"), soft_wrap=True)
     else:
+        render_status(document, to)
+    if not to.is_terminal:
         to.print()

@@ -8,12 +8,13 @@ import click
 
 from vagus.cli.lazy import one_line
 from vagus.cli.output import cell, clock_time, console, emit_ndjson, json_option, quantity
-from vagus.cli.session import connected, node_option
+from vagus.cli.session import ask, connected, node_option
 from vagus.model import labels_text
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from vagus.client.connection import Connection
     from vagus.client.tail import Tick
 
 
@@ -34,10 +35,18 @@ def tail(ctx: click.Context, selector: str, count: int, node: str, as_json: bool
       vagus tail 'host.cpu.user{node="a"}' -n 10
       vagus tail 'net.*' --json | jq .values
     """
+    with connected(ctx) as connection:
+        found = ask(connection, "/v1/sensors", selector=selector, node=node)["sensors"]
+        if not any(sensor["live"] for sensor in found):
+            click.secho("no such stream is live now: waiting", fg="yellow", err=True)
+        _follow(connection, selector, node, count, as_json)
+
+
+def _follow(connection: Connection, selector: str, node: str, count: int, as_json: bool) -> None:
     to = console()
     told: dict[str, object] = {}
     left = count
-    with connected(ctx) as connection, connection.tail(selector, node=node) as tailed:
+    with connection.tail(selector, node=node) as tailed:
         for tick in tailed.ticks():
             if as_json:
                 emit_ndjson(tick)

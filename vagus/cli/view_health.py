@@ -35,7 +35,8 @@ def render_health(inferences: list[dict[str, Any]], console: Console, now_ns: in
         for i in sorted(inferences, key=lambda i: (-severity(i["status"]), i["subject"]))
     ]
     columns = ("subject", "status", "age", "observers", "contexts", "accusers")
-    table(console, columns, rows, right=("age", "observers"))
+    wide = {"contexts": 16, "subject": 28, "accusers": 24}
+    table(console, columns, rows, right=("age", "observers"), wide=wide, spare=("observers",))
 
 
 def render_subject(inference: dict[str, Any], console: Console, now_ns: int | None = None) -> None:
@@ -50,7 +51,13 @@ def render_subject(inference: dict[str, Any], console: Console, now_ns: int | No
     console.print()
     verdicts = sorted(inference["contexts"].items(), key=lambda item: (-severity(item[1]["status"]), item[0]))
     rows = [(n, status_cell(v["status"]), quantity(v["score"]), names_text(v["accusers"], 20)) for n, v in verdicts]
-    table(console, ("context", "status", "score", "accused by"), rows, right=("score",))
+    table(
+        console,
+        ("context", "status", "score", "accused by"),
+        rows,
+        right=("score",),
+        wide={"accused by": 24, "context": 24},
+    )
     reports = sorted(inference.get("reports") or (), key=lambda r: -r["t_ns"])
     if reports:
         console.print()
@@ -59,7 +66,8 @@ def render_subject(inference: dict[str, Any], console: Console, now_ns: int | No
             for r in reports
             for name, m in r["contexts"].items()
         ]
-        table(console, ("age", "report by", "context", "status", "score"), lines, right=("age", "score"))
+        columns = ("age", "report by", "context", "status", "score")
+        table(console, columns, lines, right=("age", "score"), wide={"context": 24, "report by": 24})
 
 
 def contexts_text(contexts: dict[str, dict[str, Any]]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vagus.cli.output import age, byte_size, cell, quantity, span, status_cell, table
+from vagus.cli.output import byte_size, cell, span, status_cell, table
+from vagus.cli.view_receipts import render_receipts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 WELL = ("HEALTHY", "DRAINING", "DRAINED")
 MOST_UNHEALTHY = 8
-MOST_RECEIPTS = 5
+SETTLED_S = 30.0  # an actor younger than that shows what starting took
 
 
 def summarise(status: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def render_status(status: dict[str, Any], console: Console) -> None:
     _line(console, "feed", "", nodes)
     _line(console, "decide", f"{whole['decisions']} decisions", nodes)
     _line(console, "act", "", nodes)
-    _receipts(console, nodes)
+    render_receipts(nodes, console)
     _actors(console, nodes)
     for error in whole["errors"][: len(whole["errors"]) - len(missing_lines(status))]:  # those are said above
         console.print(Text.assemble(("error   ", "red"), cell(error)), soft_wrap=True)
@@ -150,31 +151,11 @@ def accusation(inference: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def receipt_text(receipt: dict[str, Any]) -> str:
-    """A receipt as a sentence: `throttle@a cpu_cores of pid:1: 2 → 1.5, dry (reason)`."""
-    before, wanted, after = (quantity(receipt.get(k)) or "no limit" for k in ("before", "requested", "after"))
-    change = f"{before} → {wanted}"
-    if receipt.get("error"):
-        outcome = f"failed: {receipt['error']}"
-    elif receipt.get("dry"):
-        outcome = "dry: nothing written"
-    else:
-        outcome = "done" if after == wanted else f"now {after}"
-    remarks = "; ".join(str(receipt[k]) for k in ("reason", "note") if receipt.get(k))
-    who = f"{receipt.get('controller')}@{receipt.get('node')}"
-    what = f"{receipt.get('resource')} of {receipt.get('target')}"
-    return f"{who}  {what}: {change}, {outcome}" + (f" ({remarks})" if remarks else "")
-
-
-def _receipts(console: Console, nodes: list[dict[str, Any]]) -> None:
-    from rich.text import Text
-
-    receipts = sorted((r for n in nodes for r in n.get("receipts") or ()), key=lambda r: -int(r.get("t_ns") or 0))
-    now = max((int(n.get("t_ns") or 0) for n in nodes), default=0)
-    for receipt in receipts[:MOST_RECEIPTS]:
-        ago = cell(f"{age(int(receipt.get('t_ns') or 0), now):>6} ago  ", "dim")
-        style = "red" if receipt.get("error") else "dim" if receipt.get("dry") else ""
-        console.print(Text(" " * 8) + ago + cell(receipt_text(receipt), style), soft_wrap=True)
+def cpu_text(cpu_s: float | None, alive_s: float) -> str:
+    """The average share of one processor since the start; a dash while starting is most of it."""
+    if cpu_s is None or not alive_s:
+        return ""
+    return f"{100 * cpu_s / alive_s:.1f} %" if alive_s >= SETTLED_S else "–"
 
 
 def _actors(console: Console, nodes: list[dict[str, Any]]) -> None:
@@ -185,14 +166,13 @@ def _actors(console: Console, nodes: list[dict[str, Any]]) -> None:
             figures = actor.get("figures") or {}
             since = int(actor.get("since_ns") or 0)
             alive_s = (now - since) / 1e9 if since and now > since else 0.0
-            cpu = figures.get("cpu_s")
             rss = figures.get("rss_bytes")
             rows.append(
                 (
                     actor.get("name", ""),
                     status_cell(str(actor.get("state", ""))),
                     actor.get("pid") or "",
-                    f"{100 * cpu / alive_s:.1f} %" if cpu is not None and alive_s else "",
+                    cpu_text(figures.get("cpu_s"), alive_s),
                     byte_size(rss) if rss else "",
                     span(alive_s) if alive_s else "",
                     actor.get("restarts", 0),
@@ -205,4 +185,7 @@ def _actors(console: Console, nodes: list[dict[str, Any]]) -> None:
         columns = ["actor", "state", "pid", "cpu", "rss", "up", "restarts", "errors", "last error"]
         if not any(row[-1].plain for row in rows):
             columns, rows = columns[:-1], [row[:-1] for row in rows]
-        table(console, columns, rows, right=("pid", "cpu", "rss", "up", "restarts", "errors"))
+        right = ("pid", "cpu", "rss", "up", "restarts", "errors")
+        table(
+            console, columns, rows, right=right, wide={"last error": 24, "actor": 36}, spare=("up", "pid", "rss", "cpu")
+        )

@@ -47,12 +47,28 @@ _ERRORS: Mapping[str, type[VagusError]] = {
 }
 
 
+class Refusal(Exception):
+    """The parts of a gateway's refusal: the cause of the error that `error_of` makes, for who words it otherwise."""
+
+    def __init__(self, code: str, message: str, where: str, hint: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+
 def error_of(status: int, body: bytes, url: str) -> VagusError:
-    """The gateway's refusal as one of vagus' own errors: what, where, and the hint in one sentence."""
+    """The gateway's refusal as one of vagus' own errors: what, where, and the hint in one sentence.
+
+    Its `__cause__` is the Refusal.
+    """
     try:
         detail = json.loads(body)["error"]
         code, message, where, hint = (str(detail[name]) for name in ("code", "message", "where", "hint"))
     except (ValueError, KeyError, TypeError):
         return PeerUnreachable(f"{url} answered {status} without saying why; is it a vagus gateway?")
     text = "".join((message, f" (at {where})" if where else "", f"; {hint}" if hint else ""))
-    return _ERRORS.get(code, ConfigError if status < 500 else VagusError)(text)
+    error = _ERRORS.get(code, ConfigError if status < 500 else VagusError)(text)
+    error.__cause__ = Refusal(code, message, where, hint)
+    return error
