@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from vagus.cli.demo.unbroken import unbroken
 from vagus.errors import VagusError
 
 ROOT = "vagus-demo"
@@ -76,20 +77,21 @@ class Stage:
                     if (group / name).exists():
                         (group / name).write_text(value)
         for _ in range(count):
-            self.hogs.append(self._start(["hog"], group))
+            self._start(["hog"], group, self.hogs)
 
     def end_hog(self) -> None:
         """Ends the hog, as its owner would."""
         _end(self.hogs)
 
     def close(self) -> None:
-        self.end_hog()
-        _end(self._processes)
-        self._remove_groups()
+        with unbroken():
+            self.end_hog()
+            _end(self._processes)
+            self._remove_groups()
 
     def _serve(self, name: str, next_url: str = "") -> str:
-        process = self._start([name, str(self._work_ms), *([next_url] if next_url else [])], self._group(name))
-        self._processes.append(process)
+        arguments = [name, str(self._work_ms), *([next_url] if next_url else [])]
+        process = self._start(arguments, self._group(name), self._processes)
         assert process.stdout is not None
         ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
         port = process.stdout.readline().strip() if ready else ""
@@ -99,19 +101,23 @@ class Stage:
             )
         return f"http://127.0.0.1:{port}/"
 
-    def _start(self, arguments: list[str], group: Path | None) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vagus.cli.demo.service", *arguments],
-            stdout=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        )
-        if group is not None:
-            try:
-                (group / "cgroup.procs").write_text(str(process.pid))
-            except OSError as error:
-                _end([process])
-                raise VagusError(f"cannot move a process into {group}: {error.strerror}; try --dry") from error
+    def _start(
+        self, arguments: list[str], group: Path | None, among: list[subprocess.Popen[str]]
+    ) -> subprocess.Popen[str]:
+        with unbroken():  # a process that nobody knows of could not be ended
+            process = subprocess.Popen(
+                [sys.executable, "-m", "vagus.cli.demo.service", *arguments],
+                stdout=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for the story, which ends them
+            )
+            among.append(process)
+            if group is not None:
+                try:
+                    (group / "cgroup.procs").write_text(str(process.pid))
+                except OSError as error:
+                    raise VagusError(f"cannot move a process into {group}: {error.strerror}; try --dry") from error
         return process
 
     def _group(self, name: str) -> Path | None:

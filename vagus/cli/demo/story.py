@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
-import statistics
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import click
 import msgspec
@@ -21,21 +20,26 @@ from rich.console import Console
 
 from vagus import api
 from vagus.api import Vagus
+from vagus.cli.demo.figure import check_writable, figure
 from vagus.cli.demo.load import Load
+from vagus.cli.demo.receipts import Told
+from vagus.cli.demo.slo import Judge, learn, quantile
 from vagus.cli.demo.stage import Stage
-from vagus.cli.demo.summary import PHASES, Second, figure, finite, summarise, table
+from vagus.cli.demo.summary import PHASES, Second, finite, summarise, table
+from vagus.cli.demo.unbroken import unbroken, unwind_on_end
 from vagus.cli.up import progress
 from vagus.config import Config
 from vagus.controllers.protect import Protect
 from vagus.errors import PeerUnreachable, VagusError
-from vagus.model import Receipt
 
 NAME = "demo"
 CLIENT = "demo:client"
 SUBJECTS = ("demo:web", "demo:db")
 WORK_MS = 6.0
 RATE = 12.0
+FLOOR_MS = 6 * WORK_MS
 WINDOW_S = 3  # latencies of so many seconds make one quantile
+FORGET_S = 5.0  # how long to wait until vagus lists the removed controller no more
 
 
 @click.command()
@@ -67,7 +71,8 @@ def demo(context: click.Context, total_s: float, output: Path, dry: bool, as_jso
     """
     home = getattr(context.obj, "home", "")
     console = Console(stderr=as_json, highlight=False)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds: groups and processes are removed
+    check_writable(output)
+    unwind_on_end()
     try:
         vagus = api.connect(home=home)
         vagus.status()
@@ -76,64 +81,92 @@ def demo(context: click.Context, total_s: float, output: Path, dry: bool, as_jso
         with progress(console) as say:
             vagus = api.up(Config(home=home), say=say)
     with vagus:
-        seconds = _play(vagus, console, total_s, dry)
-    summary = summarise(seconds)
-    figure(seconds, summary, output)
+        seconds, summary = play(vagus, console, total_s, dry)
     if as_json:
         document = {"summary": summary, "seconds": [msgspec.to_builtins(s) for s in seconds], "figure": str(output)}
         sys.stdout.write(json.dumps(finite(document)) + "\n")
-        return
-    console.print()
-    table(console, summary)
+    else:
+        console.print()
+        table(console, summary)
+    figure(seconds, summary, output)
     console.print(f"figure: {output}", markup=False, soft_wrap=True)
 
 
-def _play(vagus: Vagus, console: Console, total_s: float, dry: bool) -> list[Second]:
-    """Runs the story; one `Second` for each."""
+def play(vagus: Vagus, console: Console, total_s: float, dry: bool) -> tuple[list[Second], dict[str, Any]]:
+    """Runs the story; one `Second` for each, and the summary."""
     cores = os.cpu_count() or 1
     seconds: list[Second] = []
     ends = [total_s * sum(share for _, share in PHASES[: i + 1]) for i in range(len(PHASES))]
-    with Stage(WORK_MS) as stage:
-        load = Load(stage.url, RATE, Random(7))
-        load.start()
-        armed = stage.mount is not None and not dry
-        where = f"in cgroups below {stage.mount}" if stage.mount else "unconfined: this user may not make cgroups"
-        console.print(f"two services under load ({RATE:.0f} requests/s, open loop), {where}; the controller "
-                      f"{'is armed' if armed else 'runs dry'}", markup=False, soft_wrap=True)  # fmt: skip
-        started, phase, slo_ms, spawned = time.monotonic(), "healthy", float("nan"), False
-        usage = _hog_usage(stage)
-        window: deque[list[float]] = deque(maxlen=WINDOW_S)
-        try:
-            while (tick := _next_tick(started)) <= total_s:
-                window.append([1000 * x for x in load.window()])
-                latencies = sorted(x for part in window for x in part)
-                if phase == "healthy" and tick >= ends[0]:
-                    slo_ms = max(2.0 * statistics.median(s.p95_ms for s in seconds if s.requests), 6 * WORK_MS)
-                    phase = "hog"
-                    stage.hog(4 * cores)
-                    console.print(
-                        f"[{tick:3d} s] a neighbour starts {4 * cores} busy processes "
-                        f"(SLO of the client: 95 % within {slo_ms:.0f} ms)",
-                        style="bold",
-                        markup=False,
-                    )
-                    _spawn(vagus, stage, armed, cores)
-                    spawned = True
-                elif phase == "hog" and tick >= ends[1]:
-                    phase = "after"
-                    stage.end_hog()
-                    console.print(f"[{tick:3d} s] the neighbour is done", style="bold", markup=False, soft_wrap=True)
-                    if stage.mount is None:  # its process was the target: nothing is left to steer
-                        spawned = not vagus.remove(NAME)
-                second = _second(vagus, tick, phase, latencies, slo_ms, next(usage))
-                seconds.append(second)
-                _tell(console, second, seconds[-2] if len(seconds) > 1 else None)
-        finally:
-            load.stop()
-            if spawned:
-                with contextlib.suppress(VagusError):
-                    vagus.remove(NAME)  # the group may go only when its limit is restored
-    return seconds
+    spawned, load = False, None
+    try:
+        with Stage(WORK_MS) as stage:
+            load = Load(stage.url, RATE, Random(7))
+            armed = stage.mount is not None and not dry
+            where = f"in cgroups below {stage.mount}" if stage.mount else "unconfined: this user may not make cgroups"
+            console.print(f"two services under load ({RATE:.0f} requests/s, open loop), {where}; the controller "
+                          f"{'is armed' if armed else 'runs dry'}", markup=False, soft_wrap=True)  # fmt: skip
+            load.start()
+            started, phase = time.monotonic(), "healthy"
+            judge, told = Judge(), Told(time.time_ns())
+            usage = _hog_usage(stage)
+            window: deque[list[float]] = deque(maxlen=WINDOW_S)
+            try:
+                while (tick := _next_tick(started)) <= total_s:
+                    window.append([1000 * x for x in load.window()])
+                    latencies = sorted(x for part in window for x in part)
+                    if phase == "healthy" and tick >= ends[0]:
+                        judge.slo_ms = learn([s.p95_ms for s in seconds], FLOOR_MS, warm_up=WINDOW_S)
+                        phase, spawned = "hog", True
+                        stage.hog(4 * cores)
+                        console.print(
+                            f"[{tick:3d} s] a neighbour starts {4 * cores} busy processes "
+                            f"(SLO of the client: 95 % within {judge.slo_ms:.0f} ms)",
+                            style="bold",
+                            markup=False,
+                            soft_wrap=True,
+                        )
+                        _spawn(vagus, stage, armed, cores)
+                    elif phase == "hog" and tick >= ends[1]:
+                        phase = "after"
+                        stage.end_hog()
+                        console.print(
+                            f"[{tick:3d} s] the neighbour is done", style="bold", markup=False, soft_wrap=True
+                        )
+                        if stage.mount is None:  # its process was the target: nothing is left to steer
+                            spawned = not vagus.remove(NAME)
+                    second = _second(vagus, tick, phase, latencies, judge, told, next(usage))
+                    seconds.append(second)
+                    _tell(console, second, seconds[-2] if len(seconds) > 1 else None)
+            finally:
+                if spawned:
+                    with unbroken(), contextlib.suppress(VagusError):
+                        vagus.remove(NAME)  # the group may go only when its limit is restored
+    finally:
+        with unbroken():
+            if load is not None:
+                load.stop()
+            take_back(vagus)
+    return seconds, summarise(seconds, armed, judge.slo_ms)
+
+
+def take_back(vagus: Vagus) -> None:
+    """Says NA of the demo's subjects in the name of all who reported on them: nobody is to worry about them now."""
+    for subject in SUBJECTS:
+        with contextlib.suppress(VagusError):
+            said: dict[str, set[str]] = {}
+            for report in vagus.inference(subject).reports:
+                said.setdefault(report.observer, set()).update(report.contexts)
+            for observer, contexts in said.items():
+                vagus.report(subject, dict.fromkeys(contexts, "NA"), observer=observer)
+    until = time.monotonic() + FORGET_S
+    with contextlib.suppress(VagusError):
+        while time.monotonic() < until and _listed(vagus):
+            time.sleep(0.2)
+
+
+def _listed(vagus: Vagus) -> bool:
+    """Whether vagus still lists the removed controller."""
+    return any(actor.name.startswith(f"vagus:controller:{NAME}@") for node in vagus.status() for actor in node.actors)
 
 
 def _next_tick(started: float) -> int:
@@ -158,34 +191,23 @@ def _spawn(vagus: Vagus, stage: Stage, armed: bool, cores: int) -> None:
     )
 
 
-def _second(vagus: Vagus, tick: int, phase: str, latencies: list[float], slo_ms: float, hog_cores: float) -> Second:
-    p50, p95 = _quantile(latencies, 0.5), _quantile(latencies, 0.95)
-    slow = slo_ms == slo_ms and (not latencies or p95 > slo_ms)
-    now_ns = time.time_ns()
-    status, accusers, limit, receipt = "?", [], float("nan"), ""
+def _second(
+    vagus: Vagus, tick: int, phase: str, latencies: list[float], judge: Judge, told: Told, hog_cores: float
+) -> Second:
+    p50, p95 = quantile(latencies, 0.5), quantile(latencies, 0.95)
+    status, accusers, receipt = "?", [], ""
     try:
-        verdict = ("UNHEALTHY" if slow else "HEALTHY", 0.0 if p95 != p95 else p95)
+        verdict = (judge.verdict(p95), 0.0 if p95 != p95 else p95)
         vagus.report("demo:web", {"latency": verdict}, observer=CLIENT)
         inference = vagus.inference("demo:web")
         status = inference.status.name
         accusers = sorted({a for verdict in inference.contexts.values() for a in verdict.accusers})
-        receipts = [r for r in vagus.records("receipt", since="30s", limit=20) if r.controller == NAME]
-        if receipts:
-            newest = receipts[0]
-            limit = float("nan") if newest.after is None else newest.after
-            if now_ns - newest.t_ns < 1.5e9:
-                receipt = _receipt(newest)
+        found = vagus.records("receipt", since="10s", limit=50)
+        receipt = "; ".join(told.news(r for r in found if r.controller == NAME))
     except VagusError as error:
         receipt = f"(vagus: {error})"
+    limit = float("nan") if told.limit is None or phase != "hog" else told.limit
     return Second(tick, phase, p50, p95, len(latencies), hog_cores, limit, status, accusers, receipt)
-
-
-def _receipt(receipt: Receipt) -> str:
-    before, after = ("no limit" if v is None else f"{v:.2f}" for v in (receipt.before, receipt.after))
-    if receipt.error:
-        return f"{receipt.target}: {receipt.error}"
-    dry = " (dry: not written)" if receipt.dry else ""
-    return f"{receipt.resource} of {receipt.target}: {before} → {after}{dry}, because {receipt.reason}"
 
 
 def _hog_usage(stage: Stage) -> Iterator[float]:
@@ -200,10 +222,6 @@ def _hog_usage(stage: Stage) -> Iterator[float]:
         now = time.monotonic()
         yield max(0.0, total - before) / max(1e-3, now - then)
         before, then = total, now
-
-
-def _quantile(ordered: list[float], q: float) -> float:
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else float("nan")
 
 
 def _tell(console: Console, second: Second, before: Second | None) -> None:

@@ -1,19 +1,17 @@
-"""What the demo's run was: a record for each second, a summary, a table, a figure."""
+"""What the demo's run was: a record for each second, a summary, a table."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from vagus.errors import VagusError
-
 PHASES = (("healthy", 0.2), ("hog", 0.5), ("after", 0.3))
+WELL_S = 5.0  # so long without a relapse is healthy again
 
 
 class Second(msgspec.Struct):
@@ -31,8 +29,12 @@ class Second(msgspec.Struct):
     receipt: str
 
 
-def summarise(seconds: list[Second]) -> dict[str, Any]:
-    """Per phase: median p95, the neighbour's cores; and how long notice, verdict, action and recovery took."""
+def summarise(seconds: Sequence[Second], armed: bool = True, slo_ms: float = float("nan")) -> dict[str, Any]:
+    """Per phase: median p95, the neighbour's cores; and how long notice, verdict, action and recovery took.
+
+    recovered_after_s: from the neighbour's begin to the first second from which the subject stayed healthy for five
+    seconds with the neighbour there; recovered_after_end_s: the same from its end, when that never was. Else None.
+    """
     phases = {}
     for name, _ in PHASES:
         rows = [s for s in seconds if s.phase == name]
@@ -44,16 +46,48 @@ def summarise(seconds: list[Second]) -> dict[str, Any]:
             "neighbour_cores_second_half": _median([s.hog_cores for s in tail]),
             "unhealthy_s": sum(s.status == "UNHEALTHY" for s in rows),
         }
-    start = next((s.t_s for s in seconds if s.phase == "hog"), float("nan"))
-    verdict = next((s.t_s for s in seconds if s.phase == "hog" and s.status == "UNHEALTHY"), None)
-    action = next((s.t_s for s in seconds if s.phase == "hog" and s.receipt and not s.receipt.startswith("(")), None)
-    bad = [s.t_s for s in seconds if s.status == "UNHEALTHY"]
+    hog = [s for s in seconds if s.phase == "hog"]
+    after = [s for s in seconds if s.phase == "after"]
+    start, end = (rows[0].t_s if rows else float("nan") for rows in (hog, after))
+    verdict = next((s.t_s for s in hog if s.status == "UNHEALTHY"), None)
+    action = next((s.t_s for s in hog if s.receipt and not s.receipt.startswith("(")), None)
+    back = back_after_end = None
+    if verdict is not None:
+        back = _well_from([s for s in hog if s.t_s > verdict])
+        back_after_end = _well_from(after) if back is None else None
     return {
+        "armed": armed,
+        "slo_ms": slo_ms,
         "phases": phases,
         "verdict_after_s": None if verdict is None else verdict - start,
         "action_after_s": None if action is None else action - start,
-        "recovered_after_s": None if verdict is None or not bad else max(bad) + 1 - start,
+        "recovered_after_s": None if back is None else back - start,
+        "recovered_after_end_s": None if back_after_end is None else back_after_end - end,
     }
+
+
+def _well_from(rows: Sequence[Second]) -> float | None:
+    """The first second from which all are HEALTHY for at least five seconds, within these."""
+    begin = None
+    for row in rows:
+        if row.status != "HEALTHY":
+            begin = None
+            continue
+        if begin is None:
+            begin = row.t_s
+        if row.t_s - begin >= WELL_S:
+            return begin
+    return None
+
+
+def recovery(summary: dict[str, Any]) -> str:
+    """When the subject was healthy again, in words."""
+    if summary["verdict_after_s"] is None:
+        return "(it never was unhealthy)"
+    if summary["recovered_after_s"] is not None:
+        return f"{summary['recovered_after_s']:.0f} s after the neighbour began"
+    late = summary["recovered_after_end_s"]
+    return "not while the neighbour ran" + ("" if late is None else f"; healthy {late:.0f} s after it ended")
 
 
 def _median(values: list[float]) -> float:
@@ -74,53 +108,13 @@ def table(console: Console, summary: dict[str, Any]) -> None:
             f"{row['unhealthy_s']} s",
         )
     console.print(rows)
-    for key, text in (
-        ("verdict_after_s", "verdict"),
-        ("action_after_s", "first receipt"),
-        ("recovered_after_s", "healthy again"),
-    ):
+    action = "first receipt" if summary["armed"] else "first receipt (dry)"
+    for key, text in (("verdict_after_s", "verdict"), ("action_after_s", action)):
         value = summary[key]
         console.print(
             f"{text}: " + ("never" if value is None else f"{value:.0f} s after the neighbour began"), markup=False
         )
-
-
-def figure(seconds: list[Second], summary: dict[str, Any], path: Path) -> None:
-    """The run as one picture: latency, the neighbour and its limit, the verdict. Raises VagusError."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    t = [s.t_s for s in seconds]
-    plot, (top, bottom) = pyplot.subplots(2, 1, figsize=(11, 6.5), sharex=True, height_ratios=(3, 2))
-    top.plot(t, [s.p95_ms for s in seconds], color="tab:blue", label="p95 latency of the client")
-    top.plot(t, [s.p50_ms for s in seconds], color="tab:blue", alpha=0.4, label="p50")
-    top.set_yscale("log")
-    top.set_ylabel("latency (ms)")
-    bottom.plot(t, [s.hog_cores for s in seconds], color="tab:red", label="neighbour uses")
-    bottom.step(t, [s.limit_cores for s in seconds], color="black", linestyle="--", where="post", label="its limit")
-    bottom.set_ylabel("cores")
-    bottom.set_xlabel("seconds")
-    shades: list[tuple[Any, Callable[[Second], bool], str, str]] = [
-        (top, lambda s: s.status == "UNHEALTHY", "tab:red", "verdict on demo:web: UNHEALTHY"),
-        (bottom, lambda s: s.phase == "hog", "tab:gray", "neighbour present"),
-    ]
-    for axis, test, colour, label in shades:
-        for i, s in enumerate(x for x in seconds if test(x)):
-            axis.axvspan(s.t_s - 1, s.t_s, color=colour, alpha=0.12, linewidth=0, label=label if i == 0 else None)
-        axis.grid(alpha=0.3)
-        axis.legend(loc="upper right", fontsize=9)
-    verdict, recovered = summary["verdict_after_s"], summary["recovered_after_s"]
-    told = "no verdict" if verdict is None else f"verdict after {verdict:.0f} s, healthy again after {recovered:.0f} s"
-    top.set_title(f"vagus demo: a noisy neighbour; {told}")
-    plot.tight_layout()
-    try:
-        plot.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:
-        raise VagusError(f"cannot write the figure {path}: {error}") from error
-    finally:
-        pyplot.close(plot)
+    console.print(f"healthy again: {recovery(summary)}", markup=False, soft_wrap=True)
 
 
 def finite(value: Any) -> Any:
