@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from vagus.controllers.protect import Protect
@@ -59,3 +60,11 @@ def test_what_the_kernel_made_of_it_is_where_it_stands():
 def test_wrong_options_are_refused(options):
     with pytest.raises(ConfigError, match="protect:"):
         Protect(**{"subjects": ["db"], "target": "cgroup:hog", **options})
+
+
+def test_a_held_dry_wish_does_not_make_it_forget_what_it_would_have_set():
+    protect = Protect(["db"], "cgroup:hog", high=4.0)
+    assert asked(protect, view(Status.UNHEALTHY)) == [2.0]
+    held = msgspec.structs.replace(receipt(None), note="held: cool-down")
+    assert asked(protect, view(Status.UNHEALTHY, receipt(2.0), held)) == [1.0]
+    assert asked(protect, view(Status.UNHEALTHY, msgspec.structs.replace(held, dry=False))) == [2.0]

@@ -50,7 +50,9 @@ class Protect:
 
     def step(self, view: View) -> Iterable[Directive]:
         for receipt in view.receipts():  # what the guard and the kernel made of the last wish is where we are
-            if receipt.target == self._target and receipt.resource == self._resource and not receipt.error:
+            if receipt.target != self._target or receipt.resource != self._resource or receipt.error:
+                continue
+            if not (receipt.dry and receipt.note.startswith("held")):  # a dry wish was never written: read back as none
                 self._limit = math.inf if receipt.after is None else receipt.after
         statuses = {s: view.status(s) for s in self._subjects}
         suffering = [s for s, status in statuses.items() if status > Status.PENDING]
