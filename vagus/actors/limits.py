@@ -29,6 +29,7 @@ class Limits:
         self._started = False
         self.permit = 0  # odd: writing is allowed; a step that began under another one writes no more
         self._writing = threading.Lock()
+        self._in_force: dict[tuple[Target, str], float | None] = {}
 
     def allow(self) -> None:
         """Allows writing until `release`."""
@@ -85,6 +86,7 @@ class Limits:
                 return settle(planned, before, str(error)[:1000])
             self.held.setdefault(key, planned.receipt)
             self._resolved[key] = planned.action.target
+            self._in_force[key] = after
             return settle(planned, after)
 
     def beat(self) -> None:
@@ -134,7 +136,7 @@ class Limits:
             actuator=self._actuator.name,
             target=target,
             resource=resource,
-            before=None,
+            before=self._in_force.pop(key, None),
             requested=first.before,
             after=after,
             dry=False,
