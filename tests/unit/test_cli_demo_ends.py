@@ -20,7 +20,7 @@ from vagus.errors import NoData
 from vagus.model import Inference, Metric, Report, Status
 
 PLAY = """
-import os, sys
+import os, signal, sys
 from rich.console import Console
 from vagus.cli.demo import stage, story
 from vagus.cli.demo.unbroken import unwind_on_end
@@ -28,10 +28,12 @@ from vagus.errors import NoData
 
 class Nobody:
     def report(self, *_, **__): return "ACCEPTED"
-    def inference(self, subject): raise NoData("nothing")
+    def inference(self, subject): print("asked", flush=True); raise NoData("nothing")
     def status(self): return []
     def records(self, *_, **__): return []
-    def spawn(self, *_, **settings): print("spawned", settings["target"], flush=True)
+    def spawn(self, *_, **settings):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray takes it for itself
+        print("spawned", flush=True)
     def remove(self, name): print("removed", flush=True); return True
 
 stage.ROOT = sys.argv[1]
@@ -65,6 +67,7 @@ def test_an_interrupted_demo_leaves_no_process_and_no_group(number: int, code: i
         try:
             line_of(process, b"removed")  # of an earlier demo
             line_of(process, b"spawned")
+            line_of(process, b"asked")  # the story goes on
             children = psutil.Process(process.pid).children(recursive=True)
             mount = cpu_mount()
             assert len(children) == 2 + 4 * (os.cpu_count() or 1)

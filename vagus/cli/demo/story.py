@@ -80,6 +80,7 @@ def demo(context: click.Context, total_s: float, output: Path, dry: bool, as_jso
         console.print("vagus does not run here yet: starting it (`vagus down` ends it)")
         with progress(console) as say:
             vagus = api.up(Config(home=home), say=say)
+        unwind_on_end()  # Ray takes SIGTERM for itself
     with vagus:
         seconds, summary = play(vagus, console, total_s, dry)
     if as_json:
@@ -134,6 +135,7 @@ def play(vagus: Vagus, console: Console, total_s: float, dry: bool) -> tuple[lis
                         )
                         if stage.mount is None:  # its process was the target: nothing is left to steer
                             spawned = not vagus.remove(NAME)
+                            unwind_on_end()
                     second = _second(vagus, tick, phase, latencies, judge, told, next(usage))
                     seconds.append(second)
                     _tell(console, second, seconds[-2] if len(seconds) > 1 else None)
@@ -189,6 +191,7 @@ def _spawn(vagus: Vagus, stage: Stage, armed: bool, cores: int) -> None:
         options=options,
         limits={"cpu_cores": {"min": 0.1, "max": float(cores), "step_ratio": 0.6, "cooldown": "2s"}},
     )
+    unwind_on_end()  # Ray took SIGTERM for itself
 
 
 def _second(
