@@ -31,7 +31,7 @@ def run(hog: str, after: str, limit: float = NAN) -> list[Second]:
     [
         ("hhuuuhhhhhh", "hhhhhh", "5 s after the neighbour began"),
         ("hhuuhuhhhhhh", "hhhhhh", "6 s after the neighbour began"),  # one good second is no recovery
-        ("huhhhhhhuuu", "uuuuuu", "2 s after the neighbour began"),  # a later relapse does not undo it
+        ("huhhhhhhuuu", "uuuuuu", "2 s after the neighbour began, with a relapse of 3 s later"),
         ("huh---hh", "h", "2 s after the neighbour began"),  # missing seconds do not break it
         ("hhuuuuuhhh", "hhhhhhh", "not while the neighbour ran; healthy 0 s after it ended"),
         ("hhuuuuuuuu", "uuuhhhhhh", "not while the neighbour ran; healthy 3 s after it ended"),

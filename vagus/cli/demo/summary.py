@@ -33,7 +33,7 @@ def summarise(seconds: Sequence[Second], armed: bool = True, slo_ms: float = flo
     """Per phase: median p95, the neighbour's cores; and how long notice, verdict, action and recovery took.
 
     recovered_after_s: from the neighbour's begin to the first second from which the subject stayed healthy for five
-    seconds with the neighbour there; recovered_after_end_s: the same from its end, when that never was. Else None.
+    seconds with the neighbour there; relapse_s: unhealthy seconds after that; recovered_after_end_s: the same from its end, when that never was. Else None.
     """
     phases = {}
     for name, _ in PHASES:
@@ -62,6 +62,7 @@ def summarise(seconds: Sequence[Second], armed: bool = True, slo_ms: float = flo
         "verdict_after_s": None if verdict is None else verdict - start,
         "action_after_s": None if action is None else action - start,
         "recovered_after_s": None if back is None else back - start,
+        "relapse_s": 0 if back is None else sum(s.status == "UNHEALTHY" for s in hog if s.t_s > back),
         "recovered_after_end_s": None if back_after_end is None else back_after_end - end,
     }
 
@@ -85,7 +86,8 @@ def recovery(summary: dict[str, Any]) -> str:
     if summary["verdict_after_s"] is None:
         return "(it never was unhealthy)"
     if summary["recovered_after_s"] is not None:
-        return f"{summary['recovered_after_s']:.0f} s after the neighbour began"
+        relapse = f", with a relapse of {summary['relapse_s']} s later" if summary["relapse_s"] else ""
+        return f"{summary['recovered_after_s']:.0f} s after the neighbour began{relapse}"
     late = summary["recovered_after_end_s"]
     return "not while the neighbour ran" + ("" if late is None else f"; healthy {late:.0f} s after it ended")
 
