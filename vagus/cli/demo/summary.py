@@ -33,7 +33,8 @@ def summarise(seconds: Sequence[Second], armed: bool = True, slo_ms: float = flo
     """Per phase: median p95, the neighbour's cores; and how long notice, verdict, action and recovery took.
 
     recovered_after_s: from the neighbour's begin to the first second from which the subject stayed healthy for five
-    seconds with the neighbour there; relapse_s: unhealthy seconds after that; recovered_after_end_s: the same from its end, when that never was. Else None.
+    seconds with the neighbour there; recovered_after_end_s: the same from its end, when that never was; else None.
+    relapse_s: seconds UNHEALTHY after the recovery, with the neighbour still there.
     """
     phases = {}
     for name, _ in PHASES:
