@@ -55,6 +55,9 @@ class Process:
         await self.gone.wait()
         raise ActorGone(f"{self.seat.name}: it died")
 
+    async def _put_down(self, role: str, pid: int) -> bool:
+        return True
+
     async def _ping(self) -> tuple[int, float]:
         return self.pid, 0.0
 
@@ -249,6 +252,10 @@ async def test_a_silent_actor_is_replaced(fleet, ray, clock):
     assert frozen.gone.is_set()
     await settled(fleet)
     assert ray.running["vagus:observer@a"].seat.restarts == 1
+    neighbours = [p for p in ray.running.values() if p.seat.node == "a"]
+    assert any(("put_down", "observer", frozen.pid) in p.asked for p in neighbours), (
+        "a stopped process does not hear Ray"
+    )
 
 
 async def test_a_new_supervisor_adopts_what_runs_begins_what_had_not_begun_and_ends_what_hangs(ray, clock):

@@ -275,7 +275,17 @@ class Fleet:
             self._news.happened(seen, "actor.node_left", Level.WARNING)
         else:
             seen.failures += seen.state == "STARTING"
+            self._later(self._put_down(seen))
             self._lost(seen, "actor.died", f"no answer to {plan.PINGS_MISSED} pings, or it does not start; replaced")
+
+    async def _put_down(self, silent: plan.Observed) -> None:
+        """Has a neighbour on its node kill a silent process: Ray's kill asks the process itself, which may be stopped."""
+        for seen in list(self.seen.values()):
+            handle = self._handles.get(seen.seat.name)
+            if seen.node_id == silent.node_id and seen.state == "HEALTHY" and handle is not None and silent.pid:
+                with contextlib.suppress(VagusError):
+                    if await handle.ask("put_down", silent.seat.role, silent.pid, timeout_s=ASK_TIMEOUT_S):
+                        return
 
     async def _drain_all(self, ending: Iterable[plan.Observed]) -> list[str]:
         """Ends actors, role by role in END_ORDER; what went wrong."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -89,6 +91,14 @@ class Shell:
         """The seat and the Ray node id: how a new supervisor finds what already runs."""
         return self.seat, ray.get_runtime_context().get_node_id()
 
+    @ray.method(concurrency_group="probe")
+    async def put_down(self, role: str, pid: int) -> bool:
+        """Kills an actor's process on this node that Ray's own kill does not reach, such as a stopped one.
+
+        It still holds its store, and so its successor up. False when the process is not what it was taken for.
+        """
+        return _put_down(role, pid)
+
     async def end(self) -> None:
         """Stops the actor: flushes, restores, closes."""
         await self._actor.end()
@@ -100,6 +110,16 @@ class Shell:
     async def _publish(self) -> None:
         status: ActorStatus = await self._actor.describe()
         self._figures.publish(status)
+
+
+def _put_down(role: str, pid: int) -> bool:
+    try:
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(f"ray::{role.capitalize()}".encode()):
+            os.kill(pid, signal.SIGKILL)
+            return True
+    except OSError:
+        pass  # gone by itself
+    return False
 
 
 class Collector(Shell):
