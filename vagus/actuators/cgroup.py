@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -32,7 +33,7 @@ class Limit(Protocol):
         """What to write for `value`; the group may not exist yet."""
 
 
-class CgroupActuator:
+class CgroupActuator(ABC):
     """Limits of `cgroup:PATH` (relative to each controller's mount) and of process trees, `pid:N`.
 
     A process tree gets a group of its own, `vagus-pid-N`, made when first limited; undoing moves the processes
@@ -151,15 +152,17 @@ class CgroupActuator:
         except Unsupported:
             return None
 
+    @abstractmethod
     def _place(self, mount: Mount, present: Path, name: str) -> Path:
         """The group `name` for processes that are in `present`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _counters(self, group: Path) -> Usage:
-        raise NotImplementedError
+        """What the group has used so far."""
 
     def _can_hold_limits(self, mount: Mount, parent: Path, controller: str) -> None:
-        """Raises Unsupported when groups below `parent` have no files of that controller."""
+        """Raises Unsupported when groups below `parent` have no files of that controller: never so in version 1."""
+        return
 
     def _check(self, target: Target, resource: str) -> None:
         """Raises Unsupported with the reason and the remedy when the limit cannot be written."""

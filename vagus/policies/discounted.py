@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vagus.errors import ConfigError
@@ -81,6 +81,29 @@ class DiscountedMeans:
         if not sound:
             raise ConfigError("saved state of a discounted bandit has counts or means that cannot be")
         self.arms, self.count, self.mean, self.squares = arms, count, mean, squares
+
+
+class Learner:
+    """A bandit whose knowledge is discounted means: all but the choice. Subclasses set `_means`."""
+
+    _means: DiscountedMeans
+
+    def learn(self, rewards: Sequence[tuple[str, float]]) -> None:
+        """Rewards by arm, in any order. Raises ConfigError for one that is not finite; those before it count."""
+        for arm, reward in rewards:
+            self._means.add(arm, reward)
+
+    def tick(self) -> None:
+        """Fades all arms by gamma."""
+        self._means.decay()
+
+    def state(self) -> dict[str, Any]:
+        """Counts and means."""
+        return self._means.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Counts and means from `state`."""
+        self._means.restore(state)
 
 
 def mixed(counts: list[int], floor: float) -> list[float]:

@@ -7,15 +7,14 @@ a list of sampled winners, as Pytheas' lists: the probability of each arm is the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 from vagus.errors import ConfigError
-from vagus.policies.discounted import DiscountedMeans, check_options, mixed
+from vagus.policies.discounted import DiscountedMeans, Learner, check_options, mixed
 
 
-class DiscountedThompson:
+class DiscountedThompson(Learner):
     """Samples each arm's mean from its posterior; each slot goes to the arm that won that round.
 
     Posterior of an arm with discounted count n: normal around the mean of its rewards and `prior` rewards at the
@@ -51,20 +50,3 @@ class DiscountedThompson:
             drawn = [gauss(centre, width) for centre, width in posteriors]
             taken[drawn.index(max(drawn))] += 1
         return mixed(taken, self._floor)
-
-    def learn(self, rewards: Sequence[tuple[str, float]]) -> None:
-        """Rewards by arm, in any order. Raises ConfigError for one that is not finite; those before it count."""
-        for arm, reward in rewards:
-            self._means.add(arm, reward)
-
-    def tick(self) -> None:
-        """Fades all arms by gamma."""
-        self._means.decay()
-
-    def state(self) -> dict[str, Any]:
-        """Counts and means."""
-        return self._means.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Counts and means from `state`."""
-        self._means.restore(state)

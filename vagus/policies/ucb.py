@@ -7,15 +7,14 @@ units of the rewards' own spread instead of a constant of 1000, and arms never s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 from vagus.errors import ConfigError
-from vagus.policies.discounted import DiscountedMeans, check_options, mixed
+from vagus.policies.discounted import DiscountedMeans, Learner, check_options, mixed
 
 
-class DiscountedUCB:
+class DiscountedUCB(Learner):
     """Optimism: mean plus bonus · spread · √(2 ln n / nᵢ), over discounted counts n and means.
 
     gamma: discount at each tick; bonus: exploration, in standard deviations; slots: length of the list, whose shares
@@ -59,20 +58,3 @@ class DiscountedUCB:
             counts[best] += step
             total += step
         return mixed(taken, self._floor)
-
-    def learn(self, rewards: Sequence[tuple[str, float]]) -> None:
-        """Rewards by arm, in any order. Raises ConfigError for one that is not finite; those before it count."""
-        for arm, reward in rewards:
-            self._means.add(arm, reward)
-
-    def tick(self) -> None:
-        """Fades all arms by gamma."""
-        self._means.decay()
-
-    def state(self) -> dict[str, Any]:
-        """Counts and means."""
-        return self._means.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Counts and means from `state`."""
-        self._means.restore(state)
