@@ -87,7 +87,8 @@ def test_a_rejected_value_changes_nothing(actuator: Actuator, root: Path, value:
 def test_a_refusal_quotes_the_kernel(actuator: Actuator, root: Path) -> None:
     plan = actuator.plan(Action(WEB, "cpu_cores", 0.5))
     if actuator.dry:
-        pytest.skip("writes nothing")
+        assert plan.steps == (), "what writes nothing can be refused nothing"
+        return
     Path(plan.steps[0].path).unlink()
     before = contents(root)
     with pytest.raises(Rejected, match="No such file or directory") as caught:

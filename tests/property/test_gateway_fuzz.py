@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgpack
 import pytest
+import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -129,7 +130,6 @@ def test_random_parameters(served, kept, data):
 
 
 def test_schemathesis_finds_nothing(served):
-    schemathesis = pytest.importorskip("schemathesis")
     schema = schemathesis.openapi.from_dict(DESCRIPTION)
     asker = Kept(served)
     asked = 0

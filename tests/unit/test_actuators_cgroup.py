@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from vagus.model import Action, Target
 from vagus.undo import Step, undo
 
 WEB = Target("cgroup", "vagus/web")
+NOBODY = 65534
 STAT = "4711 (a (b) c) S 1 1 1 0 -1 0 0 0 0 0 100 50 30 20 20 0 1 0 99 1000000 256 0 0"
 
 
@@ -207,12 +211,27 @@ def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path) -> None:
         mounts(tmp_path / "nowhere")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-def test_without_permission_the_user_is_told(tmp_path: Path) -> None:
-    group = v1(tmp_path)
-    (group / "cpu.cfs_quota_us").chmod(0o444)
-    with pytest.raises(Unsupported, match="run vagus as root"):
-        Cgroup1(tmp_path).plan(Action(WEB, "cpu_cores", 1))
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Root steps down for the block, and keeps the right to come back; others are what they are."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+def test_without_permission_the_user_is_told() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path lies in a folder that only its owner may enter
+        root = Path(folder)
+        root.chmod(0o755)
+        group = v1(root)
+        (group / "cpu.cfs_quota_us").chmod(0o444)
+        with ordinary_user(), pytest.raises(Unsupported, match="run vagus as root"):
+            Cgroup1(root).plan(Action(WEB, "cpu_cores", 1))
 
 
 def test_permission_is_asked_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

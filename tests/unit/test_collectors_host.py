@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 
 from vagus.collectors.cpu import STATES, shares
@@ -254,7 +255,6 @@ def test_names_of_meminfo(name, expected):
 
 
 def test_this_machine_agrees_with_psutil():
-    psutil = pytest.importorskip("psutil")
     got, _, error = read("/")
     assert error == ""
     assert got["host.memory.mem_total"] == psutil.virtual_memory().total

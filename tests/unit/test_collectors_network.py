@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import psutil
+import pyroute2
 import pytest
 
 from vagus.collectors import links, qdisc, sockets
@@ -253,7 +254,6 @@ def test_links_agree_with_proc_and_psutil():
 
 
 def test_links_and_qdiscs_agree_with_pyroute2():
-    pyroute2 = pytest.importorskip("pyroute2")
     route = Netlink(ROUTE)
     mine = {link.name: link for link in links.parse_links(route.dump(links.RTM_GETLINK, bytes(16))[0])}
     queues = list(qdisc.parse_qdiscs(route.dump(qdisc.RTM_GETQDISC, bytes(20))[0]))
