@@ -64,7 +64,7 @@ class CollectSettings(_Settings, frozen=True):
     period_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600)] = 1.0
     collectors: tuple[str, ...] = ("host", "pressure", "network", "logs")
     logs: tuple[str, ...] = ()  # paths of log files to follow; glob patterns allowed
-    log_filters: tuple[str, ...] = ()  # names of registered log filters, or paths of filter files
+    log_filters: tuple[str, ...] = ()  # names of registered log filters
     root: str = "/"  # where proc/ and sys/ are found
 
 

@@ -326,3 +326,27 @@ def test_no_tick_twice(now, last, then):
 
 def decision(number: int) -> Decision:
     return Decision(f"d{number}", 1, "", "a", 0.5, 0)
+
+
+async def test_a_line_of_a_log_becomes_an_event_and_through_a_filter_a_report(tmp_path: Path) -> None:
+    log = tmp_path / "kern.log"
+    log.write_text("")
+    collect = CollectSettings(period_s=0.05, collectors=("logs",), logs=(str(log),), log_filters=("kernel",))
+    config = Config(gateway=GatewaySettings(port=0), collect=collect)
+    links = Neighbours()
+    actor = CollectorActor(Seat("collector", "n1", str(tmp_path), config, options={"token": TOKEN}), links)
+    await actor.begin()
+    try:
+        await until(lambda: actor.figures()["ticks"] > 0)  # the file is known now; what comes later is read
+        with open(log, "a") as file:
+            file.write(
+                "Nov 21 20:00:00 n1 kernel: Out of memory: Killed process 4711 (db) total-vm:1kB, anon-rss:1kB\n"
+            )
+        await until(lambda: any(r.observer == "kernel@n1" for r in links.reports))
+        (report,) = [r for r in links.reports if r.observer == "kernel@n1"]
+        assert report.subject == "host@n1"
+        assert all(m.status > Status.PENDING for m in report.contexts.values())
+        lines = [e for e in await actor.records("event", 0, report.t_ns + 10**9, 100) if e.event == "log.line"]
+        assert ["Killed process 4711" in str(e.fields["text"]) for e in lines] == [True]
+    finally:
+        await actor.end()
