@@ -26,7 +26,7 @@ from vagus.config import Config
 from vagus.health.gossip import Gossip
 from vagus.health.local import LocalStore
 from vagus.health.strategy_paper import Paper
-from vagus.health.wire import Sealer
+from vagus.sealing import Sealer
 from vagus.model import Ack, Event, Metric, Report, Status
 
 REFERENCE_SUBMITS = 2800.0

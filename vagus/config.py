@@ -58,6 +58,31 @@ class _Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     """Base: unknown keys are errors, so that a typing mistake is never a silent default."""
 
 
+class HeartbeatSettings(_Settings, frozen=True):
+    """A service that is asked whether it is there."""
+
+    service: Name
+    check: str  # tcp:HOST:PORT, http://…, https://…, unix:PATH, pidfile:PATH, file:PATH (touched by the service)
+    every: Duration = "10s"
+    timeout: Duration = "2s"
+
+
+class SnmpSettings(_Settings, frozen=True):
+    """A network device that is read by SNMP."""
+
+    host: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    name: str = ""  # label `device`; empty: the device's own sysName
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 161
+    version: Literal["2c", "3"] = "2c"
+    community_file: str = ""  # v2c: holds the community; empty: public
+    user: str = ""  # v3
+    auth: Literal["none", "sha", "sha256", "sha512"] = "sha256"
+    privacy: Literal["none", "aes", "aes256"] = "aes"
+    key_file: str = ""  # v3: two lines, the pass phrases of authentication and privacy
+    every: Duration = "10s"
+    timeout: Duration = "2s"
+
+
 class CollectSettings(_Settings, frozen=True):
     """What to sense, how often."""
 
@@ -65,7 +90,71 @@ class CollectSettings(_Settings, frozen=True):
     collectors: tuple[str, ...] = ("host", "pressure", "network", "logs")
     logs: tuple[str, ...] = ()  # paths of log files to follow; glob patterns allowed
     log_filters: tuple[str, ...] = ()  # names of registered log filters
+    cgroups: tuple[str, ...] = ("*", "*/*")  # glob patterns of cgroups below each hierarchy's root
+    max_cgroups: Annotated[int, msgspec.Meta(ge=0, le=5000)] = 100
+    top_processes: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
+    heartbeats: tuple[HeartbeatSettings, ...] = ()
+    snmp: tuple[SnmpSettings, ...] = ()
     root: str = "/"  # where proc/ and sys/ are found
+
+
+class InputSettings(_Settings, frozen=True):
+    """Ports on which other programs' telemetry is taken. None: closed. OTLP comes in at the gateway, always."""
+
+    bind: Literal["loopback", "node"] = "loopback"
+    ulm_port: Port | None = None  # NetLogger lines (ULM and CEDPS), UDP and TCP; 14830 is NetLogger's own
+    forward_port: Port | None = None  # Fluent's forward protocol; 24224 is its own
+    max_connections: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+
+
+class CliqueSettings(_Settings, frozen=True):
+    """Nodes that probe each other, one pair at a time."""
+
+    name: Name
+    nodes: tuple[str, ...] = ("*",)  # names, or glob patterns
+
+
+class ProbeSettings(_Settings, frozen=True):
+    """The Network Weather Service's probes between nodes."""
+
+    enabled: bool = True
+    cliques: tuple[CliqueSettings, ...] = (CliqueSettings(name="all"),)
+    latency_every: Duration = "10s"  # each pair
+    bandwidth_every: Duration = "5m"  # each pair; 0: never
+    bandwidth_bytes: Annotated[int, msgspec.Meta(ge=1 << 12, le=1 << 28)] = 1 << 20  # of one probe, at most
+    bandwidth_time: Duration = "2s"  # of one probe, at most
+    port: Port = 0  # of the probes' echo, UDP and TCP
+
+
+class ForecastSettings(_Settings, frozen=True):
+    """Forecasts of the live series, shown in the directory and as the fields FIELD.forecast and FIELD.mse."""
+
+    enabled: bool = True
+    series: tuple[str, ...] = ("*",)  # selectors
+    max_series: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 2000
+    forecasters: tuple[str, ...] = ()  # empty: all that are registered
+
+
+class RemoteWriteSettings(_Settings, frozen=True):
+    """A Prometheus-compatible server to which samples are sent on."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://", max_length=2000)]
+    series: tuple[str, ...] = ("*",)  # selectors
+    every: Duration = "5s"
+    timeout: Duration = "10s"
+    token_file: str = ""  # sent as a bearer token
+    labels: dict[str, str] = {}  # added to each series
+
+
+class AccessRule(_Settings, frozen=True):
+    """What some principals may do at some nodes. Without any rule, every holder of the token may do everything;
+    with one, what no rule allows is refused."""
+
+    who: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]  # token:NAME, uid:NUMBER, listener:ulm …; glob patterns
+    nodes: tuple[str, ...] = ("*",)  # at which nodes; glob patterns
+    send: tuple[str, ...] = ()  # kinds, subjects; glob patterns
+    read: tuple[str, ...] = ()
+    act: tuple[str, ...] = ()  # controllers, targets, actuators
 
 
 class StoreSettings(_Settings, frozen=True):
@@ -153,6 +242,12 @@ class Config(_Settings, frozen=True):
     cluster: str = "vagus"
     home: str = ""  # state folder; empty: $VAGUS_HOME, /var/lib/vagus for root, ~/.local/state/vagus for others
     collect: CollectSettings = CollectSettings()
+    inputs: InputSettings = InputSettings()
+    probes: ProbeSettings = ProbeSettings()
+    forecast: ForecastSettings = ForecastSettings()
+    remote_write: tuple[RemoteWriteSettings, ...] = ()
+    tokens: dict[Name, str] = {}  # further principals: name and the file that holds its token
+    access: tuple[AccessRule, ...] = ()
     store: StoreSettings = StoreSettings()
     gateway: GatewaySettings = GatewaySettings()
     health: HealthSettings = HealthSettings()
@@ -240,6 +335,9 @@ def _check_durations(settings: object, origin: str) -> None:
         "cooldown",
         "period",
         "lease",
+        "latency_every",
+        "bandwidth_every",
+        "bandwidth_time",
     )
     if isinstance(settings, _Settings):
         for name in settings.__struct_fields__:

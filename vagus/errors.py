@@ -31,6 +31,10 @@ class PeerUnreachable(VagusError):
     """A node or service did not answer. Evidence about it, not a failure of the caller."""
 
 
+class Refused(VagusError):
+    """The access rules do not allow it; the message says who, what and where, and which rule would."""
+
+
 class PolicyError(VagusError):
     """A policy could not decide; whoever asked holds the last safe action."""
 

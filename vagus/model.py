@@ -35,7 +35,8 @@ MIN_T_NS = 0
 MAX_T_NS = 4_102_444_800 * 10**9  # year 2100: later times are mistakes of unit or of calendar
 
 _KIND = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*\Z")
-_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.forecast|\.mse)?\Z")
 
 
 def check_name(what: str, value: str) -> str:
@@ -58,7 +59,7 @@ def check_time(t_ns: int) -> int:
 class Field(msgspec.Struct, frozen=True, array_like=True):
     """One typed number of a stream.
 
-    name: `[A-Za-z_][A-Za-z0-9_]*`; unit: `s`, `bytes`, `ratio`, `1/s` …, empty for a plain count;
+    name: `[A-Za-z_][A-Za-z0-9_]*`, with `.forecast` or `.mse` behind it for what is predicted of the field; unit: `s`, `bytes`, `ratio`, `1/s` …, empty for a plain count;
     dtype: one of f8 f4 i8 i4 u8 u4; counter: True when it only grows, except for resets.
     """
 
@@ -96,7 +97,7 @@ class Stream(msgspec.Struct, frozen=True, array_like=True):
         if len(self.labels) > MAX_LABELS:
             raise ConfigError(f"stream {self.kind} has {len(self.labels)} labels; at most {MAX_LABELS} are allowed")
         for label, value in self.labels.items():
-            if not _FIELD.match(label) or label == "node" or len(value) > MAX_LABEL_VALUE:
+            if not _LABEL.match(label) or label == "node" or len(value) > MAX_LABEL_VALUE:
                 raise ConfigError(
                     f"stream {self.kind}: label {label[:50]!r} is malformed, reserved, or its value too long"
                 )
@@ -403,14 +404,31 @@ class Ack(str, enum.Enum):
     FAILED = "FAILED"
 
 
+class Outlook(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of a field at present: its value, the next one's prediction, the mean squared error of late."""
+
+    field: str
+    value: float
+    forecast: float
+    mse: float
+    trend: str = ""  # rising, falling, steady, oscillating, level_shift; empty: not yet known
+
+
 class SensorInfo(msgspec.Struct, frozen=True, array_like=True):
-    """A stream in the directory: what it is and which time span of it is stored; live while samples arrive."""
+    """A stream in the directory: what it is and which time span of it is stored; live while samples arrive.
+
+    The entry is soft state: a live one that is not renewed expires at `expires_ns` and is history from then on.
+    """
 
     stream: Stream
     first_ns: int
     last_ns: int
     samples: int
     live: bool = False
+    expires_ns: int = 0  # 0: history, there is no lease
+    source: str = ""  # who sends it: a collector's name, or the principal of an application
+    online: str = ""  # where it can be subscribed to: the URL of the node's gateway; empty: nowhere
+    outlook: tuple[Outlook, ...] = ()  # of its fields, while live
 
 
 class ActorStatus(msgspec.Struct, frozen=True, array_like=True):

@@ -8,7 +8,7 @@ import pytest
 
 from vagus.clock import ManualClock
 from vagus.errors import ConfigError
-from vagus.health.wire import MAX_DATAGRAM_BYTES, Opened, Sealer
+from vagus.sealing import MAX_DATAGRAM_BYTES, Opened, Sealer
 
 KEY = bytes(range(32))
 
@@ -84,7 +84,7 @@ def test_a_restarted_sender_is_heard_at_once(pair: tuple[Sealer, Sealer], clock:
 
 
 def test_sessions_are_bounded(pair: tuple[Sealer, Sealer], clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vagus.health.wire.MAX_SESSIONS", 3)
+    monkeypatch.setattr("vagus.sealing.MAX_SESSIONS", 3)
     _, two = pair
     got = [two.open(Sealer(KEY, f"m{n}", clock=clock).seal(b"x")) for n in range(5)]
     assert [opened is not None for opened in got] == [True, True, True, False, False]
