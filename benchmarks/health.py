@@ -26,8 +26,8 @@ from vagus.config import Config
 from vagus.health.gossip import Gossip
 from vagus.health.local import LocalStore
 from vagus.health.strategy_paper import Paper
-from vagus.sealing import Sealer
 from vagus.model import Ack, Event, Metric, Report, Status
+from vagus.sealing import Sealer
 
 REFERENCE_SUBMITS = 2800.0
 REFERENCE_GOSSIP_MS = 2.2

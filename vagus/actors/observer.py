@@ -23,8 +23,8 @@ from vagus.health import STRATEGIES
 from vagus.health.gossip import Gossip, Send
 from vagus.health.inbox import MAX_INBOX_BYTES, read_reports
 from vagus.health.local import LocalStore
-from vagus.sealing import MAX_DATAGRAM_BYTES, Sealer
 from vagus.model import MAX_T_NS, Ack, Event, Inference, Level, Report, Status
+from vagus.sealing import MAX_DATAGRAM_BYTES, Sealer
 from vagus.store import Store
 
 GOSSIP_PERIOD_S = 1.0
