@@ -410,6 +410,17 @@ def write_private(path: Path, content: bytes) -> None:
         raise
 
 
+def read_token(name: str, path: str) -> str:
+    """The token of the principal `name` in a file, without white space around it. Raises ConfigError."""
+    try:
+        with open(Path(path).expanduser(), encoding="ascii") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise ConfigError(f"tokens: {path} of {name!r} can be read by others; run: chmod 600 {path}")
+            return file.read(4096).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"tokens: cannot read {path} of {name!r}: {error}") from error
+
+
 def hash_text(text: str) -> int:
     """A 64-bit hash that is the same in every process and on every machine."""
     import hashlib

@@ -14,7 +14,7 @@ from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.outbox import Outbox
 from vagus.actors.roster import Roster
 from vagus.actors.sensing import Sensing
-from vagus.config import seconds, write_private
+from vagus.config import read_token, seconds, write_private
 from vagus.controllers.decision import DecisionTable
 from vagus.errors import PeerUnreachable, VagusError
 from vagus.feeds import Raw
@@ -83,6 +83,8 @@ class CollectorActor(Actor):
                 spare_ports=SPARE_PORTS,
                 max_body_bytes=settings.gateway.max_body_bytes,
                 timeout_s=seconds(settings.gateway.timeout),
+                tokens={name: read_token(name, path) for name, path in settings.tokens.items()},
+                access=settings.access,
             )
             self._url = await self._gateway.start()
             self._announce()
@@ -226,6 +228,9 @@ class CollectorActor(Actor):
 
     def subscribe(self, selector: str) -> AsyncIterator[list[Sample]]:
         return self._sensing.live.subscribe(selector)
+
+    def refused(self, event: Event) -> None:
+        self.spawn(self._sensing.put((), [event]))
 
     def decided(self, decision: Decision) -> None:
         self._outbox.decided(decision)

@@ -1,38 +1,131 @@
-"""Who may ask: the bearer token, and the Host header as a guard against DNS rebinding."""
+"""Who may ask for what: bearer tokens, the access rules, and the Host header as a guard against DNS rebinding."""
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 
+from vagus.access import CLUSTER, NOBODY, Access, Principal, Refusals, Verb
+from vagus.clock import Clock
+from vagus.config import AccessRule
+from vagus.errors import ConfigError, Refused
 from vagus.gateway.errors import Problem
-from vagus.gateway.route import Site
+from vagus.model import Event
 
+MIN_TOKEN = 16
+MAX_TOKENS = 100
+WHO = web.RequestKey("who", Principal)  # where a request carries its principal
 _MAX_REMEMBERED = 64
 
 
-def has_token(site: Site, request: web.BaseRequest) -> bool:
-    """Whether the request carries the right token; compared in constant time."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(
-        token.strip().encode("utf-8", "surrogateescape"), site.token
-    )
+class Door:
+    """Knows principals by their tokens, and what each may do at which node. `tell` is given the refusals' events.
+
+    token: the cluster's own; tokens: those of other principals, by name. Raises ConfigError for a token that is too
+    short, not printable ASCII, or given twice.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        clock: Clock,
+        token: str,
+        tokens: Mapping[str, str] = {},
+        rules: Sequence[AccessRule] = (),
+        tell: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        named = [(CLUSTER, token), *((Principal("token", name), given) for name, given in tokens.items())]
+        if len(named) > MAX_TOKENS:
+            raise ConfigError(f"{len(named)} tokens; at most {MAX_TOKENS} are allowed")
+        if len({given for _, given in named}) < len(named):
+            raise ConfigError("two principals have the same token; give each of `tokens` in vagus.yaml its own")
+        for who, given in named:
+            if len(given) < MIN_TOKEN or not given.isascii() or not given.isprintable() or " " in given:
+                which = "the gateway's token" if who is CLUSTER else f"the token of {who.name!r}"
+                raise ConfigError(f"{which} needs at least {MIN_TOKEN} printable ASCII characters without spaces")
+        self.node = node
+        self.refusals = Refusals(node, "gateway")
+        self._named = [(who, given.encode()) for who, given in named]
+        self._rules = tuple(rules)
+        self._open = not self._rules
+        self._access: dict[str, Access] = {}
+        self._clock = clock
+        self._tell = tell
+
+    @property
+    def open(self) -> bool:
+        """Whether there are no rules: every holder of a token may do everything."""
+        return self._open
+
+    def find(self, request: web.BaseRequest) -> Principal | None:
+        """Whose token the request carries; compared in constant time."""
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        return self.holder(given.strip()) if scheme.lower() == "bearer" else None
+
+    def holder(self, token: str) -> Principal | None:
+        """Whose token it is."""
+        given, found = token.encode("utf-8", "surrogateescape"), None
+        for who, known in self._named:
+            if hmac.compare_digest(given, known):
+                found = who
+        return found
+
+    def enter(self, request: web.BaseRequest) -> Principal:
+        """The principal, also kept in the request. Raises Problem: 401 without a token, 403 with a wrong one."""
+        who = self.find(request)
+        if who is not None:
+            request[WHO] = who
+            return who
+        if request.headers.get("Authorization", "")[:7].lower() == "bearer ":
+            self._refuse(str(NOBODY), "read", "a wrong token")
+            hint = "the token is in the file that HOME/nodes/NODE/gateway.json names"
+            raise Problem(403, "forbidden", "the token is not one of this cluster's", "header Authorization", hint)
+        hint = "send 'Authorization: Bearer TOKEN'; the file that HOME/nodes/NODE/gateway.json names holds it"
+        problem = Problem(401, "unauthorized", "a token is needed", "header Authorization", hint)
+        problem.headers["WWW-Authenticate"] = 'Bearer realm="vagus"'
+        raise problem
+
+    def allows(self, who: Principal, verb: Verb, what: str, node: str = "") -> bool:
+        """Whether the rules allow it at `node` ("": this one)."""
+        return self._open or self._at(node or self.node).allows(who, verb, what)
+
+    def check(self, who: Principal, verb: Verb, what: str, node: str = "") -> None:
+        """Raises Refused, and tells."""
+        if not self._open:
+            try:
+                self._at(node or self.node).check(who, verb, what)
+            except Refused:
+                self._refuse(str(who), verb, what)
+                raise
+
+    def refuse(self, who: Principal, verb: Verb, what: str, node: str = "") -> Refused:
+        """Tells of a refusal that the caller has found; the error to raise."""
+        self._refuse(str(who), verb, what)
+        try:
+            self._at(node or self.node).check(who, verb, what)
+        except Refused as error:
+            return error
+        return Refused(f"{who} may not {verb} {what[:100]!r} at {node or self.node}")
+
+    def _at(self, node: str) -> Access:
+        found = self._access.get(node)
+        if found is None:
+            found = self._access[node] = Access(self._rules, node)
+        return found
+
+    def _refuse(self, who: str, verb: Verb, what: str) -> None:
+        event = self.refusals.note(who, verb, what, self._clock.time_ns())
+        if event is not None:
+            self._tell(event)
 
 
-def check_token(site: Site, request: web.BaseRequest) -> None:
-    """Raises Problem: 401 without a token, 403 with a wrong one."""
-    if has_token(site, request):
-        return
-    given = request.headers.get("Authorization", "")
-    if given[:7].lower() == "bearer ":
-        hint = "the token is in the file that HOME/nodes/NODE/gateway.json names"
-        raise Problem(403, "forbidden", "the token is not the one of this cluster", "header Authorization", hint)
-    hint = "send 'Authorization: Bearer TOKEN'; the file that HOME/nodes/NODE/gateway.json names holds it"
-    problem = Problem(401, "unauthorized", "a token is needed", "header Authorization", hint)
-    problem.headers["WWW-Authenticate"] = 'Bearer realm="vagus"'
-    raise problem
+def who_asks(request: web.BaseRequest) -> Principal:
+    """The principal of a request that came through the door; NOBODY on a public route without a token."""
+    found: Principal = request.get(WHO, NOBODY)
+    return found
 
 
 class HostCheck:

@@ -53,6 +53,7 @@ class UpdateAnswer(msgspec.Struct, frozen=True):
 class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
     partial: bool = False
     missing: tuple[MissingNode, ...] = ()
+    refused: tuple[str, ...] = ()  # names of what the access rules left out
 
 
 class HealthAnswer(_Envelope, frozen=True, kw_only=True):
@@ -109,7 +110,7 @@ async def records_response(
     request: web.BaseRequest, name: str, records: Any, gathered: Gathered, **more: Any
 ) -> web.Response:
     """Records under `name` with the envelope; records as objects in JSON, array-like in MessagePack."""
-    envelope = {**more, "partial": gathered.partial, "missing": gathered.missing}
+    envelope = {**more, "partial": gathered.partial, "missing": gathered.missing, "refused": gathered.refused}
     packed = MSGPACK in request.headers.get("Accept", "")
 
     def render() -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from vagus.controllers.decision import DecisionTable
-from vagus.model import Ack, Decision, Inference, NodeStatus, Report, Reward, Sample, SensorInfo
+from vagus.model import Ack, Decision, Event, Inference, NodeStatus, Report, Reward, Sample, SensorInfo
 from vagus.store import Batch
 
 FANNED = ("query", "sensors", "inferences", "status", "records")
@@ -43,6 +43,9 @@ class Backend(Protocol):
 
     def subscribe(self, selector: str) -> AsyncIterator[list[Sample]]:
         """Live samples from now on, a list per tick; a slow reader loses its oldest ticks."""
+
+    def refused(self, event: Event) -> None:
+        """Stores that somebody was refused; never blocks."""
 
     table: DecisionTable
 

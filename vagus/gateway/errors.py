@@ -12,7 +12,7 @@ import re
 import msgspec
 from aiohttp import web
 
-from vagus.errors import ConfigError, NoData, PeerUnreachable, PolicyError, StoreError, Unsupported, VagusError
+from vagus.errors import ConfigError, NoData, PeerUnreachable, PolicyError, Refused, StoreError, Unsupported, VagusError
 
 MAX_MESSAGE = 1000
 
@@ -48,6 +48,7 @@ _MAPPED: tuple[tuple[type[BaseException], int, str, str], ...] = (
     (ConfigError, 422, "invalid", ""),
     (NoData, 404, "no_data", ""),
     (PeerUnreachable, 503, "unreachable", "try again, or see GET /v1/status"),
+    (Refused, 403, "refused", "ask whoever keeps vagus.yaml for a rule under `access`"),
     (PolicyError, 503, "policy", "hold the last safe action and try again"),
     (StoreError, 503, "store", "see GET /v1/status and the free space of the disk"),
     (Unsupported, 501, "unsupported", ""),

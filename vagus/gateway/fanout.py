@@ -26,10 +26,11 @@ class MissingNode(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Gathered:
-    """Answers by node, and the nodes that did not answer."""
+    """Answers by node, the nodes that did not answer, and the names of what the access rules left out."""
 
     parts: Mapping[str, Any]
     missing: tuple[MissingNode, ...] = field(default=())
+    refused: tuple[str, ...] = field(default=())
 
     @property
     def partial(self) -> bool:

@@ -10,7 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
+from vagus.access import Verb
 from vagus.clock import Clock
+from vagus.gateway.access import Door
 from vagus.gateway.backend import Backend
 
 
@@ -20,7 +22,7 @@ class Site:
 
     backend: Backend
     clock: Clock
-    token: bytes
+    door: Door
     timeout_s: float
     max_body_bytes: int
     max_values: int
@@ -45,6 +47,7 @@ class Route:
 
     query: struct of its parameters; body: structs of which the body is one; answer: struct of the JSON answer;
     media: other content types of the answer; public: no token needed; errors: statuses beyond those of every route.
+    verb, what: what access rules are asked before it is handled; an empty `what`: the handler asks for each item.
     """
 
     method: str
@@ -57,6 +60,8 @@ class Route:
     media: tuple[str, ...] = ()
     public: bool = False
     errors: tuple[int, ...] = ()
+    verb: Verb = "read"
+    what: str = ""
 
     @property
     def prefix(self) -> str:

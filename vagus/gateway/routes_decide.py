@@ -36,7 +36,16 @@ async def update(site: Site, request: web.BaseRequest, _: str) -> web.StreamResp
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("POST", "/v1/decide", decide, "Draw a decision", body=(DecideBody,), answer=DecideAnswer),
+    Route(
+        "POST",
+        "/v1/decide",
+        decide,
+        "Draw a decision",
+        body=(DecideBody,),
+        answer=DecideAnswer,
+        verb="act",
+        what="decide",
+    ),
     Route(
         "POST",
         "/v1/update",
@@ -45,5 +54,7 @@ ROUTES: tuple[Route, ...] = (
         body=(UpdateBody, UpdatesBody),
         answer=UpdateAnswer,
         errors=(404,),
+        verb="send",
+        what="reward",
     ),
 )

@@ -10,7 +10,7 @@ from aiohttp import web
 from vagus import __version__
 from vagus.clock import NS
 from vagus.errors import ConfigError
-from vagus.gateway.access import has_token
+from vagus.gateway.access import who_asks
 from vagus.gateway.answers import (
     HealthAnswer,
     HealthzAnswer,
@@ -23,6 +23,7 @@ from vagus.gateway.errors import Problem
 from vagus.gateway.fanout import gather, merge_inferences
 from vagus.gateway.inputs import ReportBody, ReportsBody, read_body, reports_of
 from vagus.gateway.params import HealthParams, NoParams, SubjectParams, params_of
+from vagus.gateway.permitted import permitted
 from vagus.gateway.route import Route, Site
 from vagus.model import Status, to_builtins
 
@@ -39,7 +40,8 @@ async def healthz(site: Site, request: web.BaseRequest, _: str) -> web.StreamRes
     found = site.checked[1]
     word: Literal["ok", "degraded"] = "degraded" if found["ill"] else "ok"
     details = None
-    if has_token(site, request):
+    who = site.door.find(request)
+    if who is not None and site.door.allows(who, "read", "status"):
         own = {"failures": site.failures, "last_failure": site.last_failure, "tails": site.tails}
         details = to_builtins({**found, "nodes": sorted({site.backend.node, *site.backend.nodes()}), "gateway": own})
     return json_response(HealthzAnswer(word, site.backend.node, __version__, details))
@@ -59,6 +61,8 @@ async def _check(site: Site) -> dict[str, Any]:
 async def report(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
     """Reports on subjects, one or up to 1000; ACCEPTED ones survive a crash."""
     reports = reports_of(*await read_body(site, request), site.clock.time_ns())
+    for subject in {report.subject for report in reports}:
+        site.door.check(who_asks(request), "send", subject)
     acks = await asyncio.wait_for(site.backend.report(reports), site.timeout_s)
     return json_response(ReportAnswer([ack.value for ack in acks]))
 
@@ -71,6 +75,7 @@ async def health(site: Site, request: web.BaseRequest, _: str) -> web.StreamResp
     except ConfigError as error:
         raise Problem(422, "invalid", str(error), "query.status") from error
     gathered = await gather(site.backend, "inferences", ("",), params.node, site.timeout_s)
+    gathered = permitted(site, request, gathered, lambda inference: inference.subject)
     merged = merge_inferences(gathered.parts.values())
     kept = [inference for inference in merged if not wanted or inference.status in wanted]
     return await records_response(request, "inferences", kept, gathered)
@@ -80,6 +85,7 @@ async def subject_health(site: Site, request: web.BaseRequest, subject: str) -> 
     """One subject: verdict, contexts with their accusers, the reports behind."""
     params = params_of(request, SubjectParams)
     gathered = await gather(site.backend, "inferences", (subject,), params.node, site.timeout_s)
+    gathered = permitted(site, request, gathered, lambda inference: inference.subject)
     merged = merge_inferences(gathered.parts.values())
     if not merged:
         missing = f" ({len(gathered.missing)} nodes did not answer)" if gathered.partial else ""

@@ -45,8 +45,17 @@ async def openapi(site: Site, request: web.BaseRequest, _: str) -> web.StreamRes
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/status", status, "All nodes", query=SubjectParams, answer=StatusAnswer, errors=(404,)),
-    Route("GET", "/metrics", metrics, "Prometheus metrics", query=NoParams, media=("text/plain",)),
+    Route(
+        "GET",
+        "/v1/status",
+        status,
+        "All nodes",
+        query=SubjectParams,
+        answer=StatusAnswer,
+        errors=(404,),
+        what="status",
+    ),
+    Route("GET", "/metrics", metrics, "Prometheus metrics", query=NoParams, media=("text/plain",), what="metrics"),
     Route(
         "GET", "/openapi.json", openapi, "This description", query=NoParams, media=("application/json",), public=True
     ),

@@ -18,6 +18,7 @@ from vagus.gateway.answers import JSON_HEADERS, QueryAnswer, RecordsAnswer, Sens
 from vagus.gateway.errors import Problem
 from vagus.gateway.fanout import Gathered, gather, merge_records, merge_sensors
 from vagus.gateway.params import QueryParams, RecordsParams, SensorsParams, params_of, span_of
+from vagus.gateway.permitted import permitted, record_name, stream_name
 from vagus.gateway.route import Route, Site
 from vagus.gateway.tail import Tail
 from vagus.store import export
@@ -48,6 +49,7 @@ async def query(site: Site, request: web.BaseRequest, _: str) -> web.StreamRespo
         await _refuse_large(site, chosen, params, start_ns, end_ns)
     args = (chosen.text, start_ns, end_ns, params.limit)
     gathered = await gather(site.backend, "query", args, params.node, site.timeout_s)
+    gathered = permitted(site, request, gathered, stream_name)
     batches: list[Batch] = [batch for part in gathered.parts.values() for batch in part]
     batches.sort(key=lambda batch: batch.stream.key)
     _check_size(site, sum(len(batch.t_ns) * len(batch.stream.fields) for batch in batches))
@@ -56,6 +58,8 @@ async def query(site: Site, request: web.BaseRequest, _: str) -> web.StreamRespo
     if gathered.partial:
         named = [{"node": m.node, "error": m.error[:100]} for m in gathered.missing[:30]]
         headers |= {"X-Vagus-Partial": "true", "X-Vagus-Missing": json.dumps(named)}
+    if gathered.refused:
+        headers["X-Vagus-Refused"] = json.dumps(gathered.refused)
     return web.Response(body=body, headers=headers)
 
 
@@ -69,7 +73,7 @@ def _render(batches: Sequence[Batch], params: QueryParams, gathered: Gathered) -
     if params.format == "arrow":
         return export.to_arrow(batches)
     ready = msgspec.Raw(export.to_json(batches).encode())
-    return msgspec.json.encode({"batches": ready, "partial": gathered.partial, "missing": gathered.missing})
+    return msgspec.json.encode({"batches": ready, "partial": gathered.partial, "missing": gathered.missing, "refused": gathered.refused})
 
 
 async def _refuse_large(site: Site, chosen: selector.Selector, params: QueryParams, start_ns: int, end_ns: int) -> None:
@@ -95,6 +99,7 @@ async def sensors(site: Site, request: web.BaseRequest, _: str) -> web.StreamRes
     params = params_of(request, SensorsParams)
     chosen = _selector(params.selector)
     gathered = await gather(site.backend, "sensors", (chosen.text,), params.node, site.timeout_s)
+    gathered = permitted(site, request, gathered, stream_name)
     return await records_response(request, "sensors", merge_sensors(gathered.parts.values()), gathered)
 
 
@@ -104,6 +109,7 @@ async def records(site: Site, request: web.BaseRequest, _: str) -> web.StreamRes
     start_ns, end_ns = span_of(params.since, "", "", site.clock.time_ns())
     args = (params.kind, start_ns, end_ns, params.limit)
     gathered = await gather(site.backend, "records", args, params.node, site.timeout_s)
+    gathered = permitted(site, request, gathered, record_name(params.kind))
     merged = merge_records(gathered.parts.values(), params.limit)
     return await records_response(request, "records", merged, gathered)
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from vagus.access import NOBODY
 from vagus.clock import Clock, SystemClock
+from vagus.config import AccessRule
 from vagus.errors import ConfigError
-from vagus.gateway.access import HostCheck, check_token
+from vagus.gateway.access import Door, HostCheck
 from vagus.gateway.backend import Backend
 from vagus.gateway.errors import INTERNAL, Problem, problem_of, response_of
 from vagus.gateway.route import Route, Site
@@ -24,7 +27,6 @@ from vagus.gateway.routes import ROUTES
 
 log = logging.getLogger("vagus")
 MAX_VALUES = 5_000_000
-MIN_TOKEN = 16
 _ANY = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
 
 
@@ -60,7 +62,8 @@ class Gateway:
 
     token: at least 16 characters; host: the address to bind, a loopback one unless the configuration says otherwise;
     port: 0 lets the kernel choose; spare_ports: how many following ports to try when it is taken (0: none);
-    timeout_s: for one node's part of an answer; max_values: numbers in the answer of one query.
+    timeout_s: for one node's part of an answer; max_values: numbers in the answer of one query; tokens: of further
+    principals, by name; access: the rules, none: everything is allowed.
     """
 
     def __init__(
@@ -74,16 +77,13 @@ class Gateway:
         max_body_bytes: int = 4 << 20,
         timeout_s: float = 5.0,
         max_values: int = MAX_VALUES,
+        tokens: Mapping[str, str] = {},
+        access: Sequence[AccessRule] = (),
         clock: Clock | None = None,
     ) -> None:
-        if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-            raise ConfigError(
-                f"the gateway's token needs at least {MIN_TOKEN} printable ASCII characters without spaces"
-            )
         clock = clock or SystemClock()
-        self.site = Site(
-            backend, clock, token.encode(), timeout_s, max_body_bytes, max_values, clock.time_ns(), routes=ROUTES
-        )
+        door = Door(backend.node, clock, token, tokens, access, backend.refused)
+        self.site = Site(backend, clock, door, timeout_s, max_body_bytes, max_values, clock.time_ns(), routes=ROUTES)
         self.url = ""
         self._host = host
         self._port = port
@@ -154,10 +154,12 @@ class Gateway:
             self._check_host(request)
             methods, rest = self._find(request.path)
             route = methods.get(request.method)
-            if route is None or not route.public:
-                check_token(self.site, request)
+            door = self.site.door
+            who = door.enter(request) if route is None or not route.public else NOBODY
             if route is None:
                 raise _no_route(request, methods)
+            if route.what:
+                door.check(who, route.verb, route.what)
             response = await route.handle(self.site, request, rest)
         except asyncio.CancelledError:
             raise
