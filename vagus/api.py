@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vagus import config as configuration
 from vagus.client.connection import Connection
 from vagus.client.endpoint import Endpoint, find
+from vagus.clock import NS
 from vagus.config import Config, load
+from vagus.model import SensorInfo
+
+if TYPE_CHECKING:
+    from vagus.store.batch import Batch
+
+MAX_RECORDS = 10_000
 
 
 class Vagus(Connection):
     """A connection to the node's gateway that can also spawn controllers (which loads Ray when called)."""
 
     home: Path = Path()
+
+    def sql(self, statement: str, since: str | float = "1h", node: str = "") -> Any:
+        """The result of one SQL statement (DuckDB's) over streams and events, as a pyarrow.Table.
+
+        Tables: see vagus.store.sql; those that the statement names are fetched, from `since` on. Needs `vagus[sql]`.
+        Raises ConfigError, Unsupported.
+        """
+        from vagus.store.sql import query
+
+        now_ns = time.time_ns()
+        start_ns = max(0, now_ns - round(configuration.seconds(since) * NS))
+        return query(statement, Tables(self, start_ns, now_ns + NS, node))
 
     def spawn(self, controller: Any, name: str, *, on: str = "every-node", **settings: Any) -> list[str]:
         """Runs a controller class (see vagus.controllers.Controller) as supervised actors; returns their names.
@@ -32,6 +52,53 @@ class Vagus(Connection):
         from vagus.runtime.spawn import remove
 
         return remove(self.home, name)
+
+
+class Tables:
+    """What SQL reads, through a gateway (see vagus.store.sql.Source); `say` is told what is missing."""
+
+    def __init__(
+        self,
+        gateway: Connection,
+        start_ns: int,
+        end_ns: int,
+        node: str = "",
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._gateway = gateway
+        self._start_ns = start_ns
+        self._end_ns = end_ns
+        self._node = node
+        self._say = say
+
+    def sensors(self) -> Sequence[SensorInfo]:
+        """The directory."""
+        return self._gateway.sensors(node=self._node)
+
+    def batches(self, kind: str) -> Sequence[Batch]:
+        """The samples of a kind."""
+        from vagus.client.answers import missing_of
+        from vagus.store.export import from_msgpack
+
+        query = {
+            "selector": kind,
+            "start": self._start_ns,
+            "end": self._end_ns,
+            "node": self._node,
+            "format": "msgpack",
+        }
+        body, headers = self._gateway.request("GET", "/v1/query", query=query)
+        for name, why in missing_of(headers):
+            self._say(f"{kind}: partial, without {name}: {why}")
+        return [batch for batch in from_msgpack(body) if batch.stream.kind == kind]
+
+    def records(self, kind: str) -> Sequence[Any]:
+        """The newest records of a kind."""
+        since_s = (time.time_ns() - self._start_ns) / NS
+        found = self._gateway.records(kind, since=f"{since_s:.3f}", limit=MAX_RECORDS)
+        if len(found) == MAX_RECORDS:
+            self._say(f"{kind}: only the newest {MAX_RECORDS} are read; narrow the span, or read a store's folder")
+        return [record for record in found if self._start_ns <= record.t_ns < self._end_ns]
 
 
 def connect(url: str = "", token: str = "", *, home: str = "", timeout_s: float = 10.0) -> Vagus:

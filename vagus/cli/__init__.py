@@ -21,6 +21,7 @@ COMMANDS = (
     Entry("status", "vagus.cli.status:status", "What is sensed, how healthy, what is decided.", "Look"),
     Entry("sensors", "vagus.cli.sensors:sensors", "The streams that are or were sensed.", "Look"),
     Entry("query", "vagus.cli.query:query", "Stored samples as a table, CSV, JSON or Arrow.", "Look"),
+    Entry("sql", "vagus.cli.sql:sql", "SQL over streams and events.", "Look"),
     Entry("tail", "vagus.cli.tail:tail", "Samples as they come in.", "Look"),
     Entry("plot", "vagus.cli.plot:plot", "A plot in the terminal, or as PNG.", "Look"),
     Entry("events", "vagus.cli.events:events", "Events, receipts, decisions, reports: what happened.", "Look"),
