@@ -79,6 +79,8 @@ class SnmpSettings(_Settings, frozen=True):
     auth: Literal["none", "sha", "sha256", "sha512"] = "sha256"
     privacy: Literal["none", "aes", "aes256"] = "aes"
     key_file: str = ""  # v3: two lines, the pass phrases of authentication and privacy
+    on: str = "head"  # which node reads it: head, every-node, or a node's name
+    max_interfaces: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 128  # those of the lowest indexes
     every: Duration = "10s"
     timeout: Duration = "2s"
 
@@ -87,7 +89,7 @@ class CollectSettings(_Settings, frozen=True):
     """What to sense, how often."""
 
     period_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600)] = 1.0
-    collectors: tuple[str, ...] = ("host", "pressure", "network", "logs")
+    collectors: tuple[str, ...] = ("host", "pressure", "network", "logs", "cgroup", "process", "resctrl", "heartbeat")
     logs: tuple[str, ...] = ()  # paths of log files to follow; glob patterns allowed
     log_filters: tuple[str, ...] = ()  # names of registered log filters
     cgroups: tuple[str, ...] = ("*", "*/*")  # glob patterns of cgroups below each hierarchy's root
@@ -104,6 +106,7 @@ class InputSettings(_Settings, frozen=True):
     bind: Literal["loopback", "node"] = "loopback"
     ulm_port: Port | None = None  # NetLogger lines (ULM and CEDPS), UDP and TCP; 14830 is NetLogger's own
     forward_port: Port | None = None  # Fluent's forward protocol; 24224 is its own
+    forward_key_file: str = ""  # holds the shared key that its senders must know; empty: anyone who reaches the port
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
 
 

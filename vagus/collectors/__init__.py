@@ -37,5 +37,10 @@ COLLECTORS: Registry[Collector] = Registry(
         "pressure": "vagus.collectors.pressure:PressureCollector",
         "network": "vagus.collectors.network:NetworkCollector",
         "logs": "vagus.collectors.logs:LogsCollector",
+        "cgroup": "vagus.collectors.cgroups:CgroupsCollector",
+        "process": "vagus.collectors.processes:ProcessesCollector",
+        "resctrl": "vagus.collectors.resctrl:ResctrlCollector",
+        "heartbeat": "vagus.collectors.heartbeats:HeartbeatsCollector",
+        "snmp": "vagus.collectors.device:DeviceCollector",
     },
 )

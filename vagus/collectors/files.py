@@ -34,6 +34,16 @@ class KernelFile:
             raise CollectError(f"cannot read {self.path}: {error.strerror}") from error
         return data
 
+    def read_once(self) -> bytes:
+        """At most 64 KiB by one pread, for files that the kernel writes in one piece. Raises CollectError."""
+        try:
+            if self._fd < 0:
+                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            return os.pread(self._fd, _CHUNK, 0)
+        except OSError as error:
+            self.close()
+            raise CollectError(f"cannot read {self.path}: {error.strerror}") from error
+
     def read_if_there(self) -> bytes:
         """The content, or nothing where this kernel has no such file."""
         if self._fd < 0 and not os.path.exists(self.path):
