@@ -16,7 +16,8 @@ from vagus.client.answers import missing_of
 from vagus.errors import NoData
 
 TABLE_TICKS = 10
-FORMATS = ("table", "csv", "json", "arrow")
+FORMATS = ("table", "csv", "json", "arrow", "parquet", "openmetrics")
+BINARY = ("arrow", "parquet")
 
 
 @click.command()
@@ -30,7 +31,9 @@ FORMATS = ("table", "csv", "json", "arrow")
     "--format", "form", type=click.Choice(FORMATS), default=None, help="[default: table; with -o: by its name]"
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to FILE (.csv, .json, .arrow).")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write to FILE (.csv, .json, .arrow, .parquet, .openmetrics).",
+)
 @node_option
 @click.pass_context
 def query(
@@ -46,7 +49,8 @@ def query(
     output: Path | None,
     node: str,
 ) -> None:
-    """Stored samples of all streams that match: the newest as a table, or all of them as CSV, JSON or Arrow.
+    """Stored samples of all streams that match: the newest as a table, or all of them as CSV, JSON, Arrow, Parquet or
+    OpenMetrics (under OpenTelemetry's names where it has one).
 
     A selector is kind[.field]{label="value", label=~"pattern"}; * crosses dots. TIME is RFC 3339, or
     'YYYY-MM-DD HH:MM' in this machine's time zone, or nanoseconds since the epoch. The table shows the newest 10
@@ -63,13 +67,13 @@ def query(
     params: dict[str, Any] = {"selector": selector, **span, "node": node}
     if form == "table":
         if output is not None:
-            raise click.UsageError("a table is for the screen: name FILE .csv, .json or .arrow, or give --format.")
+            raise click.UsageError("a table is for the screen: name FILE .csv, .json, .arrow or .parquet, or give --format.")
         _show(ctx, {**params, "rate": rate}, TABLE_TICKS if limit is None else limit)
         return
     if output is not None:
         check_file(output)
-    if form == "arrow" and output is None and sys.stdout.isatty():
-        raise click.UsageError("Arrow is not for a terminal: give -o FILE, or pipe it.")
+    if form in BINARY and output is None and sys.stdout.isatty():
+        raise click.UsageError(f"{form.title()} is not for a terminal: give -o FILE, or pipe it.")
     with connected(ctx) as connection:
         wanted = {**params, "rate": int(rate), "limit": limit or 0, "format": form}
         body, headers = connection.request("GET", "/v1/query", query=wanted)

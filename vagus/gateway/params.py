@@ -43,7 +43,7 @@ class QueryParams(_Params, frozen=True):
     limit: Annotated[int, Meta(ge=0, le=10_000_000, description="newest ticks of each stream; 0: all")] = 0
     rate: Annotated[bool, Meta(description="counters as their change per second")] = False
     node: NodeName = ""
-    format: Literal["json", "csv", "msgpack", "arrow"] = "json"
+    format: Literal["json", "csv", "msgpack", "arrow", "parquet", "openmetrics"] = "json"
 
 
 class SensorsParams(_Params, frozen=True):

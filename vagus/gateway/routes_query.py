@@ -21,7 +21,7 @@ from vagus.gateway.params import QueryParams, RecordsParams, SensorsParams, para
 from vagus.gateway.permitted import permitted, record_name, stream_name
 from vagus.gateway.route import Route, Site
 from vagus.gateway.tail import Tail
-from vagus.store import export
+from vagus.store import export, openmetrics
 
 if TYPE_CHECKING:
     from vagus.store import Batch
@@ -33,6 +33,8 @@ MEDIA = {
     "csv": "text/csv; charset=utf-8",
     "msgpack": "application/msgpack",
     "arrow": "application/vnd.apache.arrow.stream",
+    "parquet": "application/vnd.apache.parquet",
+    "openmetrics": openmetrics.CONTENT_TYPE,
 }
 MAX_TAILS = 64
 HEARTBEAT_S = 10.0
@@ -72,6 +74,10 @@ def _render(batches: Sequence[Batch], params: QueryParams, gathered: Gathered) -
         return export.to_msgpack(batches)
     if params.format == "arrow":
         return export.to_arrow(batches)
+    if params.format == "parquet":
+        return export.to_parquet(batches)
+    if params.format == "openmetrics":
+        return openmetrics.to_openmetrics(batches).encode("utf-8", "replace")
     ready = msgspec.Raw(export.to_json(batches).encode())
     return msgspec.json.encode({"batches": ready, "partial": gathered.partial, "missing": gathered.missing, "refused": gathered.refused})
 

@@ -1,6 +1,6 @@
-"""Batches as CSV, JSON, MessagePack and Arrow.
+"""Batches as CSV, JSON, MessagePack, Arrow and Parquet.
 
-CSV and Arrow are wide: one row for each time, one column for each series, empty where a series has no value then.
+CSV, Arrow and Parquet are wide: one row for each time, one column for each series, empty where a series has no value then.
 MessagePack keeps the batches apart and every bit of their columns.
 """
 
@@ -135,6 +135,26 @@ def to_arrow(batches: Iterable[Batch]) -> bytes:
     """A wide table as an Arrow IPC stream: `time` timestamp[ns, UTC], then a column for each series, null when missing."""
     import pyarrow as pa
 
+    table = _arrow(batches)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def to_parquet(batches: Iterable[Batch]) -> bytes:
+    """The same table as a Parquet file, compressed with zstd."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    sink = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(_arrow(batches), sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def _arrow(batches: Iterable[Batch]) -> Any:
+    import pyarrow as pa
+
     times, names, columns = _wide(batches)
     arrays = [pa.array(times.astype("datetime64[ns]"), pa.timestamp("ns", tz="UTC"))]
     for at, values in columns:
@@ -143,11 +163,7 @@ def to_arrow(batches: Iterable[Batch]) -> bytes:
         wide[at] = values
         missing[at] = np.isnan(values) if values.dtype.kind == "f" else False
         arrays.append(pa.array(wide, mask=missing))
-    table = pa.table(arrays, names=["time", *names])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return bytes(sink.getvalue())
+    return pa.table(arrays, names=["time", *names])
 
 
 def _wide(batches: Iterable[Batch]) -> tuple[npt.NDArray[np.int64], list[str], list[tuple[Array, Array]]]:
