@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vagus.config import CollectSettings
 from vagus.model import Event, Sample
@@ -28,6 +28,17 @@ class Collector(Protocol):
     def collect(self, t_ns: int) -> Iterable[Sample | Event]: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A collector that goes on where an earlier life of it ended. Its state is committed with what it collected."""
+
+    def restore(self, state: bytes) -> None:
+        """Called once, before the first `collect`; a state that it cannot use is ignored."""
+
+    def state(self) -> bytes | None:
+        """Called after each `collect`; None: as it was at the last call."""
 
 
 COLLECTORS: Registry[Collector] = Registry(

@@ -12,8 +12,10 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from vagus.clock import NS
-from vagus.collectors.follow import MAX_LINE_BYTES, MAX_READ_BYTES, Follower
+from vagus.collectors.follow import MAX_LINE_BYTES, MAX_READ_BYTES, Follower, Place
 from vagus.config import CollectSettings
 from vagus.errors import CollectError
 from vagus.model import MAX_LABEL_VALUE, Event, Field, Sample, Stream
@@ -55,17 +57,27 @@ class _LogFile:
 class _Reader:
     """A file that is open, under the path by which it was found."""
 
-    def __init__(self, follower: Follower, file: _LogFile, t_ns: int) -> None:
+    def __init__(self, follower: Follower, file: _LogFile, key: _Key, t_ns: int) -> None:
         self.follower = follower
+        self.key = key
         self.file = file
         self.quiet_since_ns = t_ns
+
+
+class _State(msgspec.Struct, array_like=True):
+    """What outlives a restart: the settings it was for, and where each file was left."""
+
+    patterns: tuple[str, ...]
+    places: dict[str, Place]
 
 
 class LogsCollector:
     """Events `log.line` and kind `log.file{path=}` for the paths and glob patterns in `settings.logs`.
 
-    A file that is there at the first call is read from its end, one that appears later from its begin. Raises
-    CollectError at the end, with the files that cannot be read.
+    A file that is there at the first call is read from its end, one that appears later from its begin. With the state
+    of an earlier life, files go on where they were left: what was written meanwhile is read, also the end of a file
+    that was renamed (of the last 64 MiB, 1000 lines a tick). Raises CollectError at the end, with the files that
+    cannot be read.
     """
 
     name = "logs"
@@ -79,6 +91,32 @@ class LogsCollector:
         self._refused: set[str] = set()  # there at the first call, but not readable so far
         self._scan_at_ns = 0
         self._first = True
+        self._left: dict[str, Place] | None = None  # of an earlier life with the same settings
+        self._changed = False
+
+    def restore(self, state: bytes) -> None:
+        """Where files were left, before the first `collect`. State that is damaged or of other settings is ignored."""
+        try:
+            found = msgspec.msgpack.decode(state, type=_State)
+        except msgspec.DecodeError:
+            return
+        if found.patterns == self._plain + self._patterns:
+            self._left = found.places
+
+    def state(self) -> bytes | None:
+        """Where files are left, for `restore`; None while nothing changed."""
+        if not self._changed:
+            return None
+        self._changed = False
+        places = dict(self._left or {})
+        for reader in self._readers.values():
+            # of a renamed file and its successor the one that has the name counts, when there is only one place left
+            if reader.file.path not in places or reader.file.key == reader.key:
+                try:
+                    places[reader.file.path] = reader.follower.place()
+                except OSError:
+                    continue
+        return msgspec.msgpack.encode(_State(self._plain + self._patterns, places))
 
     def collect(self, t_ns: int) -> Iterator[Sample | Event]:
         """New lines of all files, then one sample for each path that has existed."""
@@ -114,10 +152,8 @@ class LogsCollector:
                 elif len(self._readers) >= MAX_FILES:
                     problems.append(f"{path} is not followed: {MAX_FILES} log files are the most; narrow collect.logs")
                 else:
-                    follower = Follower(path, at_end=self._first or path in self._refused)
-                    self._refused.discard(path)
+                    self._open(path, key, t_ns)
                     named.add(key)
-                    self._readers[key] = _Reader(follower, self._name(path, key), t_ns)
             except FileNotFoundError:
                 continue  # may appear, or appear again
             except OSError as error:
@@ -125,6 +161,35 @@ class LogsCollector:
                     self._refused.add(path)
                 problems.append(f"cannot follow {path}: {error.strerror}")
         return named
+
+    def _open(self, path: str, key: _Key, t_ns: int) -> None:
+        left = self._left.pop(path, None) if self._left else None
+        if left is not None and left.inode != key[1]:
+            self._open_renamed(path, left, t_ns)
+        place = left if left is not None and left.inode == key[1] else None
+        at_end = path in self._refused or (self._first and self._left is None)
+        follower = Follower(path, at_end, place)
+        self._refused.discard(path)
+        file = self._name(path, key)
+        file.rotations += place is not None and not follower.resumed
+        self._readers[key] = _Reader(follower, file, key, t_ns)
+        self._changed = True
+
+    def _open_renamed(self, path: str, left: Place, t_ns: int) -> None:
+        """The file that had this path in an earlier life, for its end, if it is still beside the new one."""
+        try:
+            with os.scandir(os.path.dirname(path) or ".") as entries:
+                beside = [entry.path for entry in entries if entry.inode() == left.inode]
+            for name in beside:
+                found = os.stat(name)
+                follower = Follower(name, place=left)
+                if follower.resumed and stat.S_ISREG(found.st_mode):
+                    key = (found.st_dev, found.st_ino)
+                    self._readers[key] = _Reader(follower, self._name(path, key), key, t_ns)
+                else:
+                    follower.close()
+        except OSError:
+            return  # gone meanwhile
 
     def _name(self, path: str, key: _Key) -> _LogFile:
         file = self._files.get(path)
@@ -151,6 +216,7 @@ class LogsCollector:
                 problems.append(f"cannot read {reader.file.source}: {error.strerror}")
                 continue
             reader.quiet_since_ns = t_ns
+            self._changed = True
             lines_left -= len(got.lines)
             bytes_left -= got.read_bytes
             file = reader.file
@@ -176,6 +242,7 @@ class LogsCollector:
             if key not in named and not 0 <= t_ns - reader.quiet_since_ns < LINGER_NS:
                 reader.follower.close()
                 del self._readers[key]
+                self._changed = True
                 if reader.file.key == key and reader.file.path not in self._plain:
                     del self._files[reader.file.path]  # a dated name that will not come back
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vagus.clock import Clock, SystemClock
-from vagus.collectors import COLLECTORS, Collector
+from vagus.collectors import COLLECTORS, Collector, Stateful
 from vagus.config import CollectSettings
 from vagus.errors import CollectError, VagusError
 from vagus.model import Event, Field, Level, Sample, Stream
@@ -27,6 +27,7 @@ class _Run:
     def __init__(self, name: str, collector: Collector, node: str) -> None:
         self.name = name
         self.collector = collector
+        self.stateful = collector if isinstance(collector, Stateful) else None
         self.stream = Stream(node, "collector.run", RUN_FIELDS, {"collector": name})
         self.failures = 0
         self.error = ""
@@ -86,6 +87,29 @@ class Runner:
             fields = {"collector": name, "error": error}
             return Event(t_ns, "collector.failed", self._node, Level.ERROR, name, {**fields})
         return Event(t_ns, "collector.recovered", self._node, Level.INFO, name, {"collector": name})
+
+    def restore(self, load: Callable[[str], bytes | None]) -> None:
+        """Hands the collectors what `states` gave in an earlier life. Before the first tick."""
+        for run in self._runs:
+            if run.stateful is not None and (state := load(run.name)) is not None:
+                try:
+                    run.stateful.restore(state)
+                except Exception as error:
+                    run.error = _text(error)
+
+    def states(self) -> dict[str, bytes]:
+        """What the collectors want to find in another life, of those where it changed. After each tick."""
+        found = {}
+        for run in self._runs:
+            if run.stateful is not None:
+                try:
+                    state = run.stateful.state()
+                except Exception as error:
+                    run.error = _text(error)
+                    continue
+                if state is not None:
+                    found[run.name] = state
+        return found
 
     def names(self) -> tuple[str, ...]:
         """The collectors' names, in their order."""

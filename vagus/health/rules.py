@@ -29,6 +29,24 @@ def judge_node(samples: Iterable[Sample]) -> dict[str, Metric]:
     return dict(list(contexts.items())[:100])
 
 
+def judge_service(sample: Sample) -> dict[str, Metric]:
+    """The context of a report on a service from its newest heartbeat; score is the round trip in seconds, or the
+    number of failures."""
+    values = dict(zip((f.name for f in sample.stream.fields), sample.values, strict=True))
+    if values["up"]:
+        return {"heartbeat": Metric(Status.HEALTHY, float(values["rtt_s"]))}
+    return {"heartbeat": Metric(Status.UNHEALTHY, float(values["failures"]))}
+
+
+def judge_device(sample: Sample) -> dict[str, Metric]:
+    """The context of a report on a network device from its newest `snmp.system`; score is the response time in
+    seconds, or the polls without an answer."""
+    values = dict(zip((f.name for f in sample.stream.fields), sample.values, strict=True))
+    if values.get("up"):
+        return {"snmp": Metric(Status.HEALTHY, float(values["response_s"]))}
+    return {"snmp": Metric(Status.UNHEALTHY, float(values.get("failures", 0)))}
+
+
 def _above(value: float, worrying: float, bad: float, score: float | None = None) -> Metric:
     if not math.isfinite(value):
         return Metric(Status.NA)
