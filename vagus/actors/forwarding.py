@@ -2,7 +2,7 @@
 
 What is sent is read from the archive behind a saved position, so that an outage of the server, or of this process,
 costs no sample while retention keeps them, and no memory. The position moves when the server has taken everything
-before it; the server may see a sample again after an error, which Prometheus takes as one.
+before it. After an error the server may see samples again: Prometheus refuses those as out of order, keeps the rest.
 """
 
 from __future__ import annotations

@@ -1,0 +1,95 @@
+"""Remote write into Debian's real Prometheus: what it answers is what was sent."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vagus.actors.forwarding import LAG_NS, RemoteWrite
+from vagus.clock import NS
+from vagus.config import RemoteWriteSettings
+from vagus.model import Event, Field, Stream
+from vagus.store.batch import Batch
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is missing (Debian: prometheus)"),
+]
+STREAM = Stream("n1", "net.link", (Field("rx_bytes", "bytes", "u8", True), Field("load")), {"dev": "eth0"})
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    (tmp_path / "prometheus.yml").write_text("global: {}\n")
+    command = [
+        "prometheus",
+        f"--config.file={tmp_path / 'prometheus.yml'}",
+        f"--storage.tsdb.path={tmp_path / 'data'}",
+        f"--web.listen-address={address}",
+        "--web.enable-remote-write-receiver",
+    ]
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://{address}/-/ready", timeout=2).read()
+                break
+            except OSError:
+                assert process.poll() is None, (tmp_path / "log").read_text()[-2000:]
+                time.sleep(0.05)  # its own words are its only sign
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def ask(url: str, query: str) -> list[dict[str, object]]:
+    quoted = urllib.parse.quote(query)
+    answer = json.loads(urllib.request.urlopen(f"{url}/api/v1/query?query={quoted}", timeout=5).read())
+    found: list[dict[str, object]] = answer["data"]["result"]
+    return found
+
+
+async def test_prometheus_has_what_was_sent_and_takes_it_twice(prometheus: str) -> None:
+    events: list[Event] = []
+    saved: list[int] = []
+
+    def read(selector: str, start_ns: int, end_ns: int) -> list[Batch]:
+        t_ns = np.arange(-(-start_ns // NS) * NS, end_ns, NS)
+        return [Batch(STREAM, t_ns, ((t_ns // NS).astype("u8"), np.full(len(t_ns), 0.5)))]
+
+    settings = RemoteWriteSettings(url=f"{prometheus}/api/v1/write", labels={"site": "lab"})
+    begin = time.time_ns() - 120 * NS
+    for told in ([], ["remote_write.refused"]):  # a second life sends everything again: out of order, and no harm
+        writing = RemoteWrite(settings, "n1", read, saved.append, events.append, begin)
+        await writing.step()
+        await writing.close()
+        assert writing.trouble == ""
+        assert sorted({e.event for e in events}) == told
+    (series,) = ask(prometheus, "vagus_net_link_rx_bytes_total[5m]")
+    assert series["metric"] == {
+        "__name__": "vagus_net_link_rx_bytes_total",
+        "dev": "eth0",
+        "node": "n1",
+        "site": "lab",
+    }
+    values = series["values"]
+    assert isinstance(values, list)
+    assert len(values) == pytest.approx((120 * NS - LAG_NS) / NS, abs=1)
+    assert all(float(value) == t for t, value in values)
+    (rate,) = ask(prometheus, "rate(vagus_net_link_rx_bytes_total[1m])")
+    assert float(rate["value"][1]) == pytest.approx(1.0, rel=0.05)  # type: ignore[index]
