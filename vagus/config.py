@@ -89,7 +89,17 @@ class CollectSettings(_Settings, frozen=True):
     """What to sense, how often."""
 
     period_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600)] = 1.0
-    collectors: tuple[str, ...] = ("host", "pressure", "network", "logs", "cgroup", "process", "resctrl", "heartbeat")
+    collectors: tuple[str, ...] = (
+        "host",
+        "pressure",
+        "network",
+        "logs",
+        "cgroup",
+        "process",
+        "resctrl",
+        "heartbeat",
+        "snmp",
+    )
     logs: tuple[str, ...] = ()  # paths of log files to follow; glob patterns allowed
     log_filters: tuple[str, ...] = ()  # names of registered log filters
     cgroups: tuple[str, ...] = ("*", "*/*")  # glob patterns of cgroups below each hierarchy's root
