@@ -1,13 +1,15 @@
-"""The machine: processors, memory, load, disks, file systems, and the kernel's counts."""
+"""The machine: processors, memory, load, disks, file systems, its clock and sensors, and the kernel's counts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from vagus.collectors.clock_offset import ClockOffset
 from vagus.collectors.cpu import Stat
 from vagus.collectors.disk import Disks
 from vagus.collectors.filesystem import FileSystems
+from vagus.collectors.hardware import Hardware, Raid
 from vagus.collectors.load import Entropy, FileHandles, Load, Uptime
 from vagus.collectors.memory import Memory, Vmstat
 from vagus.collectors.parts import Part, read_parts
@@ -31,7 +33,11 @@ class HostCollector:
             FileSystems(node, root),
             FileHandles(node, root),
             Entropy(node, root),
+            Hardware(node, root),
+            Raid(node, root),
         )
+        if root == Path("/"):  # asked of the running kernel, not read
+            self._parts += (ClockOffset(node),)
 
     def collect(self, t_ns: int) -> Iterator[Sample | Event]:
         """Samples of all parts; the error that names the failing ones comes last."""

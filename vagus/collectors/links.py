@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vagus.collectors.netlink import Netlink, attributes, messages, text
-from vagus.model import Field, Sample, Stream
+from vagus.model import Event, Field, Level, Sample, Stream
 
+MAX_LINKS = 500
 RTM_NEWLINK, RTM_GETLINK = 16, 18
 IFLA_IFNAME, IFLA_MTU, IFLA_OPERSTATE, IFLA_STATS64, IFLA_CARRIER, IFLA_CARRIER_CHANGES = 3, 4, 16, 23, 33, 35
 
@@ -71,14 +72,19 @@ class Links:
         self._netlink = netlink
         self._streams: dict[str, Stream] = {}
         self.names: dict[int, str] = {}
+        self._told = False
 
-    def read(self, t_ns: int) -> Iterator[Sample]:
-        """One sample for each link."""
+    def read(self, t_ns: int) -> Iterator[Sample | Event]:
+        """One sample for each link, of at most 500."""
         data, _ = self._netlink.dump(RTM_GETLINK, _REQUEST)
-        names = {}
+        names: dict[int, str] = {}
+        left_out = 0
         for link in parse_links(data):
             if link.ifindex in names:
                 continue  # a dump during which links changed may name one twice
+            if len(names) >= MAX_LINKS:  # the oldest come first: the machine's own
+                left_out += 1
+                continue
             names[link.ifindex] = link.name
             stream = self._streams.get(link.name)
             if stream is None:
@@ -86,6 +92,10 @@ class Links:
                 self._streams[link.name] = stream
             yield Sample(stream, t_ns, link.values)
         self.names = names
+        if left_out and not self._told:
+            text = f"{left_out} links have no stream: {MAX_LINKS} are the most"
+            yield Event(t_ns, "net.links.limit", self._node, Level.WARNING, self.source, {"text": text})
+        self._told = left_out > 0
         if len(self._streams) > 2 * len(names) + 100:  # links of containers come and go
             self._streams = {name: self._streams[name] for name in names.values()}
 

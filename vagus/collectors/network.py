@@ -1,4 +1,4 @@
-"""The network: links and queues, protocol counters, and TCP sockets by peer."""
+"""The network: links and queues, protocol counters, tracked connections, and TCP sockets by peer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vagus.collectors.links import Links
 from vagus.collectors.netlink import ROUTE, Netlink
+from vagus.collectors.packets import Conntrack, Softnet
 from vagus.collectors.parts import Part, read_parts
 from vagus.collectors.qdisc import Qdiscs
 from vagus.collectors.snmp import Snmp, Snmp6, SockStat
@@ -31,6 +32,8 @@ class NetworkCollector:
             Snmp6(node, root),
             sockstat,
             SockStat(node, root, "6"),
+            Softnet(node, root),
+            Conntrack(node, root),
         )
         if root == Path("/"):
             route = Netlink(ROUTE)

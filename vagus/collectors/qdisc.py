@@ -87,7 +87,9 @@ class Qdiscs:
         if len(self._streams) > 5000:
             self._streams.clear()  # links of containers come and go
         for qdisc in parse_qdiscs(data):
-            dev = names.get(qdisc.ifindex) or f"index {qdisc.ifindex}"
+            dev = names.get(qdisc.ifindex, "")
+            if not dev:
+                continue  # of a link that has no stream: beyond the limit, or new since they were read
             key = (dev, qdisc.kind, qdisc.handle, qdisc.parent)
             stream = self._streams.get(key)
             if stream is None:
