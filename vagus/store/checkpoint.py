@@ -161,8 +161,13 @@ def _newest_slot(file: int, inode: int) -> Slot | None:
 
 
 def _restore(data: int, slot: Slot) -> None:
-    page_bytes = _PAGE_SIZE.unpack_from(slot.raw, _FREE_AT)[0]
+    write_roots(data, slot.raw, slot.txn)
+
+
+def write_roots(data: int, raw: bytes, last_txn: int) -> None:
+    """Makes the tree of the packed meta `raw` that of both roots, the newer of them called `last_txn`; synced."""
+    page_bytes = _PAGE_SIZE.unpack_from(raw, _FREE_AT)[0]
     for place in range(2):  # LMDB takes the greater transaction; the other root is the same one, called older
-        txn = slot.txn if slot.txn % 2 == place else slot.txn - 1
-        os.pwrite(data, slot.raw[:-8] + txn.to_bytes(8, "little"), place * page_bytes + _PAGE_HEADER)
+        txn = last_txn if last_txn % 2 == place else last_txn - 1
+        os.pwrite(data, raw[:-8] + txn.to_bytes(8, "little"), place * page_bytes + _PAGE_HEADER)
     os.fdatasync(data)

@@ -4,7 +4,8 @@ One process writes (POSIX lock on the file `writer`), any number read. Inside on
 once and shared: LMDB must not open a file twice. Flags: `sync=False`, so that a commit is acknowledged from the page
 cache (survives `kill -9` of any process); what a power cut leaves is described in checkpoint.py. `writemap=False`:
 a stray write of a C extension cannot reach the file, and pages reach it by pwrite, so that a full disk is an error
-and not a SIGBUS. `subdir`, format 0.9.
+and not a SIGBUS. `subdir`, format 0.9. The writer may put a rewritten file in the place of this one (handover.py):
+every process sees that at its next read.
 """
 
 from __future__ import annotations
@@ -19,15 +20,20 @@ from typing import Any, ClassVar
 import lmdb
 
 from vagus.errors import StoreError
+from vagus.store import handover
 from vagus.store.checkpoint import DATA, Checkpoint, Meta, boot_id, read_metas
 from vagus.store.faults import MAX_READERS, mapped
-from vagus.store.lock import WriterLock
+from vagus.store.holders import Holder, Holders
+from vagus.store.lock import WriterLock, opening
+from vagus.store.transactions import WATCHDOG, Read, Reads
 
 Txn = Any
 MAP_BYTES = 16 << 30
 DATABASES = ("meta", "streams", "spans", "head", "blocks", "records", "index", "state")
 FORMAT = b"vagus store 1"
 UNWRITTEN_BYTES = 1 << 20
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+REWRITTEN = "the store was rewritten while this read hung: read again"
 
 
 class Environment:
@@ -40,42 +46,36 @@ class Environment:
         self.path = path
         self.readonly = readonly
         self.recovered = False
+        self.replaced = 0
         self._users = 1
+        self._map_bytes = map_bytes
         self._lock = WriterLock(path)
         self._checkpoint = Checkpoint(path, boot)
         self._pin: Txn = None
         self._sync_lock = threading.Lock()
+        self._reads = Reads(self)
+        self._holders = Holders()
         self.synced_txn = -1
+        self.db: dict[str, Any] = {}
+        self._env: Any = None
+        self._data = -1
         try:
             if readonly:
                 self._recover_if_alone()
             else:
                 self._lock.take()
                 self.recovered = self._checkpoint.recover()
-            self._check_file()
+                handover.clear(path)
+            with opening(path, exclusive=False):
+                self._check_file()
+                self._env, self._data = self._open_lmdb(path)
             with mapped(path):
-                self._env: Any = lmdb.open(
-                    str(path),
-                    map_size=0 if readonly else map_bytes,
-                    readonly=readonly,
-                    create=not readonly,
-                    sync=False,
-                    writemap=False,
-                    max_readers=MAX_READERS,
-                    max_dbs=len(DATABASES) + 4,
-                )
-        except BaseException:
-            self._lock.release()
-            raise
-        try:
-            with mapped(path):
-                self._data = os.open(path / DATA, os.O_RDONLY | os.O_CLOEXEC)
                 self._env.reader_check()
-                self.db: dict[str, Any] = {}
-                self._open_databases()
+            self.db = self._open_databases(self._env)
             if not readonly:
                 self.sync()
                 _sync_folder(path)
+            WATCHDOG.watch(self._reads)
         except BaseException:
             self._close()
             raise
@@ -111,34 +111,58 @@ class Environment:
                 self._close()
 
     def _close(self) -> None:
+        WATCHDOG.forget(self._reads)
         if self._pin is not None:
             self._pin.abort()
             self._pin = None
-        self._env.close()
-        os.close(self._data)
+        if self._env is not None:
+            self._env.close()
+            os.close(self._data)
         self._checkpoint.close()
         self._lock.release()
 
-    def _open_databases(self) -> None:
-        if self.readonly:
+    def _open_lmdb(self, folder: Path) -> tuple[Any, int]:
+        """LMDB's environment in `folder`, and a descriptor of its data file."""
+        with mapped(self.path):
+            opened: Any = lmdb.open(
+                str(folder),
+                map_size=0 if self.readonly else self._map_bytes,
+                readonly=self.readonly,
+                create=not self.readonly,
+                sync=False,
+                writemap=False,
+                max_readers=MAX_READERS,
+                max_dbs=len(DATABASES) + 4,
+            )
             try:
-                self.db = {name: self._env.open_db(name.encode(), create=False) for name in DATABASES}
-            except (lmdb.NotFoundError, lmdb.ReadonlyError) as error:
-                raise StoreError(f"{self.path} is not (or not yet) a store of vagus") from error
-            with self._env.begin() as txn:
-                found = txn.get(b"format", db=self.db["meta"])
-        else:
-            with self._env.begin(write=True) as txn:
-                self.db = {name: self._env.open_db(name.encode(), txn) for name in DATABASES}
-                found = txn.get(b"format", db=self.db["meta"])
-                if found is None and not txn.stat(self.db["streams"])["entries"]:
-                    txn.put(b"format", FORMAT, db=self.db["meta"])
-                    found = FORMAT
+                self._lock_file = handover.lock_file(folder)
+                return opened, os.open(folder / DATA, os.O_RDONLY | os.O_CLOEXEC)
+            except BaseException:
+                opened.close()
+                raise
+
+    def _open_databases(self, opened: Any) -> dict[str, Any]:
+        with mapped(self.path):
+            if self.readonly:
+                try:
+                    db = {name: opened.open_db(name.encode(), create=False) for name in DATABASES}
+                except (lmdb.NotFoundError, lmdb.ReadonlyError) as error:
+                    raise StoreError(f"{self.path} is not (or not yet) a store of vagus") from error
+                with opened.begin() as txn:
+                    found = txn.get(b"format", db=db["meta"])
+            else:
+                with opened.begin(write=True) as txn:
+                    db = {name: opened.open_db(name.encode(), txn) for name in DATABASES}
+                    found = txn.get(b"format", db=db["meta"])
+                    if found is None and not txn.stat(db["streams"])["entries"]:
+                        txn.put(b"format", FORMAT, db=db["meta"])
+                        found = FORMAT
         if found != FORMAT:
             raise StoreError(
                 f"{self.path} has the format {bytes(found or b'')[:40]!r}, this vagus reads {FORMAT!r}: "
                 "upgrade vagus, or move the folder away to begin a new store"
             )
+        return db
 
     def _check_file(self) -> None:
         """Reading past the end of a file that was cut short would kill the process.
@@ -184,17 +208,22 @@ class Environment:
 
     # --- transactions --------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def read(self) -> Iterator[Txn]:
-        """A short read transaction; its values are memoryviews, valid inside it alone."""
-        with mapped(self.path):
-            try:
-                txn = self._env.begin(buffers=True)
-            except lmdb.MapResizedError:
-                self._env.set_mapsize(0)
-                txn = self._env.begin(buffers=True)
-            with txn:
-                yield txn
+    def read(self) -> Read:
+        """`with env.read() as txn`: a short read transaction; its values are memoryviews, valid inside it alone."""
+        return Read(self._reads)
+
+    def begin(self) -> tuple[Any, Txn]:
+        """For Reads, at its gate: the LMDB environment and a read transaction on it."""
+        return self._env, self._env.begin(buffers=True)
+
+    def resize(self) -> None:
+        """For Reads, when none is under way in other threads: the map is larger since we opened it."""
+        self._env.set_mapsize(0)
+
+    def left(self, lmdb_env: Any) -> None:
+        """For Reads: nothing reads a former environment any more."""
+        if lmdb_env is not self._env:
+            lmdb_env.close()
 
     @contextmanager
     def write(self) -> Iterator[Txn]:
@@ -233,6 +262,100 @@ class Environment:
                 if meta.txn == txn:
                     return pin, meta
             pin.abort()
+
+    # --- a new file in this one's place ----------------------------------------------------------------------------
+
+    def replace(self, progress: handover.Progress | None = None) -> None:
+        """Rewrites all that is stored into a new file, without free pages, and puts it in this one's place.
+
+        For the writer, between write transactions. Readers go on in the old file, which the kernel deletes when the
+        last of them lets go, and see the new one at their next read. A crash at any moment leaves one of the two
+        whole. Raises StoreError: no room on the disk; then all is as it was.
+        """
+        if self.readonly:
+            raise StoreError(f"{self.path} is open for reading only")
+        self.sync()
+        made = handover.rewrite(self, progress)
+        try:
+            opened, data = self._open_lmdb(made)
+            try:
+                databases = self._open_databases(opened)
+                if opened.info()["last_txnid"] != self.last_txn():
+                    raise StoreError(f"{self.path} was written while it was rewritten; the old file stays: try again")
+                with self._sync_lock, self._reads, opening(self.path, exclusive=True):
+                    with mapped(self.path):
+                        self._checkpoint.save(data, max(read_metas(data), key=lambda meta: meta.txn))
+                        handover.put_in_place(made, self.path)
+                    self._switch(opened, databases, data)
+                    _sync_folder(self.path)
+            except BaseException:
+                if self._env is not opened:
+                    opened.close()
+                    os.close(data)
+                raise
+        finally:
+            handover.clear(self.path)
+        self.sync()
+
+    def _switch(self, opened: Any, databases: dict[str, Any], data: int) -> None:
+        if self._pin is not None:
+            self._pin.abort()
+            self._pin = None
+        former, former_data = self._env, self._data
+        self._env, self.db, self._data, self.synced_txn = opened, databases, data, -1
+        self.replaced += 1
+        os.close(former_data)
+        if not self._reads.orphan(former, REWRITTEN):
+            former.close()
+
+    def was_replaced(self) -> bool:
+        """For Reads: whether the writer, another process, has put a new file in the place of ours."""
+        if not self.readonly:
+            return False
+        try:
+            found, ours = os.stat(self.path / DATA), os.fstat(self._data)
+        except OSError:
+            return False  # its folder was removed: what is open stays readable
+        return (found.st_ino, found.st_dev) != (ours.st_ino, ours.st_dev)
+
+    def reopen(self) -> None:
+        """For Reads, when none is under way in other threads: opens the new file. Raises StoreError."""
+        with opening(self.path, exclusive=False):
+            self._check_file()
+            # Of a rewriting that was killed between its two renames we have the lock file open already, and a
+            # process must not open that twice.
+            if handover.lock_file(self.path) == self._lock_file and not self._reads.orphan(self._env, REWRITTEN):
+                self._env.close()
+            opened, data = self._open_lmdb(self.path)
+        try:
+            databases = self._open_databases(opened)
+        except BaseException:
+            opened.close()
+            os.close(data)
+            raise
+        self._switch(opened, databases, data)
+
+    # --- figures ---------------------------------------------------------------------------------------------------
+
+    def file_bytes(self) -> int:
+        """Bytes of the file that were ever used."""
+        return int((self._env.info()["last_pgno"] + 1) * PAGE_BYTES)
+
+    def last_txn(self) -> int:
+        """The number of the newest commit."""
+        return int(self._env.info()["last_txnid"])
+
+    def holders(self, now_ns: int, check: bool = True) -> list[Holder]:
+        """Read transactions in LMDB's table, those of all processes, but for our own pin; the longest held first.
+
+        now_ns: of a monotonic clock; ages count from when a transaction was first seen here. check: also free the
+        slots of processes that died.
+        """
+        with mapped(self.path):
+            if check:
+                self._env.reader_check()
+            pin = None if self._pin is None else (os.getpid(), self._pin.id())
+            return self._holders.look(self._env.readers(), self.last_txn(), pin, now_ns)
 
     def usage(self) -> dict[str, int]:
         """Bytes in use (pages of all databases), in the file, in the map; readers; all as integers."""

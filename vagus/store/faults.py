@@ -12,10 +12,27 @@ import lmdb
 from vagus.errors import StoreError
 
 MAX_READERS = 2048
+_DAMAGE = (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)
 
 
 class MapFull(StoreError):
     """The map has no room for this transaction."""
+
+
+def explained(path: Path, error: lmdb.Error | OSError) -> StoreError:
+    """One of LMDB's or the system's errors as a StoreError that says what to do."""
+    if isinstance(error, lmdb.MapFullError):
+        return MapFull(f"{path}: the map is full: raise store.map_bytes, or lower store.retain_bytes")
+    if isinstance(error, _DAMAGE):
+        return StoreError(
+            f"{path} is damaged or of another LMDB format ({error}): "
+            "move the folder away to begin a new store, or put a copy back"
+        )
+    if isinstance(error, lmdb.ReadersFullError):
+        return StoreError(f"{path}: all {MAX_READERS} reader slots are taken: stop readers that hang")
+    if isinstance(error, lmdb.Error):
+        return StoreError(f"{path}: {_advice(getattr(error, 'code', 0), str(error))}")
+    return StoreError(f"{path}: {_advice(error.errno or 0, error.strerror or str(error))}")
 
 
 @contextmanager
@@ -23,19 +40,8 @@ def mapped(path: Path) -> Iterator[None]:
     """LMDB's and the system's errors as StoreError, each with what to do."""
     try:
         yield
-    except lmdb.MapFullError as error:
-        raise MapFull(f"{path}: the map is full: raise store.map_bytes, or lower store.retain_bytes") from error
-    except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError) as error:
-        raise StoreError(
-            f"{path} is damaged or of another LMDB format ({error}): "
-            "move the folder away to begin a new store, or put a copy back"
-        ) from error
-    except lmdb.ReadersFullError as error:
-        raise StoreError(f"{path}: all {MAX_READERS} reader slots are taken: stop readers that hang") from error
-    except lmdb.Error as error:
-        raise StoreError(f"{path}: {_advice(getattr(error, 'code', 0), str(error))}") from error
-    except OSError as error:
-        raise StoreError(f"{path}: {_advice(error.errno or 0, error.strerror or str(error))}") from error
+    except (lmdb.Error, OSError) as error:
+        raise explained(path, error) from error
 
 
 def _advice(code: int, text: str) -> str:

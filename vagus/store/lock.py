@@ -6,11 +6,39 @@ import errno
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vagus.errors import StoreError
 
 WRITER = "writer"
+OPENING_S = 5.0
+
+
+@contextmanager
+def opening(folder: Path, exclusive: bool) -> Iterator[None]:
+    """Held while the files of a store are opened (shared), or put in the place of others (exclusive).
+
+    Raises StoreError when that does not come within five seconds: somebody stands still in between.
+    """
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        until = time.monotonic() + OPENING_S
+        while True:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise StoreError(
+                        f"{folder}: another process has been {'opening' if exclusive else 'replacing'} it for "
+                        f"{OPENING_S:.0f} s: try again, or look for a stopped process (`lslocks`)"
+                    ) from None
+                time.sleep(0.002)
+        yield
+    finally:
+        os.close(file)
 
 
 class WriterLock:

@@ -225,6 +225,11 @@ def index_keys(kind: str, index: Mapping[str, str], key: bytes) -> list[bytes]:
     return [_index_prefix(kind, name, text) + key[-_AT.size :] for name, text in index.items()]
 
 
+def key_of_index(key: bytes) -> bytes:
+    """The key of the record that an index entry points to."""
+    return key[: key.index(b"\0") + 1] + key[-_AT.size :]
+
+
 def check(key: bytes, value: Any) -> tuple[str, dict[str, str]]:
     """Kind and index pairs of a stored record. Raises StoreError when it is damaged."""
     kind = key[: -_AT.size - 1].decode(errors="replace")

@@ -8,11 +8,35 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
+from vagus.clock import NS, Clock
 from vagus.store import blocks, records
 from vagus.store.codec import read_header
 from vagus.store.environment import Environment, Txn
 
 BATCH = 256
+STEP_NS = 3600 * NS
+DISTRUST_NS = 24 * 3600 * NS
+
+
+class WallClock:
+    """Wall time for retention by age: a step forward by more than an hour counts only after a day has passed.
+
+    A wrong date (a dead battery, a bad time server) must not delete an archive before somebody can correct it. A
+    machine that slept looks the same; its old data just stay a day longer.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._wall_ns, self._monotonic_ns = clock.time_ns(), clock.monotonic_ns()
+
+    def time_ns(self) -> int:
+        """The wall time that may be relied upon."""
+        wall_ns, monotonic_ns = self._clock.time_ns(), self._clock.monotonic_ns()
+        elapsed_ns = monotonic_ns - self._monotonic_ns
+        if wall_ns - self._wall_ns > elapsed_ns + STEP_NS and elapsed_ns < DISTRUST_NS:
+            return self._wall_ns + elapsed_ns
+        self._wall_ns, self._monotonic_ns = wall_ns, monotonic_ns
+        return wall_ns
 
 
 def drop_older(env: Environment, cutoff_ns: int) -> int:

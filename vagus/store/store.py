@@ -29,7 +29,10 @@ from vagus.selector import Selector, parse
 from vagus.store import head, intake, records, retention
 from vagus.store.batch import Batch
 from vagus.store.environment import MAP_BYTES, Environment
+from vagus.store.handover import Progress
+from vagus.store.holders import Holder
 from vagus.store.query import Query
+from vagus.store.upkeep import Upkeep
 from vagus.store.verify import verify
 from vagus.store.writer import Pending, Writer
 
@@ -65,6 +68,8 @@ class Store:
         self._writer: Writer | None = None
         if not readonly:
             self._writer = Writer(env, self._query)
+            self._upkeep = Upkeep(env, clock)
+            self._trusted = retention.WallClock(clock)
             for stream_id, stream in self._query.streams.items():
                 self._ids[_identity(stream)] = stream_id
             self._max_pending = min(MAX_PENDING_BYTES, env.usage()["map_bytes"] // 16)
@@ -179,6 +184,10 @@ class Store:
                     f"{self.path} was opened before a fork (pid {self._pid}); open it in the child instead"
                 )
             if self._pending:
+                if self._upkeep.refusal or self._upkeep.is_due():
+                    self._look()
+                if self._upkeep.refusal:
+                    raise StoreError(self._upkeep.refusal)
                 writer.commit(self._pending)
                 self._pending = Pending()
                 writer.seal_if_due()
@@ -191,6 +200,18 @@ class Store:
         self._synced_ns, self._unsynced = self._clock.monotonic_ns(), 0
         self.flush()
         self._env.sync()
+        self._look()
+
+    def _look(self) -> None:
+        """Tells of readers that hold pages, and leaves them behind before the file outgrows its limit."""
+        events, held = self._upkeep.look()
+        if not events and not held:
+            return
+        with self._lock:
+            if held:
+                events += self._upkeep.evict(held)
+            for event in events:
+                self.put("event", event, t_ns=event.t_ns, index={"event": event.event})
 
     def seal(self) -> None:
         """Flushes and seals the whole head into blocks now; otherwise done after about 600 ticks."""
@@ -292,14 +313,16 @@ class Store:
     def retain(self, max_age_s: float | None = None, max_bytes: int | None = None) -> int:
         """Drops blocks and records that end before max_age_s ago, then the oldest until max_bytes are in use.
 
-        Returns how many were dropped. The file keeps its size; LMDB fills the freed pages again.
+        Returns how many were dropped. The file keeps its size; LMDB fills the freed pages again. max_bytes is kept in
+        mind: a reader that holds so many pages that the file would outgrow it by a third is left behind (upkeep.py).
         """
         writer = self._check_writer()
         with self._lock:
+            self._upkeep.limit_bytes = max_bytes or 0
             self.flush()
             dropped = 0
             if max_age_s is not None:
-                cutoff_ns = self._clock.time_ns() - round(max_age_s * NS)
+                cutoff_ns = self._trusted.time_ns() - round(max_age_s * NS)
                 if writer.head_first_ns < cutoff_ns:
                     writer.seal()
                 dropped += retention.drop_older(self._env, cutoff_ns)
@@ -325,11 +348,28 @@ class Store:
             "recovered": int(self._env.recovered),
         }
 
-    def verify(self) -> list[str]:
+    def compact(self, progress: Progress | None = None) -> tuple[int, int]:
+        """Rewrites the file without its free pages; its bytes before and after. Nothing is stored meanwhile.
+
+        A crash at any moment leaves the old file or the new one, whole. Raises StoreError: no room on the disk.
+        """
+        self._check_writer()
+        with self._lock:
+            self.flush()
+            before = self._env.file_bytes()
+            self._env.replace(progress)
+            return before, self._env.file_bytes()
+
+    def holders(self) -> list[Holder]:
+        """Read transactions that are open now, of all processes; ages count from the last call or sync that saw them."""
+        self._check_open()
+        return self._env.holders(self._clock.monotonic_ns(), check=not self.readonly)
+
+    def verify(self, progress: Progress | None = None) -> list[str]:
         """Reads everything and returns what is wrong, one line each; empty when all is well."""
         self._check_open()
         with self._lock:
-            return verify(self._env, self._query, structure=self._writer is not None)
+            return verify(self._env, self._query, structure=self._writer is not None, progress=progress)
 
     def close(self) -> None:
         """Flushes, syncs and closes; harmless when closed already. Raises StoreError when the flush fails."""
