@@ -29,6 +29,11 @@ class Batcher(Generic[Item, Answer]):
         self._queued = 0
         self._sender: asyncio.Task[None] | None = None
 
+    @property
+    def queued(self) -> int:
+        """How many items wait."""
+        return self._queued
+
     async def put(self, items: Sequence[Item]) -> list[Answer]:
         """Answers for `items`, in their order. Raises what the send raised."""
         if self._queued + len(items) > self._limit:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+from vagus.access import Principal
 from vagus.controllers.decision import DecisionTable
-from vagus.model import Ack, Decision, Event, Inference, NodeStatus, Report, Reward, Sample, SensorInfo
+from vagus.inputs.admission import Taken
+from vagus.model import Ack, Decision, Event, Inference, NodeStatus, Page, Report, Reward, Sample, SensorInfo
 from vagus.store import Batch
 
-FANNED = ("query", "sensors", "inferences", "status", "records")
+FANNED = ("query", "sensors", "inferences", "status", "records", "follow")
 """Methods that are asked of every node: the gateway merges the answers."""
 
 
@@ -24,6 +26,9 @@ class Backend(Protocol):
 
     async def ask(self, node: str, method: str, args: tuple[Any, ...]) -> Any:
         """`method` of FANNED on another node. Raises PeerUnreachable."""
+
+    async def take(self, who: Principal, samples: Sequence[Sample], events: Sequence[Event]) -> Taken:
+        """Stores what `who` sends, as far as it is admitted. ACCEPTED means committed: it survives kill -9."""
 
     async def report(self, reports: Sequence[Report]) -> list[Ack]:
         """Hands reports to the node's observer. ACCEPTED means that they survive kill -9."""
@@ -41,8 +46,14 @@ class Backend(Protocol):
 
     async def status(self) -> NodeStatus: ...
 
-    def subscribe(self, selector: str) -> AsyncIterator[list[Sample]]:
-        """Live samples from now on, a list per tick; a slow reader loses its oldest ticks."""
+    async def follow(
+        self, selector: str, events: str, after: str, since_ns: int, until: str, wait_s: float
+    ) -> Page:
+        """The items after a position; "": from now on, or with `since_ns` the past first. Waits for a first one.
+
+        selector: of samples; events: glob patterns of names; until: a position at which to stop, and what counts as
+        now. Asking again with the `after` of a page goes on exactly there, also after a restart.
+        """
 
     def refused(self, event: Event) -> None:
         """Stores that somebody was refused; never blocks."""

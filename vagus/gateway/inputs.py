@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgpack
@@ -19,6 +20,7 @@ from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.gateway.errors import Problem, invalid_input
 from vagus.gateway.route import Site
+from vagus.inputs.inflate import TooLarge, inflate
 from vagus.model import MAX_NAME, Metric, Report, Reward, Scalar, Status, check_time
 
 T = TypeVar("T")
@@ -85,18 +87,24 @@ _JSON = {"application/json": False}
 _KINDS = {**_JSON, "application/msgpack": True, "application/x-msgpack": True, "application/vnd.msgpack": True}
 
 
-async def read_body(site: Site, request: web.BaseRequest) -> tuple[bytes, bool]:
-    """The body and whether it is MessagePack (else JSON). Refuses other types, encodings, and more than the limit."""
+async def read_body(
+    site: Site, request: web.BaseRequest, kinds: Mapping[str, bool] = _KINDS, *, gzip: bool = False
+) -> tuple[bytes, bool]:
+    """The body and whether it is packed: MessagePack, unless `kinds` says otherwise; else JSON.
+
+    Refuses other types, encodings (but gzip, where that is allowed), and more than the limit, inflated or not.
+    """
     headers = request.headers
     content_type = headers.get("Content-Type", "")
-    packed = _KINDS.get(content_type)
+    packed = kinds.get(content_type)
     if packed is None:
-        packed = _KINDS.get(content_type.partition(";")[0].strip().lower())
+        packed = kinds.get(content_type.partition(";")[0].strip().lower())
         if packed is None:
-            hint = "send it as 'Content-Type: application/json' or application/msgpack"
+            hint = f"send it as 'Content-Type: {' or '.join(list(kinds)[:2])}'"
             what = f"{content_type!r} is not understood" if content_type else "the request has no content type"
             raise Problem(415, "content_type", what, "header Content-Type", hint)
-    if headers.get("Content-Encoding", "identity") != "identity":
+    encoding = headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding != "identity" and not (gzip and encoding == "gzip"):
         raise Problem(415, "encoding", "compressed bodies are refused", "header Content-Encoding", "send it plain")
     length = request.content_length
     if length is not None and length > site.max_body_bytes:
@@ -107,10 +115,24 @@ async def read_body(site: Site, request: web.BaseRequest) -> tuple[bytes, bool]:
             raise Problem(417, "expectation", "only 100-continue is understood", "header Expect")
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # as aiohttp does: the interim answer is not part of the answer
-    if request.content.is_eof():
-        return await request.read(), packed
+    body = await _arrived(request)
+    return (_inflated(body, site.max_body_bytes) if encoding == "gzip" else body), packed
+
+
+def _inflated(body: bytes, most: int) -> bytes:
     try:
-        return await asyncio.wait_for(request.read(), BODY_TIMEOUT_S), packed
+        return inflate(body, most)
+    except TooLarge as error:
+        raise Problem(413, "too_large", str(error), "body", "send smaller batches") from error
+    except ConfigError as error:
+        raise Problem(400, "malformed", str(error), "body") from error
+
+
+async def _arrived(request: web.BaseRequest) -> bytes:
+    if request.content.is_eof():
+        return await request.read()
+    try:
+        return await asyncio.wait_for(request.read(), BODY_TIMEOUT_S)
     except asyncio.TimeoutError:
         message = f"the body did not arrive within {BODY_TIMEOUT_S:g} s"
         raise Problem(408, "timeout", message, "body", "send it again") from None
@@ -145,12 +167,23 @@ class _ReportsProbe(msgspec.Struct):
     found: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="reports", default=msgspec.UNSET)
 
 
+class _SamplesProbe(msgspec.Struct):
+    found: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="samples", default=msgspec.UNSET)
+
+
+class _EventsProbe(msgspec.Struct):
+    found: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="events", default=msgspec.UNSET)
+
+
 class _UpdatesProbe(msgspec.Struct):
     found: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="updates", default=msgspec.UNSET)
 
 
 def _probe(key: str) -> Any:
-    return {"reports": _ReportsProbe, "updates": _UpdatesProbe}[key]
+    return _PROBES[key]
+
+
+_PROBES = {"reports": _ReportsProbe, "updates": _UpdatesProbe, "samples": _SamplesProbe, "events": _EventsProbe}
 
 
 def _unpack(body: bytes) -> Any:

@@ -89,7 +89,8 @@ def _ref(kind: type[Any]) -> dict[str, str]:
 
 def _body(route: Route) -> dict[str, Any]:
     schema: Any = _ref(route.body[0]) if len(route.body) == 1 else {"oneOf": [_ref(kind) for kind in route.body]}
-    return {"application/json": {"schema": schema}, "application/msgpack": {"schema": schema}}
+    binary = {"type": "string", "format": "binary"}
+    return {media: {"schema": binary if "protobuf" in media else schema} for media in route.accepts}
 
 
 def _content(route: Route) -> dict[str, Any]:

@@ -45,8 +45,8 @@ Handler = Callable[[Site, web.BaseRequest, str], Awaitable[web.StreamResponse]]
 class Route:
     """One operation. A path may end in one `{name}`, which may contain slashes.
 
-    query: struct of its parameters; body: structs of which the body is one; answer: struct of the JSON answer;
-    media: other content types of the answer; public: no token needed; errors: statuses beyond those of every route.
+    query: struct of its parameters; body: structs of which the body is one, in one of the content types `accepts`;
+    answer: struct of the JSON answer; media: other content types of the answer; public: no token needed; errors: statuses beyond those of every route.
     verb, what: what access rules are asked before it is handled; an empty `what`: the handler asks for each item.
     """
 
@@ -56,6 +56,7 @@ class Route:
     summary: str
     query: type[Any] | None = None
     body: tuple[type[Any], ...] = ()
+    accepts: tuple[str, ...] = ("application/json", "application/msgpack")
     answer: type[Any] | None = None
     media: tuple[str, ...] = ()
     public: bool = False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from vagus.gateway import routes_decide, routes_health, routes_meta, routes_query
+from vagus.gateway import routes_decide, routes_health, routes_ingest, routes_meta, routes_query
 from vagus.gateway.route import Route
 
 ROUTES: tuple[Route, ...] = (
     *routes_health.ROUTES,
+    *routes_ingest.ROUTES,
     *routes_decide.ROUTES,
     *routes_query.ROUTES,
     *routes_meta.ROUTES,

@@ -1,0 +1,71 @@
+"""The one way in for what others send: judged, then stored with what else waits in one commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from vagus.access import Access, Principal
+from vagus.actors.batcher import Batcher
+from vagus.actors.sensing import Sensing
+from vagus.inputs.admission import Admission, Taken
+from vagus.inputs.refusals import BadInput
+from vagus.model import Ack, Event, Sample
+
+MAX_WAITING = 50_000
+MAX_COMMIT = 10_000  # of one commit: the next tick waits for it
+BUSY = 20_000  # so many waiting: listeners stop reading
+
+
+class Intake:
+    """`take` is what listeners and the gateway call. Counts what was taken and what was not."""
+
+    def __init__(self, node: str, access: Access, sensing: Sensing) -> None:
+        self.node = node
+        self.accepted = 0
+        self.bad = BadInput(node, f"vagus:collector@{node}")
+        self._sensing = sensing
+        self._admission = Admission(node, access, sensing.owns)
+        self._commits: Batcher[Sample | Event, Ack] = Batcher(self._commit, MAX_WAITING, MAX_COMMIT)
+
+    async def take(self, who: Principal, samples: Sequence[Sample], events: Sequence[Event]) -> Taken:
+        """Stores what is admitted; when it returns that is committed. Raises StoreError, PeerUnreachable (overload).
+
+        After a StoreError the store keeps what it had taken in, and may still commit it.
+        """
+        records: list[Sample | Event] = [*samples, *events]
+        reasons = self._admission.judge(who, records, time.time_ns())
+        if not any(reasons):
+            await self._commits.put(records)
+            return Taken((Ack.ACCEPTED,) * len(records))
+        await self._commits.put([r for r, reason in zip(records, reasons, strict=True) if not reason])
+        acks = tuple(Ack.FAILED if reason else Ack.ACCEPTED for reason in reasons)
+        return Taken(acks, tuple(dict.fromkeys(reason for reason in reasons if reason))[:5])
+
+    async def _commit(self, records: list[Sample | Event]) -> list[Ack]:
+        samples = [record for record in records if isinstance(record, Sample)]
+        events = [record for record in records if isinstance(record, Event)]
+        if records:
+            await self._sensing.put(samples, events)
+        self.accepted += len(records)
+        return [Ack.ACCEPTED] * len(records)
+
+    @property
+    def busy(self) -> bool:
+        """Whether so much waits for the store that nothing more should be read."""
+        return self._commits.queued > BUSY
+
+    async def tell(self) -> None:
+        """Stores what is to be told of refusals; called each second."""
+        events = [*self._admission.told(), *self.bad.due(time.time_ns())]
+        if events:
+            await self._sensing.put((), events)
+
+    def figures(self) -> dict[str, float]:
+        """Counters since start."""
+        return {
+            "inputs_accepted": float(self.accepted),
+            "inputs_refused": float(self.bad.counts.total()),
+            "inputs_streams": float(self._admission.streams),
+            "inputs_waiting": float(self._commits.queued),
+        }
