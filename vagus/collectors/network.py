@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from vagus.collectors.addresses import Addresses
 from vagus.collectors.links import Links
 from vagus.collectors.netlink import ROUTE, Netlink
 from vagus.collectors.packets import Conntrack, Softnet
@@ -38,9 +39,10 @@ class NetworkCollector:
         if root == Path("/"):
             route = Netlink(ROUTE)
             links = Links(node, route)
+            addresses = Addresses(node, route, lambda: links.names)
             qdiscs = Qdiscs(node, route, lambda: links.names)
             sockets = Sockets(node, time_wait=lambda: sockstat.latest("tcp_tw"))
-            self._parts += (links, qdiscs, sockets)
+            self._parts += (links, addresses, qdiscs, sockets)
 
     def collect(self, t_ns: int) -> Iterator[Sample | Event]:
         """Samples of all parts; the error that names the failing ones comes last."""
