@@ -1,89 +1,174 @@
-"""The bank: all forecasters run side by side, and those with the least error of late speak loudest.
+"""The bank: all forecasters run side by side on every series, and those with the least error of late speak loudest.
 
-After the Network Weather Service (Wolski, Spring and Hayes 1999), which takes the one with the least error so far; a
-softmax over errors that fade did better (systems/ngi-nws.md).
+After the Network Weather Service (Wolski, Spring and Hayes 1999, "The network weather service"), which takes the
+forecaster with the least error so far. A softmax over errors that fade does better, and over absolute errors better
+than over squared ones: one spike does not decide who speaks for the next hundred values (benchmarks/forecast.py).
 """
 
 from __future__ import annotations
 
+import io
 import math
+import zipfile
 from collections.abc import Sequence
+from typing import Any
 
-import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from vagus.errors import ConfigError
 from vagus.forecast import FORECASTERS
+from vagus.forecast.columns import Array, Columns, Indices
 
-MAX_VALUE = 1e150  # squares stay finite
+MAX_VALUE = 1e100  # sums of squares stay finite
+MOST_SERIES = 1_000_000
+VERSION = 1
 
 
-class Forecast(msgspec.Struct, frozen=True, array_like=True):
-    """What the bank says after a value: that value, a prediction of the next, and the mean squared error of late.
+class Bank(Columns):
+    """Forecasts n series at once, one step ahead; the series are independent of each other.
 
-    mse: of the bank's own predictions, faded; NaN until a prediction could be checked. errors: the same for each
-    forecaster; weights: their say in the prediction (sum 1).
+    forecasters: names out of FORECASTERS, none for all. decay: weight of the errors so far after one more value, from
+    0 up to but not 1. sharpness: a forecaster whose error is (1 + x) times the least one's has e^(-sharpness x) of its
+    say. A prediction never leaves the range of what the series has shown so far. Raises ConfigError.
     """
 
-    value: float
-    prediction: float
-    mse: float
-    errors: dict[str, float] = {}
-    weights: dict[str, float] = {}
+    errors: Array  # float64[forecasters, n], faded sums of absolute errors
+    squares: Array  # float64[n], faded sums of the bank's own squared errors
+    checked: Array  # float64[n], faded number of both
+    low: Array  # float64[n], the least value seen
+    high: Array
+    _ahead: Array  # what each forecaster says now
+    _says: Array  # how much say it has, at most 1
+    _prediction: Array
 
-
-class Bank:
-    """Forecasters by name (empty: all registered), combined by softmax over their faded squared errors.
-
-    decay: weight of an error after one more value, from 0 up to but not 1; sharpness: a forecaster whose error is k
-    times the least one's has e^(-sharpness (k-1)) of its say.
-    """
-
-    def __init__(self, names: Sequence[str] = (), *, decay: float = 0.99, sharpness: float = 10.0) -> None:
+    def __init__(
+        self, n_series: int, *, forecasters: Sequence[str] = (), decay: float = 0.99, sharpness: float = 20.0
+    ) -> None:
+        if not (isinstance(n_series, int) and 0 <= n_series <= MOST_SERIES):
+            raise ConfigError(f"n_series={n_series} of a forecaster bank must be from 0 to {MOST_SERIES}")
         if not 0.0 <= decay < 1.0:
             raise ConfigError(f"decay={decay} of a forecaster bank must be from 0 up to, but not, 1")
         if not 0.0 < sharpness < math.inf:
             raise ConfigError(f"sharpness={sharpness} of a forecaster bank must be a finite number above 0")
-        self._bank = {name: FORECASTERS.make(name) for name in (names or FORECASTERS)}
-        self._decay = decay
-        self._sharpness = sharpness
-        self._errors = dict.fromkeys(self._bank, 0.0)  # faded sums of squared errors
-        self._error = 0.0
-        self._count = 0.0  # faded number of errors
-        self._forecast = Forecast(math.nan, math.nan, math.nan)
+        self.names = tuple(dict.fromkeys(forecasters)) or tuple(FORECASTERS)
+        self.decay = decay
+        self.sharpness = sharpness
+        super().__init__(
+            n_series,
+            errors=np.zeros(len(self.names)),
+            squares=0.0,
+            checked=0.0,
+            low=np.inf,
+            high=-np.inf,
+        )
+        self._members = {name: FORECASTERS.make(name, n_series) for name in self.names}
+        self._parts.update(self._members)
+        self._look()
+
+    def update(self, values: npt.ArrayLike) -> None:
+        """The next value of each series, float[n]. NaN, infinite ones and those beyond ±1e100 are missing: they change
+        nothing for their series. Raises ConfigError when there are not n values."""
+        seen = np.asarray(values, dtype=np.float64)
+        if seen.shape != (self.n,):
+            raise ConfigError(f"the bank has {self.n} series and was given values of shape {seen.shape}")
+        present = np.abs(seen) <= MAX_VALUE
+        seen = np.where(present, seen, 0.0)
+        known = present & (self.low <= self.high)
+        if known.any():
+            fade = np.where(known, self.decay, 1.0)
+            self.errors *= fade
+            np.add(self.errors, np.abs(self._ahead - seen), out=self.errors, where=known)
+            own = self._prediction - seen
+            self.squares *= fade
+            np.add(self.squares, own * own, out=self.squares, where=known)
+            self.checked *= fade
+            self.checked += known
+        np.minimum(self.low, seen, out=self.low, where=present)
+        np.maximum(self.high, seen, out=self.high, where=present)
+        for member in self._members.values():
+            member.update(seen, present)
+        self._look()
+
+    def predict(self) -> Array:
+        """The next value of each series, float64[n]; NaN before a series' first value."""
+        return self._prediction.copy()
+
+    def predictions(self) -> Array:
+        """What each forecaster says, float64[forecasters, n] in the order of `names`; NaN before the first value."""
+        return self._ahead.copy()
+
+    def mse(self) -> Array:
+        """The faded mean squared error of the bank's own predictions, float64[n]; NaN until one could be checked."""
+        found: Array = np.divide(self.squares, self.checked, out=np.full(self.n, np.nan), where=self.checked > 0)
+        return found
+
+    def weights(self) -> Array:
+        """Each forecaster's say, float64[forecasters, n] in the order of `names`; sums to 1 for each series."""
+        found: Array = self._says / self._says.sum(axis=0)
+        return found
+
+    def chosen(self) -> list[str]:
+        """For each series the forecaster with the largest say; the first by name among equals."""
+        return [self.names[at] for at in self.leaders()]
+
+    def leaders(self) -> Array:
+        """The same as places in `names`, int64[n]."""
+        found: Array = self._says.argmax(axis=0)
+        return found
+
+    def resize(self, n: int) -> None:
+        """The first n series stay as they are; further ones start blank."""
+        super().resize(n)
+        self._look()
+
+    def reset(self, indices: Indices) -> None:
+        """These series start anew (a series ended, and another takes its place)."""
+        super().reset(indices)
+        self._look()
 
     @property
-    def forecast(self) -> Forecast:
-        """What the last `update` returned; all NaN before the first."""
-        return self._forecast
+    def bytes_per_series(self) -> int:
+        """Of state, whatever the length of the series."""
+        return sum(a.itemsize * math.prod(a.shape[:-1]) for a in self.arrays().values())
 
-    def update(self, value: float) -> Forecast:
-        """The next value of the series. One that is not finite, or beyond ±1e150, is missing and changes nothing."""
-        if not abs(value) <= MAX_VALUE:
-            return self._forecast
-        if not math.isnan(self._forecast.prediction):
-            self._count = self._count * self._decay + 1.0
-            self._error = self._error * self._decay + _square(self._forecast.prediction - value)
-            for name, forecaster in self._bank.items():
-                error = _square(forecaster.predict() - value)
-                self._errors[name] = self._errors[name] * self._decay + error
-        for forecaster in self._bank.values():
-            forecaster.update(value)
-        weights = self._weights()
-        prediction = math.fsum(weights[name] * forecaster.predict() for name, forecaster in self._bank.items())
-        errors = {name: error / self._count if self._count else math.nan for name, error in self._errors.items()}
-        mse = self._error / self._count if self._count else math.nan
-        self._forecast = Forecast(float(value), prediction, mse, errors, weights)
-        return self._forecast
+    def dump(self) -> bytes:
+        """All state as an .npz archive (numpy's; no pickle), about `bytes_per_series` for each."""
+        out = io.BytesIO()
+        about: dict[str, Any] = {
+            "version": VERSION,
+            "names": np.array(self.names),
+            "options": np.array([self.decay, self.sharpness]),
+        }
+        np.savez(out, **about, **self.arrays())  # type: ignore[arg-type,unused-ignore]  # keywords are arrays, not allow_pickle
+        return out.getvalue()
 
-    def _weights(self) -> dict[str, float]:
-        least = min(self._errors.values())
-        if least > 0.0:
-            says = {name: math.exp(-self._sharpness * (error / least - 1.0)) for name, error in self._errors.items()}
-        else:  # somebody was never wrong
-            says = {name: float(error == 0.0) for name, error in self._errors.items()}
-        total = math.fsum(says.values())
-        return {name: say / total for name, say in says.items()}
+    @classmethod
+    def load(cls, dumped: bytes) -> Bank:
+        """A bank from what `dump` returned. Raises ConfigError when it is damaged or of another version."""
+        try:
+            with np.load(io.BytesIO(dumped), allow_pickle=False) as archive:
+                found = {name: archive[name] for name in archive.files}
+            if int(found.pop("version")) != VERSION:
+                raise ConfigError("it is of another version of vagus")
+            names = [str(name) for name in found.pop("names")]
+            decay, sharpness = (float(option) for option in found.pop("options"))
+            bank = cls(found["squares"].size, forecasters=names, decay=decay, sharpness=sharpness)
+            bank.restore(found)
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ConfigError(f"a saved forecaster bank cannot be read, start a new one: {error}") from error
+        bank._look()
+        return bank
 
-
-def _square(x: float) -> float:
-    return x * x
+    def _look(self) -> None:
+        """What the forecasters say now, and what the bank makes of it."""
+        self._ahead = np.stack([member.predict() for member in self._members.values()])
+        least = np.maximum(self.errors.min(axis=0), 1e-300)
+        with np.errstate(over="ignore"):  # somebody was never wrong: the others' ratio is infinite
+            excess = self.errors / least
+        # Whoever is never wrong has an error of 0, of which the ratio is 0 and not 1: all of these are equal.
+        self._says = np.exp(-self.sharpness * np.maximum(excess - 1.0, 0.0))
+        base = self._ahead[0]
+        # Around one of them, so that a constant is predicted to the bit.
+        moved = np.einsum("kn,kn->n", self._says, self._ahead - base) / self._says.sum(axis=0)
+        self._prediction = np.clip(base + moved, self.low, self.high, where=self.low <= self.high, out=base.copy())

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
+import numpy as np
+
+from vagus.forecast.columns import Array, Columns, Mask
 
 
-class Last:
+class Last(Columns):
     """Predicts the value seen last."""
 
-    name = "last"
+    value: Array
 
-    def __init__(self) -> None:
-        self._value = math.nan
+    def __init__(self, n: int) -> None:
+        super().__init__(n, value=np.nan)
 
-    def update(self, value: float) -> None:
-        """The next value."""
-        self._value = value
+    def update(self, values: Array, present: Mask) -> None:
+        """The next values."""
+        np.copyto(self.value, values, where=present)
 
-    def predict(self) -> float:
-        """The value seen last; NaN before the first."""
-        return self._value
+    def predict(self) -> Array:
+        """The values seen last."""
+        return self.value

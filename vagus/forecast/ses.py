@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
+
+import numpy as np
 
 from vagus.errors import ConfigError
+from vagus.forecast.columns import Array, Columns, Mask
 
 
-class ExponentialSmoothing:
+class ExponentialSmoothing(Columns):
     """Predicts the level; each value moves it by `gain` (above 0, at most 1) of the distance."""
 
-    name = "ses"
+    level: Array
 
-    def __init__(self, gain: float = 0.3) -> None:
+    def __init__(self, n: int, gain: float = 0.2) -> None:
         if not 0.0 < gain <= 1.0:
             raise ConfigError(f"gain={gain} of exponential smoothing must be above 0 and at most 1")
-        self._gain = gain
-        self._level = math.nan
+        super().__init__(n, level=np.nan)
+        self.gain = gain
 
-    def update(self, value: float) -> None:
-        """The next value."""
+    def update(self, values: Array, present: Mask) -> None:
+        """The next values."""
         # A weighted sum, not level + gain * (value - level): it never leaves the range of the values.
-        self._level = value if math.isnan(self._level) else (1.0 - self._gain) * self._level + self._gain * value
+        level = (1.0 - self.gain) * self.level + self.gain * values
+        np.copyto(self.level, np.where(np.isnan(self.level), values, level), where=present)
 
-    def predict(self) -> float:
-        """The level; NaN before the first value."""
-        return self._level
+    def predict(self) -> Array:
+        """The levels."""
+        return self.level
+
+
+slow = partial(ExponentialSmoothing, gain=0.05)
+fast = partial(ExponentialSmoothing, gain=0.5)
+faster = partial(ExponentialSmoothing, gain=0.8)

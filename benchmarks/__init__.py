@@ -1,0 +1,1 @@
+"""Benchmarks, one per room: `python -m benchmarks.NAME [--json]`."""
