@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -157,14 +158,109 @@ def check(store: Store, expected: list[dict[int, tuple[int, float]]], start: int
     assert found == {}
 
 
-def test_a_damaged_head_record_is_refused() -> None:
-    fields = (Field("x"), Field("n", "", "u8"))
-    dtypes = {7: head.row_dtype(fields)}
-    good = head.encode_record([7, 7], [T0, T0 + 1], [head.packer(fields)(T0 + k, 0.5, k) for k in range(2)])
-    t_ns, (x, n) = head.decode_records([good], dtypes)[7]
-    assert (t_ns.tolist(), x.tolist(), n.tolist()) == ([T0, T0 + 1], [0.5, 0.5], [0, 1])
-    for bad in (b"", good[:10], good[:-1], good + b"x", b"\x09" + good[1:]):
+def encoded(encoder: head.Encoder, number: int, rows: list[head.Packed]) -> list[tuple[bytes, bytes]]:
+    ids, times, packed = zip(*rows, strict=True)
+    parts = encoder.encode(number, ids, times, packed, min(times), max(times))
+    return [((number + place).to_bytes(8, "big"), part) for place, part in enumerate(parts)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2**32 - 1)), min_size=1, max_size=150),
+    st.integers(1, 40),
+    st.integers(0, 3),
+)
+def test_chains_of_head_records_give_back_every_bit(flushes: list[tuple[int, int]], streams: int, cut: int) -> None:
+    """Flushes of three shapes in any order, some of which change a lot, read at once or in slices."""
+    fields = (Field("x"), Field("n", "", "u8"), Field("small", "", "i4"))
+    dtypes = {i: head.row_dtype(fields) for i in range(streams)}
+    encoder, pack = head.Encoder(), head.packer(fields).pack
+    entries: list[tuple[bytes, bytes]] = []
+    expected: dict[int, list[tuple[int, float, int, int]]] = {i: [] for i in range(streams)}
+    for k, (shape, seed) in enumerate(flushes):
+        rng = np.random.default_rng(seed)
+        ids = {0: list(range(streams)), 1: list(range(0, streams, 2)), 2: [0, 0, streams - 1]}[shape]
+        rows = []
+        for place, i in enumerate(ids):
+            t_ns = T0 + k * NS + (place if shape == 2 else 0)
+            x, n, small = float(rng.normal()) if seed % 3 else 0.5, int(rng.integers(0, 2**63)) * (seed % 2), k % 5
+            rows.append((i, t_ns, pack(x, n, small)))
+            expected[i].append((t_ns, x, n, small))
+        entries += encoded(encoder, len(entries), rows)
+        if seed % 11 == 0:
+            encoder.forget()
+    found = list(head.records(entries))
+    assert found[-1].following == len(entries)
+    decoder = head.Decoder(dtypes)
+    step = [len(found), 1, 7, 50][cut]
+    for start in range(0, len(found), step):
+        decoder.feed(found[start : start + step])
+    for i in decoder.ids:
+        t_ns, columns = decoder.pop(i)
+        assert list(zip(t_ns.tolist(), *(column.tolist() for column in columns), strict=True)) == expected.pop(i)
+    assert not any(expected.values())
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.integers(0, 35), st.integers(0, 35))
+def test_records_between_two_times_come_with_their_chains(times: list[int], start: int, end: int) -> None:
+    encoder, pack = head.Encoder(), head.packer((Field("x"),)).pack
+    entries: list[tuple[bytes, bytes]] = []
+    for k, t in enumerate(times):
+        entries += encoded(encoder, k, [(k % 2, T0 + t, pack(float(k)))])
+    decoder = head.Decoder({i: head.row_dtype((Field("x"),)) for i in (0, 1)})
+    decoder.feed(head.between(head.records(entries), T0 + start, T0 + end))
+    found = {i: decoder.pop(i) for i in decoder.ids}
+    for i in (0, 1):
+        expected = [(T0 + t, float(k)) for k, t in enumerate(times) if k % 2 == i and start <= t < end]
+        t_ns, (x,) = found.get(i, (np.empty(0), (np.empty(0),)))
+        rows = [(t, value) for t, value in zip(t_ns.tolist(), x.tolist(), strict=True) if T0 + start <= t < T0 + end]
+        assert rows == expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**9), st.integers(1, 255))
+def test_a_changed_byte_of_the_head_never_goes_unseen(at: int, change: int) -> None:
+    encoder, pack = head.Encoder(), head.packer((Field("x"),)).pack
+    good = encoded(encoder, 0, [(i, T0, pack(i / 7)) for i in range(300)])
+    assert len(good) > 1
+    whole = b"".join(value for _, value in good)
+    bad = bytearray(whole)
+    bad[at % len(bad)] ^= change
+    for broken in (bytes(bad), whole[: at % len(whole)]):
+        entries = [
+            (k.to_bytes(8, "big"), broken[s : s + head.PART]) for k, s in enumerate(range(0, len(whole), head.PART))
+        ]
+        decoder = head.Decoder({i: head.row_dtype((Field("x"),)) for i in range(300)})
         with pytest.raises(StoreError, match="damaged head record"):
-            head.decode_records([bad], dtypes)
+            decoder.feed(head.records(entries))
+
+
+def test_records_without_their_chain_or_streams_are_refused() -> None:
+    fields = (Field("x"),)
+    dtypes = {7: head.row_dtype(fields)}
+    encoder, pack = head.Encoder(), head.packer(fields).pack
+    first, second = (encoded(encoder, k, [(7, T0 + k, pack(0.5))])[0] for k in (0, 1))
+    with pytest.raises(StoreError, match="the first of its chain is missing"):
+        head.Decoder(dtypes).feed(head.records([second]))
     with pytest.raises(StoreError, match="never declared"):
-        head.decode_records([good], {})
+        head.Decoder({}).feed(head.records([first]))
+
+
+def test_records_of_version_1_are_read() -> None:
+    """As the first vagus wrote them: every row whole, its time before it."""
+    fields = (Field("x"), Field("n", "", "u8"))
+    dtypes = {7: head.row_dtype(fields), 8: head.row_dtype(fields)}
+    entries = []
+    for k in range(3):
+        rows = [struct.pack("<qdQ", T0 + k, i + k / 4, 2**60 + k) for i in (7, 8)]
+        record = struct.pack("<BxxxIqqII", 1, 2, T0 + k, T0 + k, 7, 8) + b"".join(rows)
+        entries.append((k.to_bytes(8, "big"), record))
+    decoder = head.Decoder(dtypes)
+    decoder.feed(head.records(entries))
+    t_ns, (x, n) = decoder.pop(8)
+    assert (t_ns.tolist(), x.tolist()) == ([T0, T0 + 1, T0 + 2], [8, 8.25, 8.5])
+    assert n.tolist() == [2**60, 2**60 + 1, 2**60 + 2]
+    for bad in (b"", entries[0][1][:10], entries[0][1][:-1], entries[0][1] + b"x", b"\x09" + entries[0][1][1:]):
+        with pytest.raises(StoreError, match="damaged head record"):
+            head.Decoder(dtypes).feed(head.records([(entries[0][0], bad)]))

@@ -170,9 +170,9 @@ def test_paths_that_cannot_be_opened_say_why(tmp_path: Path) -> None:
 
 def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store.open(tmp_path).close()
-    monkeypatch.setattr(environment, "FORMAT", b"vagus store 2")
+    monkeypatch.setattr(environment, "FORMAT", b"vagus store 3")
     for readonly in (False, True):
-        with pytest.raises(StoreError, match=r"format b'vagus store 1'.*upgrade vagus"):
+        with pytest.raises(StoreError, match=r"format b'vagus store 2'.*upgrade vagus"):
             Store.open(tmp_path, readonly=readonly)
     monkeypatch.undo()
     Store.open(tmp_path).close()  # the refusal left no lock behind

@@ -60,16 +60,16 @@ def encode_block(t_ns: Array, columns: Sequence[Array]) -> bytes:
         raise StoreError(f"a block holds 1 to {MAX_ROWS} rows, the same in every column; got {rows}")
     if not bool((t_ns[1:] > t_ns[:-1]).all()):
         raise StoreError("a block's times must increase strictly; sort and merge rows before sealing them")
+    if any(column.dtype not in _CODES for column in columns):
+        unknown = next(column.dtype for column in columns if column.dtype not in _CODES)
+        raise StoreError(f"a column of dtype {unknown} cannot be stored; use one of {', '.join(_NAMES)}")
     directory: list[bytes] = []
     payloads: list[bytes] = []
     end = 0
-    for column in (t_ns, *columns):
-        code = _CODES.get(column.dtype)
-        if code is None:
-            raise StoreError(f"a column of dtype {column.dtype} cannot be stored; use one of {', '.join(_NAMES)}")
-        encoding, payload = _encode_column(np.ascontiguousarray(column), line=not directory)
+    encoded = [_encode_times(t_ns), *_encode_columns(columns)]
+    for (encoding, payload), column in zip(encoded, (t_ns, *columns), strict=True):
         end += len(payload)
-        directory.append(_ENTRY.pack(encoding, code, 0, end, zlib.crc32(payload)))
+        directory.append(_ENTRY.pack(encoding, _CODES[column.dtype], 0, end, zlib.crc32(payload)))
         payloads.append(payload)
     entries = b"".join(directory)
     fixed = (VERSION, len(payloads), rows, int(t_ns[0]), int(t_ns[-1]))
@@ -77,27 +77,46 @@ def encode_block(t_ns: Array, columns: Sequence[Array]) -> bytes:
     return b"".join((_HEAD.pack(*fixed, checksum), entries, *payloads))
 
 
-def _encode_column(column: Array, *, line: bool) -> tuple[int, bytes]:
-    bits = column.view(_BITS[column.itemsize])  # NaN equals itself here, and 0.0 differs from -0.0
-    if bits[0] == bits[-1] and bool((bits == bits[0]).all()):
-        return _CONSTANT, bits[:1].tobytes()
-    if line:
-        steps = column[1:] - column[:-1]
-        if bool((steps == steps[0]).all()):
-            return _LINE_CODE, _LINE.pack(int(steps[0]))
-    payload: bytes = standalone.simple_compress(column, _STEPS if _is_smooth(column) else _LEVELS)
-    if len(payload) >= column.nbytes:
-        return _RAW, column.tobytes()
-    return _PCO, payload
+def _encode_times(t_ns: Array) -> tuple[int, bytes]:
+    if len(t_ns) == 1:
+        return _CONSTANT, t_ns.tobytes()
+    steps = t_ns[1:] - t_ns[:-1]
+    if bool((steps == steps[0]).all()):
+        return _LINE_CODE, _LINE.pack(int(steps[0]))
+    return _compressed(np.ascontiguousarray(t_ns), _STEPS)
 
 
-def _is_smooth(column: Array) -> bool:
-    """Whether steps are smaller than the spread, so that differences are worth coding."""
+def _encode_columns(columns: Sequence[Array]) -> list[tuple[int, bytes]]:
+    """Encoding and payload of each; columns of one dtype are looked at together."""
+    alike: dict[np.dtype[Any], list[int]] = {}
+    for index, column in enumerate(columns):
+        alike.setdefault(column.dtype, []).append(index)
+    found: list[tuple[int, bytes]] = [(0, b"")] * len(columns)
+    for dtype, indexes in alike.items():
+        table = np.array([columns[index] for index in indexes])
+        bits = table.view(_BITS[dtype.itemsize])  # NaN equals itself here, and 0.0 differs from -0.0
+        constant = (bits == bits[:, :1]).all(axis=1).tolist()
+        smooth = _are_smooth(table).tolist() if not all(constant) else constant
+        for index, column, same, steps in zip(indexes, table, constant, smooth, strict=True):
+            found[index] = (
+                (_CONSTANT, column[:1].tobytes()) if same else _compressed(column, _STEPS if steps else _LEVELS)
+            )
+    return found
+
+
+def _compressed(column: Array, config: ChunkConfig) -> tuple[int, bytes]:
+    payload: bytes = standalone.simple_compress(column, config)
+    return (_PCO, payload) if len(payload) < column.nbytes else (_RAW, column.tobytes())
+
+
+def _are_smooth(table: Array) -> npt.NDArray[np.bool_]:
+    """For each column (a row of the table) whether steps are smaller than the spread: differences are worth coding."""
     with np.errstate(all="ignore"):
-        values = column.astype(np.float64)
-        steps = np.abs(values[1:] - values[:-1]).mean()
-        spread = np.abs(values - values.mean()).mean()
-    return not steps > spread  # NaN and infinite: differences, which never do much harm
+        values = table.astype(np.float64)
+        steps = np.abs(values[:, 1:] - values[:, :-1]).mean(axis=1)
+        spread = np.abs(values - values.mean(axis=1, keepdims=True)).mean(axis=1)
+        smooth: npt.NDArray[np.bool_] = ~(steps > spread)  # NaN and infinite: differences, which do no harm
+    return smooth
 
 
 def read_header(block: bytes | memoryview) -> Header:

@@ -30,7 +30,8 @@ from vagus.store.transactions import WATCHDOG, Read, Reads
 Txn = Any
 MAP_BYTES = 16 << 30
 DATABASES = ("meta", "streams", "spans", "head", "blocks", "records", "index", "state")
-FORMAT = b"vagus store 1"
+FORMAT = b"vagus store 2"
+OLDER = (b"vagus store 1",)  # is read; a writer makes it FORMAT, since an older vagus cannot read what it adds
 UNWRITTEN_BYTES = 1 << 20
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 REWRITTEN = "the store was rewritten while this read hung: read again"
@@ -55,7 +56,7 @@ class Environment:
         self._sync_lock = threading.Lock()
         self._reads = Reads(self)
         self._holders = Holders()
-        self.synced_txn = -1
+        self.synced_txn, self.synced_bytes = -1, 0
         self.db: dict[str, Any] = {}
         self._env: Any = None
         self._data = -1
@@ -154,10 +155,10 @@ class Environment:
                 with opened.begin(write=True) as txn:
                     db = {name: opened.open_db(name.encode(), txn) for name in DATABASES}
                     found = txn.get(b"format", db=db["meta"])
-                    if found is None and not txn.stat(db["streams"])["entries"]:
+                    if found in OLDER or (found is None and not txn.stat(db["streams"])["entries"]):
                         txn.put(b"format", FORMAT, db=db["meta"])
                         found = FORMAT
-        if found != FORMAT:
+        if found != FORMAT and found not in OLDER:
             raise StoreError(
                 f"{self.path} has the format {bytes(found or b'')[:40]!r}, this vagus reads {FORMAT!r}: "
                 "upgrade vagus, or move the folder away to begin a new store"
@@ -251,7 +252,7 @@ class Environment:
                 raise
             if self._pin is not None:
                 self._pin.abort()
-            self._pin, self.synced_txn = pin, meta.txn
+            self._pin, self.synced_txn, self.synced_bytes = pin, meta.txn, meta.last_page * meta.page_bytes
 
     def _pinned(self) -> tuple[Txn, Meta]:
         """A read transaction and the root it reads; read again when two commits of another thread came between."""

@@ -1,17 +1,26 @@
-"""The head: what each flush appended, as one record of positional rows, until its rows are sealed into blocks.
+"""The head: what each flush appended, as one record of all its streams, until its rows are sealed into blocks.
 
 A tick of eighty streams is one record and so one write at the end of the head, where a row per stream would dirty a
-page per stream each second. Layout, little-endian: version, number of rows, least and greatest time; the stream id of
-each row; then each row's time and values, packed without gaps. Records of the same streams in the same order, as
-ticks are, have the same length and are read together as one array.
+page per stream each second. Flushes of the same streams in the same order, as ticks are, form a chain: its first record
+names the streams, and each says only which bytes differ from the record before. Most values of a host stand still, so
+a tick shrinks to about a fifteenth, and a reader needs a chain from its first record on; a chain is therefore short.
+
+Layout of a record (version 2), little-endian: version, flags, parts, rows (of a chain's first record) or how many
+numbers back that first record is, least and greatest time, checksum; the stream ids (first record); a time for each
+row unless all are equal; then the rows' bytes, values without gaps, XORed with those of the record before (zeros at
+first), as three runs: a bit for each byte of the second run, the bits that say which bytes are not zero (a run whose
+own zeros are left out), and those bytes. Long records are cut into parts that fill LMDB's pages, at consecutive
+numbers. Version 1 had every row whole, with its time before it; it is still read.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,112 +31,316 @@ from vagus.model import DTYPES, Field
 Array = npt.NDArray[Any]
 Rows = tuple[npt.NDArray[np.int64], tuple[Array, ...]]
 """Times and native columns."""
+Packed = tuple[int, int, bytes]
+"""A row: stream id, time, packed values."""
 
-VERSION = 1
-_HEAD = struct.Struct("<BxxxIqq")
+VERSION = 2
+FIRST, TIMES = 1, 2  # flags: begins a chain; each row has its own time
+CHAIN = 64  # records: a reader decodes a chain from its beginning
+MAX_CHAINS = 64
+MAX_CHAIN_BYTES = 2 << 20  # what the writer remembers of all chains
+PART = 1340  # three and their heads fill a page of 4096 bytes; LMDB gives a value above 2022 bytes pages of its own
+MAX_PARTED = 32 << 10
+_HEAD = struct.Struct("<BBHIqqI")
+_CHECKED = _HEAD.size - 4
+_HEAD_1 = struct.Struct("<BxxxIqq")
 _PACKED = {"f8": "d", "f4": "f", "i8": "q", "i4": "i", "u8": "Q", "u4": "I"}
 
 
-def packer(fields: Sequence[Field]) -> Callable[..., bytes]:
-    """Packs one row: `pack(t_ns, *values)`. Raises struct.error or OverflowError for what does not fit."""
-    return struct.Struct("<q" + "".join(_PACKED[field.dtype] for field in fields)).pack
+def packer(fields: Sequence[Field]) -> struct.Struct:
+    """Packs one row: `pack(*values)`. Raises struct.error or OverflowError for what does not fit."""
+    return struct.Struct("<" + "".join(_PACKED[field.dtype] for field in fields))
 
 
 def row_dtype(fields: Sequence[Field]) -> np.dtype[Any]:
-    """A row as numpy sees it: time and values, without gaps."""
-    return np.dtype([("", "<i8"), *(("", np.dtype(DTYPES[field.dtype]).newbyteorder("<")) for field in fields)])
+    """A row as numpy sees it: its values, without gaps."""
+    return np.dtype([("", np.dtype(DTYPES[field.dtype]).newbyteorder("<")) for field in fields])
 
 
-def pack_rows(dtype: np.dtype[Any], t_ns: Array, columns: Sequence[Array]) -> list[bytes]:
+def pack_rows(dtype: np.dtype[Any], columns: Sequence[Array]) -> list[bytes]:
     """Rows of one stream, each packed, from its columns."""
-    rows = np.empty(len(t_ns), dtype)
-    for name, column in zip(dtype.names or (), (t_ns, *columns), strict=True):
+    rows = np.empty(len(columns[0]), dtype)
+    for name, column in zip(dtype.names or (), columns, strict=True):
         rows[name] = column
     packed = rows.tobytes()
     return [packed[at : at + dtype.itemsize] for at in range(0, len(packed), dtype.itemsize)]
 
 
-def encode_record(ids: Sequence[int], times: Sequence[int], rows: Sequence[bytes]) -> bytes:
-    """One record from packed rows, each with its stream's id and its time."""
-    return b"".join((_HEAD.pack(VERSION, len(ids), min(times), max(times)), array("I", ids).tobytes(), *rows))
+# --- writing -------------------------------------------------------------------------------------------------------
 
 
-def time_span(record: bytes | memoryview) -> tuple[int, int]:
-    """Least and greatest time of a record. Raises StoreError when it is none of ours."""
-    if len(record) < _HEAD.size or record[0] != VERSION:
-        raise StoreError("damaged head record: its first bytes are not those of a record of this version")
-    _, _, first_ns, last_ns = _HEAD.unpack_from(record)
-    return first_ns, last_ns
+class _Chain:
+    __slots__ = ("first", "last", "length")
+
+    def __init__(self, first: int, last: Array) -> None:
+        self.first = first
+        self.last = last
+        self.length = 1
 
 
-def ids_of(record: bytes | memoryview) -> bytes:
-    """The stream ids of a record, packed; equal for records of equal shape."""
-    if len(record) < _HEAD.size or record[0] != VERSION:
-        raise StoreError("damaged head record: its first bytes are not those of a record of this version")
-    count = _HEAD.unpack_from(record)[1]
-    ids = bytes(record[_HEAD.size : _HEAD.size + 4 * count])
-    if len(ids) != 4 * count:
-        raise StoreError("damaged head record: it ends within its stream ids")
-    return ids
+class Encoder:
+    """Records from packed rows. It remembers where chains stand: `forget` when a record was not committed after all."""
+
+    def __init__(self) -> None:
+        self._chains: dict[tuple[int, ...], _Chain] = {}
+        self._bytes = 0
+
+    def forget(self) -> None:
+        """Lets every chain end: the next records begin new ones."""
+        self._chains.clear()
+        self._bytes = 0
+
+    def encode(
+        self,
+        number: int,
+        ids: tuple[int, ...],
+        times: Sequence[int],
+        rows: Sequence[bytes],
+        first_ns: int,
+        last_ns: int,
+    ) -> list[bytes]:
+        """The record of some rows, each with its stream's id and its time, in parts for `number` and those after it.
+
+        first_ns, last_ns: least and greatest time.
+        """
+        packed = np.frombuffer(b"".join(rows), np.uint8)
+        chain = self._chains.get(ids)
+        flags = 0 if first_ns == last_ns else TIMES
+        body = [] if first_ns == last_ns else [array("q", times).tobytes()]
+        if chain is None or chain.length >= CHAIN:
+            self._begin(ids, _Chain(number, packed))
+            flags |= FIRST
+            back, changed = len(ids), packed
+            body.insert(0, array("I", ids).tobytes())
+        else:
+            back, changed = number - chain.first, packed ^ chain.last
+            chain.last = packed
+            chain.length += 1
+        mask = np.packbits(changed)
+        body += (
+            np.packbits(mask).tobytes(),
+            mask.tobytes().translate(None, b"\0"),
+            changed.tobytes().translate(None, b"\0"),
+        )
+        joined = b"".join(body)
+        size = _HEAD.size + len(joined)
+        parts = -(-size // PART) if size <= MAX_PARTED else 1
+        head = _HEAD.pack(VERSION, flags, parts, back, first_ns, last_ns, 0)[:_CHECKED]
+        record = b"".join((head, zlib.crc32(joined, zlib.crc32(head)).to_bytes(4, "little"), joined))
+        return [record] if parts == 1 else [record[at : at + PART] for at in range(0, size, PART)]
+
+    def _begin(self, ids: tuple[int, ...], chain: _Chain) -> None:
+        replaced = self._chains.pop(ids, None)
+        self._bytes += len(chain.last) - (len(replaced.last) if replaced else 0)
+        self._chains[ids] = chain
+        while len(self._chains) > MAX_CHAINS or self._bytes > MAX_CHAIN_BYTES:
+            self._bytes -= len(self._chains.pop(next(iter(self._chains))).last)
 
 
-def decode_records(
-    records: Iterable[bytes], dtypes: Mapping[int, np.dtype[Any]], wanted: set[int] | None = None
-) -> dict[int, Rows]:
-    """The rows of each stream (or of those wanted) in order of arrival. dtypes: every stream's row_dtype.
+# --- reading -------------------------------------------------------------------------------------------------------
 
-    Raises StoreError when a record's length does not fit its streams.
+
+class Record(NamedTuple):
+    """A whole record: its number and the next one's, its chain's first, rows (if first), flags, times, what follows."""
+
+    number: int
+    following: int
+    first: int
+    rows: int
+    flags: int
+    first_ns: int
+    last_ns: int
+    body: bytes
+
+
+def records(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[Record]:
+    """The records of consecutive LMDB entries (key and value). Raises StoreError when one is damaged or incomplete."""
+    rest = iter(entries)
+    for key, value in rest:
+        number = int.from_bytes(key, "big")
+        version = value[0] if len(value) >= _HEAD_1.size else 0
+        if version == VERSION and len(value) >= _HEAD.size:
+            _, flags, parts, back, first_ns, last_ns, checksum = _HEAD.unpack_from(value)
+            record = bytes(value)
+            if parts > 1:
+                record = b"".join((record, *(bytes(part) for _, part in islice(rest, parts - 1))))
+            if zlib.crc32(record[_HEAD.size :], zlib.crc32(record[:_CHECKED])) != checksum:
+                raise StoreError(f"damaged head record {number}: its checksum is wrong")
+            first, rows = (number, back) if flags & FIRST else (number - back, 0)
+            yield Record(number, number + parts, first, rows, flags, first_ns, last_ns, record[_HEAD.size :])
+        elif version == 1:
+            _, rows, first_ns, last_ns = _HEAD_1.unpack_from(value)
+            yield Record(number, number + 1, -1, rows, 0, first_ns, last_ns, bytes(value[_HEAD_1.size :]))
+        else:
+            raise StoreError(f"damaged head record {number}: its first bytes are not those of a record of this version")
+
+
+def ids_of(record: Record) -> tuple[int, ...]:
+    """The stream of each row of a chain's first record. Raises StoreError for another."""
+    ids = (
+        np.frombuffer(record.body[: 4 * record.rows], "<u4").tolist()
+        if record.number == record.first or record.first < 0
+        else []
+    )
+    if not ids or len(ids) != record.rows:
+        raise StoreError(f"damaged head record {record.number}: it does not name its streams")
+    return tuple(ids)
+
+
+def between(found: Iterable[Record], start_ns: int, end_ns: int) -> list[Record]:
+    """Those with rows in [start_ns, end_ns), each with the part of its chain that it needs."""
+    kept: list[Record] = []
+    waiting: dict[int, list[Record]] = {}
+    for record in found:
+        if record.last_ns >= start_ns and record.first_ns < end_ns:
+            kept += waiting.pop(record.first, ())
+            kept.append(record)
+        elif record.first >= 0:
+            waiting.setdefault(record.first, []).append(record)
+    return kept
+
+
+class _Open(NamedTuple):
+    """A chain as far as it was read."""
+
+    ids: tuple[int, ...]
+    last: Array
+
+
+class Decoder:
+    """Collects the rows of some streams from records in order of their numbers (within each chain).
+
+    dtypes: every stream's row_dtype. wanted: streams, None: all. hidden: streams whose rows before number `until` do not
+    count. Raises StoreError when a record does not fit its chain and its streams.
     """
-    return {i: _columns(parts) for i, parts in _parts(records, dtypes, wanted).items()}
 
+    def __init__(
+        self,
+        dtypes: Mapping[int, np.dtype[Any]],
+        wanted: set[int] | None = None,
+        until: int = 0,
+        hidden: frozenset[int] | set[int] = frozenset(),
+    ) -> None:
+        self._dtypes = dtypes
+        self._wanted = wanted
+        self._until = until
+        self._hidden = hidden
+        self._chains: dict[int, _Open] = {}
+        self._parts: dict[int, list[tuple[Array, Array, Array]]] = {}  # numbers, times, rows
 
-def decode_times(
-    records: Iterable[bytes], dtypes: Mapping[int, np.dtype[Any]], wanted: set[int] | None = None
-) -> dict[int, Array]:
-    """The times alone, in no order."""
-    found = {}
-    for stream_id, parts in _parts(records, dtypes, wanted).items():
-        found[stream_id] = np.concatenate([rows[(rows.dtype.names or ("",))[0]] for _, rows in parts])
-    return found
+    @property
+    def ids(self) -> list[int]:
+        """The streams of which there are rows."""
+        return list(self._parts)
 
+    def feed(self, found: Iterable[Record]) -> None:
+        """Takes in more records."""
+        chains: dict[int, list[Record]] = {}
+        old: dict[tuple[bytes, bool], list[Record]] = {}
+        for record in found:
+            if record.first >= 0:
+                chains.setdefault(record.first, []).append(record)
+            else:
+                shape = record.body[: 4 * record.rows], record.number < self._until
+                old.setdefault(shape, []).append(record)
+        for members in chains.values():
+            self._feed_chain(members)
+        for (packed_ids, _), members in old.items():
+            self._feed_old(packed_ids, members)
 
-Parts = dict[int, list[tuple[list[int], Array]]]
-"""For each stream: the numbers of some records, and its rows in them."""
+    def pop(self, stream_id: int) -> Rows:
+        """The rows of one stream in order of arrival; they are forgotten here."""
+        return _columns(self._dtypes[stream_id], self._parts.pop(stream_id))
 
+    def times(self) -> dict[int, Array]:
+        """The times of each stream, in no order."""
+        return {i: np.concatenate([times for _, times, _ in parts]) for i, parts in self._parts.items()}
 
-def _parts(records: Iterable[bytes], dtypes: Mapping[int, np.dtype[Any]], wanted: set[int] | None) -> Parts:
-    groups: dict[bytes, list[tuple[int, bytes]]] = {}
-    for number, record in enumerate(records):
-        groups.setdefault(ids_of(record), []).append((number, record))
-    parts: Parts = {}
-    for packed_ids, members in groups.items():
-        ids = np.frombuffer(packed_ids, "<u4").tolist()
-        start = _HEAD.size + len(packed_ids)
+    def _sizes(self, ids: Sequence[int]) -> list[int]:
         try:
-            size = start + sum(dtypes[stream_id].itemsize for stream_id in ids)
+            return [self._dtypes[stream_id].itemsize for stream_id in ids]
         except KeyError as error:
             raise StoreError(f"damaged head record: stream {error} was never declared") from error
-        if any(len(record) != size for _, record in members):
-            raise StoreError(f"damaged head record: its rows need {size} bytes")
-        table = np.frombuffer(b"".join(record for _, record in members), np.uint8).reshape(len(members), size)
-        numbers = [number for number, _ in members]
-        for stream_id in ids:
-            dtype = dtypes[stream_id]
-            if wanted is None or stream_id in wanted:
-                rows = np.ascontiguousarray(table[:, start : start + dtype.itemsize]).view(dtype)[:, 0]
-                parts.setdefault(stream_id, []).append((numbers, rows))
-            start += dtype.itemsize
-    return parts
+
+    def _feed_chain(self, members: list[Record]) -> None:
+        first = members[0]
+        if first.flags & FIRST:
+            ids = ids_of(first)
+            chain = _Open(ids, np.zeros(sum(self._sizes(ids)), np.uint8))
+        elif first.first in self._chains:
+            chain = self._chains[first.first]
+        else:
+            raise StoreError(f"damaged head record {first.number}: the first of its chain is missing")
+        bodies, times = [], []
+        for record in members:
+            at = 4 * record.rows
+            if record.flags & TIMES:
+                times.append(np.frombuffer(record.body[at : at + 8 * len(chain.ids)], "<i8"))
+                at += 8 * len(chain.ids)
+            else:
+                times.append(np.full(len(chain.ids), record.first_ns))
+            bodies.append(record.body[at:])
+        try:
+            spans, table = np.array(times), _expand(bodies, len(chain.last))
+        except (ValueError, IndexError) as error:
+            raise StoreError(f"damaged head record {first.number} or one soon after: {error}") from error
+        before = chain.last
+        for row in table:  # as fast as memory is; numpy's accumulate takes twenty times as long
+            row ^= before
+            before = row
+        self._chains[first.first] = _Open(chain.ids, table[-1].copy())
+        self._split(chain.ids, np.array([record.number for record in members]), spans, table, 0)
+
+    def _feed_old(self, packed_ids: bytes, members: list[Record]) -> None:
+        ids = ids_of(members[0])
+        size = sum(self._sizes(ids)) + 8 * len(ids)
+        bodies = [record.body[len(packed_ids) :] for record in members]
+        if any(len(body) != size for body in bodies):
+            raise StoreError(f"damaged head record {members[0].number} or one soon after: its rows need {size} bytes")
+        table = np.frombuffer(b"".join(bodies), np.uint8).reshape(len(members), size)
+        starts = np.cumsum([0, *(itemsize + 8 for itemsize in self._sizes(ids))])[:-1]
+        spans = np.stack([np.ascontiguousarray(table[:, at : at + 8]).view("<i8")[:, 0] for at in starts], axis=1)
+        self._split(ids, np.array([record.number for record in members]), spans, table, 8)
+
+    def _split(self, ids: Sequence[int], numbers: Array, times: Array, table: Array, gap: int) -> None:
+        """Gives each stream its rows: a column of times and, after a gap each, its bytes of the table."""
+        at = 0
+        hidden = self._hidden if numbers[0] < self._until else ()
+        for place, stream_id in enumerate(ids):
+            dtype = self._dtypes[stream_id]
+            at += gap
+            if (self._wanted is None or stream_id in self._wanted) and stream_id not in hidden:
+                rows = np.ascontiguousarray(table[:, at : at + dtype.itemsize])
+                self._parts.setdefault(stream_id, []).append((numbers, times[:, place], rows))
+            at += dtype.itemsize
 
 
-def _columns(parts: list[tuple[list[int], Array]]) -> Rows:
-    rows = parts[0][1]
+def _expand(bodies: list[bytes], size: int) -> Array:
+    """The changed bytes of each record, zeros put back: uint8[records, size]. Raises ValueError."""
+    masks = -(-size // 8)
+    tops = -(-masks // 8)
+    count = len(bodies)
+    top = np.frombuffer(b"".join([body[:tops] for body in bodies]), np.uint8).reshape(count, tops)
+    found = np.unpackbits(top, axis=1, count=masks).view(np.bool_)
+    ends = (tops + np.count_nonzero(found, axis=1)).tolist()
+    mask = np.zeros((count, masks), np.uint8)
+    mask[found] = np.frombuffer(b"".join([body[tops:end] for body, end in zip(bodies, ends, strict=True)]), np.uint8)
+    found = np.unpackbits(mask, axis=1, count=size).view(np.bool_)
+    table = np.zeros((count, size), np.uint8)
+    table[found] = np.frombuffer(b"".join([body[end:] for body, end in zip(bodies, ends, strict=True)]), np.uint8)
+    return table
+
+
+def _columns(dtype: np.dtype[Any], parts: list[tuple[Array, Array, Array]]) -> Rows:
+    numbers, t_ns, packed = parts[0]
     if len(parts) > 1:
-        rows = np.concatenate([rows for _, rows in parts])
-        # one record may hold several rows of a stream: their parts come in the record's order, which is kept
-        rows = rows[np.argsort(np.concatenate([numbers for numbers, _ in parts]), kind="stable")]
-    names = rows.dtype.names or ()
-    return np.ascontiguousarray(rows[names[0]]), tuple(np.ascontiguousarray(rows[name]) for name in names[1:])
+        numbers, t_ns, packed = (np.concatenate(column) for column in zip(*parts, strict=True))
+        if not bool((numbers[1:] > numbers[:-1]).all()):
+            # one record may hold several rows of a stream: their parts come in the record's order, which is kept
+            order = np.argsort(numbers, kind="stable")
+            t_ns, packed = t_ns[order], packed[order]
+    rows = packed.view(dtype)[:, 0]
+    return np.ascontiguousarray(t_ns), tuple(np.ascontiguousarray(rows[name]) for name in dtype.names or ())
 
 
 def merge(older: Rows, newer: Rows) -> Rows:

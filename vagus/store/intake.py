@@ -16,11 +16,15 @@ Array = npt.NDArray[Any]
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-def repair_row(stream: Stream, t_ns: Any, values: Sequence[Any]) -> tuple[Any, ...]:
-    """A row that could not be packed, with whole floats of integer fields as integers. Raises ConfigError."""
+def time(t_ns: Any) -> int:
+    """A time that is no plain int as one. Raises ConfigError: no integer, or not between 1970 and 2100."""
     if isinstance(t_ns, bool) or not hasattr(t_ns, "__index__"):
-        raise ConfigError(f"{stream.kind}: t_ns must be an integer of nanoseconds, got {t_ns!r}")
-    check_time(t_ns)
+        raise ConfigError(f"t_ns must be an integer of nanoseconds, got {t_ns!r}")
+    return check_time(t_ns.__index__())
+
+
+def repair_row(stream: Stream, values: Sequence[Any]) -> tuple[Any, ...]:
+    """A row that could not be packed, with whole floats of integer fields as integers. Raises ConfigError."""
     if len(values) != len(stream.fields):
         raise ConfigError(f"{stream.kind} has {len(stream.fields)} fields, got {len(values)} values")
     return tuple(_repair(stream, field, value) for field, value in zip(stream.fields, values, strict=True))

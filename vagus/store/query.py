@@ -11,9 +11,10 @@ import numpy as np
 from vagus.errors import StoreError
 from vagus.model import MAX_T_NS, SensorInfo, Stream
 from vagus.selector import Selector
-from vagus.store import blocks, head
+from vagus.store import blocks, frontier, head
 from vagus.store.batch import Batch, empty_columns, with_fields
 from vagus.store.environment import Environment, Txn
+from vagus.store.frontier import Frontier
 
 LIVE_NS = 30 * 10**9
 _decode_stream = msgspec.msgpack.Decoder(Stream).decode
@@ -48,15 +49,6 @@ class Query:
             self._seen = stream_id + 1
             ok = cursor.next()
 
-    def head_records(self, txn: Txn, start_ns: int, end_ns: int) -> list[bytes]:
-        """Copies of the head's records with rows in [start_ns, end_ns)."""
-        found = []
-        for record in txn.cursor(self._env.db["head"]).iternext(keys=False):
-            first, last = head.time_span(record)
-            if last >= start_ns and first < end_ns:
-                found.append(bytes(record))
-        return found
-
     def scan(self, selector: Selector, start_ns: int, end_ns: int, limit: int) -> Iterator[Batch]:
         """A Batch for each selected stream with rows in [start_ns, end_ns), by id."""
         start_ns, end_ns = max(start_ns, 0), min(end_ns, MAX_T_NS)
@@ -67,15 +59,14 @@ class Query:
         wanted = {i: indexes for i, stream in sorted(self.streams.items()) if (indexes := selector.fields(stream))}
         if not wanted:
             return
-        sealed, recent = self._head(set(wanted), start_ns, end_ns)
+        at, recent = self._head(set(wanted), start_ns, end_ns)
         for stream_id, indexes in wanted.items():
             while True:
                 rows = self._rows(stream_id, indexes, start_ns, end_ns, limit, recent.get(stream_id))
-                now = self._sealed()
-                if now == sealed:
+                if not at.moved(self._frontier(), stream_id):
                     break
-                # Rows moved from the head into blocks while we read: read both again.
-                sealed, recent = self._head(set(wanted), start_ns, end_ns)
+                # Its rows moved from the head into blocks while we read: read both again.
+                at, recent = self._head(set(wanted), start_ns, end_ns)
             t_ns, columns = rows
             if len(t_ns):
                 stream = self.streams[stream_id]
@@ -83,17 +74,18 @@ class Query:
                 batch = Batch(with_fields(stream, fields), t_ns, columns)
                 yield batch[-limit:] if limit else batch
 
-    def _head(self, wanted: set[int], start_ns: int, end_ns: int) -> tuple[int, dict[int, head.Rows]]:
+    def _head(self, wanted: set[int], start_ns: int, end_ns: int) -> tuple[Frontier, dict[int, head.Rows]]:
         with self._env.read() as txn:
             self.refresh(txn)
-            sealed = sealed_count(self._env, txn)
-            records = self.head_records(txn, start_ns, end_ns)
-        found = head.decode_records(records, self.dtypes, wanted)
-        return sealed, {i: head.cut(head.ordered(rows), start_ns, end_ns) for i, rows in found.items()}
+            at = frontier.load(self._env, txn)
+            found = head.between(frontier.records(self._env, txn, at.floor), start_ns, end_ns)
+        decoder = head.Decoder(self.dtypes, wanted, at.until, at.done)
+        decoder.feed(found)
+        return at, {i: head.cut(head.ordered(decoder.pop(i)), start_ns, end_ns) for i in decoder.ids}
 
-    def _sealed(self) -> int:
+    def _frontier(self) -> Frontier:
         with self._env.read() as txn:
-            return sealed_count(self._env, txn)
+            return frontier.load(self._env, txn)
 
     def _rows(
         self, stream_id: int, indexes: list[int], start_ns: int, end_ns: int, limit: int, recent: head.Rows | None
@@ -126,8 +118,11 @@ class Query:
             self.refresh(txn)
             wanted = {i: stream for i, stream in sorted(self.streams.items()) if selector.matches(stream)}
             spans = {i: blocks.get_span(self._env, txn, i) for i in wanted}
-            records = self.head_records(txn, 0, MAX_T_NS)
-        recent = head.decode_times(records, self.dtypes, set(wanted))
+            at = frontier.load(self._env, txn)
+            records = list(frontier.records(self._env, txn, at.floor))
+        decoder = head.Decoder(self.dtypes, set(wanted), at.until, at.done)
+        decoder.feed(records)
+        recent = decoder.times()
         found = []
         for stream_id, stream in wanted.items():
             first, last, rows = spans[stream_id]
@@ -138,9 +133,3 @@ class Query:
                 rows += len(t_ns)
             found.append(SensorInfo(stream, first, last, rows, rows > 0 and last > now_ns - LIVE_NS))
         return found
-
-
-def sealed_count(env: Environment, txn: Txn) -> int:
-    """How often the head was sealed: when it changes, rows have moved."""
-    found = txn.get(b"sealed", db=env.db["meta"])
-    return int.from_bytes(found, "little") if found else 0

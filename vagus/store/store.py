@@ -7,7 +7,8 @@ What is promised:
   in whichever process, shows them.
 - `sync` returns when everything committed is on disk. It survives a power cut. What was committed after the last sync
   may be lost in one, as a whole; the file itself never is, on any file system that honours fdatasync: see
-  checkpoint.py. An actor syncs once a second; without that, flush does after ten seconds or a thousand flushes.
+  checkpoint.py. An actor syncs once a second; without that, flush does after ten seconds, or when a 32nd of the file
+  was written: pages freed since the last sync are not used again, and the file would grow.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ import msgspec
 
 from vagus.clock import NS, Clock, SystemClock
 from vagus.errors import ConfigError, StoreError
-from vagus.model import MAX_T_NS, SensorInfo, Stream, check_name, check_time
+from vagus.model import MAX_T_NS, SensorInfo, Stream, check_name
 from vagus.selector import Selector, parse
 from vagus.store import head, intake, records, retention
 from vagus.store.batch import Batch
@@ -41,8 +42,8 @@ R = TypeVar("R", bound=msgspec.Struct)
 MAX_STREAMS = 100_000
 MAX_STATE_BYTES = 64 << 20
 BULK_ROWS = 64  # fewer rows go through the head
-AUTO_SYNC_NS = 10 * NS  # pages freed since the last sync are not used again: without one the file would grow
-AUTO_SYNC_FLUSHES = 1000
+AUTO_SYNC_NS = 10 * NS
+AUTO_SYNC_BYTES, AUTO_SYNC_PART = 1 << 19, 32  # written, at least and as a part of the file
 MAX_PENDING_BYTES = 8 << 20
 
 
@@ -62,9 +63,11 @@ class Store:
         self._pid = os.getpid()
         self._query = Query(env)
         self._pending = Pending()
-        self._packers: dict[int, Any] = {}
+        self._rows: list[head.Packed] = []  # never replaced, so that appending needs no lock
+        self._packers: dict[int, Callable[..., bytes]] = {}
+        self._longest = 1  # bytes of a row
         self._ids: dict[tuple[str, bytes], int] = {}
-        self._synced_ns, self._unsynced = clock.monotonic_ns(), 0
+        self._synced_ns, self._synced_bytes = clock.monotonic_ns(), 0
         self._writer: Writer | None = None
         if not readonly:
             self._writer = Writer(env, self._query)
@@ -73,6 +76,7 @@ class Store:
             for stream_id, stream in self._query.streams.items():
                 self._ids[_identity(stream)] = stream_id
             self._max_pending = min(MAX_PENDING_BYTES, env.usage()["map_bytes"] // 16)
+            self._max_rows = 0
 
     @classmethod
     def open(
@@ -125,7 +129,10 @@ class Store:
                 self._query.add(stream_id, stream)
                 self._pending.streams[stream_id] = stream
             if stream_id not in self._packers:
-                self._packers[stream_id] = head.packer(stream.fields)
+                row = head.packer(stream.fields)
+                self._packers[stream_id] = row.pack
+                self._longest = max(self._longest, row.size)
+                self._max_rows = self._max_pending // (self._longest + 100)
             return stream_id
 
     def append(self, stream_id: int, t_ns: int, values: Any) -> None:
@@ -135,18 +142,16 @@ class Store:
         value that its field cannot hold exactly enough (integers beyond their range, NaN or fractions in integers).
         """
         try:
-            row = self._packers[stream_id](t_ns, *values)
-            if not 0 <= t_ns < MAX_T_NS:
-                check_time(t_ns)
+            row = self._packers[stream_id](*values)
+            if t_ns.__class__ is not int or not 0 <= t_ns < MAX_T_NS:
+                t_ns = intake.time(t_ns)
         except (struct.error, TypeError, OverflowError, KeyError):
             stream = self._declared(stream_id)
-            values = intake.repair_row(stream, t_ns, values)
-            row = self._packers[stream_id](t_ns, *values)
-        with self._lock:
-            if self._pending.size > self._max_pending or stream_id in self._pending.bulk:
-                self.flush()
-            self._pending.rows.append((stream_id, t_ns, row))
-            self._pending.size += len(row) + 4
+            t_ns, values = intake.time(t_ns), intake.repair_row(stream, values)
+            row = self._packers[stream_id](*values)
+        if stream_id in self._pending.bulk or len(self._rows) > self._max_rows:
+            self.flush()
+        self._rows.append((stream_id, t_ns, row))
 
     def extend(self, stream_id: int, t_ns: Any, values: Any) -> None:
         """Many rows of one stream. t_ns: integers[n]; values: float64[n, f], or a sequence of f arrays[n].
@@ -159,13 +164,13 @@ class Store:
         if not len(times):
             return
         with self._lock:
-            if self._pending.size > self._max_pending:
+            if self._pending.size > self._max_pending or len(self._rows) > self._max_rows:
                 self.flush()
             if len(times) < BULK_ROWS and stream_id not in self._pending.bulk:
-                rows = head.pack_rows(self._query.dtypes[stream_id], times, columns)
-                self._pending.rows += [(stream_id, t, row) for t, row in zip(times.tolist(), rows, strict=True)]
-            else:
-                self._pending.bulk.setdefault(stream_id, []).append((times, columns))
+                rows = head.pack_rows(self._query.dtypes[stream_id], columns)
+                self._rows += [(stream_id, t, row) for t, row in zip(times.tolist(), rows, strict=True)]
+                return
+            self._pending.bulk.setdefault(stream_id, []).append((times, columns))
             self._pending.size += times.nbytes + sum(column.nbytes for column in columns)
 
     def _declared(self, stream_id: int) -> Stream:
@@ -183,21 +188,28 @@ class Store:
                 raise StoreError(
                     f"{self.path} was opened before a fork (pid {self._pid}); open it in the child instead"
                 )
-            if self._pending:
+            rows = self._rows[:]
+            if rows or self._pending:
                 if self._upkeep.refusal or self._upkeep.is_due():
                     self._look()
                 if self._upkeep.refusal:
                     raise StoreError(self._upkeep.refusal)
-                writer.commit(self._pending)
-                self._pending = Pending()
-                writer.seal_if_due()
-            self._unsynced += 1
-        if self._unsynced > AUTO_SYNC_FLUSHES or self._clock.monotonic_ns() - self._synced_ns > AUTO_SYNC_NS:
+                writer.commit(self._pending, rows)
+                del self._rows[: len(rows)]
+                if self._pending:
+                    self._pending = Pending()
+                writer.seal_if_due(len(rows))
+            written = writer.written_bytes - self._synced_bytes
+        if (
+            written > max(AUTO_SYNC_BYTES, self._env.synced_bytes // AUTO_SYNC_PART)
+            or self._clock.monotonic_ns() - self._synced_ns > AUTO_SYNC_NS
+        ):
             self.sync()
 
     def sync(self) -> None:
         """Flushes, then puts everything committed on disk. May run in a thread, beside appends. Raises StoreError."""
-        self._synced_ns, self._unsynced = self._clock.monotonic_ns(), 0
+        writer = self._check_writer()
+        self._synced_ns, self._synced_bytes = self._clock.monotonic_ns(), writer.written_bytes
         self.flush()
         self._env.sync()
         self._look()

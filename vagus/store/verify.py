@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vagus.errors import StoreError
-from vagus.store import blocks, head, records
+from vagus.store import blocks, frontier, head, records
 from vagus.store.checkpoint import DATA
 from vagus.store.codec import Block, read_header
 from vagus.store.environment import Environment, Txn
@@ -70,17 +70,22 @@ def _pages(env: Environment) -> list[str]:
 
 
 def _head(env: Environment, query: Query, found: list[str]) -> None:
-    with env.read() as txn:
-        query.refresh(txn)
-        packed = [bytes(record) for record in txn.cursor(env.db["head"]).iternext(keys=False)]
-    for number, record in enumerate(packed):
-        try:
-            first, last = head.time_span(record)
-            times = head.decode_times([record], query.dtypes)
-            if times and (min(t.min() for t in times.values()), max(t.max() for t in times.values())) != (first, last):
-                raise StoreError("its times are not those of its header")
-        except StoreError as error:
-            found.append(f"head record {number}: {error}")
+    decoder = head.Decoder(query.dtypes)
+    try:
+        with env.read() as txn:
+            query.refresh(txn)
+            packed = list(frontier.records(env, txn, frontier.load(env, txn).floor))
+        decoder.feed(packed)
+    except StoreError as error:
+        found.append(str(error))
+        return
+    times = decoder.times().values()
+    spans = [(record.first_ns, record.last_ns) for record in packed]
+    if spans and (min(t.min() for t in times), max(t.max() for t in times)) != (
+        min(first for first, _ in spans),
+        max(last for _, last in spans),
+    ):
+        found.append("the times of the head's rows are not those of its records")
 
 
 def _blocks(env: Environment, query: Query, found: list[str], step: Callable[[int], None]) -> None:
