@@ -51,7 +51,7 @@ async def test_a_node_that_hangs_is_given_up_after_the_floor_and_then_backed_off
     for _ in range(4):
         with pytest.raises(PeerUnreachable):
             await patience.call("c@b", "status")
-    assert links.waits[-4:] == [1.0, 2.0, 4.0, 5.0]
+    assert links.waits[-4:] == pytest.approx([1.0, 2.0, 4.0, 5.0])
 
 
 async def test_a_node_that_is_slow_by_nature_gets_its_time(links: Links) -> None:

@@ -36,7 +36,7 @@ class Patience:
             answer = await self._links.call(actor, method, *args, timeout_s=timeout_s)
         except PeerUnreachable:
             waited_s = self._clock_s() - begun_s
-            if waited_s >= timeout_s:  # else it said at once that nobody is there: that tells nothing of its pace
+            if waited_s > 0.9 * timeout_s:  # else it said at once that nobody is there: that tells nothing of its pace
                 self._timeouts.failed(key, waited_s)
             raise
         self._timeouts.observed(key, self._clock_s() - begun_s)
