@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from heapq import heappop, heappush
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -123,7 +124,7 @@ class Network:
     def overlaps(self, since_s: float = 0.0) -> list[tuple[object, object]]:
         """Pairs of probes that ran at once."""
         ordered = sorted(p for p in self.probes if p[0] >= since_s)
-        return [(a, b) for a, b in zip(ordered, ordered[1:], strict=False) if b[0] < a[1] and a[3] != b[3]]
+        return [(a, b) for a, b in pairwise(ordered) if b[0] < a[1] and a[3] != b[3]]
 
     def pairs(self, kind: str, since_s: float = 0.0) -> Counter[tuple[str, str]]:
         return Counter((p[3], p[4]) for p in self.probes if p[2] == kind and p[0] >= since_s)
@@ -149,17 +150,17 @@ def test_every_pair_is_probed_in_its_period_by_one_node_at_a_time(names: str) ->
     assert network.pairs("bandwidth").keys() == all_pairs(names)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_loss_repetition_and_delay_never_make_two_probers(seed: int) -> None:
     network = Network("abcde", seed, loss=0.2, repeat=0.1)
-    network.run(3000)
+    network.run(1500)
     assert network.overlaps() == []
     latency = network.pairs(LATENCY, since_s=100)
     assert latency.keys() == all_pairs("abcde")
-    assert min(latency.values()) >= 145, "half as often at the worst"
+    assert min(latency.values()) >= 70, "half as often at the worst"
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_the_holder_dies_and_a_new_token_is_made_in_time(seed: int) -> None:
     network = Network("abcd", seed, loss=0.05)
     network.run(100 + network.rng.uniform(0, 10))
@@ -272,11 +273,11 @@ def test_the_cost_is_bounded_however_many_nodes_there_are() -> None:
     for count in (3, 8, 20):
         names = "abcdefghijklmnopqrst"[:count]
         network = Network(names, 2)
-        network.run(600)
+        network.run(300)
         assert network.overlaps() == []
-        latency_per_s.append(network.pairs(LATENCY).total() / 600)
-        ring_bytes_s.append(sum(network.bytes.values()) / 600)
-        sent_s = network.pairs("bandwidth").total() * COSTS.bandwidth_bytes / 600
+        latency_per_s.append(network.pairs(LATENCY).total() / 300)
+        ring_bytes_s.append(sum(network.bytes.values()) / 300)
+        sent_s = network.pairs("bandwidth").total() * COSTS.bandwidth_bytes / 300
         assert sent_s <= 1.3 * (1 << 20)
     assert latency_per_s == pytest.approx([0.6, 5.6, 19], rel=0.25), "6 and 56 pairs every 10 s; 380 pairs stretch"
     assert max(ring_bytes_s) < 2000

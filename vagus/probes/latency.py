@@ -9,6 +9,7 @@ the series. One-way delay is not claimed: the clocks are not compared.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ class Series:
     def __init__(self, series: int, echoes: int = ECHOES) -> None:
         self.series = series
         self.echoes = echoes
-        self._sent_ns: list[int] = []
+        self._sent_ns: list[tuple[int, int]] = []
         self._arrived_ns: dict[int, int] = {}
         self._longest_ns: dict[int, int] = {}
         self._others: dict[int, tuple[int, int]] = {}
@@ -51,16 +52,16 @@ class Series:
             return None
         return number
 
-    def sent(self, t1_ns: int) -> None:
-        """The next echo leaves now."""
-        self._sent_ns.append(t1_ns)
+    def sent(self, t1_ns: int, monotonic_ns: int) -> None:
+        """The next echo leaves now, by both clocks."""
+        self._sent_ns.append((t1_ns, monotonic_ns))
 
-    def answered(self, answer: Answer, t4_ns: int, took_ns: int) -> bool:
-        """An answer came; took_ns: by a clock that is never set, from sending to reading it. False: not of this series."""
+    def answered(self, answer: Answer, t4_ns: int, monotonic_ns: int) -> bool:
+        """An answer arrived at t4_ns and is read at monotonic_ns. False: it is not of this series, or came before."""
         if answer.series != self.series or answer.number >= len(self._sent_ns) or answer.number in self._arrived_ns:
             return False
         self._arrived_ns[answer.number] = t4_ns
-        self._longest_ns[answer.number] = took_ns
+        self._longest_ns[answer.number] = monotonic_ns - self._sent_ns[answer.number][1]
         for number, t2_ns, t3_ns in answer.times:
             self._others.setdefault(number, (t2_ns, t3_ns))
         return True
@@ -73,7 +74,7 @@ class Series:
                 continue
             longest_ns = self._longest_ns[number]
             t2_ns, t3_ns = self._others.get(number, (0, 0))
-            whole_ns = t4_ns - self._sent_ns[number]
+            whole_ns = t4_ns - self._sent_ns[number][0]
             rtt_ns = whole_ns - (t3_ns - t2_ns)
             if number in self._others and t3_ns >= t2_ns and 0 < rtt_ns <= longest_ns:
                 found.append(rtt_ns)
@@ -89,7 +90,7 @@ class Series:
         rtts = self.round_trips_ns()
         if not rtts:
             return Latency(math.nan, math.nan, math.nan, lost)
-        steps = [abs(b - a) for a, b in zip(rtts, rtts[1:], strict=False)]
+        steps = [abs(b - a) for a, b in pairwise(rtts)]
         jitter_ns = sum(steps) / len(steps) if steps else math.nan
         return Latency(min(rtts) / 1e9, median(rtts) / 1e9, jitter_ns / 1e9, lost)
 

@@ -117,7 +117,7 @@ class Received(_Message, frozen=True, tag=10):
 Ring = Token | Taken | Alive | Claim | Grant | Leave
 Message = Ring | Echo | Answer | Ask | Ready | Received
 
-_decoder = msgspec.msgpack.Decoder[Message](Message)
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 encode = msgspec.msgpack.Encoder().encode
 
 
