@@ -60,6 +60,10 @@ class Selector:
             return list(range(len(stream.fields)))
         return [i for i, f in enumerate(stream.fields) if self._name.match(f"{stream.kind}.{f.name}")]
 
+    def accepts(self, value_of: Callable[[str], str]) -> bool:
+        """Whether the labels alone accept what has these values; `value_of` gives "" for a label that is missing."""
+        return all(accepts(value_of(label)) for label, accepts in self._labels)
+
     def narrow(self, stream: Stream) -> tuple[Field, ...]:
         """The selected fields themselves."""
         return tuple(stream.fields[i] for i in self.fields(stream))
@@ -77,17 +81,20 @@ def _test(operator: str, value: str) -> Callable[[str], bool]:
         return lambda actual: actual == value
     if operator == "!=":
         return lambda actual: actual != value
-    if len(value) > 200 or _NESTED_REPEAT.search(value):
-        raise ConfigError(
-            f"label pattern {value[:80]!r} is too long or repeats a repeated group, which can take forever"
-        )
-    try:
-        pattern = re.compile(value)
-    except re.error as error:
-        raise ConfigError(f"label pattern {value[:80]!r} is not a regular expression: {error}") from error
+    pattern = compile_pattern(value)
     if operator == "=~":
         return lambda actual: pattern.fullmatch(actual) is not None
     return lambda actual: pattern.fullmatch(actual) is None
+
+
+def compile_pattern(value: str, what: str = "label pattern") -> re.Pattern[str]:
+    """A regular expression from outside, refused where it is malformed or could take forever. Raises ConfigError."""
+    if len(value) > 200 or _NESTED_REPEAT.search(value):
+        raise ConfigError(f"{what} {value[:80]!r} is too long or repeats a repeated group, which can take forever")
+    try:
+        return re.compile(value)
+    except re.error as error:
+        raise ConfigError(f"{what} {value[:80]!r} is not a regular expression: {error}") from error
 
 
 @lru_cache(maxsize=256)

@@ -88,7 +88,7 @@ def test_wrong_records_are_refused(tmp_path: Path) -> None:
             ("k", 253_402_300_800 * NS, {}),
             ("k", T0, {"a=b": "c"}),
             ("k", T0, {"a": 1}),
-            ("k", T0, {str(i): "" for i in range(17)}),
+            ("k", T0, {str(i): "" for i in range(25)}),
         ):
             with pytest.raises(ConfigError):
                 store.put(kind, event(1), t_ns=t_ns, index=index)  # type: ignore[arg-type]

@@ -14,10 +14,11 @@ import msgspec
 
 from vagus.clock import Clock, SystemClock
 from vagus.errors import StoreError
-from vagus.model import MAX_T_NS, SensorInfo
+from vagus.model import MAX_T_NS, Event, SensorInfo
 from vagus.selector import Selector, parse
 from vagus.store.batch import Batch
 from vagus.store.checkpoint import DATA
+from vagus.store.events import Question
 from vagus.store.store import Store
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -133,6 +134,12 @@ class Reader:
         ]
         merged = heapq.merge(*parts, key=lambda found: found[:2], reverse=newest_first)
         return (record for _, _, record in islice(merged, limit or None))
+
+    def events(self, question: Question) -> Iterator[Event]:
+        """As Store.events, of all environments merged by time."""
+        parts = [self._records(store, store.timed_events(question)) for store in self.stores()]
+        merged = heapq.merge(*parts, key=lambda found: found[:2], reverse=question.newest_first)
+        return (event for _, _, event in islice(merged, question.limit or None))
 
     def _records(self, store: Store, found: Iterator[tuple[int, int, R]]) -> Iterator[tuple[int, int, R]]:
         try:

@@ -22,13 +22,20 @@ from vagus.store.environment import Environment, Txn
 R = TypeVar("R", bound=msgspec.Struct)
 
 MAX_RECORD_BYTES = 64 << 20
-MAX_INDEXES = 16
+MAX_INDEXES = 24
 READ_RECORDS = 256  # in one read transaction
 VERSION = 1
-_AT = struct.Struct(">QQ")
+AT = struct.Struct(">QQ")
 _HEAD = struct.Struct("<BH")
 _COUNT = struct.Struct("<Q")
 _PLAIN = 120  # bytes of an index value kept as text in its key; longer ones end in a hash
+
+EVENT = "event"
+EVENT_FIELDS = (  # asked for most: NetLogger's, and who it was that vagus itself tells of
+    *("DST", "HOST", "ID", "PROG", "SRC", "guid", "status"),
+    *("actor", "collector", "controller", "mount", "peer", "pid", "service", "subject", "unit"),
+)
+_INDEXED = b"indexed:event"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_pairs = msgspec.msgpack.Decoder(dict[str, str]).decode
@@ -67,7 +74,7 @@ def _check_kind(kind: str) -> None:
         raise ConfigError(f"kind of record {kind[:50]!r} is longer than 200 bytes")
 
 
-def _index_prefix(kind: str, name: str, value: str) -> bytes:
+def index_prefix(kind: str, name: str, value: str) -> bytes:
     pair = f"{name}={value}".encode(errors="surrogatepass")
     if len(pair) > _PLAIN or b"\0" in pair:
         pair = pair[:64].replace(b"\0", b"?") + b"#" + hashlib.blake2b(pair, digest_size=16).hexdigest().encode()
@@ -78,15 +85,23 @@ def write(env: Environment, txn: Txn, records: list[Record], first_sequence: int
     """Puts records in; the n-th gets the sequence number first_sequence + n."""
     counts: dict[str, int] = {}
     for sequence, record in enumerate(records, first_sequence):
-        at = _AT.pack(record.t_ns, sequence)
+        at = AT.pack(record.t_ns, sequence)
         pairs = _encode(record.pairs) if record.pairs else b""
         value = b"".join((_HEAD.pack(VERSION, len(pairs)), pairs, record.packed))
         txn.put(record.kind.encode() + b"\0" + at, value, db=env.db["records"])
         for name, text in record.pairs.items():
-            txn.put(_index_prefix(record.kind, name, text) + at, b"", db=env.db["index"])
+            txn.put(index_prefix(record.kind, name, text) + at, b"", db=env.db["index"])
         counts[record.kind] = counts.get(record.kind, 0) + 1
     for kind, added in counts.items():
+        if kind == EVENT and not count(env, txn, kind):  # from here on all events have them
+            txn.put(_INDEXED, ",".join(EVENT_FIELDS).encode(), db=env.db["meta"])
         _add_count(env, txn, kind, added)
+
+
+def indexed_fields(env: Environment, txn: Txn) -> frozenset[str]:
+    """The fields by which every stored event that has them is indexed."""
+    found = txn.get(_INDEXED, db=env.db["meta"])
+    return frozenset(bytes(found).decode().split(",")) & frozenset(EVENT_FIELDS) if found else frozenset()
 
 
 def _add_count(env: Environment, txn: Txn, kind: str, added: int) -> None:
@@ -143,12 +158,12 @@ def read(
     _check_kind(kind)
     decode = msgspec.msgpack.Decoder(type_).decode
     records = kind.encode() + b"\0"
-    prefix, db = (_index_prefix(kind, *where), "index") if where else (records, "records")
+    prefix, db = (index_prefix(kind, *where), "index") if where else (records, "records")
     low, high = max(start_ns, 0), min(end_ns, MAX_T_NS)
     if low >= high:
         return
     given = 0
-    edge = prefix + (_AT.pack(high, 0) if newest_first else _AT.pack(low, 0))
+    edge = prefix + (AT.pack(high, 0) if newest_first else AT.pack(low, 0))
     while True:
         found: list[tuple[int, int, R]] = []
         with env.read() as txn:
@@ -159,14 +174,14 @@ def read(
             size = min(READ_RECORDS, limit - given) if limit else READ_RECORDS
             while ok and len(found) < size:
                 key = bytes(cursor.key())
-                if not key.startswith(prefix) or len(key) != len(prefix) + _AT.size:
+                if not key.startswith(prefix) or len(key) != len(prefix) + AT.size:
                     ok = False
                     break
-                t_ns, sequence = _AT.unpack(key[len(prefix) :])
+                t_ns, sequence = AT.unpack(key[len(prefix) :])
                 if not low <= t_ns < high:
                     ok = False
                     break
-                value = txn.get(records + key[-_AT.size :], db=env.db["records"]) if where else cursor.value()
+                value = txn.get(records + key[-AT.size :], db=env.db["records"]) if where else cursor.value()
                 if value is not None:
                     found.append((t_ns, sequence, _typed(kind, decode, value)))
                 edge = key if newest_first else key + b"\0"
@@ -177,9 +192,14 @@ def read(
             return
 
 
+def body(kind: str, value: Any) -> Any:
+    """The packed record itself. Raises StoreError for a damaged value."""
+    return _split(kind, value)[1]
+
+
 def _typed(kind: str, decode: Any, value: Any) -> Any:
     try:
-        return decode(_split(kind, value)[1])
+        return decode(body(kind, value))
     except (msgspec.DecodeError, ConfigError) as error:
         raise StoreError(f"a record of kind {kind} is damaged or of another type than asked for: {error}") from error
 
@@ -191,9 +211,9 @@ def delete(env: Environment, txn: Txn, keys: list[bytes]) -> None:
         value = txn.get(key, db=env.db["records"])
         if value is None:
             continue
-        kind, at = key[: -_AT.size - 1].decode(), key[-_AT.size :]
+        kind, at = key[: -AT.size - 1].decode(), key[-AT.size :]
         for name, text in _split(kind, value)[0].items():
-            txn.delete(_index_prefix(kind, name, text) + at, db=env.db["index"])
+            txn.delete(index_prefix(kind, name, text) + at, db=env.db["index"])
         txn.delete(key, db=env.db["records"])
         counts[kind] = counts.get(kind, 0) - 1
     for kind, added in counts.items():
@@ -208,7 +228,7 @@ def keys_before(env: Environment, txn: Txn, kind: str, cutoff_ns: int, most: int
     ok = cursor.set_range(prefix)
     while ok and len(keys) < most:
         key = bytes(cursor.key())
-        if not key.startswith(prefix) or _AT.unpack(key[-_AT.size :])[0] >= cutoff_ns:
+        if not key.startswith(prefix) or AT.unpack(key[-AT.size :])[0] >= cutoff_ns:
             break
         keys.append(key)
         ok = cursor.next()
@@ -217,22 +237,22 @@ def keys_before(env: Environment, txn: Txn, kind: str, cutoff_ns: int, most: int
 
 def time_of(key: bytes) -> int:
     """The time in a record's key."""
-    return int(_AT.unpack(key[-_AT.size :])[0])
+    return int(AT.unpack(key[-AT.size :])[0])
 
 
 def index_keys(kind: str, index: Mapping[str, str], key: bytes) -> list[bytes]:
     """The keys of a record's index entries."""
-    return [_index_prefix(kind, name, text) + key[-_AT.size :] for name, text in index.items()]
+    return [index_prefix(kind, name, text) + key[-AT.size :] for name, text in index.items()]
 
 
 def key_of_index(key: bytes) -> bytes:
     """The key of the record that an index entry points to."""
-    return key[: key.index(b"\0") + 1] + key[-_AT.size :]
+    return key[: key.index(b"\0") + 1] + key[-AT.size :]
 
 
 def check(key: bytes, value: Any) -> tuple[str, dict[str, str]]:
     """Kind and index pairs of a stored record. Raises StoreError when it is damaged."""
-    kind = key[: -_AT.size - 1].decode(errors="replace")
+    kind = key[: -AT.size - 1].decode(errors="replace")
     index, packed = _split(kind, value)
     try:
         msgspec.msgpack.decode(packed)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -25,13 +25,14 @@ import msgspec
 
 from vagus.clock import NS, Clock, SystemClock
 from vagus.errors import ConfigError, StoreError
-from vagus.model import MAX_T_NS, SensorInfo, Stream, check_name
+from vagus.model import MAX_T_NS, Event, Level, SensorInfo, Stream, check_name
 from vagus.selector import Selector, parse
-from vagus.store import head, intake, records, retention
+from vagus.store import events, head, intake, records, retention
 from vagus.store.batch import Batch
 from vagus.store.environment import MAP_BYTES, Environment
 from vagus.store.handover import Progress
 from vagus.store.holders import Holder
+from vagus.store.predicate import Predicate
 from vagus.store.query import Query
 from vagus.store.upkeep import Upkeep
 from vagus.store.verify import verify
@@ -216,14 +217,14 @@ class Store:
 
     def _look(self) -> None:
         """Tells of readers that hold pages, and leaves them behind before the file outgrows its limit."""
-        events, held = self._upkeep.look()
-        if not events and not held:
+        told, held = self._upkeep.look()
+        if not told and not held:
             return
         with self._lock:
             if held:
-                events += self._upkeep.evict(held)
-            for event in events:
-                self.put("event", event, t_ns=event.t_ns, index={"event": event.event})
+                told += self._upkeep.evict(held)
+            for event in told:
+                self.put("event", event, t_ns=event.t_ns)
 
     def seal(self) -> None:
         """Flushes and seals the whole head into blocks now; otherwise done after about 600 ticks."""
@@ -258,6 +259,8 @@ class Store:
     def put(self, kind: str, record: msgspec.Struct, *, t_ns: int, index: Mapping[str, str] = {}) -> None:
         """Takes in a record; `index` names the pairs by which `records(where=…)` finds it. Raises ConfigError."""
         self._check_writer()
+        if kind == records.EVENT and isinstance(record, Event):
+            index = {**events.index_of(record), **index}
         made = records.make(kind, record, t_ns, index)
         with self._lock:
             if self._pending.size > self._max_pending:
@@ -295,6 +298,31 @@ class Store:
         """As `records`, each with its time and sequence number, so that stores can be joined."""
         self._check_open()
         return records.read(self._env, kind, type, start_ns, end_ns, where, limit, newest_first)
+
+    def events(
+        self,
+        selector: str = "*",
+        start_ns: int = 0,
+        end_ns: int = MAX_T_NS,
+        *,
+        where: Sequence[str | Predicate] = (),
+        level: Level = Level.DEBUG,
+        limit: int = 0,
+        newest_first: bool = True,
+    ) -> Iterator[Event]:
+        """Flushed events in [start_ns, end_ns): `name{label="value"}` (`*` crosses dots), at least of this level.
+
+        where: predicates on fields that must all hold, such as `VAL>2` (see predicate.py); labels are node, source
+        and fields. Indexes are used where they apply. Raises ConfigError for malformed text, StoreError while
+        iterating when an event is damaged.
+        """
+        asked = events.question(selector, start_ns, end_ns, where, level, limit, newest_first)
+        return (event for _, _, event in self.timed_events(asked))
+
+    def timed_events(self, question: events.Question) -> Iterator[tuple[int, int, Event]]:
+        """The events that answer, each with its time and sequence number, so that stores can be joined."""
+        self._check_open()
+        return events.read(self._env, question)
 
     def count(self, kind: str) -> int:
         """Number of flushed records of a kind."""
