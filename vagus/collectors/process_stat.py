@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 MAX_STAT_BYTES = 2048
-_KTHREADD = b"2"  # the parent of all kernel threads
+_PF_KTHREAD = 0x00200000
 # names that end in a number of their own for each process are one name: kworker/0:1-events, worker-17, ray::IDLE_3
 _NUMBERED = re.compile(r"[-_:#/.]+\d+\Z")
 
@@ -40,7 +40,7 @@ def parse_stat(data: bytes) -> Stat:
     return Stat(
         data[begin + 1 : end].decode("utf-8", "replace"),
         fields[0].decode("ascii"),
-        _KTHREADD in (fields[1], data[:begin].strip()),
+        bool(int(fields[6]) & _PF_KTHREAD),
         int(fields[11]) + int(fields[12]),
         int(fields[17]),
         int(fields[19]),
