@@ -14,28 +14,42 @@ from vagus.config import CollectSettings
 from vagus.errors import CollectError
 from vagus.model import Sample
 
-FIXTURE = Path(__file__).parents[1] / "fixtures/proc-debian12-2core"
-FILES = sorted(str(p.relative_to(FIXTURE)) for p in FIXTURE.glob("proc/**/*") if p.is_file())
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURE = FIXTURES / "proc-debian12-2core"
+NAMES = {
+    "proc-debian12-2core": ("host", "pressure", "network"),
+    "proc-debian12-vm-cgroup2": ("cgroup", "process", "network"),
+    "cgroup1-hybrid-kernel618": ("cgroup",),
+}
+FILES = [
+    (tree, str(p.relative_to(FIXTURES / tree)))
+    for tree in NAMES
+    for p in sorted((FIXTURES / tree).rglob("*"))
+    if p.is_file() and "netlink" not in p.parts
+]
 T = 1_700_000_000 * 10**9
 LIMITS = {"u8": (0, 2**64 - 1), "u4": (0, 2**32 - 1), "i8": (-(2**63), 2**63 - 1)}
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    root = tmp_path_factory.mktemp("fuzz") / "r"
-    shutil.copytree(FIXTURE, root)
-    collectors = [COLLECTORS.make(n, "n", root, CollectSettings()) for n in ("host", "pressure", "network")]
-    yield root, collectors
-    for collector in collectors:
-        collector.close()
+def trees(tmp_path_factory):
+    made = {}
+    for tree, names in NAMES.items():
+        root = tmp_path_factory.mktemp("fuzz") / "r"
+        shutil.copytree(FIXTURES / tree, root)
+        made[tree] = (root, [COLLECTORS.make(n, "n", root, CollectSettings()) for n in names])
+    yield made
+    for _, collectors in made.values():
+        for collector in collectors:
+            collector.close()
 
 
 @settings(deadline=None, max_examples=100)
 @given(data=st.data())
-def test_any_change_of_a_file(tree, data):
-    root, collectors = tree
-    name = data.draw(st.sampled_from(FILES))
-    good = (FIXTURE / name).read_bytes()
+def test_any_change_of_a_file(trees, data):
+    tree, name = data.draw(st.sampled_from(FILES))
+    root, collectors = trees[tree]
+    good = (FIXTURES / tree / name).read_bytes()
     begin = data.draw(st.integers(0, len(good)))
     length = data.draw(st.integers(0, 40))
     numbers = st.integers(-(2**70), 2**70).map(lambda n: b"%d" % n)

@@ -289,3 +289,165 @@ def test_names_that_are_not_utf8(tmp_path, start):
     append(path, "x\n")
     assert tail() == ["x"]
     assert tail.events[0].source.endswith("caf\ufffd.log")
+
+
+class Lives:
+    """The same settings in one life after another, with the state handed on as the collector's actor does."""
+
+    def __init__(self, *paths):
+        self.paths = paths
+        self.state = None
+        self.tail = None
+
+    def begin(self, *paths):
+        self.tail = Tail(*(paths or self.paths))
+        if self.state is not None:
+            self.tail.collector.restore(self.state)
+        return self.tail
+
+    def end(self):
+        state = self.tail.collector.state()
+        self.state = state if state is not None else self.state
+        self.tail.collector.close()
+
+
+@pytest.fixture
+def lives():
+    made = []
+
+    def make(*paths):
+        made.append(Lives(*paths))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.tail.collector.close()
+
+
+def test_what_was_written_between_two_lives_is_read(log, lives):
+    life = lives(log)
+    assert life.begin()() == []
+    append(log, "one\nhal")
+    assert life.tail() == ["one"]
+    life.end()
+    append(log, "f\ntwo\n")
+    assert life.begin()() == ["half", "two"]
+    append(log, "three\n")
+    assert life.tail() == ["three"]
+    life.end()
+    assert life.begin()() == []
+
+
+def test_the_state_is_given_when_it_changes(log, lives):
+    life = lives(log)
+    tail = life.begin()
+    tail()
+    assert tail.collector.state() is not None
+    tail()
+    assert tail.collector.state() is None
+    append(log, "x\n")
+    tail()
+    assert tail.collector.state() is not None
+
+
+def test_a_file_that_was_rotated_between_two_lives(log, lives):
+    life = lives(log)
+    life.begin()()
+    append(log, "before\n")
+    assert life.tail() == ["before"]
+    append(log, "unread\n")
+    life.end()
+    os.rename(log, log.with_name("app.log.1"))
+    append(log.with_name("app.log.1"), "late\n")
+    log.write_text("first of the new\n")
+    assert sorted(life.begin()()) == ["first of the new", "late", "unread"]
+    assert life.tail.counts["app.log"]["rotations"] == 1
+    append(log, "more\n")
+    assert life.tail() == ["more"]
+    life.end()
+    append(log, "again\n")
+    assert life.begin()() == ["again"]
+
+
+def test_a_file_that_was_rotated_and_compressed_between_two_lives(log, lives):
+    life = lives(log)
+    life.begin()()
+    life.end()
+    (log.with_name("app.log.1.gz")).write_bytes(b"\x1f\x8b")
+    log.unlink()
+    log.with_name("keeps-the-inode-from-being-used-again").write_text("")
+    log.write_text("new\n")
+    assert life.begin()() == ["new"]
+
+
+def test_a_file_that_was_renamed_and_not_made_again_yet(log, lives):
+    life = lives(log)
+    life.begin()()
+    append(log, "unread\n")
+    life.end()
+    os.rename(log, log.with_name("app.log.1"))
+    assert life.begin()() == []
+    life.end()
+    log.write_text("new\n")
+    assert sorted(life.begin()()) == ["new", "unread"]
+
+
+def test_a_file_that_was_truncated_between_two_lives(log, lives):
+    life = lives(log)
+    life.begin()()
+    life.end()
+    os.truncate(log, 0)
+    append(log, "anew, and longer than what was there before\n")
+    assert life.begin()() == ["anew, and longer than what was there before"]
+    assert life.tail.counts["app.log"]["rotations"] == 1
+
+
+def test_nothing_of_a_backlog_is_dropped(log, lives):
+    life = lives(log)
+    life.begin()()
+    life.end()
+    append(log, "".join(f"line {i}\n" for i in range(2500)) + "torn")
+    tail = life.begin()
+    got = tail()
+    append(log, " off\nlive\n")
+    while more := tail():
+        got += more
+    assert got == [*(f"line {i}" for i in range(2500)), "torn off", "live"]
+    assert tail.counts["app.log"]["dropped"] == 0
+
+
+def test_a_backlog_is_bounded(log, lives, monkeypatch):
+    monkeypatch.setattr(follow, "MAX_BACKLOG_BYTES", 10_000)
+    monkeypatch.setattr(follow, "MAX_READ_BYTES", 1_000)
+    life = lives(log)
+    life.begin()()
+    life.end()
+    append(log, "".join(f"{i:09d}\n" for i in range(2000)))
+    got = life.begin()()
+    assert got[-1] == "000001999"
+    assert 90 <= len(got) <= 100
+    assert life.tail.counts["app.log"]["skipped_bytes"] == 19_000
+    life.end()
+    assert life.begin()() == []
+
+
+def test_files_that_appeared_between_two_lives(tmp_path, lives):
+    (tmp_path / "a.log").write_text("old\n")
+    life = lives(tmp_path / "*.log")
+    life.begin()()
+    life.end()
+    (tmp_path / "b.log").write_text("new\n")
+    assert life.begin()() == ["new"]
+    life.end()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/c.log").write_text("was there long before it was asked for\n")
+    assert life.begin(tmp_path / "*.log", tmp_path / "elsewhere/*.log")() == []
+
+
+@pytest.mark.parametrize("state", [b"", b"\xff", b"\x92\x90\xc0", b"\x80"])
+def test_damaged_state_is_as_none(log, lives, state):
+    life = lives(log)
+    life.state = state
+    assert life.begin()() == []
+    append(log, "x\n")
+    assert life.tail() == ["x"]
