@@ -223,6 +223,16 @@ def test_broken_files_are_named(machine, content):
     assert (set(programs), host["total"]) == ({"good"}, 1)
 
 
+def test_the_largest_number_of_files_and_a_broken_one(machine):
+    m = machine()
+    (m.root / "proc/sys/fs/file-nr").write_text("5\t0\t9223372036854775807\n")
+    assert m()[1]["files_max"] == 2**63 - 1
+    (m.root / "proc/sys/fs/file-nr").write_text("5\t0\n")
+    assert "proc/sys/fs/file-nr" in m()[2]
+    (m.root / "proc/uptime").write_text("x\n")
+    assert "proc/uptime" in m()[2]
+
+
 def test_no_proc_at_all(tmp_path):
     collector = ProcessesCollector("n", tmp_path, CollectSettings())
     with pytest.raises(CollectError, match=f"cannot list {tmp_path}/proc"):

@@ -31,6 +31,7 @@ MAX_PROGRAMS = 500  # distinct streams within a day; what comes after is added u
 STAY_NS = 60 * NS  # a program that was among the first is shown so long, so that series have no holes
 FORGET_NS = 86_400 * NS
 OTHER = "(other)"
+LARGEST = 1 << 48  # of a number of one process: the sum over all is within 64 bits
 
 TICKS_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -112,7 +113,7 @@ class ProcessesCollector:
                 self._begin_round()
         except OSError as error:
             raise CollectError(f"cannot list {self._path}: {error.strerror}") from error
-        uptime_s = float(self._uptime.read().split(None, 1)[0])
+        uptime_s = self._uptime_s()
         due, self._round = self._round[: self._per_tick], self._round[self._per_tick :]
         reading = list(dict.fromkeys((*self._busy, *due)))
         problems = [problem for pid in reading if (problem := self._read(pid, t_ns, uptime_s))]
@@ -143,7 +144,8 @@ class ProcessesCollector:
             return ""
         try:
             stat = parse_stat(data)
-            check_range((stat.cpu_ticks, stat.threads, stat.start_ticks, stat.rss_pages))
+            if not all(0 <= number < LARGEST for number in stat[3:]):
+                raise ValueError(f"{stat} is no process")
         except (ValueError, IndexError) as error:
             self._replace(pid, None)
             return f"{self._path}/{pid}/stat: content of an unexpected form: {error}"
@@ -185,10 +187,22 @@ class ProcessesCollector:
         found.add(process, sign)
 
     def _count(self, t_ns: int) -> Sample:
-        opened, _, most = map(int, self._files.read().split())
+        data = self._files.read()
+        try:
+            opened, _, most = map(int, data.split())
+            check_range((opened, most))
+        except ValueError as error:
+            raise CollectError(f"{self._files.path}: content of an unexpected form: {error}") from error
         values = (*self._states.values(), len(self._known), self._threads, opened, most, self._left_out)
-        check_range(values)
         return Sample(self._host, t_ns, values)
+
+    def _uptime_s(self) -> float:
+        data = self._uptime.read()
+        try:
+            uptime_s = float(data.split(None, 1)[0])
+        except (ValueError, IndexError) as error:
+            raise CollectError(f"{self._uptime.path}: content of an unexpected form: {error}") from error
+        return uptime_s if 0 <= uptime_s < LARGEST else 0.0
 
     def _most(self, t_ns: int) -> Iterator[Sample]:
         """The programs that are, or were within a minute, among the first by processor or by memory."""
