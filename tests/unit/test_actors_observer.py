@@ -21,7 +21,7 @@ import pytest
 
 from vagus.actors.base import Seat
 from vagus.actors.observer import ObserverActor
-from vagus.config import Config, GatewaySettings, HealthSettings, socket_path
+from vagus.config import AccessRule, Config, GatewaySettings, HealthSettings, socket_path
 from vagus.errors import ConfigError, PeerUnreachable, StoreError
 from vagus.model import Ack, Event, Metric, Report, Status
 from vagus.store import Store
@@ -48,8 +48,10 @@ async def begin(tmp_path: Path) -> AsyncIterator[Make]:
     """Begins an observer on a node of its own; ends all of them afterwards."""
     made: list[ObserverActor] = []
 
-    async def begin(node: str = "n1", *, health: dict[str, Any] | None = None, **options: Any) -> ObserverActor:
-        config = Config(health=HealthSettings(**(health or {})))
+    async def begin(
+        node: str = "n1", *, health: dict[str, Any] | None = None, access: tuple[AccessRule, ...] = (), **options: Any
+    ) -> ObserverActor:
+        config = Config(health=HealthSettings(**(health or {})), access=access)
         actor = ObserverActor(Seat("observer", node, str(tmp_path), config, options={"key": KEY, **options}), NoLinks())
         made.append(actor)
         await actor.begin()
@@ -104,6 +106,19 @@ async def test_a_report_is_accepted_judged_kept_and_told(begin: Make) -> None:
     assert len(told) == 2
     status = await actor.describe()
     assert (status.figures["accepted"], status.figures["subjects"], status.errors) == (3, 1, 0)
+
+
+async def test_with_access_rules_a_local_program_reports_only_on_what_its_user_may(begin: Make) -> None:
+    actor = await begin(access=(AccessRule(who=(f"uid:{os.geteuid()}",), send=("queue",)),))
+    path = socket_path(Path(actor.seat.home), "n1", "report")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        for subject in ("db", "queue"):
+            sock.sendto(msgspec.msgpack.encode(said(subject=subject)), str(path))
+    await until(lambda: statuses(actor) == {"queue": U})
+    assert actor.counts["inbox_refused"] == 1
+    await until(lambda: actor._written.count("event") == 2)
+    told = [e for e in actor._written.records("event", Event) if e.event == "access.refused"]
+    assert [(e.fields["who"], e.fields["what"]) for e in told] == [(f"uid:{os.geteuid()}", "db")]
 
 
 async def test_concurrent_reports_share_commits(begin: Make, monkeypatch: pytest.MonkeyPatch) -> None:

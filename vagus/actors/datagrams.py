@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,9 @@ BURST = 64  # datagrams read before others get their turn
 BUFFER_BYTES = 1 << 20
 
 Address = tuple[str, int]
+SO_PASSCRED = 16
+SCM_CREDENTIALS = 2
+CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
 _FLAGS = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 
 
@@ -46,6 +50,7 @@ def open_unix(path: Path) -> socket.socket:
         raise ConfigError(f"cannot make the socket {path}: {error.strerror}") from error
     try:
         os.fchmod(sock.fileno(), 0o600)  # before it has a name: there is no moment when others may write
+        sock.setsockopt(socket.SOL_SOCKET, SO_PASSCRED, 1)
         sock.bind(str(path))
         path.chmod(0o600)
     except OSError as error:
@@ -63,6 +68,19 @@ def arrived(sock: socket.socket | None, max_bytes: int) -> Iterator[tuple[bytes,
             yield sock.recvfrom(max_bytes + 1)
         except OSError:  # nothing waits, or the echo of an earlier send that failed
             return
+
+
+def arrived_from(sock: socket.socket | None, max_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """As `arrived`, of a unix socket that `open_unix` made: with the sender's user id, as the kernel knows it."""
+    for _ in range(BURST):
+        if sock is None or sock.fileno() < 0:
+            return
+        try:
+            data, ancillary, _, _ = sock.recvmsg(max_bytes + 1, socket.CMSG_SPACE(CREDENTIALS.size))
+        except OSError:  # nothing waits
+            return
+        uids = [CREDENTIALS.unpack_from(told)[1] for _, kind, told in ancillary if kind == SCM_CREDENTIALS]
+        yield data, uids[0] if uids else -1
 
 
 async def resolve(host: str, port: int) -> Address:

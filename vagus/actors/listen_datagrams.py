@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Sequence
 
 from vagus.access import Principal
+from vagus.actors.datagrams import CREDENTIALS, SCM_CREDENTIALS, SO_PASSCRED
 from vagus.actors.intake import Intake
 from vagus.errors import ConfigError, VagusError
 from vagus.model import Event, Sample
@@ -19,11 +20,8 @@ from vagus.model import Event, Sample
 BURST = 256
 MAX_FLIGHT = 64  # bursts on their way to the store
 _SO_RXQ_OVFL = 40
-_SO_PASSCRED = 16
-_SCM_CREDENTIALS = 2
-_CREDENTIALS = struct.Struct("iII")
 _DROPS = struct.Struct("I")
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(_DROPS.size)
+_ANCILLARY_BYTES = socket.CMSG_SPACE(CREDENTIALS.size) + socket.CMSG_SPACE(_DROPS.size)
 
 Read = Callable[[bytes], tuple[Sequence[Sample], Sequence[Event]]]
 
@@ -45,7 +43,7 @@ class Datagrams:
         self._flight: set[asyncio.Task[None]] = set()
         self._reading = False
         unix = sock.family == socket.AF_UNIX
-        sock.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED if unix else _SO_RXQ_OVFL, 1)
+        sock.setsockopt(socket.SOL_SOCKET, SO_PASSCRED if unix else _SO_RXQ_OVFL, 1)
 
     def start(self) -> None:
         """Begins, or goes on, to read."""
@@ -108,8 +106,8 @@ class Datagrams:
         """Who the kernel says has sent it; what it says of drops is counted."""
         who = self._who
         for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == _SCM_CREDENTIALS and len(data) >= _CREDENTIALS.size:
-                who = Principal("uid", str(_CREDENTIALS.unpack_from(data)[1]))
+            if level == socket.SOL_SOCKET and kind == SCM_CREDENTIALS and len(data) >= CREDENTIALS.size:
+                who = Principal("uid", str(CREDENTIALS.unpack_from(data)[1]))
             elif level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL and len(data) >= _DROPS.size:
                 lost = _DROPS.unpack_from(data)[0]
                 if lost != self._lost:

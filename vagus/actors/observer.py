@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
+from vagus.access import Access, Principal, Refusals
 from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.batcher import Batcher
-from vagus.actors.datagrams import Address, arrived, open_udp, open_unix, own_address, resolve
+from vagus.actors.datagrams import Address, arrived, arrived_from, open_udp, open_unix, own_address, resolve
 from vagus.clock import NS
 from vagus.config import seconds, socket_path
 from vagus.errors import ConfigError, PeerUnreachable, StoreError
@@ -36,7 +37,7 @@ MAX_RESTORED = 100_000
 MAX_PEERS = 1000
 
 COUNTS = (
-    *("accepted", "ignored", "failed", "merged", "restored", "changes", "inbox_bad"),
+    *("accepted", "ignored", "failed", "merged", "restored", "changes", "inbox_bad", "inbox_refused"),
     *("gossip_sent", "gossip_received", "gossip_dropped", "gossip_unsealed"),
 )
 
@@ -57,6 +58,8 @@ class ObserverActor(Actor):
         self._local = LocalStore(seat.node, strategy, ttl_ns=ttl_ns, pending_ns=pending_ns)
         self._gossip = Gossip(seat.node, Random(int.from_bytes(os.urandom(8), "big")), window_ns=ttl_ns)
         self._was: dict[str, Status] = {}
+        self._access = Access(seat.config.access, seat.node)
+        self._refusals = Refusals(seat.node, seat.name)
         self._subscribers: list[Callable[[Event], None]] = []
         self._addresses: dict[str, Address] = {}
         self._sealer: Sealer | None = None
@@ -371,11 +374,25 @@ class ObserverActor(Actor):
         loop.add_reader(self._udp.fileno(), self._hear)
         loop.add_reader(self._inbox.fileno(), self._take)
 
+    def _refused(self, who: Principal, reports: Iterable[Report]) -> bool:
+        """Whether the access rules refuse any of them; that is told."""
+        for subject in () if self._access.open else {report.subject for report in reports}:
+            if not self._access.allows(who, "send", subject):
+                self.counts["inbox_refused"] += 1
+                event = self._refusals.note(str(who), "send", subject, time.time_ns())
+                if event is not None:
+                    self._keep([("event", event, event.t_ns, {"event": event.event})])
+                return True
+        return False
+
     def _take(self) -> None:
         """Reads reports of local processes; bad ones are counted. Nobody waits for an answer."""
-        for data, _ in arrived(self._inbox, MAX_INBOX_BYTES):
+        for data, uid in arrived_from(self._inbox, MAX_INBOX_BYTES):
             try:
-                _, kept = self._submit(read_reports(data))
+                reports = read_reports(data)
+                if self._refused(Principal("uid", str(uid)), reports):
+                    continue
+                _, kept = self._submit(reports)
             except ConfigError as error:
                 self.counts["inbox_bad"] += 1
                 self.last_error = f"report socket: {error}"[:500]
