@@ -109,7 +109,7 @@ class Foretelling:
             self.left_out = sum(span is None and self._wanted(s) != () for s, span in self._spans.items())
 
     def _step(self, times: npt.NDArray[np.int64], values: Floats) -> None:
-        values = self._rates.update(times, values)  # type: ignore[arg-type]  # one time for each series does as well
+        values = self._rates.update(times, values)
         self._bank.update(values)
         self._trend.update(values)
         np.copyto(self._values, values, where=~np.isnan(values))

@@ -12,7 +12,6 @@ import numpy as np
 from vagus.forecast.columns import Array, Mask
 from vagus.forecast.window import SortedWindow
 
-
 SHRINK = 2  # values
 
 

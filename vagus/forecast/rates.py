@@ -24,16 +24,16 @@ class Rates(Columns):
         super().__init__(n_series, counter=False, before=np.nan, at_ns=np.int64(0))
         self.counter[:] = counter
 
-    def update(self, t_ns: int, values: npt.ArrayLike) -> Array:
-        """Values read at t_ns (nanoseconds), float[n], NaN where missing; as rates in 1/s, float64[n].
+    def update(self, t_ns: int | npt.NDArray[np.int64], values: npt.ArrayLike) -> Array:
+        """Values, float[n], NaN where missing, read at t_ns (nanoseconds, int64[n] or one for all); as rates, float64[n].
 
-        Over a gap the rate is the mean rate since the value before. Raises ConfigError when there are not n values.
+        Rates are in 1/s. Over a gap the rate is the mean rate since the value before. Raises ConfigError when there are not n values.
         """
         now = np.asarray(values, dtype=np.float64)
         if now.shape != (self.n,):
             raise ConfigError(f"there are {self.n} series, and values of shape {now.shape} were given")
         known = np.isfinite(now)
-        elapsed_s = (t_ns - self.at_ns) / 1e9
+        elapsed_s: Array = (t_ns - self.at_ns) / 1e9
         grown = known & (now >= self.before) & (elapsed_s > 0)
         change = np.subtract(now, self.before, out=np.full(self.n, np.nan), where=grown)
         np.divide(change, elapsed_s, out=change, where=grown)
