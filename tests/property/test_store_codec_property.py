@@ -219,6 +219,36 @@ def test_records_between_two_times_come_with_their_chains(times: list[int], star
 
 
 @settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(0, 2)), min_size=1, max_size=200),
+    st.integers(1, 6),
+    st.integers(1, 32),
+)
+def test_the_newest_rows_are_found_without_reading_all(
+    flushes: list[tuple[int, int, int]], limit: int, end: int
+) -> None:
+    """Short chains of three shapes, times in any order, some flushes with a time for each row."""
+    encoder, pack = head.Encoder(), head.packer((Field("x"),)).pack
+    entries: list[tuple[bytes, bytes]] = []
+    expected: dict[int, dict[int, float]] = {0: {}, 1: {}, 2: {}}
+    for k, (shape, t, spread) in enumerate(flushes):
+        rows = [(i, T0 + t + place * spread, pack(float(k))) for place, i in enumerate([(0, 1), (1, 2), (2,)][shape])]
+        for i, t_ns, _ in rows:
+            expected[i][t_ns] = float(k)
+        entries += encoded(encoder, k, rows)
+        if k % 3 == 0:
+            encoder.forget()
+    found = head.between(head.records(entries), T0, T0 + end)
+    decoder = head.Decoder({i: head.row_dtype((Field("x"),)) for i in range(3)})
+    decoder.feed(head.newest(found, limit, T0 + end))
+    rows_of = {i: head.cut(head.ordered(decoder.pop(i)), T0, T0 + end) for i in decoder.ids}
+    for i, rows_expected in expected.items():
+        t_ns, (x,) = rows_of.get(i, (np.empty(0), (np.empty(0),)))
+        newest = sorted(item for item in rows_expected.items() if item[0] < T0 + end)[-limit:]
+        assert list(zip(t_ns.tolist(), x.tolist(), strict=True))[-limit:] == newest
+
+
+@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**9), st.integers(1, 255))
 def test_a_changed_byte_of_the_head_never_goes_unseen(at: int, change: int) -> None:
     encoder, pack = head.Encoder(), head.packer((Field("x"),)).pack

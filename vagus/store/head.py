@@ -43,6 +43,7 @@ PART = 1340  # three and their heads fill a page of 4096 bytes; LMDB gives a val
 MAX_PARTED = 32 << 10
 _HEAD = struct.Struct("<BBHIqqI")
 _CHECKED = _HEAD.size - 4
+_PARTS = struct.Struct("<xxH")
 _HEAD_1 = struct.Struct("<BxxxIqq")
 _PACKED = {"f8": "d", "f4": "f", "i8": "q", "i4": "i", "u8": "Q", "u4": "I"}
 
@@ -140,17 +141,45 @@ class Encoder:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-class Record(NamedTuple):
-    """A whole record: its number and the next one's, its chain's first, rows (if first), flags, times, what follows."""
+class Record:
+    """A record as its head describes it; what follows (`body`) is there once it is loaded.
 
-    number: int
-    following: int
-    first: int
-    rows: int
-    flags: int
-    first_ns: int
-    last_ns: int
-    body: bytes
+    number, following: its own and the next record's; first: its chain's first (-1: version 1, no chain); rows: of a
+    chain's first record; flags; least and greatest time.
+    """
+
+    __slots__ = ("_checksum", "_parts", "body", "first", "first_ns", "flags", "following", "last_ns", "number", "rows")
+
+    def __init__(self, number: int, parts: Sequence[bytes]) -> None:
+        self.number = number
+        self.following = number + len(parts)
+        self.body = b""
+        self._parts = parts
+        self._checksum, self.first, self.flags = -1, -1, 0
+        if parts[0][0] == VERSION:
+            _, self.flags, _, self.rows, self.first_ns, self.last_ns, self._checksum = _HEAD.unpack_from(parts[0])
+            self.first = number
+            if not self.flags & FIRST:
+                self.first, self.rows = number - self.rows, 0
+        else:
+            _, self.rows, self.first_ns, self.last_ns = _HEAD_1.unpack_from(parts[0])
+
+    def load(self) -> Record:
+        """Copies the body from LMDB's pages, within their transaction. Raises StoreError when it is damaged."""
+        if self._parts:
+            record = b"".join(self._parts)
+            size = _HEAD.size if self.first >= 0 else _HEAD_1.size
+            self.body, self._parts = record[size:], ()
+            if self.first >= 0 and zlib.crc32(self.body, zlib.crc32(record[:_CHECKED])) != self._checksum:
+                raise StoreError(f"damaged head record {self.number}: its checksum is wrong")
+        return self
+
+    def ids(self) -> tuple[int, ...]:
+        """The stream of each row of a chain's first record. Raises StoreError for another."""
+        found = np.frombuffer(self.load().body[: 4 * self.rows], "<u4").tolist()
+        if not found or len(found) != self.rows:
+            raise StoreError(f"damaged head record {self.number}: it does not name its streams")
+        return tuple(found)
 
 
 def records(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[Record]:
@@ -160,31 +189,12 @@ def records(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[Record]:
         number = int.from_bytes(key, "big")
         version = value[0] if len(value) >= _HEAD_1.size else 0
         if version == VERSION and len(value) >= _HEAD.size:
-            _, flags, parts, back, first_ns, last_ns, checksum = _HEAD.unpack_from(value)
-            record = bytes(value)
-            if parts > 1:
-                record = b"".join((record, *(bytes(part) for _, part in islice(rest, parts - 1))))
-            if zlib.crc32(record[_HEAD.size :], zlib.crc32(record[:_CHECKED])) != checksum:
-                raise StoreError(f"damaged head record {number}: its checksum is wrong")
-            first, rows = (number, back) if flags & FIRST else (number - back, 0)
-            yield Record(number, number + parts, first, rows, flags, first_ns, last_ns, record[_HEAD.size :])
+            parts = _PARTS.unpack_from(value)[0]
+            yield Record(number, (value, *(part for _, part in islice(rest, parts - 1))) if parts > 1 else (value,))
         elif version == 1:
-            _, rows, first_ns, last_ns = _HEAD_1.unpack_from(value)
-            yield Record(number, number + 1, -1, rows, 0, first_ns, last_ns, bytes(value[_HEAD_1.size :]))
+            yield Record(number, (value,))
         else:
             raise StoreError(f"damaged head record {number}: its first bytes are not those of a record of this version")
-
-
-def ids_of(record: Record) -> tuple[int, ...]:
-    """The stream of each row of a chain's first record. Raises StoreError for another."""
-    ids = (
-        np.frombuffer(record.body[: 4 * record.rows], "<u4").tolist()
-        if record.number == record.first or record.first < 0
-        else []
-    )
-    if not ids or len(ids) != record.rows:
-        raise StoreError(f"damaged head record {record.number}: it does not name its streams")
-    return tuple(ids)
 
 
 def between(found: Iterable[Record], start_ns: int, end_ns: int) -> list[Record]:
@@ -200,6 +210,30 @@ def between(found: Iterable[Record], start_ns: int, end_ns: int) -> list[Record]
     return kept
 
 
+def newest(found: list[Record], limit: int, end_ns: int) -> list[Record]:
+    """Those without which some stream would lack one of its newest `limit` rows before `end_ns`."""
+    chains: dict[int, list[Record]] = {}
+    shapes: dict[tuple[int, ...], list[list[Record]]] = {}
+    kept = [record for record in found if record.first < 0]
+    for record in found:
+        if record.first >= 0:
+            chains.setdefault(record.first, []).append(record)
+    for members in chains.values():
+        shapes.setdefault(members[0].ids(), []).append(members)
+    for alike in shapes.values():
+        # all chains of a shape have rows of the same streams: from the newest back, until there are enough
+        alike.sort(key=lambda members: max(record.last_ns for record in members), reverse=True)
+        times: set[int] = set()
+        least_ns = end_ns
+        for members in alike:
+            if len(times) >= limit and max(record.last_ns for record in members) < least_ns:
+                break
+            kept += members
+            times.update(record.first_ns for record in members if record.first_ns == record.last_ns < end_ns)
+            least_ns = min(least_ns, *(record.first_ns for record in members))
+    return kept
+
+
 class _Open(NamedTuple):
     """A chain as far as it was read."""
 
@@ -211,7 +245,7 @@ class Decoder:
     """Collects the rows of some streams from records in order of their numbers (within each chain).
 
     dtypes: every stream's row_dtype. wanted: streams, None: all. hidden: streams whose rows before number `until` do not
-    count. Raises StoreError when a record does not fit its chain and its streams.
+    count. values: False for the times alone. Raises StoreError when a record does not fit its chain and its streams.
     """
 
     def __init__(
@@ -220,11 +254,13 @@ class Decoder:
         wanted: set[int] | None = None,
         until: int = 0,
         hidden: frozenset[int] | set[int] = frozenset(),
+        values: bool = True,
     ) -> None:
         self._dtypes = dtypes
         self._wanted = wanted
         self._until = until
         self._hidden = hidden
+        self._values = values
         self._chains: dict[int, _Open] = {}
         self._parts: dict[int, list[tuple[Array, Array, Array]]] = {}  # numbers, times, rows
 
@@ -234,14 +270,14 @@ class Decoder:
         return list(self._parts)
 
     def feed(self, found: Iterable[Record]) -> None:
-        """Takes in more records."""
+        """Takes in more records; those not yet loaded within their transaction."""
         chains: dict[int, list[Record]] = {}
         old: dict[tuple[bytes, bool], list[Record]] = {}
         for record in found:
             if record.first >= 0:
                 chains.setdefault(record.first, []).append(record)
             else:
-                shape = record.body[: 4 * record.rows], record.number < self._until
+                shape = record.load().body[: 4 * record.rows], record.number < self._until
                 old.setdefault(shape, []).append(record)
         for members in chains.values():
             self._feed_chain(members)
@@ -265,34 +301,31 @@ class Decoder:
     def _feed_chain(self, members: list[Record]) -> None:
         first = members[0]
         if first.flags & FIRST:
-            ids = ids_of(first)
+            ids = first.ids()
             chain = _Open(ids, np.zeros(sum(self._sizes(ids)), np.uint8))
         elif first.first in self._chains:
             chain = self._chains[first.first]
         else:
             raise StoreError(f"damaged head record {first.number}: the first of its chain is missing")
-        bodies, times = [], []
-        for record in members:
-            at = 4 * record.rows
-            if record.flags & TIMES:
-                times.append(np.frombuffer(record.body[at : at + 8 * len(chain.ids)], "<i8"))
-                at += 8 * len(chain.ids)
-            else:
-                times.append(np.full(len(chain.ids), record.first_ns))
-            bodies.append(record.body[at:])
+        numbers = np.array([record.number for record in members])
+        if self._wanted is not None and self._wanted.isdisjoint(chain.ids):
+            self._chains[first.first] = chain
+            return
         try:
-            spans, table = np.array(times), _expand(bodies, len(chain.last))
+            times, bodies = _times(members, len(chain.ids))
+            table = _expand(bodies, len(chain.last)) if self._values else np.empty((len(members), 0), np.uint8)
         except (ValueError, IndexError) as error:
             raise StoreError(f"damaged head record {first.number} or one soon after: {error}") from error
-        before = chain.last
-        for row in table:  # as fast as memory is; numpy's accumulate takes twenty times as long
-            row ^= before
-            before = row
-        self._chains[first.first] = _Open(chain.ids, table[-1].copy())
-        self._split(chain.ids, np.array([record.number for record in members]), spans, table, 0)
+        last = chain.last
+        if self._values:
+            for row in table:  # as fast as memory is; numpy's accumulate takes twenty times as long
+                row ^= last
+                last = row
+        self._chains[first.first] = _Open(chain.ids, last.copy())
+        self._split(chain.ids, numbers, times, table, 0)
 
     def _feed_old(self, packed_ids: bytes, members: list[Record]) -> None:
-        ids = ids_of(members[0])
+        ids = members[0].ids()
         size = sum(self._sizes(ids)) + 8 * len(ids)
         bodies = [record.body[len(packed_ids) :] for record in members]
         if any(len(body) != size for body in bodies):
@@ -315,6 +348,19 @@ class Decoder:
             at += dtype.itemsize
 
 
+def _times(members: Sequence[Record], rows: int) -> tuple[Array, list[bytes]]:
+    """The times of a chain's records, int64[records, rows], and what follows them in each."""
+    bodies = []
+    times = np.repeat(np.array([record.first_ns for record in members])[:, np.newaxis], rows, axis=1)
+    for index, record in enumerate(members):
+        at = 4 * record.rows
+        if record.flags & TIMES:
+            times[index] = np.frombuffer(record.load().body[at : at + 8 * rows], "<i8")
+            at += 8 * rows
+        bodies.append(record.load().body[at:])
+    return times, bodies
+
+
 def _expand(bodies: list[bytes], size: int) -> Array:
     """The changed bytes of each record, zeros put back: uint8[records, size]. Raises ValueError."""
     masks = -(-size // 8)
@@ -324,11 +370,15 @@ def _expand(bodies: list[bytes], size: int) -> Array:
     found = np.unpackbits(top, axis=1, count=masks).view(np.bool_)
     ends = (tops + np.count_nonzero(found, axis=1)).tolist()
     mask = np.zeros((count, masks), np.uint8)
-    mask[found] = np.frombuffer(b"".join([body[tops:end] for body, end in zip(bodies, ends, strict=True)]), np.uint8)
+    mask.reshape(-1)[np.flatnonzero(found)] = _joined(bodies, [tops] * count, ends)
     found = np.unpackbits(mask, axis=1, count=size).view(np.bool_)
     table = np.zeros((count, size), np.uint8)
-    table[found] = np.frombuffer(b"".join([body[end:] for body, end in zip(bodies, ends, strict=True)]), np.uint8)
+    table.reshape(-1)[np.flatnonzero(found)] = _joined(bodies, ends, [None] * count)
     return table
+
+
+def _joined(bodies: list[bytes], starts: Sequence[int], ends: Sequence[int | None]) -> Array:
+    return np.frombuffer(b"".join([b[i:j] for b, i, j in zip(bodies, starts, ends, strict=True)]), np.uint8)
 
 
 def _columns(dtype: np.dtype[Any], parts: list[tuple[Array, Array, Array]]) -> Rows:

@@ -59,14 +59,14 @@ class Query:
         wanted = {i: indexes for i, stream in sorted(self.streams.items()) if (indexes := selector.fields(stream))}
         if not wanted:
             return
-        at, recent = self._head(set(wanted), start_ns, end_ns)
+        at, recent = self._head(set(wanted), start_ns, end_ns, limit)
         for stream_id, indexes in wanted.items():
             while True:
                 rows = self._rows(stream_id, indexes, start_ns, end_ns, limit, recent.get(stream_id))
                 if not at.moved(self._frontier(), stream_id):
                     break
                 # Its rows moved from the head into blocks while we read: read both again.
-                at, recent = self._head(set(wanted), start_ns, end_ns)
+                at, recent = self._head(set(wanted), start_ns, end_ns, limit)
             t_ns, columns = rows
             if len(t_ns):
                 stream = self.streams[stream_id]
@@ -74,11 +74,15 @@ class Query:
                 batch = Batch(with_fields(stream, fields), t_ns, columns)
                 yield batch[-limit:] if limit else batch
 
-    def _head(self, wanted: set[int], start_ns: int, end_ns: int) -> tuple[Frontier, dict[int, head.Rows]]:
+    def _head(self, wanted: set[int], start_ns: int, end_ns: int, limit: int) -> tuple[Frontier, dict[int, head.Rows]]:
         with self._env.read() as txn:
             self.refresh(txn)
             at = frontier.load(self._env, txn)
             found = head.between(frontier.records(self._env, txn, at.floor), start_ns, end_ns)
+            if limit:
+                found = head.newest(found, limit, end_ns)
+            for record in found:
+                record.load()
         decoder = head.Decoder(self.dtypes, wanted, at.until, at.done)
         decoder.feed(found)
         return at, {i: head.cut(head.ordered(decoder.pop(i)), start_ns, end_ns) for i in decoder.ids}
@@ -119,8 +123,8 @@ class Query:
             wanted = {i: stream for i, stream in sorted(self.streams.items()) if selector.matches(stream)}
             spans = {i: blocks.get_span(self._env, txn, i) for i in wanted}
             at = frontier.load(self._env, txn)
-            records = list(frontier.records(self._env, txn, at.floor))
-        decoder = head.Decoder(self.dtypes, set(wanted), at.until, at.done)
+            records = [record.load() for record in frontier.records(self._env, txn, at.floor)]
+        decoder = head.Decoder(self.dtypes, set(wanted), at.until, at.done, values=False)
         decoder.feed(records)
         recent = decoder.times()
         found = []

@@ -74,7 +74,7 @@ def _head(env: Environment, query: Query, found: list[str]) -> None:
     try:
         with env.read() as txn:
             query.refresh(txn)
-            packed = list(frontier.records(env, txn, frontier.load(env, txn).floor))
+            packed = [record.load() for record in frontier.records(env, txn, frontier.load(env, txn).floor)]
         decoder.feed(packed)
     except StoreError as error:
         found.append(str(error))

@@ -87,11 +87,11 @@ class Writer:
             chains: dict[int, tuple[int, ...]] = {}
             for record in frontier.records(env, txn, at.floor):
                 self._number = max(record.following, at.until)
-                ids = chains.get(record.first) or head.ids_of(record)
+                ids = chains.get(record.first) or record.ids()
                 if record.first >= 0:
                     chains[record.first] = ids
                 figures = self._newer if record.number >= at.until else self._older
-                figures.add(ids, len(record.body), record.first_ns, record.last_ns)
+                figures.add(ids, len(record.load().body), record.first_ns, record.last_ns)
         if at.until > at.floor:
             self._sealer = Sealer(env, query, at, at.until, self._older.rows)
         self.written_bytes = self._checked_bytes = 0
