@@ -197,6 +197,20 @@ class Meta(msgspec.Struct, frozen=True, array_like=True):
     note: str = ""
 
 
+class Page(msgspec.Struct, frozen=True, array_like=True):
+    """A part of a subscription to one node: items, each with the position after it; `after` is that of the page.
+
+    A position is text that only the node understands; asking again with it goes on exactly there.
+    """
+
+    items: tuple[tuple[str, Sample | Event], ...]
+    after: str
+    gap: str = ""  # why something may be missing here, or come twice; empty: nothing does
+    behind: bool = False  # more can be had at once
+    live: bool = True  # the past is done
+    reached: bool = False  # what was asked for as the end: all before it is done, and nothing after it
+
+
 # --- infer ---------------------------------------------------------------------------------------------------------
 
 
@@ -429,6 +443,22 @@ class SensorInfo(msgspec.Struct, frozen=True, array_like=True):
     source: str = ""  # who sends it: a collector's name, or the principal of an application
     online: str = ""  # where it can be subscribed to: the URL of the node's gateway; empty: nowhere
     outlook: tuple[Outlook, ...] = ()  # of its fields, while live
+
+
+class DirectoryEntry(msgspec.Struct, frozen=True, array_like=True):
+    """Anything that can be discovered: a stream, or what an actor offers. Soft state, as SensorInfo is."""
+
+    type: str  # stream, gateway, observer, feed, policy, actuator
+    name: str
+    node: str
+    labels: dict[str, str] = {}  # of what is no stream: the actor behind it, and what it is set to
+    live: bool = False
+    state: str = ""  # of the actor behind it
+    since_ns: int = 0
+    last_ns: int = 0  # the last sign of life; of what has ended, when that was noticed
+    expires_ns: int = 0  # 0: history, there is no lease
+    online: str = ""  # the URL of the gateway to subscribe at, or to ask
+    note: str = ""  # why it ended
 
 
 class ActorStatus(msgspec.Struct, frozen=True, array_like=True):

@@ -1,25 +1,37 @@
-"""Live samples, subscriptions and batching."""
+"""Live samples and batching."""
 
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 
 import pytest
 
+from vagus.actors.arrivals import Arrival, stream_number
 from vagus.actors.batcher import Batcher
-from vagus.actors.live import MAX_TICKS_QUEUED, Live, Subscription
+from vagus.actors.live import Live
 from vagus.errors import ConfigError, PeerUnreachable
-from vagus.model import Field, Sample, Stream
-from vagus.selector import parse
+from vagus.model import Event, Field, Sample, Stream
 
 CPU = Stream(node="a", kind="host.cpu", fields=(Field("user"), Field("idle")))
 LINK = Stream(node="a", kind="net.link", fields=(Field("rx_bytes", dtype="u8"),), labels={"dev": "lo"})
 
 
+NUMBERS = count(1)
+
+
+def publish(live: Live, *records: Sample | Event) -> None:
+    samples = [r for r in records if isinstance(r, Sample)]
+    events = [r for r in records if isinstance(r, Event)]
+    streams = tuple(stream_number(s.stream.key) for s in samples)
+    arrival = Arrival(1, next(NUMBERS), streams, tuple(s.t_ns for s in samples), tuple(e.t_ns for e in events))
+    live.publish(arrival, samples, events)
+
+
 def test_latest_is_narrowed_and_newest():
     live = Live()
-    live.publish([Sample(CPU, 1, (0.1, 0.9)), Sample(LINK, 1, (5,))])
-    live.publish([Sample(CPU, 2, (0.2, 0.8))])
+    publish(live, Sample(CPU, 1, (0.1, 0.9)), Sample(LINK, 1, (5,)))
+    publish(live, Sample(Stream("a", "host.cpu", CPU.fields), 2, (0.2, 0.8)))  # equal, but another object
     (user,) = live.latest(["host.cpu.user"])
     assert (user.t_ns, user.values, [f.name for f in user.stream.fields]) == (2, (0.2,), ["user"])
     assert live.series() == 3
@@ -30,26 +42,24 @@ def test_latest_is_narrowed_and_newest():
         live.latest(["host.cpu{"])
 
 
-def test_a_slow_subscriber_loses_its_oldest_ticks_and_is_told():
-    subscription = Subscription(parse("host.cpu"))
-    for t in range(MAX_TICKS_QUEUED + 7):
-        subscription.offer([Sample(CPU, t, (0.0, 1.0))])
-        subscription.offer([Sample(LINK, t, (1,))])
-    assert subscription.lost == 7
-
-
-async def test_subscribers_get_ticks_in_order():
+def test_streams_beyond_the_limit_are_not_live_and_the_ring_is_bounded(monkeypatch):
+    monkeypatch.setattr("vagus.actors.live.MAX_STREAMS", 1)
+    monkeypatch.setattr("vagus.actors.live.MAX_ITEMS", 5)
     live = Live()
-    ticks = live.subscribe("net.*")
-    first = asyncio.ensure_future(anext(ticks))
+    for t in range(10):
+        publish(live, Sample(CPU, t, (0.1, 0.9)), Sample(LINK, t, (5,)))
+    assert live.refused == 10
+    assert len(live.ticks) == 2
+
+
+async def test_who_waits_is_woken_by_what_comes_right_after():
+    live = Live()
+    waiting = asyncio.ensure_future(live.wait(60.0))
     await asyncio.sleep(0)
-    live.publish([Sample(CPU, 1, (0.0, 1.0))])
-    live.publish([Sample(LINK, 1, (1,))])
-    live.publish([Sample(LINK, 2, (2,))])
-    assert [s.values for s in await first] == [(1,)]
-    assert [s.values for s in await anext(ticks)] == [(2,)]
-    await ticks.aclose()
-    assert live._subscriptions == set()
+    publish(live, Sample(CPU, 1, (0.1, 0.9)))
+    await waiting
+    await live.wait(0.0)  # nothing more comes
+    assert live._waiting == []
 
 
 async def test_requests_that_wait_travel_together():

@@ -223,11 +223,12 @@ def test_tail_streams_lines_until_the_gateway_ends():
             while len(lines) < 2:
                 line = reader.readline()
                 assert line
-                if line.startswith(b"{"):
+                if line.startswith(b'{"t_ns"'):
                     lines.append(json.loads(line))
+            common = {"node": "a", "kind": "host.cpu", "labels": {"cpu": "0"}}
             assert lines == [
-                {"t_ns": 1, "node": "a", "kind": "host.cpu", "labels": {"cpu": "0"}, "values": {"user": 0.5}},
-                {"t_ns": 2, "node": "a", "kind": "host.cpu", "labels": {"cpu": "0"}, "values": {"user": None}},
+                {"t_ns": 1, **common, "values": {"user": 0.5}, "id": "a=p1"},
+                {"t_ns": 2, **common, "values": {"user": None}, "id": "a=p2"},
             ]
             assert served.gateway.site.tails == 1
             served.call(served.gateway.stop())

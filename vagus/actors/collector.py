@@ -6,26 +6,44 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
+
+from vagus.access import Access, Principal
 from vagus.actors.base import Actor, Links, Seat
+from vagus.actors.datagrams import Address
+from vagus.actors.derived import derive, is_derived
+from vagus.actors.directory import Directory, renewed
+from vagus.actors.following import subscribe
+from vagus.actors.forwarding import RemoteWrite, packed, position_name, unpacked
+from vagus.actors.intake import Intake
+from vagus.actors.listeners import Listeners
 from vagus.actors.outbox import Outbox
+from vagus.actors.paths import Paths
+from vagus.actors.patience import Patience
+from vagus.actors.probing import Probing
 from vagus.actors.roster import Roster
 from vagus.actors.sensing import Sensing
-from vagus.config import read_token, seconds, write_private
+from vagus.config import Config, RemoteWriteSettings, read_token, seconds, write_private
 from vagus.controllers.decision import DecisionTable
 from vagus.errors import PeerUnreachable, VagusError
 from vagus.feeds import Raw
+from vagus.gateway.path import Trace
 from vagus.gateway.server import Gateway
+from vagus.inputs.admission import Taken
 from vagus.model import (
     Ack,
     ActorStatus,
     Decision,
+    DirectoryEntry,
     Event,
     Inference,
+    Level,
     NodeStatus,
+    Page,
     Receipt,
     Report,
     Reward,
@@ -34,6 +52,7 @@ from vagus.model import (
     Status,
 )
 from vagus.store import Batch
+from vagus.store.events import question
 from vagus.store.reader import Reader, open_all
 
 RECORDS: dict[str, type] = {
@@ -46,9 +65,11 @@ RECORDS: dict[str, type] = {
 }
 MAX_INGEST = 100_000
 SPARE_PORTS = 100  # several nodes of one machine take the next free port each
-LIVE_S = 60.0  # a stream is live while its newest sample is younger
+MAX_EVENTS = 2000  # of one name, read for the directory
 STATUS_TIMEOUT_S = 2.0
 RECEIPTS_SHOWN = 20
+MAX_LOOKED_AT = 200_000  # events, for one question: about half a second of CPU
+EVEN = ("status", "sensors", "inferences", "records")  # questions that cost about the same each time
 
 
 class CollectorActor(Actor):
@@ -62,19 +83,31 @@ class CollectorActor(Actor):
         self.cluster = seat.config.cluster
         self.table = DecisionTable(Random(int.from_bytes(os.urandom(8), "big")), seat.config.decide.group_by)
         self._roster = Roster(links)
+        self._directory = Directory(seat.node, seat.config, self._stored_events)
+        self._paths = Paths(seat.node, lambda events: self._sensing.put((), events), self._stored_events)
         self._outbox = Outbox(seat.node, str(seat.options.get("head", seat.node)), links)
+        self._probing = Probing(seat, self.spawn, self.failed)
         self._ingested = 0
         self._opened: Sensing | None = None
         self._reader: Reader | None = None
         self._gateway: Gateway | None = None
+        self._intake: Intake | None = None
+        self._listeners: Listeners | None = None
+        self._forwarding: list[RemoteWrite] = []
+        self._patience = Patience(links, seconds(seat.config.gateway.timeout))
         self._url = ""
 
     async def start(self) -> None:
         """Opens the store, listens, announces the gateway, senses. Raises ConfigError, StoreError."""
         settings, path = self.config, self.seat.store_path
         try:
-            self._opened = Sensing(self.seat.name, self.node, path, settings, self._outbox, self.failed)
+            head = str(self.seat.options.get("head", self.node))
+            sensed = devices_at(settings, self.node, head)
+            self._opened = Sensing(self.seat.name, self.node, path, sensed, self._outbox, self.failed)
             self._reader = open_all(path.parent, stores=[self._opened.store])
+            self._intake = Intake(self.node, Access(settings.access, self.node), self._opened)
+            self._listeners = Listeners(self.seat, self._intake)
+            await self._listeners.start()
             self._gateway = Gateway(
                 self,
                 token=str(self.seat.options["token"]),
@@ -91,24 +124,48 @@ class CollectorActor(Actor):
         except BaseException:
             await self.stop()
             raise
+        self._probing.start()
         self.spawn(self._opened.run())
         self.every(0.25, self._outbox.flush_decisions, "log decisions")
         self.every(1.0, self._outbox.flush_reports, "report")
+        self.every(1.0, self._tell_probes, "tell of probes")
+        self.every(1.0, self._intake.tell, "tell of refusals")
         self.every(seconds(settings.store.sync), self._opened.sync, "sync")
         self.every(60.0, self._opened.retain, "retain")
+        for settings_of in settings.remote_write:
+            self._forward(settings_of)
 
     async def stop(self) -> None:
         """Ends the gateway, sends what waits, closes the store. Idempotent."""
         (self.seat.folder / "gateway.json").unlink(missing_ok=True)
+        self._probing.stop()
         gateway, self._gateway = self._gateway, None
         if gateway is not None:
             await gateway.stop()
             await self._outbox.flush_decisions()
             await self._outbox.flush_reports()
+        for writing in self._forwarding:
+            await writing.close()
+        if self._listeners is not None:
+            await self._listeners.stop()
         if self._opened is not None:
             if self._reader is not None:
                 self._reader.close()
             await self._opened.close()
+
+    def _forward(self, settings: RemoteWriteSettings) -> None:
+        """Sends samples on to a Prometheus-compatible server, from where its last life came to."""
+        store, name = self._sensing.store, position_name(settings)
+        writing = RemoteWrite(
+            settings,
+            self.node,
+            lambda selector, start_ns, end_ns: list(store.scan(selector, start_ns, end_ns)),
+            lambda position_ns: store.save(name, packed(position_ns)),
+            self.refused,
+            unpacked(store.load(name)),
+        )
+        self._forwarding.append(writing)
+        self.every(seconds(settings.every), writing.step, "remote write")
 
     def _announce(self) -> None:
         """Where host programs and the command line find this gateway."""
@@ -130,9 +187,13 @@ class CollectorActor(Actor):
         if len(samples) > MAX_INGEST:
             raise VagusError(f"{len(samples)} samples in one batch; at most {MAX_INGEST}, send several")
         await self._sensing.put(samples, ())
-        self._sensing.live.publish(samples)
         self._ingested += len(samples)
         return len(samples)
+
+    async def take(self, who: Principal, samples: Sequence[Sample], events: Sequence[Event]) -> Taken:
+        if self._intake is None:
+            raise PeerUnreachable(f"{self.seat.name} is {self.state}: its store is not open")
+        return await self._intake.take(who, samples, events)
 
     async def latest(self, selectors: Sequence[str]) -> list[Sample]:
         """The newest samples, for controllers."""
@@ -143,6 +204,7 @@ class CollectorActor(Actor):
     async def set_roster(self, roster: Sequence[ActorStatus], events: Sequence[Event]) -> None:
         """The supervisor's view of this node's actors, and what happened to them: kept, stored, reported."""
         fresh = self._roster.told(roster, events)
+        self._directory.heard(roster, time.time_ns())
         self._outbox.note(self._roster.reports(time.time_ns()))
         if fresh:
             try:
@@ -150,6 +212,17 @@ class CollectorActor(Actor):
             except VagusError:
                 self._roster.forget(fresh)
                 raise
+
+    async def probe_address(self) -> Address | None:
+        """Where this node hears probes; None when it makes none."""
+        return self._probing.address()
+
+    async def set_probe_peers(self, peers: Mapping[str, Address]) -> None:
+        """Which nodes can be probed, and where."""
+        await self._probing.set_peers(peers)
+
+    async def _tell_probes(self) -> None:
+        await self._probing.tell(self._sensing.put, self._outbox.note)
 
     async def set_table(self, snapshot: bytes) -> None:
         """A new decision table, from the learner."""
@@ -163,36 +236,64 @@ class CollectorActor(Actor):
     async def ask(self, node: str, method: str, args: tuple[Any, ...]) -> Any:
         if node == self.node:
             return await getattr(self, method)(*args)
-        return await self.links.call(
-            f"vagus:collector@{node}", method, *args, timeout_s=seconds(self.config.gateway.timeout)
-        )
+        actor = f"vagus:collector@{node}"
+        if method in EVEN:
+            return await self._patience.call(actor, method, *args)
+        return await self.links.call(actor, method, *args, timeout_s=seconds(self.config.gateway.timeout))
 
     async def report(self, reports: Sequence[Report]) -> list[Ack]:
         return await self._outbox.report(reports)
 
     async def query(self, selector: str, start_ns: int, end_ns: int, limit: int) -> list[Batch]:
         store = self._sensing.store
+        if is_derived(selector):
+            return await asyncio.to_thread(derive, selector, start_ns, end_ns, limit, store.scan)
         return await asyncio.to_thread(lambda: list(store.scan(selector, start_ns, end_ns, limit=limit)))
 
     async def sensors(self, selector: str) -> list[SensorInfo]:
-        live_after = time.time_ns() - int(max(LIVE_S, 3 * self.config.collect.period_s) * 1e9)
-        found = await asyncio.to_thread(self._sensing.store.sensors, selector)
-        return [
-            SensorInfo(s.stream, s.first_ns, s.last_ns, s.samples, self._sensing.live.last_ns(s.stream) >= live_after)
-            for s in found
-        ]
+        sensing, now_ns, period_s = self._sensing, time.time_ns(), self.config.collect.period_s
+        found = await asyncio.to_thread(sensing.store.sensors, selector)
+        return [renewed(s, now_ns, period_s, sensing.source(s.stream.kind), self._url) for s in found]
+
+    async def directory(self, history: bool) -> list[DirectoryEntry]:
+        described = await self._roster.describe(await self.describe())
+        self._directory.heard((a for a in described if a.state == "HEALTHY"), time.time_ns())
+        found = self._directory.present(described, self._url)
+        if history:
+            found += await asyncio.to_thread(self._directory.past, [a.name for a in described])
+        return found
+
+    async def path(self, target: str, history: bool) -> Trace:
+        return await self._paths.find(target, history)
+
+    def _stored_events(self, event: str, since_ns: int) -> list[Event]:
+        where = ("event", event)
+        return list(self._sensing.store.records("event", Event, since_ns, where=where, limit=MAX_EVENTS))
 
     async def inferences(self, subject: str) -> list[Inference]:
         found: list[Inference] = await self.links.call(self._outbox.observer, "inferences", subject)
         return found
 
-    async def records(self, kind: str, start_ns: int, end_ns: int, limit: int) -> list[Any]:
+    async def records(
+        self,
+        kind: str,
+        start_ns: int,
+        end_ns: int,
+        limit: int,
+        event: str = "",
+        where: Sequence[str] = (),
+        level: str = "",
+    ) -> list[Any]:
         if kind not in RECORDS:
             raise VagusError(f"there are no records of kind {kind!r}; there are: {', '.join(RECORDS)}")
         stored = "raw" if kind == "item" else kind
         reader = self._reader
         if reader is None:
             raise PeerUnreachable(f"{self.seat.name} is {self.state}: its store is not open")
+        if kind == "event":
+            least = Level(level) if level else Level.DEBUG
+            asked = question(event or "*", start_ns, end_ns, where, least, limit, most=MAX_LOOKED_AT)
+            return await asyncio.to_thread(lambda: list(reader.events(asked)))
         found: list[Any] = await asyncio.to_thread(
             lambda: list(reader.records(stored, RECORDS[kind], start_ns, end_ns, limit=limit))
         )
@@ -226,8 +327,14 @@ class CollectorActor(Actor):
         except VagusError as error:
             return [], [str(error)]
 
-    def subscribe(self, selector: str) -> AsyncIterator[list[Sample]]:
-        return self._sensing.live.subscribe(selector)
+    async def follow(
+        self, selector: str, events: str, after: str, since_ns: int, until: str, wait_s: float
+    ) -> Page:
+        return await self._sensing.following.follow(selector, events, after, since_ns, until, wait_s)
+
+    def subscribe(self, selector: str, since_ns: int = 0, events: str = "") -> AsyncIterator[Page]:
+        """Past to present of this node, page by page, for actors of this process; others: `following.subscribe`."""
+        return subscribe(self, selector, events, since_ns)
 
     def refused(self, event: Event) -> None:
         self.spawn(self._sensing.put((), [event]))
@@ -237,6 +344,10 @@ class CollectorActor(Actor):
 
     async def reward(self, rewards: Sequence[Reward]) -> list[Ack]:
         return await self._outbox.reward(rewards)
+
+    def notes(self) -> tuple[str, ...]:
+        ports = self._listeners.notes() if self._listeners is not None else ()
+        return (*ports, *(writing.trouble for writing in self._forwarding if writing.trouble))
 
     def figures(self) -> dict[str, float]:
         if self._opened is None:
@@ -249,4 +360,13 @@ class CollectorActor(Actor):
             "ingested": float(self._ingested),
             "collectors_failing": float(len(self._sensing.failing())),
             "waiting": float(self._outbox.waiting),
+            **self._probing.figures(),
+            **(self._intake.figures() if self._intake is not None else {}),
+            **({"remote_write_sent": float(sum(w.sent for w in self._forwarding))} if self._forwarding else {}),
         }
+
+
+def devices_at(config: Config, node: str, head: str) -> Config:
+    """The settings with those network devices that this node reads."""
+    here = tuple(d for d in config.collect.snmp if d.on in (node, "every-node") or (d.on == "head" and node == head))
+    return replace(config, collect=replace(config.collect, snmp=here))

@@ -1,86 +1,97 @@
-"""The newest sample of each stream, and who wants the next ones. A slow subscriber loses its own oldest ticks."""
+"""What is live on a node: the newest sample of each stream, and the newest arrivals with their values."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from vagus.model import Sample, Stream
-from vagus.selector import Selector, parse
+from vagus.actors.arrivals import Arrival, Arrivals
+from vagus.actors.interest import narrow
+from vagus.model import Event, Sample, Stream
+from vagus.selector import parse
 
-MAX_TICKS_QUEUED = 120
+MAX_TICKS = 120  # kept with their values: what a subscription gets without asking the archive
+MAX_ITEMS = 20_000
 MAX_STREAMS = 50_000
 
 
-class Subscription:
-    """A bounded queue of ticks; `lost` counts those that were dropped because the reader was slow."""
+class Tick(NamedTuple):
+    """One arrival with its values: samples, then events."""
 
-    def __init__(self, selector: Selector) -> None:
-        self.selector = selector
-        self.lost = 0
-        self._ticks: deque[list[Sample]] = deque(maxlen=MAX_TICKS_QUEUED)
-        self._more = asyncio.Event()
-
-    def offer(self, samples: Sequence[Sample]) -> None:
-        """Queues the samples that are selected, narrowed to the selected fields."""
-        wanted = [narrowed for s in samples if (narrowed := narrow(s, self.selector)) is not None]
-        if wanted:
-            self.lost += len(self._ticks) == self._ticks.maxlen
-            self._ticks.append(wanted)
-            self._more.set()
-
-    async def ticks(self) -> AsyncIterator[list[Sample]]:
-        """One list per tick, for ever."""
-        while True:
-            while self._ticks:
-                yield self._ticks.popleft()
-            self._more.clear()
-            await self._more.wait()
-
-
-def narrow(sample: Sample, selector: Selector) -> Sample | None:
-    """The sample with only the selected fields, or None."""
-    indexes = selector.fields(sample.stream)
-    if not indexes:
-        return None
-    if len(indexes) == len(sample.stream.fields):
-        return sample
-    s = sample.stream
-    stream = Stream(node=s.node, kind=s.kind, fields=tuple(s.fields[i] for i in indexes), labels=s.labels)
-    return Sample(stream, sample.t_ns, tuple(sample.values[i] for i in indexes))
+    arrival: Arrival
+    items: Sequence[Sample | Event]
 
 
 class Live:
-    """What is live on this node."""
+    """What is live on this node. `publish` costs the same however many read."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrivals: Arrivals | None = None) -> None:
+        self.arrivals = arrivals or Arrivals("0", 1)
         self.refused = 0  # samples of streams beyond MAX_STREAMS: stored, but not live
-        self._latest: dict[Stream, Sample] = {}
-        self._subscriptions: set[Subscription] = set()
+        self.ticks: deque[Tick] = deque()
+        self._items = 0
+        self._latest: dict[Stream, list[Sample]] = {}  # a list of one, the newest
+        self._places: dict[int, list[Sample]] = {}  # the same by id of the stream object: no hashing of labels
+        self._waiting: list[asyncio.Future[None]] = []
 
-    def publish(self, samples: Sequence[Sample]) -> None:
-        """Keeps the newest samples and offers them to the subscribers."""
-        latest = self._latest
+    def publish(self, arrival: Arrival, samples: Sequence[Sample], events: Sequence[Event] = ()) -> None:
+        """Keeps what was committed, in the order in which it was, and wakes who waits."""
+        places = self._places
         for sample in samples:
-            if len(latest) < MAX_STREAMS or sample.stream in latest:
-                latest[sample.stream] = sample
-            else:
+            place = places.get(id(sample.stream))
+            if place is None or place[0].stream is not sample.stream:
+                place = self._place(sample)
+                if place is None:
+                    continue
+            place[0] = sample
+        self.ticks.append(Tick(self.arrivals.add(arrival), (*samples, *events)))
+        self._items += len(samples) + len(events)
+        while len(self.ticks) > 1 and (len(self.ticks) > MAX_TICKS or self._items > MAX_ITEMS):
+            self._items -= len(self.ticks.popleft().items)
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            _wake(waiter)
+
+    def _place(self, sample: Sample) -> list[Sample] | None:
+        place = self._latest.get(sample.stream)
+        if place is None:
+            if len(self._latest) >= MAX_STREAMS:
                 self.refused += 1
-        for subscription in self._subscriptions:
-            subscription.offer(samples)
+                return None
+            place = self._latest[sample.stream] = [sample]
+        if len(self._places) > 2 * len(self._latest) + 1000:
+            self._places.clear()
+        self._places[id(sample.stream)] = place
+        return place
+
+    async def wait(self, timeout_s: float) -> None:
+        """Returns at the next `publish`, or after so long. Waits from the call on: none slips through."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(waiter)
+        late = loop.call_later(timeout_s, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            late.cancel()
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
 
     def forget(self, before_ns: int) -> None:
         """Drops streams that have been silent since `before_ns`: a disk or a process that is gone."""
-        gone = [s for s, sample in self._latest.items() if sample.t_ns < before_ns]
+        gone = [stream for stream, (sample,) in self._latest.items() if sample.t_ns < before_ns]
         for stream in gone:
             del self._latest[stream]
+        if gone:
+            self._places.clear()
 
     def latest(self, selectors: Iterable[str]) -> list[Sample]:
         """The newest samples that any of the selectors selects, narrowed. Raises ConfigError."""
         compiled = [parse(text) for text in selectors]
         found = []
-        for sample in self._latest.values():
+        for (sample,) in self._latest.values():
             for selector in compiled:
                 narrowed = narrow(sample, selector)
                 if narrowed is not None:
@@ -88,21 +99,20 @@ class Live:
                     break
         return found
 
+    def streams(self) -> list[Stream]:
+        """The streams that are live."""
+        return list(self._latest)
+
     def series(self) -> int:
         """How many single series are live."""
         return sum(len(stream.fields) for stream in self._latest)
 
     def last_ns(self, stream: Stream) -> int:
         """Time of the newest sample of a live stream; 0 when it is not live."""
-        sample = self._latest.get(stream)
-        return sample.t_ns if sample else 0
+        place = self._latest.get(stream)
+        return place[0].t_ns if place else 0
 
-    async def subscribe(self, selector: str) -> AsyncIterator[list[Sample]]:
-        """Live ticks from now on."""
-        subscription = Subscription(parse(selector))
-        self._subscriptions.add(subscription)
-        try:
-            async for tick in subscription.ticks():
-                yield tick
-        finally:
-            self._subscriptions.discard(subscription)
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

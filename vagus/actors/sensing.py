@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
+from uuid import uuid4
 
+from vagus.actors.arrivals import Arrival, Arrivals, Journal, stream_number
+from vagus.actors.following import Following
+from vagus.actors.foretelling import WARM_ROWS, Foretelling
 from vagus.actors.live import Live
 from vagus.actors.outbox import Outbox
 from vagus.collectors.run import Runner
 from vagus.config import Config, seconds
 from vagus.errors import PeerUnreachable, StoreError
 from vagus.health import LOG_FILTERS, LogFilter
-from vagus.health.rules import SELECTORS, judge_node
+from vagus.health.rules import SELECTORS, judge_device, judge_node, judge_service
 from vagus.model import Event, Level, Metric, Report, Sample, Status, Stream
 from vagus.store import Store
 
 SELF_REPORT_S = 10.0
 SILENT_S = 300.0
+MAX_SINCE = 50_000  # samples of others between two ticks that are forecast
 HANG_S = 5.0  # a tick that takes longer hangs, in a dead mount for example
 STEP_NS = 500_000_000  # wall time that went so much ahead or behind of the monotonic clock was stepped
 CLOSE_TIMEOUT_S = 8.0
@@ -34,7 +40,6 @@ class Sensing:
     def __init__(
         self, name: str, node: str, path: Path, config: Config, outbox: Outbox, failed: Callable[[str, Exception], None]
     ) -> None:
-        self.live = Live()
         self.ticks = 0
         self.late = 0  # ticks skipped while one was under way
         self.cpu_s = 0.0
@@ -44,14 +49,26 @@ class Sensing:
         self._period_s = config.collect.period_s
         self._outbox = outbox
         self._failed = failed
-        self._ids: dict[Stream, int] = {}
+        self._ids: dict[Stream, tuple[int, int]] = {}  # the store's id, and the number for arrivals
+        self._known: dict[int, tuple[Stream, tuple[int, int]]] = {}  # the same by id of the stream object
+        self._untold: list[tuple[Arrival, list[Sample], list[Event]]] = []  # in the store's hands, not yet committed
+        self._loop = asyncio.get_running_loop()
+        self._kinds: dict[str, str] = {}  # what collectors send, and which, so that nobody else does
         self._told: set[str] = set()
         self._told_s = 0.0
         self._began_s = 0.0  # 0: no tick is under way
         self._closed = False
         self._filters: list[LogFilter] = [LOG_FILTERS.make(name, node) for name in config.collect.log_filters]
         self._runner = Runner.from_settings(node, config.collect)
+        self.foretelling = Foretelling(config.forecast)
+        self._since: list[Sample] = []  # what others sent since the last tick, not yet forecast
         self.store = Store.open(path, create=True, map_bytes=config.store.map_bytes)
+        self._runner.restore(lambda name: self.store.load(f"collector.{name}"))
+        self._journal = Journal(self.store.load, self.store.save, uuid4().hex[:8])
+        self.store.sync()  # this life has a number of its own also after a power cut
+        journal = self._journal
+        self.live = Live(Arrivals(journal.archive, journal.life, journal.before, journal.complete))
+        self.following = Following(self.live, self.store, journal)
         # one thread owns all writes and may hang without holding up the gateway
         self._writer = ThreadPoolExecutor(1, "sense")
 
@@ -81,12 +98,18 @@ class Sensing:
     async def retain(self) -> None:
         """Drops what is older or more than the settings keep."""
         limits = (seconds(self._config.store.retain), self._config.store.retain_bytes)
-        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.retain, *limits)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._retain, *limits)
+
+    def _retain(self, max_age_s: float, max_bytes: int) -> None:
+        self.store.retain(max_age_s, max_bytes)
+        self._ids.clear()  # streams that ended are not kept for ever, and ids that were dropped not used again
+        self._known.clear()
 
     async def run(self) -> None:
         """Ticks at whole multiples of the period of wall time, so that all streams share their times."""
         period_ns = round(self._period_s * 1e9)
         loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writer, self._warm)
         t_ns, offset_ns = 0, time.time_ns() - time.monotonic_ns()
         while True:
             now = time.time_ns()
@@ -99,6 +122,14 @@ class Sensing:
                 self._began_s = time.monotonic()
                 loop.run_in_executor(self._writer, self._tick, t_ns).add_done_callback(self._ticked)
             self._tell_senses()
+
+    def _warm(self) -> None:
+        """Forecasts go on from what is stored, rather than begin anew."""
+        since_ns = time.time_ns() - round(2 * WARM_ROWS * self._period_s * 1e9)
+        try:
+            self.foretelling.warm(list(self.store.scan("*", since_ns, limit=WARM_ROWS)))
+        except StoreError as error:
+            self._failed("forecast", error)
 
     def _check_clock(self, before_ns: int) -> int:
         """The difference of the two clocks; a step of wall time is an event, for times before and after do not compare."""
@@ -114,27 +145,69 @@ class Sensing:
         found = self._runner.tick(t_ns)
         samples = [x for x in found if isinstance(x, Sample)]
         events = [x for x in found if isinstance(x, Event)]
-        self._write(samples, events)
+        self._learn(samples)
+        self._write(samples, events, self._runner.states())
+        since, self._since = self._since, []
+        self.foretelling.update([*since, *samples])
         self.cpu_s += time.thread_time() - started
         return samples, events
 
-    def _write(self, samples: Sequence[Sample], events: Sequence[Event]) -> None:
-        store, ids = self.store, self._ids
-        for sample in samples:
-            stream_id = ids.get(sample.stream)
-            if stream_id is None:
-                stream_id = ids[sample.stream] = store.declare(sample.stream)
-            store.append(stream_id, sample.t_ns, sample.values)
-        for event in events:
-            store.put("event", event, t_ns=event.t_ns, index={"event": event.event})
+    def _write(
+        self, samples: Sequence[Sample], events: Sequence[Event], states: Mapping[str, bytes] = MappingProxyType({})
+    ) -> None:
+        with self._journal.lock:
+            self._commit(samples, events, states)
+            self._journal.committed = self._journal.begun
+        told, self._untold = self._untold, []
+        if told:
+            self._loop.call_soon_threadsafe(self._tell, told)
+
+    def _commit(self, samples: Sequence[Sample], events: Sequence[Event], states: Mapping[str, bytes]) -> None:
+        store = self.store
+        ids = [self._identify(sample.stream) for sample in samples]
+        if ids or events:
+            times = [sample.t_ns for sample in samples]
+            arrival = self._journal.enter([number for _, number in ids], times, [event.t_ns for event in events])
+            taken: list[Sample] = []
+            noted: list[Event] = []
+            self._untold.append((arrival, taken, noted))  # told once committed, also when only a later flush does it
+            for sample, (stream_id, _) in zip(samples, ids, strict=True):
+                store.append(stream_id, sample.t_ns, sample.values)
+                taken.append(sample)
+            for event in events:
+                store.put("event", event, t_ns=event.t_ns, index={"event": event.event})
+                noted.append(event)
+        for name, state in states.items():  # committed with what was collected: nothing twice, nothing lost
+            store.save(f"collector.{name}", state)
         store.flush()
+
+    def _identify(self, stream: Stream) -> tuple[int, int]:
+        known = self._known.get(id(stream))  # collectors give the same object at each tick: no hashing of labels
+        if known is not None and known[0] is stream:
+            return known[1]
+        ids = self._ids.get(stream)
+        if ids is None:
+            ids = self._ids[stream] = (self.store.declare(stream), stream_number(stream.key))
+        if len(self._known) > 2 * len(self._ids) + 1000:
+            self._known.clear()
+        self._known[id(stream)] = (stream, ids)
+        return ids
+
+    def _tell(self, told: list[tuple[Arrival, list[Sample], list[Event]]]) -> None:
+        for arrival, samples, events in told:
+            self.live.publish(arrival, samples, events)
 
     async def put(self, samples: Sequence[Sample], events: Sequence[Event]) -> None:
         """`_write` in its thread. Raises PeerUnreachable while that hangs: what queued behind it would have no end."""
         hanging = self.hanging()
         if hanging:
             raise PeerUnreachable(f"{self._name} cannot store: {hanging}")
-        await asyncio.get_running_loop().run_in_executor(self._writer, self._write, samples, events)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._take, samples, events)
+
+    def _take(self, samples: Sequence[Sample], events: Sequence[Event]) -> None:
+        self._write(samples, events)
+        if len(self._since) < MAX_SINCE:
+            self._since += samples
 
     def _ticked(self, done: asyncio.Future[tuple[list[Sample], list[Event]]]) -> None:
         self._began_s = 0.0
@@ -143,9 +216,10 @@ class Sensing:
         try:
             samples, events = done.result()
             self.ticks += 1
-            self.live.publish(samples)
             for event in events:
                 self._filter(event)
+                if event.event in ("service.up", "service.down", "device.unreachable", "device.recovered"):
+                    self._told_s = 0.0  # the report on it does not wait
         except Exception as error:
             self._failed("sense", error)
 
@@ -162,6 +236,25 @@ class Sensing:
             return ""
         where = f"collector {self._runner.current}" if self._runner.current else "the store"
         return f"{where} has not come back for {for_s:.0f} s: a dead mount, or a disk that does not answer?"
+
+    def _learn(self, samples: Sequence[Sample]) -> None:
+        """Which collector sends which kinds: behind what it gave stands the sample of its run."""
+        kinds: set[str] = set()
+        for sample in samples:
+            if sample.stream.kind != "collector.run":
+                kinds.add(sample.stream.kind)
+                continue
+            self._kinds.update(dict.fromkeys(kinds, sample.stream.labels["collector"]))
+            self._kinds["collector.run"] = ""
+            kinds.clear()
+
+    def source(self, kind: str) -> str:
+        """The collector that sends samples of this kind; empty for what others send."""
+        return self._kinds.get(kind, "")
+
+    def owns(self, kind: str) -> bool:
+        """Whether a collector of this node has sent samples of that kind."""
+        return kind in self._kinds
 
     def failing(self) -> dict[str, str]:
         """Collectors that failed at the last tick, or hang, with the reason."""
@@ -181,7 +274,12 @@ class Sensing:
         contexts = judge_node(self.live.latest(SELECTORS)) if not self.hanging() else {}
         if contexts:
             self._outbox.note([Report(observer, f"node:{self._node}", now, contexts)])
+        for sample in self.live.latest(("service.heartbeat",)):
+            self._outbox.note([Report(observer, f"service:{sample.stream.labels['service']}", now, judge_service(sample))])
+        for sample in self.live.latest(("snmp.system",)):
+            self._outbox.note([Report(observer, f"device:{sample.stream.labels['device']}", now, judge_device(sample))])
         self.live.forget(now - int(SILENT_S * 1e9))
+        self.foretelling.forget(self.live.streams())
 
 
 def next_tick(now_ns: int, last_ns: int, period_ns: int) -> int:

@@ -11,7 +11,8 @@ import msgspec
 
 from vagus.client.answers import Answer, missing_of
 from vagus.client.http import MSGPACK, Http
-from vagus.errors import VagusError
+from vagus.config import seconds
+from vagus.errors import ConfigError, NoData, VagusError
 from vagus.model import (
     Decision,
     Event,
@@ -28,6 +29,8 @@ from vagus.model import (
 )
 
 if TYPE_CHECKING:
+    from http.client import HTTPConnection, HTTPResponse
+
     from vagus.client.series import Series
     from vagus.client.tail import Tail
 
@@ -80,11 +83,49 @@ class Connection(Http):
         return Answer(unpack(body), missing_of(headers))
 
     def tail(self, selector: str = "*", node: str = "") -> Tail:
-        """Live samples from now on: an iterator of ticks, which is also a context manager."""
+        """Live samples from now on, over this one connection: `subscribe` without its patience."""
+        return self.subscribe(selector, node=node, patience="0s")
+
+    def subscribe(
+        self,
+        selector: str = "",
+        *,
+        events: str = "",
+        since: str | float = 0.0,
+        node: str = "",
+        direct: bool = False,
+        patience: str | float = "60s",
+        after: str = "",
+    ) -> Tail:
+        """Past to present, each item once: an iterator that is also a context manager, and goes on where it broke off.
+
+        selector: samples (default: all, or none with `events`); events: glob patterns of names, such as `log.*`;
+        since: how far back to begin, such as `5m`; 0: now; patience: how long a lost gateway is tried again; after:
+        `positions()` of an earlier one; direct: ask the node of the streams itself, not through this gateway.
+        """
         from vagus.client.tail import Tail
 
-        response, connection = self._stream("/v1/tail", {"selector": selector, "node": node})
-        return Tail(response, connection, self.url)
+        asked = self._direct(selector or "*", node) if direct else self
+        query = {"selector": selector, "events": events, "node": node, "after": after}
+
+        def open_(more: Mapping[str, Any]) -> tuple[HTTPResponse, HTTPConnection]:
+            return asked._stream("/v1/tail", {**query, **more})
+
+        return Tail(open_, asked.url, seconds(patience), seconds(since))
+
+    def _direct(self, selector: str, node: str) -> Http:
+        """The gateway of the one node that has the streams, as the directory says. Raises NoData, ConfigError."""
+        found = self.sensors(selector, node=node)
+        nodes = {node} if node else {entry.stream.node for entry in found}
+        if len(nodes) != 1:
+            what = f"streams of {len(nodes)} nodes ({', '.join(sorted(nodes)[:5])})" if nodes else "no stream"
+            raise ConfigError(f"direct: {selector!r} selects {what}; it must be one node's, or name the node")
+        urls = {entry.online for entry in found if entry.online}
+        if not urls:
+            urls = {status.gateway for status in self.status() if status.node in nodes and status.gateway}
+        if not urls:
+            raise NoData(f"direct: it is not known where {', '.join(nodes)} can be reached; is its collector running?")
+        return Http(min(urls), self._headers["Authorization"].partition(" ")[2], self.timeout_s)
 
     # --- health ------------------------------------------------------------------------------------------------------
 
@@ -137,9 +178,22 @@ class Connection(Http):
         """What each node says of itself."""
         return self._records("/v1/status", {}, "nodes", NodeStatus)
 
-    def records(self, kind: str, since: str | float = "1h", limit: int = 100) -> Answer[Any]:
-        """Stored events, receipts, decisions, rewards, reports or feed items (`item`), newest first."""
-        query = {"kind": kind, "since": since, "limit": limit}
+    def records(
+        self,
+        kind: str,
+        since: str | float = "1h",
+        limit: int = 100,
+        *,
+        event: str = "",
+        where: Sequence[str] = (),
+        level: str = "",
+    ) -> Answer[Any]:
+        """Stored events, receipts, decisions, rewards, reports or feed items (`item`), newest first.
+
+        Of events: event: a name, `log.*`, or `log.*{node="a"}`; where: predicates on fields, all of which must hold,
+        such as `VAL>2`; level: the least.
+        """
+        query = {"kind": kind, "since": since, "limit": limit, "event": event, "where": tuple(where), "level": level}
         return self._records("/v1/records", query, "records", _RECORDS.get(kind, Any))
 
     def get(self, path: str) -> Any:

@@ -7,11 +7,24 @@ from typing import Any, Protocol
 
 from vagus.access import Principal
 from vagus.controllers.decision import DecisionTable
+from vagus.gateway.path import Trace
 from vagus.inputs.admission import Taken
-from vagus.model import Ack, Decision, Event, Inference, NodeStatus, Page, Report, Reward, Sample, SensorInfo
+from vagus.model import (
+    Ack,
+    Decision,
+    DirectoryEntry,
+    Event,
+    Inference,
+    NodeStatus,
+    Page,
+    Report,
+    Reward,
+    Sample,
+    SensorInfo,
+)
 from vagus.store import Batch
 
-FANNED = ("query", "sensors", "inferences", "status", "records", "follow")
+FANNED = ("query", "sensors", "directory", "path", "inferences", "status", "records", "follow")
 """Methods that are asked of every node: the gateway merges the answers."""
 
 
@@ -38,11 +51,29 @@ class Backend(Protocol):
 
     async def sensors(self, selector: str) -> list[SensorInfo]: ...
 
+    async def directory(self, history: bool) -> list[DirectoryEntry]:
+        """What the node's actors offer; with `history` also what has ended."""
+
+    async def path(self, target: str, history: bool) -> Trace:
+        """The route from this node to an address. Raises ConfigError."""
+
     async def inferences(self, subject: str) -> list[Inference]:
         """All inferences without their reports ("" as subject), or one with them (empty list: unknown)."""
 
-    async def records(self, kind: str, start_ns: int, end_ns: int, limit: int) -> list[Any]:
-        """Newest first; kind is event, receipt, decision, reward, report or item (the Meta of a feed's item)."""
+    async def records(
+        self,
+        kind: str,
+        start_ns: int,
+        end_ns: int,
+        limit: int,
+        event: str = "",
+        where: Sequence[str] = (),
+        level: str = "",
+    ) -> list[Any]:
+        """Newest first; kind is event, receipt, decision, reward, report or item (the Meta of a feed's item).
+
+        event, where, level: of events alone; see store/events.py. Raises ConfigError when they are malformed.
+        """
 
     async def status(self) -> NodeStatus: ...
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Literal, TypeVar
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -46,11 +47,32 @@ class QueryParams(_Params, frozen=True):
     format: Literal["json", "csv", "msgpack", "arrow", "parquet", "openmetrics"] = "json"
 
 
+History = Annotated[bool, Meta(description="also what has ended")]
+
+
 class SensorsParams(_Params, frozen=True):
-    """Of GET /v1/sensors and GET /v1/tail: which streams, of which node."""
+    """Of GET /v1/sensors: which streams, of which node."""
 
     selector: SelectorText = "*"
     node: NodeName = ""
+    history: History = False
+
+
+class DirectoryParams(_Params, frozen=True):
+    """Of GET /v1/directory: what kind of thing, of which node, with which labels."""
+
+    type: Literal["", "stream", "gateway", "observer", "feed", "policy", "actuator"] = ""
+    node: NodeName = ""
+    label: Annotated[str, Meta(max_length=1000, description="name=value, comma-separated; all must be so")] = ""
+    history: History = False
+
+
+class PathParams(_Params, frozen=True, rename={"origin": "from"}):
+    """Of GET /v1/path: from a node (its name or address) to a node, a device or any address."""
+
+    origin: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+    to: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+    history: History = False
 
 
 class HealthParams(_Params, frozen=True):
@@ -70,9 +92,17 @@ class RecordsParams(_Params, frozen=True):
     """Of GET /v1/records: which records, since when, how many, newest first."""
 
     kind: Literal["event", "receipt", "decision", "reward", "report", "item"]
-    since: Since = "1h"
+    since: Annotated[Since, Meta(description="how far back; default: 1h")] = ""
+    start: TimeText = ""
+    end: TimeText = ""
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 100
     node: NodeName = ""
+    event: Annotated[str, Meta(max_length=2000, description='of events: a name, or log.*{node="a"}; default: all')] = ""
+    where: Annotated[
+        tuple[Annotated[str, Meta(max_length=500)], ...],
+        Meta(max_length=20, description="of events: predicates on their fields, such as VAL>2; given again: all hold"),
+    ] = ()
+    level: Annotated[Literal["", "debug", "info", "warning", "error", "fatal"], Meta(description="the least level")] = ""
 
 
 class NoParams(_Params, frozen=True):
@@ -81,8 +111,11 @@ class NoParams(_Params, frozen=True):
 
 def params_of(request: web.BaseRequest, kind: type[T]) -> T:
     """The query string as a struct of `kind`; unknown, repeated or malformed parameters raise Problem (422)."""
-    given: dict[str, str] = {}
+    given: dict[str, Any] = {name: [] for name in _lists(kind)}
     for name, value in request.query.items():
+        if isinstance(given.get(name), list):
+            given[name].append(value)
+            continue
         if name in given:
             raise Problem(422, "invalid", f"{name[:50]!r} is given twice", f"query.{name[:50]}", "give it once")
         given[name] = value
@@ -92,6 +125,13 @@ def params_of(request: web.BaseRequest, kind: type[T]) -> T:
         problem = invalid_input(error, "query")
         known = ", ".join(field.name for field in msgspec.structs.fields(kind)) or "none"  # type: ignore[arg-type]
         raise Problem(422, "invalid", str(problem), problem.detail.where, f"known parameters: {known}") from error
+
+
+@lru_cache
+def _lists(kind: type[Any]) -> tuple[str, ...]:
+    """The parameters that may be given several times."""
+    fields = msgspec.inspect.type_info(kind).fields  # type: ignore[attr-defined]
+    return tuple(f.encode_name for f in fields if isinstance(f.type, msgspec.inspect.VarTupleType))
 
 
 def span_of(since: str, start: str, end: str, now_ns: int, default: str = "5m") -> tuple[int, int]:

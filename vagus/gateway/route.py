@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from vagus.access import Verb
 from vagus.clock import Clock
 from vagus.gateway.access import Door
 from vagus.gateway.backend import Backend
+from vagus.gateway.hub import Hub
+from vagus.gateway.reader import Reader
 
 
 @dataclass
@@ -34,7 +35,16 @@ class Site:
     checked: tuple[int, dict[str, Any]] | None = None  # when /healthz last asked the node, and what it found
     tails: int = 0
     tail_dropped: int = 0
-    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    readers: set[Reader] = field(default_factory=set)  # of open subscriptions
+    hub: Hub = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hub = Hub(self.backend, self.clock, self.timeout_s, self.failed)
+
+    def failed(self, what: str) -> None:
+        """Counts a defect of ours."""
+        self.failures += 1
+        self.last_failure = what
 
 
 Handler = Callable[[Site, web.BaseRequest, str], Awaitable[web.StreamResponse]]

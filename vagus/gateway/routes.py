@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from vagus.gateway import routes_decide, routes_health, routes_ingest, routes_meta, routes_query
+from vagus.gateway import (
+    routes_decide,
+    routes_directory,
+    routes_health,
+    routes_ingest,
+    routes_meta,
+    routes_query,
+    routes_subscribe,
+)
 from vagus.gateway.route import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -10,5 +18,7 @@ ROUTES: tuple[Route, ...] = (
     *routes_ingest.ROUTES,
     *routes_decide.ROUTES,
     *routes_query.ROUTES,
+    *routes_directory.ROUTES,
+    *routes_subscribe.ROUTES,
     *routes_meta.ROUTES,
 )

@@ -1,33 +1,29 @@
-"""Samples and records of the whole cluster: query, directory, records, live tail."""
+"""Samples and records of the whole cluster: query, directory, records."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
 
 from vagus import selector
-from vagus.client.tail import Tick
 from vagus.clock import NS
-from vagus.errors import ConfigError, NoData
+from vagus.errors import ConfigError
 from vagus.gateway.answers import JSON_HEADERS, QueryAnswer, RecordsAnswer, SensorsAnswer, records_response
 from vagus.gateway.errors import Problem
 from vagus.gateway.fanout import Gathered, gather, merge_records, merge_sensors
 from vagus.gateway.params import QueryParams, RecordsParams, SensorsParams, params_of, span_of
 from vagus.gateway.permitted import permitted, record_name, stream_name
 from vagus.gateway.route import Route, Site
-from vagus.gateway.tail import Tail
 from vagus.store import export, openmetrics
 
 if TYPE_CHECKING:
     from vagus.store import Batch
 
-NDJSON = "application/x-ndjson"
-SSE = "text/event-stream"
 MEDIA = {
     "json": "application/json",
     "csv": "text/csv; charset=utf-8",
@@ -36,9 +32,6 @@ MEDIA = {
     "parquet": "application/vnd.apache.parquet",
     "openmetrics": openmetrics.CONTENT_TYPE,
 }
-MAX_TAILS = 64
-HEARTBEAT_S = 10.0
-STALL_S = 30.0
 ESTIMATE_FROM_NS = 600 * NS  # shorter spans are cheaper to read than to estimate
 
 
@@ -101,62 +94,30 @@ def _check_size(site: Site, values: int) -> None:
 
 
 async def sensors(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
-    """The directory of streams, those that have ended included."""
+    """The directory of streams: those that are, and with `history` those that were."""
     params = params_of(request, SensorsParams)
     chosen = _selector(params.selector)
     gathered = await gather(site.backend, "sensors", (chosen.text,), params.node, site.timeout_s)
     gathered = permitted(site, request, gathered, stream_name)
-    return await records_response(request, "sensors", merge_sensors(gathered.parts.values()), gathered)
+    found = merge_sensors(gathered.parts.values())
+    shown = [info for info in found if params.history or info.live]
+    return await records_response(request, "sensors", shown, gathered, ended=len(found) - len(shown))
 
 
 async def records(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
     """Events, receipts, decisions, rewards, reports or feed items, newest first."""
     params = params_of(request, RecordsParams)
-    start_ns, end_ns = span_of(params.since, "", "", site.clock.time_ns())
-    args = (params.kind, start_ns, end_ns, params.limit)
+    if params.kind != "event" and (params.event or params.where or params.level):
+        message = f"event, where and level ask for events, not for {params.kind}s"
+        raise Problem(422, "invalid", message, "query.kind", "give kind=event, or leave them out")
+    start_ns, end_ns = span_of(params.since, params.start, params.end, site.clock.time_ns(), default="1h")
+    args: tuple[Any, ...] = (params.kind, start_ns, end_ns, params.limit)
+    if params.kind == "event":
+        args = (*args, params.event, params.where, params.level)
     gathered = await gather(site.backend, "records", args, params.node, site.timeout_s)
     gathered = permitted(site, request, gathered, record_name(params.kind))
     merged = merge_records(gathered.parts.values(), params.limit)
     return await records_response(request, "records", merged, gathered)
-
-
-async def tail(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
-    """Live samples, a JSON object a line (or server-sent events when asked for), until either side ends it."""
-    params = params_of(request, SensorsParams)
-    chosen = _selector(params.selector)
-    nodes = sorted({site.backend.node, *site.backend.nodes()})
-    if params.node and params.node not in nodes:
-        raise NoData(f"there is no node {params.node[:80]!r}; known nodes: {', '.join(nodes)[:400]}")
-    if site.tails >= MAX_TAILS:
-        raise Problem(429, "busy", f"{MAX_TAILS} tails are open already", "", "close one, or use GET /v1/query")
-    events = SSE in request.headers.get("Accept", "")
-    response = web.StreamResponse(headers={**JSON_HEADERS, "Content-Type": SSE if events else NDJSON})
-    site.tails += 1
-    try:
-        await response.prepare(request)
-        await _pour(Tail(site, chosen, [params.node] if params.node else nodes), response, events)
-    except (ConnectionError, asyncio.TimeoutError):
-        response.force_close()  # the reader went away, or stood still too long
-    finally:
-        site.tails -= 1
-    return response
-
-
-async def _pour(source: Tail, response: web.StreamResponse, events: bool) -> None:
-    before, after = (b"data: ", b"\n\n") if events else (b"", b"\n")
-    encode = msgspec.json.Encoder().encode
-    async with source as buffer:
-        told = 0
-        while True:
-            lines = await buffer.get(HEARTBEAT_S)
-            if not lines and buffer.closed:
-                await response.write(before + b'{"end":true}' + after)  # tells an end from a loss
-                return
-            if buffer.dropped > told:
-                lines.insert(0, {"dropped": buffer.dropped - told})
-                told = buffer.dropped
-            chunk = b"".join([before + encode(line) + after for line in lines]) or (b":\n\n" if events else b"\n")
-            await asyncio.wait_for(response.write(chunk), STALL_S)
 
 
 def _selector(text: str) -> selector.Selector:
@@ -179,5 +140,4 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/v1/sensors", sensors, "The streams", query=SensorsParams, answer=SensorsAnswer, errors=(404,)),
     Route("GET", "/v1/records", records, "Stored records", query=RecordsParams, answer=RecordsAnswer, errors=(404,)),
-    Route("GET", "/v1/tail", tail, "Live samples", query=SensorsParams, answer=Tick, media=(SSE,), errors=(404, 429)),
 )

@@ -132,7 +132,8 @@ class Gateway:
 
     async def stop(self) -> None:
         """Ends live streams, then closes. Idempotent."""
-        self.site.closing.set()
+        for reader in self.site.readers:
+            reader.end()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
