@@ -108,7 +108,8 @@ class Network:
             if node is None:
                 continue
             if what is None:
-                self.perform(name, node.tick(self.local(name)))
+                if node.wake_s <= self.local(name):  # else another timer has taken this one's place
+                    self.perform(name, node.tick(self.local(name)))
                 continue
             first, second = what  # type: ignore[misc]
             if isinstance(first, Probe):
@@ -150,17 +151,17 @@ def test_every_pair_is_probed_in_its_period_by_one_node_at_a_time(names: str) ->
     assert network.pairs("bandwidth").keys() == all_pairs(names)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(10))
 def test_loss_repetition_and_delay_never_make_two_probers(seed: int) -> None:
     network = Network("abcde", seed, loss=0.2, repeat=0.1)
-    network.run(1500)
+    network.run(3000)
     assert network.overlaps() == []
     latency = network.pairs(LATENCY, since_s=100)
     assert latency.keys() == all_pairs("abcde")
-    assert min(latency.values()) >= 70, "half as often at the worst"
+    assert min(latency.values()) >= 145, "half as often at the worst"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(10))
 def test_the_holder_dies_and_a_new_token_is_made_in_time(seed: int) -> None:
     network = Network("abcd", seed, loss=0.05)
     network.run(100 + network.rng.uniform(0, 10))
@@ -181,7 +182,7 @@ def test_the_holder_dies_and_a_new_token_is_made_in_time(seed: int) -> None:
     assert network.pairs(LATENCY, since_s=died_s + 61).keys() >= {(dead, name) for name in alive}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(10))
 def test_nodes_die_and_come_back_at_random(seed: int) -> None:
     names = "abcdef"
     network = Network(names, seed, loss=0.1, repeat=0.05)
@@ -203,7 +204,7 @@ def test_nodes_die_and_come_back_at_random(seed: int) -> None:
     assert network.pairs(LATENCY, since_s=settled_s).keys() == all_pairs(names)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(10))
 def test_partitions_probe_on_and_become_one_again(seed: int) -> None:
     network = Network("abcde", seed, loss=0.05)
     network.run(60)

@@ -21,7 +21,9 @@ from vagus.actors.following import subscribe
 from vagus.actors.forwarding import RemoteWrite, packed, position_name, unpacked
 from vagus.actors.intake import Intake
 from vagus.actors.listeners import Listeners
+from vagus.actors.datagrams import Address
 from vagus.actors.outbox import Outbox
+from vagus.actors.probing import Probing
 from vagus.actors.paths import Paths
 from vagus.actors.patience import Patience
 from vagus.actors.probing import Probing

@@ -6,6 +6,7 @@ All messages are sealed with a key made from the cluster's secret; who has none 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 import socket
@@ -25,7 +26,7 @@ from vagus.errors import ConfigError, PeerUnreachable
 from vagus.forecast.timeouts import Timeouts
 from vagus.model import Event, Report, Sample
 from vagus.probes.clique import Clique, Costs, Directive, Probe, Regenerated, Send
-from vagus.probes.latency import Responder, Series
+from vagus.probes.latency import GIVE_UP, Responder, Series
 from vagus.probes.messages import (
     MAX_MEMBERS,
     Answer,
@@ -42,7 +43,8 @@ SLACK_S = 2.0
 """Beside the transfer itself: connecting, asking, answering."""
 MAX_PEERS = 1000
 PORTS_TRIED = 20
-FLOOR_S, CEILING_S, ROUNDS_CEILING_S = 0.2, 2.0, 3600.0
+FLOOR_S, FIRST_S, CEILING_S, ROUNDS_CEILING_S = 0.2, 0.5, 2.0, 3600.0
+"""Of time-outs: the least, the one before anything is known, the most for an answer and for the token."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -64,7 +66,8 @@ class Probing:
         every = seconds(settings.latency_every), seconds(settings.bandwidth_every)
         costs = Costs(*every, settings.bandwidth_bytes, seconds(settings.bandwidth_time) + SLACK_S)
         self._enabled = settings.enabled and any(every) and bool(seat.options.get("key"))
-        self._answers, rounds = Timeouts(FLOOR_S, CEILING_S), Timeouts(FLOOR_S, ROUNDS_CEILING_S)
+        self._answers = Timeouts(FLOOR_S, CEILING_S, first_s=FIRST_S)
+        rounds = Timeouts(FLOOR_S, ROUNDS_CEILING_S)
         self._cliques = {c.name: Clique(c.name, node, costs, self._answers, rounds) for c in settings.cliques}
         self._patterns = {c.name: c.nodes for c in settings.cliques}
         self._sealer: Sealer | None = None
@@ -256,26 +259,27 @@ class Probing:
         assert self._sealer is not None
         series, more = Series(secrets.randbits(60)), asyncio.Event()
         self._series[series.series] = (probe.node, series, more)
-        timeout_s, longest_s = self._answers.timeout_s(probe.node), 0.0
+        # what the probe may take is enough to find out that nobody is there
+        most_s = (probe.until_s - time.monotonic()) / (GIVE_UP + 1)
+        timeout_s, longest_s = min(most_s, self._answers.timeout_s(probe.node)), 0.0
         try:
-            while (number := series.next()) is not None:
+            while (number := series.next()) is not None and time.monotonic() + timeout_s < probe.until_s:
                 more.clear()
                 datagram = self._sealer.seal(encode(Echo(series.series, number)))
                 begin_ns = time.monotonic_ns()
                 series.sent(time.time_ns(), begin_ns)
                 self._send_sealed(datagram, self._addresses[probe.node])
-                try:
+                with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
                     await asyncio.wait_for(more.wait(), timeout_s)
                     longest_s = max(longest_s, (time.monotonic_ns() - begin_ns) / 1e9)
-                except (asyncio.TimeoutError, TimeoutError):
-                    self._answers.failed(probe.node, timeout_s)
-                    timeout_s = self._answers.timeout_s(probe.node)
         except KeyError:
             raise PeerUnreachable(f"node {probe.node} is no longer known") from None
         finally:
             del self._series[series.series]
         if longest_s:
             self._answers.observed(probe.node, longest_s)
+        else:
+            self._answers.failed(probe.node, timeout_s)
         return self.found.latency(probe, series.result())
 
     async def _bandwidth(self, probe: Probe) -> bool:

@@ -209,10 +209,11 @@ class Clique:
         self._saw(now_s)
         self._schedule.visit()
         absent = sorted(self._view - self.ring - self._left - {self.node})
-        if not absent:
-            return []
-        self._invited = _after(self._invited, absent)
-        return [Send(self._invited, self._alive(now_s, invite=True))]
+        invitation: list[Directive] = []
+        if absent:
+            self._invited = _after(self._invited, absent)
+            invitation = [Send(self._invited, self._alive(now_s, invite=True))]
+        return invitation + self._hold(now_s)
 
     def _hold(self, now_s: float) -> list[Directive]:
         if self._probing:

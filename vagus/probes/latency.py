@@ -86,7 +86,7 @@ class Series:
         """What the series says."""
         counted = min(len(self._sent_ns), self.echoes)
         answered = sum(number < self.echoes for number in self._arrived_ns)
-        lost = 1.0 - answered / counted if counted else math.nan
+        lost = (counted - answered) / counted if counted else math.nan
         rtts = self.round_trips_ns()
         if not rtts:
             return Latency(math.nan, math.nan, math.nan, lost)

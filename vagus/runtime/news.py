@@ -1,4 +1,4 @@
-"""What the supervisor tells the actors: which nodes there are, where observers listen, who runs, what happened.
+"""What the supervisor tells the actors: which nodes there are, where observers and probes listen, who runs, what happened.
 
 Each actor is told what changed for it, once; what it did not take is told again.
 """
@@ -20,6 +20,8 @@ log = logging.getLogger("vagus")
 ROSTER_PERIOD_S = 10.0  # unchanged, it is repeated: the collectors know from it that somebody supervises
 MAX_EVENTS = 1000  # a burst: they wait for a collector on their node
 FAILED = object()
+ADDRESSES = (("observer", "address", "set_peers"), ("collector", "probe_address", "set_probe_peers"))
+"""Of which role an address is asked how, and how its peers are told the others'."""
 
 Ask = Callable[..., Awaitable[Any]]
 """ask(name, method, *args) → the answer, or FAILED. Raises nothing."""
@@ -48,14 +50,13 @@ class News:
         """One round."""
         healthy = {name: o for name, o in seen.items() if o.state == "HEALTHY"}
         self._knows = {key: known for key, known in self._knows.items() if key[0] in healthy}
-        observers = {name: o for name, o in healthy.items() if o.seat.role == "observer"}
-        await asyncio.gather(*(self._learn(o, ask) for o in observers.values()))
-        peers = {o.seat.node: address for o in observers.values() if (address := self._address(o)) is not None}
         told = [self._tell(o, ask, "know", nodes) for o in healthy.values()]
-        told += [
-            self._tell(o, ask, "set_peers", {n: a for n, a in peers.items() if n != o.seat.node})
-            for o in observers.values()
-        ]
+        for role, method, tell in ADDRESSES:
+            addresses = await self._addresses([o for o in healthy.values() if o.seat.role == role], method, ask)
+            told += [
+                self._tell(healthy[name], ask, tell, {n: a for other, (n, a) in addresses.items() if other != name})
+                for name in addresses
+            ]
         events, roster = list(self._events), list(roster)
         for o in healthy.values():
             if o.seat.role == "collector":
@@ -64,15 +65,22 @@ class News:
                 told.append(self._report(o, ask, [a for a in roster if a.node == node], mine))
         await asyncio.gather(*told)
 
-    async def _learn(self, observer: Observed, ask: Ask) -> None:
-        if self._address(observer) is None:
-            address = await ask(observer.seat.name, "address")
-            if address is not FAILED:
-                self._knows[observer.seat.name, "address"] = (observer.seat.restarts, tuple(address))
+    async def _addresses(self, actors: list[Observed], method: str, ask: Ask) -> dict[str, tuple[str, Any]]:
+        """Node and address of each actor that has one, by its name; each is asked once in its life."""
 
-    def _address(self, observer: Observed) -> Any:
-        restarts, address = self._knows.get((observer.seat.name, "address"), (-1, None))
-        return address if restarts == observer.seat.restarts else None
+        async def learn(o: Observed) -> None:
+            if self._knows.get((o.seat.name, method), (-1,))[0] != o.seat.restarts:
+                address = await ask(o.seat.name, method)
+                if address is not FAILED:
+                    self._knows[o.seat.name, method] = (o.seat.restarts, tuple(address or ()))
+
+        await asyncio.gather(*map(learn, actors))
+        known = {o.seat.name: (o.seat, self._knows.get((o.seat.name, method), (-1, ()))) for o in actors}
+        return {
+            name: (seat.node, address)
+            for name, (seat, (restarts, address)) in known.items()
+            if address and restarts == seat.restarts
+        }
 
     async def _tell(self, o: Observed, ask: Ask, method: str, content: object) -> None:
         key, told = (o.seat.name, method), (o.seat.restarts, content)
