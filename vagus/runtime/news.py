@@ -1,4 +1,4 @@
-"""What the supervisor tells the actors: which nodes there are, where observers and probes listen, who runs, what happened.
+"""What the supervisor tells the actors: which nodes there are, where they listen, who runs, what happened.
 
 Each actor is told what changed for it, once; what it did not take is told again.
 """
