@@ -10,10 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vagus.api import Vagus, connect, down, up
+    from vagus.client.emit import action, counter, event, heartbeat, sample
+    from vagus.client.handler import NetLoggerHandler
     from vagus.client.observe import observe
 
 __version__ = "0.1.0"
-__all__ = ["Vagus", "__version__", "connect", "down", "observe", "up"]
+__all__ = [
+    "NetLoggerHandler",
+    "Vagus",
+    "__version__",
+    "action",
+    "connect",
+    "counter",
+    "down",
+    "event",
+    "heartbeat",
+    "observe",
+    "sample",
+    "up",
+]
 
 _LAZY = {
     "Vagus": "vagus.api",
@@ -21,6 +36,8 @@ _LAZY = {
     "up": "vagus.api",
     "down": "vagus.api",
     "observe": "vagus.client.observe",
+    **dict.fromkeys(("action", "counter", "event", "heartbeat", "sample"), "vagus.client.emit"),
+    "NetLoggerHandler": "vagus.client.handler",
 }
 
 

@@ -9,21 +9,18 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from vagus.client.background import Background
 from vagus.model import MAX_NAME, Metric, Report, Status
 
 HEALTHY_EVERY_S = 20.0
 QUEUE = 2000
 MAX_TRACKS = 10_000
-TICK_S = 0.25
-GAP_S = 0.05  # between two batches: a storm of failures is merged, not multiplied
-EXIT_S = 0.5
 RETRY_S = 1.0
 KEEP_NS = 60 * 10**9  # a report that nobody took for so long is dropped
 
@@ -45,32 +42,25 @@ class Track:
         self.total_s = 0.0
 
 
-class Reporter:
+class Reporter(Background):
     """Takes observations, merges them, and sends them from its own thread. `send` is given in tests."""
+
+    name = "vagus-observe"
 
     def __init__(self, send: Send | None = None, healthy_every_s: float = HEALTHY_EVERY_S) -> None:
         self.tracks: dict[tuple[str, str, str | None], Track] = {}
         self.healthy_every_s = healthy_every_s
         self._given = send
-        self._reset()
+        super().__init__()
 
     def _reset(self) -> None:
         """As new, but for the tracks: at the start, and in a forked child, which has no thread and owes nothing."""
+        super()._reset()
         self.open_calls: dict[int, list[Any]] = {}
-        self.running = False
-        self.sent = 0
-        self.dropped = 0
-        self.failed = 0
-        self.last_error = ""
         self._send = self._given
         self._queue: deque[Item] = deque()
         self._unsent: dict[tuple[int, Status], Item] = {}
         self._not_before = 0.0
-        self._wake = threading.Event()
-        self._flushes: deque[threading.Event] = deque()
-        self._lock = threading.Lock()
-        self._stopping = False
-        self._pid = os.getpid()
         for key, track in list(self.tracks.items()):
             track.count, track.total_s, track.due = 0, 0.0, 0.0
             if key[2] is None:
@@ -107,66 +97,20 @@ class Reporter:
             except IndexError:
                 pass
         self._queue.append((track, status, duration_s, time.time_ns(), count))
-        if not self.running:
-            self.start()
-        if not self._wake.is_set():
-            self._wake.set()
-
-    def start(self) -> None:
-        """Starts the thread, once in each process."""
-        with self._lock:
-            if self.running or self._stopping:
-                return
-            self.running = True
-            try:
-                threading.Thread(target=self._run, name="vagus-observe", daemon=True).start()
-            except RuntimeError as error:  # no threads left, or the interpreter is going down
-                self.failed += 1
-                self.last_error = str(error)
-
-    def flush(self, timeout_s: float = EXIT_S) -> bool:
-        """Sends what is queued; whether the thread got through it in time."""
-        if not self.running:
-            return True
-        done = threading.Event()
-        self._flushes.append(done)
-        self._wake.set()
-        return done.wait(timeout_s)
+        self.wake()
 
     def close(self) -> None:
         """At exit: sends what is left, for at most 0.5 s, averaged successes included."""
         if self.running and not self._stopping and self._pid == os.getpid():
             for track in list(self.tracks.values()):
                 self.healthy(track, perf_counter())
-            done = threading.Event()
-            self._flushes.append(done)  # before the thread may see that it is to stop
-            self._stopping = True
-            self._wake.set()
-            done.wait(EXIT_S)
-
-    def counts(self) -> dict[str, int]:
-        """Reports sent, dropped (queue full, or too old when somebody took reports again), failed attempts."""
-        return {"sent": self.sent, "dropped": self.dropped, "failed": self.failed}
+            super().close()
 
     # --- the thread --------------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while True:
-            woken = self._wake.wait(TICK_S)
-            self._wake.clear()
-            flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
-            try:
-                self._collect(perf_counter())
-                self._drain(perf_counter(), bool(flushes))
-            except Exception as error:  # the host program must not notice
-                self.failed += 1
-                self.last_error = f"{type(error).__name__}: {error}"
-            for done in flushes:
-                done.set()
-            if self._stopping and not self._flushes:
-                return
-            if woken and not flushes:
-                time.sleep(GAP_S)
+    def work(self, now: float, urgent: bool) -> None:
+        self._collect(now)
+        self._drain(perf_counter(), urgent)
 
     def _collect(self, now: float) -> None:
         """Calls that hang become PENDING, again at growing distance; averages that are due become HEALTHY."""

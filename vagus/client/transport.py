@@ -1,10 +1,10 @@
-"""How observations leave the process: datagrams to the node's observer, else the gateway of the endpoint."""
+"""How observations, samples and events leave the process: datagrams to the node, else the gateway of the endpoint."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
@@ -14,14 +14,17 @@ from vagus.model import Report
 if TYPE_CHECKING:
     from vagus.client.connection import Connection
 
+Item = TypeVar("Item")
 MAX_DATAGRAM_BYTES = 60_000
 MAX_BATCH = 100
 SEND_TIMEOUT_S = 0.2
 GATEWAY_TIMEOUT_S = 1.0
 
 
-class Transport:
-    """Finds the node when first needed, and again after a failure."""
+class Carrier(Generic[Item]):
+    """Finds the node when first needed, and again after a failure. Subclasses say what one batch looks like."""
+
+    socket_name = ""
 
     def __init__(self, find: Callable[[], endpoint.Endpoint] = endpoint.find) -> None:
         self._find = find
@@ -29,17 +32,25 @@ class Transport:
         self._connection: Connection | None = None
         self._local = False
 
-    def send(self, reports: list[Report]) -> None:
-        """Sends reports: MessagePack records to the socket, else POST /v1/report. Raises VagusError."""
-        for at in range(0, len(reports), MAX_BATCH):
-            self._batch(reports[at : at + MAX_BATCH])
+    def pack(self, items: Sequence[Item]) -> bytes:
+        """The datagram."""
+        raise NotImplementedError
 
-    def _batch(self, reports: list[Report]) -> None:
-        body = msgspec.msgpack.encode(reports)
-        if len(body) > MAX_DATAGRAM_BYTES and len(reports) > 1:
-            half = len(reports) // 2
-            self._batch(reports[:half])
-            self._batch(reports[half:])
+    def post(self, connection: Connection, items: Sequence[Item]) -> None:
+        """The same to the gateway. Raises VagusError."""
+        raise NotImplementedError
+
+    def send(self, items: Sequence[Item]) -> None:
+        """Sends items to the node's socket, else to the gateway. Raises VagusError."""
+        for at in range(0, len(items), MAX_BATCH):
+            self._batch(items[at : at + MAX_BATCH])
+
+    def _batch(self, items: Sequence[Item]) -> None:
+        body = self.pack(items)
+        if len(body) > MAX_DATAGRAM_BYTES and len(items) > 1:
+            half = len(items) // 2
+            self._batch(items[:half])
+            self._batch(items[half:])
             return
         if self._socket is None and self._connection is None:
             self._open(datagrams=True)
@@ -47,20 +58,11 @@ class Transport:
             try:
                 self._socket.send(body)
                 return
-            except OSError:  # the observer restarts, or is behind
+            except OSError:  # the actor behind restarts, or is behind
                 self.close()
                 self._open(datagrams=False)
         assert self._connection is not None
-        items = [
-            {
-                "observer": report.observer,
-                "subject": report.subject,
-                "t_ns": report.t_ns,
-                "contexts": {name: (metric.status.name, metric.score) for name, metric in report.contexts.items()},
-            }
-            for report in reports
-        ]
-        self._connection.request("POST", "/v1/report", body=msgspec.msgpack.encode({"reports": items}))
+        self.post(self._connection, items)
         if self._local:
             self.close()  # the socket is cheaper: look for it again next time
 
@@ -73,7 +75,7 @@ class Transport:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             sock.settimeout(SEND_TIMEOUT_S)
             try:
-                sock.connect(str(config.socket_path(found.home, found.node, "report")))
+                sock.connect(str(config.socket_path(found.home, found.node, self.socket_name)))
                 self._socket = sock
                 return
             except OSError:
@@ -90,3 +92,42 @@ class Transport:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+class Transport(Carrier[Report]):
+    """Reports, to the observer's socket, else POST /v1/report."""
+
+    socket_name = "report"
+
+    def pack(self, items: Sequence[Report]) -> bytes:
+        return msgspec.msgpack.encode(items)
+
+    def post(self, connection: Connection, items: Sequence[Report]) -> None:
+        reports = [
+            {
+                "observer": report.observer,
+                "subject": report.subject,
+                "t_ns": report.t_ns,
+                "contexts": {name: (metric.status.name, metric.score) for name, metric in report.contexts.items()},
+            }
+            for report in items
+        ]
+        connection.request("POST", "/v1/report", body=msgspec.msgpack.encode({"reports": reports}))
+
+
+class Parcels(Carrier["dict[str, Any]"]):
+    """Samples and events as bodies of the gateway, to the collector's socket, else POST /v1/samples and /v1/events."""
+
+    socket_name = "ingest"
+
+    def pack(self, items: Sequence[dict[str, Any]]) -> bytes:
+        return msgspec.msgpack.encode(_sorted(items))
+
+    def post(self, connection: Connection, items: Sequence[dict[str, Any]]) -> None:
+        for name, bodies in _sorted(items).items():
+            if bodies:
+                connection.request("POST", f"/v1/{name}", body=msgspec.msgpack.encode({name: bodies}))
+
+
+def _sorted(items: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {"samples": [i for i in items if "kind" in i], "events": [i for i in items if "event" in i]}

@@ -17,7 +17,8 @@ RESERVED_KINDS = frozenset({"collector", "feed", "host", "net", "probe", "vagus"
 """First words of kinds that only vagus' own sensors send; kinds of the node's collectors are added as they are seen."""
 RESERVED_EVENTS = frozenset({"actor", "collector", "vagus"})
 OWN_EVENTS = frozenset({"access.refused", "clock.stepped", "health.changed", "input.refused"})
-SHARED_KINDS = frozenset({"service.heartbeat"})  # the collector asks services, and services tell: told apart by labels
+SHARED_KINDS = frozenset({"service.heartbeat"})
+"""The collector asks services, and services tell: those that tell have a label `instance`."""
 
 _RANGES = {"i8": (-(1 << 63), 1 << 63), "i4": (-(1 << 31), 1 << 31), "u8": (0, 1 << 64), "u4": (0, 1 << 32)}
 
@@ -112,6 +113,8 @@ class Admission:
         stream, values = sample.stream, sample.values
         if stream.node != self.node:
             return f"it names another node than {self.node}"
+        if stream.kind in SHARED_KINDS and "instance" not in stream.labels:
+            return f"{stream.kind} of others needs a label `instance`: without one it is what the collector found"
         if len(values) != len(stream.fields):
             return f"{stream.kind} has {len(stream.fields)} fields, the sample {len(values)} values"
         for field, value in zip(stream.fields, values, strict=True):

@@ -100,40 +100,49 @@ def read_events(message: Message, node: str, now_ns: int, bad: list[str]) -> Ite
     """
     entries: Any = message.entries
     if isinstance(entries, bytes):
-        packed = inflate(entries, MAX_INFLATED_BYTES) if message.gzipped else entries
-        entries = unpacker_of(packed)
+        entries = unpacker_of(inflate(entries, MAX_INFLATED_BYTES) if message.gzipped else entries)
+    else:
+        entries = [*entries, _END]
     name = legal_kind(message.tag, "forward")
     given: list[tuple[str, Scalar]] = [("tag", message.tag[:MAX_NAME])] if name != message.tag else []
     batch: list[Event] = []
     count = 0
+    entry: Any = _BEGIN
     try:
-        for entry in entries:
+        for following in entries:
+            if entry is not _BEGIN:
+                try:
+                    batch.append(_event(name, given, entry, node, now_ns))
+                except ConfigError as error:
+                    bad.append(f"entry {count}: {error}")
+                if len(batch) == BATCH:
+                    yield batch
+                    batch = []
             count += 1
-            if count > MAX_ENTRIES:
+            if count > MAX_ENTRIES + 1:
                 raise ConfigError(f"a message has at most {MAX_ENTRIES} entries; send smaller chunks")
-            try:
-                batch.append(_event(name, given, entry, node, now_ns))
-            except ConfigError as error:
-                bad.append(f"entry {count}: {error}")
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
+            entry = following
+    except ConfigError:
+        raise
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError(f"entry {count + 1} is not MessagePack: {error or type(error).__name__}") from error
-    if isinstance(message.entries, bytes) and entries.tell() != len(packed):
-        raise ConfigError(f"the packed entries end in the middle of entry {count + 1}")
+    if entry is not _END:
+        raise ConfigError(f"the packed entries end in the middle of entry {max(count, 1)}")
     if batch:
         yield batch
 
 
+_BEGIN = object()
+_END = None  # behind the last entry; as a byte it tells whether that was whole
+
+
 def unpacker_of(packed: bytes) -> Any:
-    """An unpacker of entries that are all there."""
+    """An unpacker of packed entries, and of nil behind them: what is not whole swallows it."""
     found = msgpack.Unpacker(
-        raw=False, unicode_errors="replace", strict_map_key=False, ext_hook=_ext, max_buffer_size=len(packed) or 1
+        raw=False, unicode_errors="replace", strict_map_key=False, ext_hook=_ext, max_buffer_size=len(packed) + 1
     )
     found.feed(packed)
+    found.feed(b"\xc0")
     return found
 
 
