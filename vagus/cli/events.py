@@ -11,6 +11,7 @@ from vagus.cli.output import STATUS_STYLE, cell, clock_time, console, emit_json,
 from vagus.cli.session import Span, ask, connected, node_option
 from vagus.cli.view_receipts import receipt_style, receipt_text
 from vagus.cli.view_status import warn_partial
+from vagus.model import Level
 
 EMPTY: tuple[object, ...] = (None, "", "None", [], {})  # fields that say nothing
 RECORDS = ("event", "receipt", "decision", "reward", "report", "item")
@@ -20,22 +21,46 @@ RECORDS = ("event", "receipt", "decision", "reward", "report", "item")
 @click.option("--record", type=click.Choice(RECORDS), default="event", show_default=True, help="Which records.")
 @click.option("--since", type=Span(), default="1h", show_default=True, metavar="DURATION", help="How far back.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most the newest N.")
+@click.option("--event", default="", metavar="NAME", help='Events of this name; * crosses dots. NAME{label="v"} too.')
+@click.option("--where", multiple=True, metavar="FIELD>N", help="Predicate on a field; several must all hold.")
+@click.option("--level", type=click.Choice([level.value for level in Level]), default=None, help="At least this level.")
 @click.option("--match", default="", metavar="TEXT", help="Only lines that contain TEXT.")
 @node_option
 @json_option
 @click.pass_context
-def events(ctx: click.Context, record: str, since: str, limit: int, match: str, node: str, as_json: bool) -> None:
+def events(
+    ctx: click.Context,
+    record: str,
+    since: str,
+    limit: int,
+    event: str,
+    where: tuple[str, ...],
+    level: str | None,
+    match: str,
+    node: str,
+    as_json: bool,
+) -> None:
     """What happened, the newest at the end: events of logs and of vagus itself, receipts of actuators, decisions,
     rewards, reports, items of feeds.
+
+    A predicate is FIELD, one of = != < <= > >= =~ !~, and a value: the field's own type decides how they compare
+    ("..." around a value makes it a text). node, source and level may be asked as fields.
 
     \b
     Examples:
       vagus events --since 10m
+      vagus events --event 'log.*' --level warning
+      vagus events --where 'VAL>2' --where 'DST=10.1.1.11' --since 24h
       vagus events --record receipt
       vagus events --record decision --limit 5 --json | jq '.records[].arm'
     """
+    params: dict[str, Any] = {"kind": record, "since": since, "limit": limit, "node": node}
+    if event or where or level:
+        if record != "event":
+            raise click.UsageError(f"--event, --where and --level ask for events, not for --record {record}.")
+        params |= {"event": event, "where": where, "level": level or ""}
     with connected(ctx) as connection:
-        answer: dict[str, Any] = ask(connection, "/v1/records", kind=record, since=since, limit=limit, node=node)
+        answer: dict[str, Any] = ask(connection, "/v1/records", **params)
     lines = [(r, _LINES[record](r)) for r in answer["records"]]
     if match:
         lines = [(r, line) for r, line in lines if match.lower() in line.lower()]

@@ -121,7 +121,10 @@ class Http:
         accept: str,
     ) -> HTTPResponse:
         if query:
-            pairs = [f"{name}={quote(str(value), safe='')}" for name, value in query.items() if value not in ("", None)]
+            given = [
+                (n, v) for n, values in query.items() for v in (values if isinstance(values, tuple) else (values,))
+            ]
+            pairs = [f"{name}={quote(str(value), safe='')}" for name, value in given if value not in ("", None)]
             path = f"{path}?{'&'.join(pairs)}"
         headers = dict(self._headers)
         if body is not None:

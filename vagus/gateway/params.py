@@ -102,7 +102,9 @@ class RecordsParams(_Params, frozen=True):
         tuple[Annotated[str, Meta(max_length=500)], ...],
         Meta(max_length=20, description="of events: predicates on their fields, such as VAL>2; given again: all hold"),
     ] = ()
-    level: Annotated[Literal["", "debug", "info", "warning", "error", "fatal"], Meta(description="the least level")] = ""
+    level: Annotated[Literal["", "debug", "info", "warning", "error", "fatal"], Meta(description="the least level")] = (
+        ""
+    )
 
 
 class NoParams(_Params, frozen=True):
@@ -130,8 +132,14 @@ def params_of(request: web.BaseRequest, kind: type[T]) -> T:
 @lru_cache
 def _lists(kind: type[Any]) -> tuple[str, ...]:
     """The parameters that may be given several times."""
-    fields = msgspec.inspect.type_info(kind).fields  # type: ignore[attr-defined]
-    return tuple(f.encode_name for f in fields if isinstance(f.type, msgspec.inspect.VarTupleType))
+    found = []
+    for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined]
+        type_ = field.type
+        while isinstance(type_, msgspec.inspect.Metadata):
+            type_ = type_.type
+        if isinstance(type_, msgspec.inspect.VarTupleType):
+            found.append(field.encode_name)
+    return tuple(found)
 
 
 def span_of(since: str, start: str, end: str, now_ns: int, default: str = "5m") -> tuple[int, int]:
