@@ -113,7 +113,7 @@ class NoParams(_Params, frozen=True):
 
 def params_of(request: web.BaseRequest, kind: type[T]) -> T:
     """The query string as a struct of `kind`; unknown, repeated or malformed parameters raise Problem (422)."""
-    given: dict[str, Any] = {name: [] for name in _lists(kind)}
+    given: dict[str, Any] = {name: [] for name in _lists(kind)}  # type: ignore[arg-type]
     for name, value in request.query.items():
         if isinstance(given.get(name), list):
             given[name].append(value)

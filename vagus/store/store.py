@@ -30,6 +30,7 @@ from vagus.selector import Selector, parse
 from vagus.store import events, head, intake, records, retention
 from vagus.store.batch import Batch
 from vagus.store.environment import MAP_BYTES, Environment
+from vagus.store.events import Question
 from vagus.store.handover import Progress
 from vagus.store.holders import Holder
 from vagus.store.predicate import Predicate
@@ -319,7 +320,7 @@ class Store:
         asked = events.question(selector, start_ns, end_ns, where, level, limit, newest_first)
         return (event for _, _, event in self.timed_events(asked))
 
-    def timed_events(self, question: events.Question) -> Iterator[tuple[int, int, Event]]:
+    def timed_events(self, question: Question) -> Iterator[tuple[int, int, Event]]:
         """The events that answer, each with its time and sequence number, so that stores can be joined."""
         self._check_open()
         return events.read(self._env, question)
