@@ -24,7 +24,7 @@ OPERATIONS = [
     for method, operation in item.items()
     if path != "/v1/tail"
 ]
-BODIES = ("/v1/report", "/v1/decide", "/v1/update")
+BODIES = ("/v1/report", "/v1/decide", "/v1/update", "/v1/samples", "/v1/events", "/v1/metrics", "/v1/logs")
 QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
@@ -48,7 +48,67 @@ decide = st.fixed_dictionaries(
     optional={"features": st.dictionaries(st.text(max_size=5), scalars, max_size=4) | anything},
 )
 update = st.fixed_dictionaries({"decision_id": st.text(max_size=8), "reward": st.floats() | anything})
+sample = st.fixed_dictionaries(
+    {
+        "kind": st.text(max_size=8) | st.just("app.q"),
+        "values": st.dictionaries(st.text(max_size=5), scalars, max_size=3),
+    },
+    optional={
+        "labels": st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3) | anything,
+        "t_ns": st.integers() | anything,
+        "counters": st.lists(st.text(max_size=5), max_size=2) | anything,
+    },
+)
+event = st.fixed_dictionaries(
+    {"event": st.text(max_size=8)},
+    optional={"level": st.text(max_size=5), "t_ns": st.integers(), "fields": anything, "source": st.text(max_size=9)},
+)
+value = st.dictionaries(
+    st.sampled_from(["stringValue", "intValue", "doubleValue", "kvlistValue"]), anything, max_size=2
+)
+attributes = st.lists(st.fixed_dictionaries({"key": st.text(max_size=5), "value": value}), max_size=2)
+point = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("timeUnixNano", "asInt", "asDouble", "count", "sum", "flags"), scalars),
+        "attributes": attributes,
+        "bucketCounts": st.lists(scalars, max_size=3),
+        "explicitBounds": st.lists(st.floats(), max_size=3),
+    },
+)
+data = st.fixed_dictionaries(
+    {"dataPoints": st.lists(point, max_size=3)}, optional={"aggregationTemporality": st.integers(0, 2)}
+)
+metric = st.fixed_dictionaries(
+    {"name": st.text(max_size=5)}, optional=dict.fromkeys(("gauge", "sum", "histogram", "summary"), data)
+)
+line = st.fixed_dictionaries({}, optional={"body": value, "attributes": attributes, "traceId": scalars})
+otlp = st.fixed_dictionaries(
+    {},
+    optional={
+        "resourceMetrics": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "scopeMetrics": st.just([])
+                    | st.tuples(st.fixed_dictionaries({"metrics": st.lists(metric, max_size=2)}))
+                }
+            ),
+            max_size=2,
+        ),
+        "resourceLogs": st.lists(
+            st.fixed_dictionaries(
+                {"scopeLogs": st.tuples(st.fixed_dictionaries({"logRecords": st.lists(line, max_size=2)}))}
+            ),
+            max_size=2,
+        ),
+    },
+)
 bodies = st.one_of(
+    sample,
+    event,
+    otlp,
+    st.fixed_dictionaries({"samples": st.lists(sample, max_size=3)}),
+    st.fixed_dictionaries({"events": st.lists(event, max_size=3)}),
     report,
     decide,
     update,

@@ -8,11 +8,13 @@ import sys, time
 begun = time.process_time()
 import vagus
 vagus.observe
+vagus.event, vagus.action, vagus.sample, vagus.counter, vagus.heartbeat
 import vagus.client.connection, vagus.client.endpoint
 spent = time.process_time() - begun
-heavy = [m for m in ("ray", "numpy", "aiohttp", "asyncio", "lmdb", "http.client", "yaml") if m in sys.modules]
+heavy = [m for m in ("ray", "numpy", "aiohttp", "asyncio", "lmdb", "http.client", "yaml", "logging") if m in sys.modules]
 with vagus.observe("db@2", context="read"):
     pass
+vagus.event("app.light", n=1)
 pages = int(open("/proc/self/statm").read().split()[1])
 print(spent, pages * 4096, *heavy)
 """
