@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -316,3 +317,11 @@ def test_broken_bodies(served, path):
     assert served.ask("POST", path, {}, token="wrong-token-of-tests")[0] == 403
     assert served.gateway.site.failures == 0
     assert json.loads(json.dumps(taken(served))) == []
+
+
+def test_protobuf_is_not_imported_before_a_body_in_it_arrives():
+    code = (
+        "import sys, vagus.actors.collector; print([m for m in sys.modules if 'protobuf' in m or 'opentelemetry' in m])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

@@ -282,8 +282,8 @@ def restore_limits(home: Path) -> list[str]:
 def _remove_sockets(home: Path) -> None:
     """Endpoints and sockets that killed actors could not remove themselves."""
     for folder in (home / "nodes").glob("*"):
-        report = configuration.socket_path(home, folder.name, "report")
-        for path in (report, *folder.glob("*.sock"), folder / "gateway.json", folder / "token"):
+        report, ingest = (configuration.socket_path(home, folder.name, name) for name in ("report", "ingest"))
+        for path in (report, ingest, *folder.glob("*.sock"), folder / "gateway.json", folder / "token"):
             path.unlink(missing_ok=True)
         if folder not in report.parents:
             with contextlib.suppress(OSError):  # not there, or in use by another state folder of this user
