@@ -3,7 +3,9 @@
 Errors: mean absolute ones after a warm-up of 50 values, relative to last value's, geometric mean over the files.
 Peers in the same run, over the same forecasters: the Network Weather Service's choice (the one with the least mean
 squared error so far), and the best single forecaster of each file in hindsight.
-How decay and sharpness were chosen: `--choose` scores a grid, each file by the setting that is best on all the others.
+How the settings were chosen: `--choose` scores a grid, each file by the setting that is best on all the others. The
+scores hardly depend on it; of those near the best the one was taken that is least often worse than last value on the
+containers' series, which no forecaster was made for.
 Cost: CPU seconds of update, predict and mse of 1000 series at once, of the trends, and of one series alone.
 
 Run: python benchmarks/forecast.py [--json] [--choose]
@@ -12,6 +14,8 @@ Run: python benchmarks/forecast.py [--json] [--choose]
 from __future__ import annotations
 
 import argparse
+import csv
+import gzip
 import json
 import sys
 import time
@@ -29,25 +33,58 @@ from vagus.forecast.score import WARM_UP, score
 from vagus.forecast.trend import Trend
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-SETS = {"nab": ("nab/*.csv", ""), "norway": ("bandwidth/norway*", "2"), "fcc": ("bandwidth/fcc*", "2")}
+SETS = {
+    "nab": ("nab/*.csv", ""),
+    "norway": ("bandwidth/norway*", "2"),
+    "fcc": ("bandwidth/fcc*", "2"),
+    "requests": ("autothrottle/*.txt", ""),
+    "containers": ("onlineboutique/metric/*_metric.csv.gz", ""),  # every changing column of numbers
+}
 BARS = {"nab": 0.60, "norway": 1.02, "core_share": 0.05}
 SERIES = 1000
-DECAYS, SHARPNESSES = (0.95, 0.97, 0.98, 0.99, 0.995), (5.0, 10.0, 15.0, 20.0, 30.0)
+GRID = [
+    {"decay": decay, "sharpness": sharpness, "head_start": head_start}
+    for decay in (0.95, 0.97, 0.98, 0.99)
+    for sharpness in (10.0, 20.0, 30.0)
+    for head_start in (1.0, 10.0, 100.0)
+]
 
 
 def read(name: str) -> tuple[list[str], Array]:
     """The names of a set's files and their values side by side, float64[rows, files]; NaN below the shorter ones."""
     pattern, column = SETS[name]
     files = sorted(DATA.glob(pattern))
-    series = [np.array(read_column(file, column)[1]) for file in files]
+    names = [file.name for file in files]
+    if pattern.endswith(".gz"):
+        found = [pair for file in files for pair in columns_of(file)]
+        names, series = [label for label, _ in found], [values for _, values in found]
+    else:
+        series = [np.array(read_column(file, column)[1]) for file in files]
     columns = np.full((max(map(len, series)), len(series)), np.nan)
     for at, values in enumerate(series):
         columns[: len(values), at] = values
-    return [file.name for file in files], columns
+    return names, columns
+
+
+def columns_of(file: Path) -> list[tuple[str, Array]]:
+    """The columns of a compressed CSV file that are numbers, and more than one number."""
+    with gzip.open(file, "rt", newline="") as opened:
+        names, *rows = csv.reader(opened)
+    found = []
+    for at, name in enumerate(names):
+        try:
+            values = np.array([float(row[at] or "nan") for row in rows])
+        except ValueError:
+            continue
+        known = np.isfinite(values)
+        if "time" not in name.lower() and known.sum() > 2 * WARM_UP and np.ptp(values[known]) > 0:
+            found.append((f"{file.name.partition('-')[0]}.{name}", values))
+    return found
 
 
 def geometric(ratios: Array) -> float:
-    return float(np.exp(np.log(ratios).mean()))
+    """The geometric mean; a ratio of next to nothing (a series that is foreseen exactly) counts as 0.001."""
+    return float(np.exp(np.log(np.maximum(ratios[np.isfinite(ratios)], 1e-3)).mean()))
 
 
 def nws_ratio(columns: Array) -> Array:
@@ -73,15 +110,16 @@ def errors() -> dict[str, Any]:
     for name in SETS:
         files, columns = read(name)
         result = score(columns)
-        worst = int(result.ratio.argmax())
+        worst = int(np.nanargmax(result.ratio))
         each = result.mae_each / result.mae_last
         found[name] = {
             "files": len(files),
             "ratio": geometric(result.ratio),
             "worst": float(result.ratio[worst]),
             "worst_file": files[worst],
+            "above_1.02": int((result.ratio > 1.02).sum()),
             "nws_choice": geometric(nws_ratio(columns)),
-            "best_in_hindsight": geometric(each.min(axis=0)),
+            "best_in_hindsight": geometric(np.fmin.reduce(each)),
             "each": {of: geometric(each[at]) for at, of in enumerate(result.bank.names)},
             "by_file": dict(zip(files, map(float, result.ratio), strict=True)),
         }
@@ -127,9 +165,8 @@ def cost() -> dict[str, Any]:
 
 def choose() -> dict[str, Any]:
     """Leave one out: each file of nab and norway scored by the setting that is best on all the others."""
-    grid = [(decay, sharpness) for decay in DECAYS for sharpness in SHARPNESSES]
     sets = {name: read(name)[1] for name in ("nab", "norway")}
-    logs = {name: np.array([_log_ratio(columns, *setting) for setting in grid]) for name, columns in sets.items()}
+    logs = {name: np.array([_log_ratio(columns, **setting) for setting in GRID]) for name, columns in sets.items()}
     answer: dict[str, Any] = {}
     for name, own in logs.items():
         others = sum(log.mean(axis=1) for of, log in logs.items() if of != name)
@@ -140,14 +177,14 @@ def choose() -> dict[str, Any]:
         best = int(sum(log.mean(axis=1) for log in logs.values()).argmin())
         answer[name] = {
             "left_out": float(np.exp(np.mean(left_out))),
-            "best_setting": grid[best],
+            "best_setting": GRID[best],
             "worst_setting": float(np.exp(own.mean(axis=1).max())),
         }
     return answer
 
 
-def _log_ratio(columns: Array, decay: float, sharpness: float) -> Array:
-    return np.log(score(columns, decay=decay, sharpness=sharpness).ratio)
+def _log_ratio(columns: Array, **setting: float) -> Array:
+    return np.log(score(columns, **setting).ratio)
 
 
 def main() -> None:
@@ -165,7 +202,8 @@ def main() -> None:
         return
     for name, of in answer.get("errors", {}).items():
         print(
-            f"{name:8} {of['files']:3} files  bank {of['ratio']:.3f}  worst {of['worst']:.3f} ({of['worst_file']})  "
+            f"{name:8} {of['files']:3} files  bank {of['ratio']:.3f}  worst {of['worst']:.3f} ({of['worst_file']}), "
+            f"{of['above_1.02']} above 1.02  "
             f"NWS' choice {of['nws_choice']:.3f}  best in hindsight {of['best_in_hindsight']:.3f}"
             + (f"  bar {BARS[name]:.2f}" if name in BARS else "")
         )

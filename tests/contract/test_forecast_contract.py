@@ -50,27 +50,27 @@ def test_a_constant_series_is_predicted_exactly(name: str) -> None:
 
 
 def test_a_missing_value_changes_nothing(name: str) -> None:
-    whole = series(200, 6)
+    whole = series(90, 4)
     gaps = np.random.default_rng(1).random(whole.shape) < 0.3
-    found = feed(FORECASTERS.make(name, 6), np.where(gaps, np.nan, whole))
-    for at in range(6):
+    found = feed(FORECASTERS.make(name, 4), np.where(gaps, np.nan, whole))
+    for at in range(4):
         kept = whole[~gaps[:, at], at]
         alone = feed(FORECASTERS.make(name, 1), kept[:, np.newaxis])[:, 0]
         assert found[~gaps[:, at], at] == pytest.approx(alone, rel=1e-9)
 
 
 def test_series_do_not_touch_each_other(name: str) -> None:
-    rows = series(150, 9)
-    together = feed(FORECASTERS.make(name, 9), rows)
-    apart = np.column_stack([feed(FORECASTERS.make(name, 1), rows[:, [at]])[:, 0] for at in range(9)])
+    rows = series(80, 6)
+    together = feed(FORECASTERS.make(name, 6), rows)
+    apart = np.column_stack([feed(FORECASTERS.make(name, 1), rows[:, [at]])[:, 0] for at in range(6)])
     assert together == pytest.approx(apart, rel=1e-9)
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1024.0, 0.0), (2.0**-20, 0.0), (-1.0, 0.0), (1.0, 64.0), (3.7, -21.0)])
 def test_predictions_scale_and_shift_with_the_values(name: str, scale: float, shift: float) -> None:
-    rows = series(150, 6)
-    plain = feed(FORECASTERS.make(name, 6), rows)
-    moved = feed(FORECASTERS.make(name, 6), rows * scale + shift)
+    rows = series(90, 4)
+    plain = feed(FORECASTERS.make(name, 4), rows)
+    moved = feed(FORECASTERS.make(name, 4), rows * scale + shift)
     assert moved == pytest.approx(plain * scale + shift, rel=1e-6, abs=1e-6 * abs(scale))
 
 
@@ -78,7 +78,7 @@ def test_huge_values_stay_finite_and_are_forgotten(name: str) -> None:
     huge = np.array([[1e100], [-1e100], [1e100], [0.0]] * 10)
     forecaster = FORECASTERS.make(name, 1)
     assert np.isfinite(feed(forecaster, huge)).all()
-    assert np.isfinite(feed(forecaster, np.tile([[1e-300], [1.0]], (400, 1)))).all()
+    assert np.isfinite(feed(forecaster, np.tile([[1e-300], [1.0]], (100, 1)))).all()
     tiny = np.array([[1e-300], [0.0], [-1e-300], *[[0.0]] * 30, [1.0], [1e100], [1.0]])
     assert np.isfinite(feed(FORECASTERS.make(name, 1), tiny)).all(), "nothing divides by what has almost vanished"
 

@@ -129,7 +129,10 @@ def test_the_first_value_is_all_there_is() -> None:
     bank.update([3.0, math.nan])
     assert np.array_equal(bank.predict(), [3.0, math.nan], equal_nan=True)
     assert np.isnan(bank.mse()).all()
-    assert bank.weights().tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    assert bank.weights()[:, 0] == pytest.approx([100 / 101, 1 / 101]), "last value has a head start"
+    even = Bank(1, forecasters=["ses_20", "last"], head_start=1.0)
+    even.update([3.0])
+    assert even.weights().tolist() == [[0.5], [0.5]]
     assert bank.predict().dtype == bank.mse().dtype == np.float64
 
 
@@ -175,7 +178,7 @@ def test_a_missing_value_changes_nothing(missing: float) -> None:
 
 def test_predictions_stay_within_what_was_seen() -> None:
     bank, rng = Bank(3), np.random.default_rng(4)
-    rows = np.abs(rng.normal(size=(500, 3))) * 10.0 ** rng.integers(0, 8, size=(500, 3))
+    rows = np.abs(rng.normal(size=(250, 3))) * 10.0 ** rng.integers(0, 8, size=(250, 3))
     found = run(bank, rows)
     assert (found >= np.minimum.accumulate(rows)).all(), "bytes per second are never below 0"
     assert (found <= np.maximum.accumulate(rows)).all()
@@ -217,10 +220,10 @@ def test_series_come_and_go() -> None:
 def test_a_restart_goes_on_where_it_was() -> None:
     rows = np.random.default_rng(10).normal(size=(160, 4)).cumsum(axis=0)
     rows[::7, 2] = math.nan
-    bank = Bank(4, decay=0.97, sharpness=12.0)
+    bank = Bank(4, decay=0.97, sharpness=12.0, head_start=3.0)
     run(bank, rows[:80])
     again = Bank.load(bank.dump())
-    assert (again.names, again.decay, again.sharpness, again.n) == (bank.names, 0.97, 12.0, 4)
+    assert (again.names, again.decay, again.sharpness, again.head_start, again.n) == (bank.names, 0.97, 12.0, 3.0, 4)
     assert np.array_equal(again.predict(), bank.predict())
     assert np.array_equal(run(again, rows[80:]), run(bank, rows[80:]))
     assert np.array_equal(again.mse(), bank.mse())
@@ -245,7 +248,7 @@ def test_wrong_values_and_options_are_refused() -> None:
         Bank(3).update([1.0, 2.0])
     with pytest.raises(ConfigError, match="oracle"):
         Bank(1, forecasters=["oracle"])
-    for options in ({"decay": 1.0}, {"decay": -0.1}, {"sharpness": 0.0}, {"sharpness": math.inf}):
+    for options in ({"decay": 1.0}, {"decay": -0.1}, {"sharpness": 0.0}, {"sharpness": math.inf}, {"head_start": 0.0}):
         with pytest.raises(ConfigError, match=next(iter(options))):
             Bank(1, **options)  # type: ignore[arg-type]
     for n in (-1, 10**9):

@@ -2,7 +2,9 @@
 
 After the Network Weather Service (Wolski, Spring and Hayes 1999, "The network weather service"), which takes the
 forecaster with the least error so far. A softmax over errors that fade does better, and over absolute errors better
-than over squared ones: one spike does not decide who speaks for the next hundred values (benchmarks/forecast.py).
+than over squared ones: one spike does not decide who speaks for the next hundred values (benchmarks/forecast.py). Last
+value has a head start: on walks and on series that rarely change nothing beats it, and most of what the others win by
+chance is lost again.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class Bank(Columns):
 
     forecasters: names out of FORECASTERS, none for all. decay: weight of the errors so far after one more value, from
     0 up to but not 1. sharpness: a forecaster whose error is (1 + x) times the least one's has e^(-sharpness x) of its
-    say. A prediction never leaves the range of what the series has shown so far. Raises ConfigError.
+    say. head_start: how many times the others' say the forecaster `last` has where all err alike. A prediction never
+    leaves the range of what the series has shown so far. Raises ConfigError.
     """
 
     errors: Array  # float64[forecasters, n], faded sums of absolute errors
@@ -39,11 +42,17 @@ class Bank(Columns):
     low: Array  # float64[n], the least value seen
     high: Array
     _ahead: Array  # what each forecaster says now
-    _says: Array  # how much say it has, at most 1
+    _says: Array  # how much say it has, beside the others
     _prediction: Array
 
     def __init__(
-        self, n_series: int, *, forecasters: Sequence[str] = (), decay: float = 0.99, sharpness: float = 20.0
+        self,
+        n_series: int,
+        *,
+        forecasters: Sequence[str] = (),
+        decay: float = 0.98,
+        sharpness: float = 20.0,
+        head_start: float = 100.0,
     ) -> None:
         if not (isinstance(n_series, int) and 0 <= n_series <= MOST_SERIES):
             raise ConfigError(f"n_series={n_series} of a forecaster bank must be from 0 to {MOST_SERIES}")
@@ -51,9 +60,13 @@ class Bank(Columns):
             raise ConfigError(f"decay={decay} of a forecaster bank must be from 0 up to, but not, 1")
         if not 0.0 < sharpness < math.inf:
             raise ConfigError(f"sharpness={sharpness} of a forecaster bank must be a finite number above 0")
+        if not 0.0 < head_start < math.inf:
+            raise ConfigError(f"head_start={head_start} of a forecaster bank must be a finite number above 0")
         self.names = tuple(dict.fromkeys(forecasters)) or tuple(FORECASTERS)
         self.decay = decay
         self.sharpness = sharpness
+        self.head_start = head_start
+        self._prior = np.array([[head_start if name == "last" else 1.0] for name in self.names])
         super().__init__(
             n_series,
             errors=np.zeros(len(self.names)),
@@ -138,7 +151,7 @@ class Bank(Columns):
         about: dict[str, Any] = {
             "version": VERSION,
             "names": np.array(self.names),
-            "options": np.array([self.decay, self.sharpness]),
+            "options": np.array([self.decay, self.sharpness, self.head_start]),
         }
         np.savez(out, **about, **self.arrays())  # type: ignore[arg-type,unused-ignore]  # keywords are arrays, not allow_pickle
         return out.getvalue()
@@ -152,8 +165,14 @@ class Bank(Columns):
             if int(found.pop("version")) != VERSION:
                 raise ConfigError("it is of another version of vagus")
             names = [str(name) for name in found.pop("names")]
-            decay, sharpness = (float(option) for option in found.pop("options"))
-            bank = cls(found["squares"].size, forecasters=names, decay=decay, sharpness=sharpness)
+            decay, sharpness, head_start = (float(option) for option in found.pop("options"))
+            bank = cls(
+                found["squares"].size,
+                forecasters=names,
+                decay=decay,
+                sharpness=sharpness,
+                head_start=head_start,
+            )
             bank.restore(found)
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ConfigError(f"a saved forecaster bank cannot be read, start a new one: {error}") from error
@@ -167,7 +186,7 @@ class Bank(Columns):
         with np.errstate(over="ignore"):  # somebody was never wrong: the others' ratio is infinite
             excess = self.errors / least
         # Whoever is never wrong has an error of 0, of which the ratio is 0 and not 1: all of these are equal.
-        self._says = np.exp(-self.sharpness * np.maximum(excess - 1.0, 0.0))
+        self._says = self._prior * np.exp(-self.sharpness * np.maximum(excess - 1.0, 0.0))
         base = self._ahead[0]
         # Around one of them, so that a constant is predicted to the bit.
         moved = np.einsum("kn,kn->n", self._says, self._ahead - base) / self._says.sum(axis=0)

@@ -51,7 +51,7 @@ class Timeouts:
             )
         self.floor_s, self.ceiling_s, self.first_s = floor_s, ceiling_s, first_s
         self._errors, self._backoff, self._most_keys = errors, backoff, most_keys
-        self._bank = Bank(min(FIRST_SLOTS, most_keys), forecasters=FORECASTERS, decay=DECAY)
+        self._bank = Bank(min(FIRST_SLOTS, most_keys), forecasters=FORECASTERS, decay=DECAY, head_start=1.0)
         self._keys: OrderedDict[Hashable, _Key] = OrderedDict()  # used longest ago first
         self._free = list(range(self._bank.n))
         self._new: dict[Hashable, float] = {}  # answers that the bank was not told yet, one a key at most
