@@ -30,6 +30,7 @@ COMMANDS = (
     Entry("report", "vagus.cli.health:report", "Report what you observed of a subject.", "Infer"),
     Entry("decide", "vagus.cli.decide:decide", "Ask the decision service for an arm.", "Decide"),
     Entry("update", "vagus.cli.decide:update", "Tell the decision service how a decision turned out.", "Decide"),
+    Entry("store", "vagus.cli.store:store", "Verify, measure, compact, export the stores.", "This machine"),
     Entry("config", "vagus.cli.config:config", "Show, describe and check settings.", "This machine"),
     Entry("doctor", "vagus.cli.doctor:doctor", "What this machine supports, and what lacks.", "This machine"),
     Entry("version", "vagus.cli.version:version", "The versions of vagus, Python and Ray.", "This machine"),

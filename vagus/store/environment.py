@@ -227,6 +227,22 @@ class Environment:
             lmdb_env.close()
 
     @contextmanager
+    def unwritten(self) -> Iterator[bool]:
+        """Keeps every writer out; False, and does nothing, where one is at work or we may not."""
+        if not self.readonly:
+            yield False
+            return
+        try:
+            self._lock.take()
+        except (StoreError, OSError):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._lock.release()
+
+    @contextmanager
     def write(self) -> Iterator[Txn]:
         """A write transaction: committed when the block ends, aborted when it raises (MapFull among others)."""
         if self.readonly:

@@ -375,6 +375,12 @@ class Store:
                     self._ids.pop(_identity(self._query.streams.pop(stream_id)), None)
             return dropped
 
+    def kinds(self) -> dict[str, int]:
+        """Every kind of record that is stored, and how many."""
+        self._check_open()
+        with self._env.read() as txn:
+            return records.kinds(self._env, txn)
+
     def stats(self) -> dict[str, int]:
         """Streams, rows in the head, blocks, records, bytes used, of the file and of the map, readers, recovered."""
         self._check_open()
@@ -407,7 +413,10 @@ class Store:
         return self._env.holders(self._clock.monotonic_ns(), check=not self.readonly)
 
     def verify(self, progress: Progress | None = None) -> list[str]:
-        """Reads everything and returns what is wrong, one line each; empty when all is well."""
+        """Reads everything and returns what is wrong, one line each; empty when all is well.
+
+        LMDB's pages are walked as well where nobody else writes meanwhile. progress: see verify.py.
+        """
         self._check_open()
         with self._lock:
             return verify(self._env, self._query, structure=self._writer is not None, progress=progress)

@@ -24,10 +24,11 @@ PIECE_BYTES = 4 << 20
 def verify(env: Environment, query: Query, structure: bool, progress: Progress | None = None) -> list[str]:
     """Damage as one line each, at most 100; empty when all is well.
 
-    structure: also walk LMDB's pages, which only the writer may ask for (nothing may be written meanwhile), and which
-    py-lmdb does from version 3 on. progress: told of entries read, and how many there were at the start.
+    structure: nothing is written meanwhile, so that LMDB's pages are walked too (py-lmdb does from version 3 on); so
+    they are where the writer's lock is free for a moment. progress: told of entries read, and how many there were at the start.
     """
-    found: list[str] = _pages(env) if structure else []
+    with env.unwritten() as alone:
+        found: list[str] = _pages(env) if structure or alone else []
     if found:
         return found  # pages are wrong: reading through them could kill the process
     try:
