@@ -36,6 +36,11 @@ class Machine:
         self.collector = ProcessesCollector("n", root, CollectSettings(**settings))
         self.t_ns = T
 
+    def again(self):
+        self.collector.close()
+        self.collector = ProcessesCollector("n", self.root, CollectSettings())
+        return self
+
     def put(self, pid, comm, **values):
         folder = self.root / f"proc/{pid}"
         folder.mkdir(exist_ok=True)
@@ -163,11 +168,12 @@ def test_a_new_process_and_one_that_ended_are_seen_within_a_round(machine):
         m.put(pid, "same")
     assert m()[1]["total"] == 100
     m.put(300, "same")
+    m.put(2, "kthreadd", flags=0x200000)
     m.end(100)
     m.end(101)
     for _ in range(21):
         host = m()[1]
-    assert host["total"] == host["sleeping"] == 99
+    assert host["total"] == host["sleeping"] == 100
 
 
 def test_names_of_short_lived_processes_do_not_flood_the_store(machine, monkeypatch):
@@ -227,9 +233,13 @@ def test_the_largest_number_of_files_and_a_broken_one(machine):
     m = machine()
     (m.root / "proc/sys/fs/file-nr").write_text("5\t0\t9223372036854775807\n")
     assert m()[1]["files_max"] == 2**63 - 1
+    m = m.again()
     (m.root / "proc/sys/fs/file-nr").write_text("5\t0\n")
     assert "proc/sys/fs/file-nr" in m()[2]
+    m = m.again()
+    (m.root / "proc/sys/fs/file-nr").write_text("5\t0\t9\n")
     (m.root / "proc/uptime").write_text("x\n")
+    m.put(1, "init")
     assert "proc/uptime" in m()[2]
 
 

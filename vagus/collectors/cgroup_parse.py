@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from vagus.collectors.table import pick
 from vagus.model import Field
 
 Number = int | float
@@ -31,9 +32,10 @@ THROTTLING = (_counter("nr_periods"), _counter("nr_throttled"), _counter("thrott
 MEMORY = (
     _bytes("current_bytes"),
     Field("limit_bytes", unit="bytes"),  # NaN: none
-    *(_bytes(name) for name in ("anon_bytes", "file_bytes", "inactive_file_bytes", "shmem_bytes", "mapped_bytes")),
-    *(_bytes("dirty_bytes"), _bytes("writeback_bytes")),
-    *(_counter(name) for name in ("pgfault", "pgmajfault", "limit_hits", "oom_kill")),
+    *(_bytes(name) for name in ("anon_bytes", "file_bytes", "shmem_bytes", "mapped_bytes")),
+    *(_bytes(name) for name in ("dirty_bytes", "writeback_bytes", "unevictable_bytes")),
+    *(_bytes(f"{which}_{what}_bytes") for what in ("anon", "file") for which in ("inactive", "active")),
+    *(_counter(name) for name in ("refault_anon", "refault_file", "pgfault", "pgmajfault", "limit_hits", "oom_kill")),
 )
 SWAP = _bytes("swap_bytes")
 IO = (_counter("read_bytes", "bytes"), _counter("write_bytes", "bytes"), _counter("reads"), _counter("writes"))
@@ -47,11 +49,50 @@ PRESSURE = tuple(
     )
 )
 
-_MEMORY2 = (b"anon", b"file", b"inactive_file", b"shmem", b"file_mapped", b"file_dirty", b"file_writeback")
-_MEMORY1 = (
-    *(b"total_rss", b"total_cache", b"total_inactive_file", b"total_shmem", b"total_mapped_file"),
-    *(b"total_dirty", b"total_writeback"),
-)
+_LISTS = (b"unevictable", b"inactive_anon", b"active_anon", b"inactive_file", b"active_file")
+_EVENTS = (b"workingset_refault_anon", b"workingset_refault_file", b"pgfault", b"pgmajfault")
+_MEMORY2 = (b"anon", b"file", b"shmem", b"file_mapped", b"file_dirty", b"file_writeback", *_LISTS, *_EVENTS)
+_CHARGED1 = (b"rss", b"cache", b"shmem", b"mapped_file", b"dirty", b"writeback")
+_MEMORY1 = tuple(b"total_" + name for name in (*_CHARGED1, *_LISTS, *_EVENTS, b"swap"))  # total: with those below
+
+
+class Picker:
+    """The numbers of some names in a file of `name number` lines. What an older kernel does not count is 0.
+
+    Positions are found once and kept while the same names stand there: all groups of a machine have the same lines.
+    """
+
+    def __init__(self, names: Sequence[bytes]) -> None:
+        self._names = tuple(names)
+        self._count = -1
+        self._there: tuple[bytes, ...] = ()
+        self._name_tokens = self._number_tokens = pick(())
+        self._whole = False
+
+    def __call__(self, data: bytes) -> tuple[int, ...]:
+        """Raises ValueError."""
+        tokens = data.split()
+        if len(tokens) != self._count or self._name_tokens(tokens) != self._there:
+            self._find(tokens)
+        if self._whole:
+            return tuple(map(int, self._number_tokens(tokens)))
+        found = dict(zip(self._there, self._number_tokens(tokens), strict=True))
+        return tuple([int(found.get(name, b"0")) for name in self._names])
+
+    def _find(self, tokens: list[bytes]) -> None:
+        places = {name: i for i, name in enumerate(tokens[:-1:2])}
+        there = [name for name in self._names if name in places]
+        if not there or len(tokens) % 2:
+            raise ValueError(f"none of {self._names} in it, or cut: it is truncated")
+        self._there = tuple(there)
+        self._name_tokens = pick([2 * places[name] for name in there])
+        self._number_tokens = pick([2 * places[name] + 1 for name in there])
+        self._count = len(tokens)
+        self._whole = self._there == self._names
+
+
+_pick_memory1 = Picker(_MEMORY1)
+_pick_memory2 = Picker(_MEMORY2)
 
 
 def pairs(data: bytes) -> dict[bytes, bytes]:
@@ -101,23 +142,18 @@ def cpu1(contents: Sequence[bytes]) -> tuple[Number, ...]:
 def memory2(contents: Sequence[bytes]) -> tuple[Number, ...]:
     """memory.current, memory.max, memory.stat, memory.events, and memory.swap.current where there is swap."""
     current, limit, stat, events, *swap = contents
-    found, happened = pairs(stat), pairs(events)
+    happened = pairs(events)
     most = math.nan if limit.strip() == b"max" else float(int(limit))
-    amounts = [_number(found, name) for name in _MEMORY2]
-    counts = (int(found[b"pgfault"]), int(found[b"pgmajfault"]), _number(happened, b"max"))
-    return (int(current), most, *amounts, *counts, _number(happened, b"oom_kill"), *map(int, swap))
+    counts = (_number(happened, b"max"), _number(happened, b"oom_kill"))
+    return (int(current), most, *_pick_memory2(stat), *counts, *map(int, swap))
 
 
 def memory1(contents: Sequence[bytes]) -> tuple[Number, ...]:
     """memory.usage_in_bytes, memory.limit_in_bytes, memory.stat, memory.failcnt, memory.oom_control."""
     current, limit, stat, failures, oom = contents
-    found = pairs(stat)
-    most = int(limit)
-    amounts = [_number(found, name) for name in _MEMORY1]
-    counts = (int(found[b"total_pgfault"]), int(found[b"total_pgmajfault"]), int(failures))
-    none = most >= NO_LIMIT_BYTES
-    kills = _number(pairs(oom), b"oom_kill")
-    return (int(current), math.nan if none else float(most), *amounts, *counts, kills, _number(found, b"total_swap"))
+    *found, swap = _pick_memory1(stat)
+    most = math.nan if int(limit) >= NO_LIMIT_BYTES else float(int(limit))
+    return (int(current), most, *found, int(failures), _number(pairs(oom), b"oom_kill"), swap)
 
 
 def io2(contents: Sequence[bytes]) -> tuple[Number, ...]:

@@ -36,12 +36,12 @@ class _Source:
         self.stream = stream
         self.keep = keep
         self._reading = reading
-        self._files = [KernelFile(Path("/"), path) for path in paths]
+        self._files = [KernelFile(Path("/"), path, whole=True) for path in paths]
         self._paths = paths
 
     def sample(self, t_ns: int) -> Sample:
         """Raises CollectError, ValueError."""
-        contents = [file.read_once() for file in self._files]
+        contents = [file.read() for file in self._files]
         if not self.keep:
             self.close()
         values = self._reading.parse(contents)

@@ -47,7 +47,7 @@ class Stat(FilePart):
     """`host.cpu`, `host.core{core=}`, `host.stat`. The first reading tells of the time since boot."""
 
     def __init__(self, node: str, root: Path) -> None:
-        super().__init__(root, "proc/stat")
+        super().__init__(root, "proc/stat", whole=True)
         self._node = node
         self._count_stream = Stream(node, "host.stat", COUNT_FIELDS)
         self._streams: dict[bytes, Stream] = {}

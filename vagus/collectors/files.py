@@ -12,10 +12,14 @@ _CHUNK = 1 << 16
 
 
 class KernelFile:
-    """A file below `root`, e.g. `proc/stat`; opened at the first read and again after an error."""
+    """A file below `root`, e.g. `proc/stat`; opened at the first read and again after an error.
 
-    def __init__(self, root: Path, path: str) -> None:
+    whole: the kernel writes it in one piece (single_open, sysctl, cgroup), so that what one pread gives is all.
+    """
+
+    def __init__(self, root: Path, path: str, whole: bool = False) -> None:
         self.path = str(root / path)
+        self._whole = whole
         self._fd = -1
 
     def read(self) -> bytes:
@@ -24,7 +28,9 @@ class KernelFile:
             if self._fd < 0:
                 self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             data = os.pread(self._fd, _CHUNK, 0)
-            # A seq_file hands out about a page at a time, so that only an empty read is the end.
+            if self._whole and len(data) < _CHUNK:
+                return data
+            # Other seq_files hand out about a page at a time, so that only an empty read is the end.
             while chunk := os.pread(self._fd, _CHUNK, len(data)):
                 data += chunk
                 if len(data) > MAX_FILE_BYTES:
@@ -33,16 +39,6 @@ class KernelFile:
             self.close()
             raise CollectError(f"cannot read {self.path}: {error.strerror}") from error
         return data
-
-    def read_once(self) -> bytes:
-        """At most 64 KiB by one pread, for files that the kernel writes in one piece. Raises CollectError."""
-        try:
-            if self._fd < 0:
-                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            return os.pread(self._fd, _CHUNK, 0)
-        except OSError as error:
-            self.close()
-            raise CollectError(f"cannot read {self.path}: {error.strerror}") from error
 
     def read_if_there(self) -> bytes:
         """The content, or nothing where this kernel has no such file."""

@@ -13,7 +13,7 @@ class Load(FilePart):
     """`host.load`: load averages over 1, 5 and 15 minutes, runnable and all scheduling entities."""
 
     def __init__(self, node: str, root: Path) -> None:
-        super().__init__(root, "proc/loadavg")
+        super().__init__(root, "proc/loadavg", whole=True)
         fields = (
             *(Field(name) for name in ("load1", "load5", "load15")),
             *(Field(name, dtype="u8") for name in ("running", "threads")),
@@ -33,7 +33,7 @@ class Uptime(FilePart):
     """`host.uptime`: seconds since boot, and idle seconds summed over cores."""
 
     def __init__(self, node: str, root: Path) -> None:
-        super().__init__(root, "proc/uptime")
+        super().__init__(root, "proc/uptime", whole=True)
         self._stream = Stream(
             node, "host.uptime", (Field("uptime_s", unit="s"), Field("idle_s", unit="s", counter=True))
         )
@@ -48,7 +48,7 @@ class FileHandles(FilePart):
     """`host.filehandles`: allocated, allocated but free, and the most there may be."""
 
     def __init__(self, node: str, root: Path) -> None:
-        super().__init__(root, "proc/sys/fs/file-nr")
+        super().__init__(root, "proc/sys/fs/file-nr", whole=True)
         names = ("allocated", "free", "max")
         self._stream = Stream(node, "host.filehandles", tuple(Field(name, dtype="u8") for name in names))
 
@@ -63,7 +63,7 @@ class Entropy(FilePart):
     """`host.entropy`: bits in the kernel's pool; nothing where the kernel has no such file."""
 
     def __init__(self, node: str, root: Path) -> None:
-        super().__init__(root, "proc/sys/kernel/random/entropy_avail")
+        super().__init__(root, "proc/sys/kernel/random/entropy_avail", whole=True)
         self._stream = Stream(node, "host.entropy", (Field("available", unit="bits", dtype="u8"),))
 
     def read(self, t_ns: int) -> list[Sample]:

@@ -49,7 +49,7 @@ class Memory(FilePart):
     """`host.memory`: the lines of meminfo, in bytes (huge pages: a number of pages)."""
 
     def __init__(self, node: str, root: Path) -> None:
-        super().__init__(root, "proc/meminfo")
+        super().__init__(root, "proc/meminfo", whole=True)
         self._table = Table(node, "host.memory", meminfo_layout)
 
     def read(self, t_ns: int) -> list[Sample]:

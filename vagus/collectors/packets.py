@@ -54,7 +54,7 @@ class Conntrack:
 
     def __init__(self, node: str, root: Path) -> None:
         folder = "proc/sys/net/netfilter"
-        self._files = tuple(KernelFile(root, f"{folder}/nf_conntrack_{name}") for name in ("count", "max"))
+        self._files = tuple(KernelFile(root, f"{folder}/nf_conntrack_{name}", whole=True) for name in ("count", "max"))
         self._stream = Stream(node, "net.conntrack", CONNTRACK_FIELDS)
         self.source = self._files[0].path
 

@@ -25,8 +25,8 @@ class Part(Protocol):
 class FilePart:
     """Base of the parts that read one file below the root."""
 
-    def __init__(self, root: Path, path: str) -> None:
-        self._file = KernelFile(root, path)
+    def __init__(self, root: Path, path: str, whole: bool = False) -> None:
+        self._file = KernelFile(root, path, whole)
         self.source = self._file.path
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ class Pressure(FilePart):
     """`pressure.RESOURCE`: averages over 10, 60 and 300 s in percent of time, and the total in microseconds."""
 
     def __init__(self, node: str, root: Path, resource: str) -> None:
-        super().__init__(root, f"proc/pressure/{resource}")
+        super().__init__(root, f"proc/pressure/{resource}", whole=True)
         self._table = Table(node, f"pressure.{resource}", layout)
         self._optional = resource == "irq"  # since Linux 6.1, where irq time is accounted
 

@@ -25,7 +25,9 @@ from vagus.errors import CollectError
 from vagus.model import Event, Field, Sample, Stream
 
 ROUND_TICKS = 10  # in so many ticks every process is read once
-LEAST_PER_TICK = 10
+KERNEL_ROUNDS = 4  # kernel threads that do nothing are read once in so many rounds
+LEAST_PER_TICK = 5
+BUSY = 20_000  # millionths of a core: from two per cent of one a process is read at every tick
 MAX_PROCESSES = 20_000
 MAX_PROGRAMS = 500  # distinct streams within a day; what comes after is added up as `other`
 STAY_NS = 60 * NS  # a program that was among the first is shown so long, so that series have no holes
@@ -89,8 +91,8 @@ class ProcessesCollector:
         self._node = node
         self._path = str(root / "proc")
         self._top = settings.top_processes
-        self._uptime = KernelFile(root, "proc/uptime")
-        self._files = KernelFile(root, "proc/sys/fs/file-nr")
+        self._uptime = KernelFile(root, "proc/uptime", whole=True)
+        self._files = KernelFile(root, "proc/sys/fs/file-nr", whole=True)
         self._folder = -1
         self._host = Stream(node, "host.process", HOST_FIELDS)
         self._known: dict[str, _Process] = {}
@@ -100,7 +102,9 @@ class ProcessesCollector:
         self._busy: list[str] = []
         self._round: list[str] = []  # pids that this round has still to read
         self._per_tick = LEAST_PER_TICK
+        self._rounds = -1
         self._left_out = 0
+        self._opened = (0, 0)
         self._streams: dict[str, Stream] = {}
         self._shown_ns: dict[str, int] = {}  # when a program was last among the first
 
@@ -113,11 +117,10 @@ class ProcessesCollector:
                 self._begin_round()
         except OSError as error:
             raise CollectError(f"cannot list {self._path}: {error.strerror}") from error
-        uptime_s = self._uptime_s()
         due, self._round = self._round[: self._per_tick], self._round[self._per_tick :]
         reading = list(dict.fromkeys((*self._busy, *due)))
-        problems = [problem for pid in reading if (problem := self._read(pid, t_ns, uptime_s))]
-        there = [pid for pid in reading if pid in self._known and self._known[pid].microcores]
+        problems = [problem for pid in reading if (problem := self._read(pid, t_ns))]
+        there = [pid for pid in reading if pid in self._known and self._known[pid].microcores >= BUSY]
         self._busy = nlargest(self._top, there, key=lambda pid: self._known[pid].microcores)
         yield self._count(t_ns)
         if self._top:
@@ -128,14 +131,18 @@ class ProcessesCollector:
     def _begin_round(self) -> None:
         pids = [name for name in os.listdir(self._folder) if name[0] in "123456789"]
         self._left_out = max(0, len(pids) - MAX_PROCESSES)
-        self._round = pids[:MAX_PROCESSES]
-        first = not self._known
-        self._per_tick = len(pids) if first else max(LEAST_PER_TICK, -(-len(self._round) // ROUND_TICKS))
-        there = set(self._round)
+        pids = pids[:MAX_PROCESSES]
+        there = set(pids)
+        self._rounds += 1
+        if self._rounds % KERNEL_ROUNDS:
+            pids = [pid for pid in pids if not self._is_idle_kernel(pid)]
+        self._round = pids
+        self._per_tick = max(LEAST_PER_TICK, -(-len(pids) // ROUND_TICKS)) if self._known else len(pids)
+        self._read_files()
         for pid in [pid for pid in self._known if pid not in there]:
             self._replace(pid, None)
 
-    def _read(self, pid: str, t_ns: int, uptime_s: float) -> str:
+    def _read(self, pid: str, t_ns: int) -> str:
         """Reads one process; returns what is wrong, if it is more than that the process is gone."""
         try:
             data = read_stat(self._folder, pid)
@@ -156,10 +163,14 @@ class ProcessesCollector:
             cores = ticks / TICKS_S / over_s if over_s > 0 else before.microcores / 1e6
             name = before.program if before.stat.comm == stat.comm else program(stat)
         else:  # first seen: over the time since it began
-            age_s = max(uptime_s - stat.start_ticks / TICKS_S, 1.0)
+            age_s = max(self._uptime_s() - stat.start_ticks / TICKS_S, 1.0)
             cores, name = stat.cpu_ticks / TICKS_S / age_s, program(stat)
         self._replace(pid, _Process(stat, name, t_ns, max(0, round(cores * 1e6))))
         return ""
+
+    def _is_idle_kernel(self, pid: str) -> bool:
+        known = self._known.get(pid)
+        return known is not None and known.stat.kernel and not known.microcores
 
     def _replace(self, pid: str, process: _Process | None) -> None:
         """Takes the earlier reading of a process out of all sums, and a new one in."""
@@ -187,14 +198,17 @@ class ProcessesCollector:
         found.add(process, sign)
 
     def _count(self, t_ns: int) -> Sample:
+        values = (*self._states.values(), len(self._known), self._threads, *self._opened, self._left_out)
+        return Sample(self._host, t_ns, values)
+
+    def _read_files(self) -> None:
         data = self._files.read()
         try:
             opened, _, most = map(int, data.split())
             check_range((opened, most))
         except ValueError as error:
             raise CollectError(f"{self._files.path}: content of an unexpected form: {error}") from error
-        values = (*self._states.values(), len(self._known), self._threads, opened, most, self._left_out)
-        return Sample(self._host, t_ns, values)
+        self._opened = (opened, most)
 
     def _uptime_s(self) -> float:
         data = self._uptime.read()

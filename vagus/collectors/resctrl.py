@@ -41,7 +41,7 @@ class _Domain:
 
     def __init__(self, node: str, folder: str, labels: dict[str, str], names: list[str]) -> None:
         self.folder = folder
-        self.files = [KernelFile(Path(folder), name) for name in names]
+        self.files = [KernelFile(Path(folder), name, whole=True) for name in names]
         self.stream = Stream(node, "resctrl.l3", tuple(FILES[name] for name in names), labels)
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class ResctrlCollector:
         problems = []
         for domain in list(self._domains.values()):
             try:
-                values = tuple([parse_count(file.read_once()) for file in domain.files])
+                values = tuple([parse_count(file.read()) for file in domain.files])
                 yield Sample(domain.stream, t_ns, values)
             except (CollectError, ValueError) as error:
                 domain.close()

@@ -32,7 +32,7 @@ class Snmp(FilePart):
     """`net.ip`, `net.icmp`, `net.tcp`, `net.udp`, or `net.tcpext`, `net.ipext`: a line of names, a line of numbers."""
 
     def __init__(self, node: str, root: Path, path: str) -> None:
-        super().__init__(root, path)
+        super().__init__(root, path, whole=True)
         self._node = node
         self._protocols: dict[bytes, _Protocol] = {}
 
@@ -92,7 +92,7 @@ class Snmp6(FilePart):
     """`net.snmp6`: all counters of IPv6; nothing where the kernel has none."""
 
     def __init__(self, node: str, root: Path) -> None:
-        super().__init__(root, "proc/net/snmp6")
+        super().__init__(root, "proc/net/snmp6", whole=True)
         self._table = Table(node, "net.snmp6", snmp6_layout)
 
     def read(self, t_ns: int) -> list[Sample]:
@@ -105,7 +105,7 @@ class SockStat(FilePart):
     """`net.sockstat` or `net.sockstat6`: sockets in use by protocol; `latest` keeps the last values by name."""
 
     def __init__(self, node: str, root: Path, version: str = "") -> None:
-        super().__init__(root, f"proc/net/sockstat{version}")
+        super().__init__(root, f"proc/net/sockstat{version}", whole=True)
         self._optional = bool(version)
         self._table = Table(node, f"net.sockstat{version}", sockstat_layout)
         self._last: Sample | None = None
