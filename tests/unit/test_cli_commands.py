@@ -139,20 +139,23 @@ def test_an_answer_that_is_no_json(gateway: Gateway, monkeypatch: pytest.MonkeyP
 
 
 def test_sensors(gateway: Gateway) -> None:
-    result = gateway.run("sensors", "net.*", "--node", "a")
+    result = gateway.run("sensors", "net.*", "--node", "a", "--history")
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["kind", "node", "labels", "series", "samples", "state", "since", "fields"]
+    assert lines[0].split() == ["kind", "node", "labels", "series", "samples", "state", "since", "source", "fields"]
     assert lines[1].startswith("host.cpu  a")
     assert '{dev="eth0"}' in lines[2]
     assert "ended 10m" in lines[2]
     assert result.stderr == "2 streams, 3 series, 2 of them live\n"
-    assert gateway.asked[-1][2] == {"selector": "net.*", "node": "a"}
-    fields = gateway.run("sensors", "--fields", "--live").stdout.splitlines()
-    assert [line.split() for line in fields[1:]] == [
+    assert gateway.asked[-1][2] == {"selector": "net.*", "node": "a", "history": "1"}
+    fields = gateway.run("sensors", "--fields").stdout.splitlines()
+    assert [line.split() for line in fields[1:3]] == [
         ["host.cpu.user", "a", "ratio", "f8"],
         ["host.cpu.idle", "a", "ratio", "f8"],
     ]
     assert len(json.loads(gateway.run("sensors", "--json").stdout)["sensors"]) == 2
+    assert gateway.asked[-1][2] == {"selector": "*"}
+    gateway.answers["/v1/sensors"]["ended"] = 3
+    assert "; 3 have ended: --history shows them" in gateway.run("sensors").stderr
 
 
 def test_query_shows_the_newest_ticks(gateway: Gateway) -> None:

@@ -14,13 +14,13 @@ from msgspec.structs import replace
 
 from vagus.access import Access, Principal
 from vagus.actors.base import Actor, Links, Seat
+from vagus.actors.datagrams import Address
 from vagus.actors.derived import derive, is_derived
 from vagus.actors.directory import Directory, renewed
 from vagus.actors.following import subscribe
 from vagus.actors.forwarding import RemoteWrite, packed, position_name, unpacked
 from vagus.actors.intake import Intake
 from vagus.actors.listeners import Listeners
-from vagus.actors.datagrams import Address
 from vagus.actors.outbox import Outbox
 from vagus.actors.paths import Paths
 from vagus.actors.patience import Patience

@@ -10,7 +10,8 @@ import msgspec
 from aiohttp import web
 
 from vagus.gateway.fanout import Gathered, MissingNode
-from vagus.model import Inference, NodeStatus, SensorInfo, Stream, to_builtins
+from vagus.gateway.path import Hop
+from vagus.model import DirectoryEntry, Inference, NodeStatus, SensorInfo, Stream, to_builtins
 
 MSGPACK = "application/msgpack"
 JSON_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "Server": "vagus"}
@@ -69,9 +70,36 @@ class SubjectAnswer(_Envelope, frozen=True, kw_only=True):
 
 
 class SensorsAnswer(_Envelope, frozen=True, kw_only=True):
-    """The directory of streams."""
+    """The directory of streams. ended: how many more there are in history, when that was not asked for."""
 
     sensors: list[SensorInfo]
+    ended: int = 0
+
+
+class DirectoryAnswer(_Envelope, frozen=True, kw_only=True):
+    """What there is, by type, name and node. ended: as of SensorsAnswer."""
+
+    entries: list[DirectoryEntry]
+    ended: int = 0
+
+
+class EarlierPath(msgspec.Struct, frozen=True):
+    """A route that was in use before, since when, and its hops."""
+
+    t_ns: int
+    hops: list[Hop]
+
+
+class PathAnswer(_Envelope, frozen=True, kw_only=True):
+    """The hops from one end to the other. note: why the target was not reached."""
+
+    node: str
+    to: str
+    target: str
+    reached: bool
+    note: str
+    hops: list[Hop]
+    earlier: list[EarlierPath] = []
 
 
 class StatusAnswer(_Envelope, frozen=True, kw_only=True):

@@ -77,9 +77,10 @@ class Backend(Protocol):
 
     async def status(self) -> NodeStatus: ...
 
-    async def follow(
-        self, selector: str, events: str, after: str, since_ns: int, until: str, wait_s: float
-    ) -> Page:
+    async def latest(self, selectors: Sequence[str]) -> list[Sample]:
+        """The newest sample of each live stream that any of the selectors selects, narrowed."""
+
+    async def follow(self, selector: str, events: str, after: str, since_ns: int, until: str, wait_s: float) -> Page:
         """The items after a position; "": from now on, or with `since_ns` the past first. Waits for a first one.
 
         selector: of samples; events: glob patterns of names; until: a position at which to stop, and what counts as

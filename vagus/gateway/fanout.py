@@ -115,12 +115,12 @@ def merge_sensors(parts: Iterable[Iterable[SensorInfo]]) -> list[SensorInfo]:
 
 def _both(one: SensorInfo, other: SensorInfo) -> SensorInfo:
     newer = one if one.last_ns >= other.last_ns else other
-    return SensorInfo(
-        newer.stream,
-        min(one.first_ns, other.first_ns),
-        newer.last_ns,
-        max(one.samples, other.samples),
-        one.live or other.live,
+    return msgspec.structs.replace(
+        newer,
+        first_ns=min(one.first_ns, other.first_ns),
+        samples=max(one.samples, other.samples),
+        live=one.live or other.live,
+        expires_ns=max(one.expires_ns, other.expires_ns),
     )
 
 

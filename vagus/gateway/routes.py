@@ -5,11 +5,13 @@ from __future__ import annotations
 from vagus.gateway import (
     routes_decide,
     routes_directory,
+    routes_discovery,
     routes_health,
     routes_ingest,
     routes_meta,
     routes_query,
     routes_subscribe,
+    websocket,
 )
 from vagus.gateway.route import Route
 
@@ -20,5 +22,7 @@ ROUTES: tuple[Route, ...] = (
     *routes_query.ROUTES,
     *routes_directory.ROUTES,
     *routes_subscribe.ROUTES,
+    *routes_discovery.ROUTES,
+    *websocket.ROUTES,
     *routes_meta.ROUTES,
 )

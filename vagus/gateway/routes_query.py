@@ -72,7 +72,9 @@ def _render(batches: Sequence[Batch], params: QueryParams, gathered: Gathered) -
     if params.format == "openmetrics":
         return openmetrics.to_openmetrics(batches).encode("utf-8", "replace")
     ready = msgspec.Raw(export.to_json(batches).encode())
-    return msgspec.json.encode({"batches": ready, "partial": gathered.partial, "missing": gathered.missing, "refused": gathered.refused})
+    return msgspec.json.encode(
+        {"batches": ready, "partial": gathered.partial, "missing": gathered.missing, "refused": gathered.refused}
+    )
 
 
 async def _refuse_large(site: Site, chosen: selector.Selector, params: QueryParams, start_ns: int, end_ns: int) -> None:

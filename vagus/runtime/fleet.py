@@ -310,6 +310,7 @@ class Fleet:
         seen.state = "DRAINED"
         if self.seen.get(name) is seen:
             del self.seen[name]
+            self._news.happened(seen, "actor.ended", Level.INFO)
         return problem
 
     def _kill(self, name: str) -> None:

@@ -1,0 +1,75 @@
+"""A path as a terminal shows it: a line for each hop, and below it the streams that tell about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vagus.cli.output import age, cell, quantity, table
+from vagus.model import labels_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MOST_VALUES = 4
+FIRST = (
+    *("up", "rx_bytes", "tx_bytes", "speed_bps", "rtt_s", "latency_s", "rtt_mean_s", "bandwidth_bps", "bytes_s"),
+    *("response_s", "forwarded", "load1", "RetransSegs", "retransmits", "rx_errors", "tx_errors"),
+)
+"""Of a stream with many fields, those that say most about a path."""
+
+
+def render_path(answer: dict[str, Any], to: Console) -> None:
+    """Hops in order, then former routes, then whether the target was reached."""
+    _hops(answer["hops"], to)
+    for earlier in answer["earlier"]:
+        ago = age(earlier["t_ns"])
+        click.echo(f"\n{ago} ago it went:", file=to.file)
+        _hops(earlier["hops"], to)
+    if not answer["reached"]:
+        click.secho(f"{answer['target']} was not reached: {answer['note']}", fg="yellow", err=True)
+
+
+def _hops(hops: Sequence[dict[str, Any]], to: Console) -> None:
+    columns = ("hop", "what", "name", "address", "rtt", "stream", "values")
+    rows = [row for hop in hops for row in _rows(hop)]
+    table(to, columns, rows, right=("hop", "rtt"), wide={"stream": 36, "values": 30}, spare=("values",))
+
+
+def _rows(hop: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """The hop with its first stream, then a row for each further one."""
+    address = " ".join([hop["address"] or "*", *hop["others"]])
+    rtt = hop["rtt_s"]
+    first = (
+        str(hop["distance"]),
+        cell(hop["kind"], "dim" if hop["kind"] == "unknown" else ""),
+        cell(hop["name"] or "–", "bold"),
+        address + (f" {hop['interface']}" if hop["interface"] else ""),
+        "" if rtt is None or not hop["distance"] else f"{rtt * 1000:.3g} ms",
+    )
+    streams = [_stream(s) for s in hop["streams"]] or [("", "")]
+    yield (*first, *streams[0])
+    for stream in streams[1:]:
+        yield ("", "", "", "", "", *stream)
+
+
+def _stream(found: dict[str, Any]) -> tuple[Any, Any]:
+    sensor = found["sensor"]
+    stream = sensor["stream"]
+    name = f"{found['part']} {stream['kind']}" + (labels_text(stream["labels"]) if stream["labels"] else "")
+    if not sensor["live"]:
+        return cell(name, "dim"), cell(f"ended {age(sensor['last_ns'])} ago", "dim")
+    return name, _values(stream, found["values"])
+
+
+def _values(stream: dict[str, Any], values: dict[str, Any]) -> str:
+    fields = {f["name"]: f for f in stream["fields"] if values.get(f["name"]) is not None}
+    names = [n for n in FIRST if n in fields] or list(fields)
+    shown = []
+    for name in names[:MOST_VALUES]:
+        field = fields[name]
+        text = quantity(values[name], field["unit"])
+        shown.append(f"{name}={text}" + ("/s" if field["counter"] else ""))
+    return "  ".join(shown)
