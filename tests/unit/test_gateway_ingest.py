@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from gateway_backend import NOW_NS, TOKEN, MemoryBackend, serving
 
 from vagus.access import CLUSTER
+from vagus.config import AccessRule
 from vagus.errors import StoreError
 from vagus.model import Level
 
@@ -107,6 +108,17 @@ def test_a_store_that_fails_is_no_acceptance(served):
     served.backend.broken = StoreError("the disk is full")
     assert served.ask("POST", "/v1/events", {"event": "x"})[0] == 503
     assert served.ask("POST", "/v1/metrics", {})[0] == 503  # which OTLP's exporters try again
+
+
+def test_rules_of_access_hold_for_kinds_and_names():
+    rule = AccessRule(who=("token:cluster",), send=("app.*",))
+    with serving(MemoryBackend(()), access=(rule,)) as served:
+        for path, name, rest in (("/v1/samples", "kind", {"values": {"n": 1}}), ("/v1/events", "event", {})):
+            assert served.ask("POST", path, {name: "app.x", **rest})[0] == 200
+            status, _, answer = served.ask("POST", path, {name: "shop.x", **rest})
+            assert status == 403
+            assert "may not send 'shop.x'" in answer["error"]["message"]
+        assert len(served.backend.taken) == 2
 
 
 # --- OTLP: the real exporters ----------------------------------------------------------------------------------------
