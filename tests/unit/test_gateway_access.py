@@ -93,7 +93,7 @@ def test_every_route_asks_the_rules(served):
         assert status == 403 or empty, (route.method, route.path, status, answer)
 
 
-STREAMING = {"/v1/tail"}
+STREAMING = {"/v1/tail", "/v1/subscribe", "/v1/ws"}
 
 
 @pytest.mark.parametrize("tokens", [{"a": TOKEN}, {"a": "short"}, {"a": ALICE, "b": ALICE}, {"a": "with spaces in it"}])

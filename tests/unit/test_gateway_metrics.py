@@ -9,11 +9,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
-from gateway_backend import MemoryBackend, serving
+from gateway_backend import CPU, NOW_NS, MemoryBackend, serving
 
+from vagus.clock import NS
 from vagus.gateway.metrics import Exposition
-from vagus.model import Field, Stream
-from vagus.store.batch import Batch
+from vagus.model import Field, Sample, Stream
 
 
 def scrape(served):
@@ -89,10 +89,15 @@ def test_numbers_come_back(value):
     assert family.samples[0].value == value
 
 
-def test_an_empty_batch_is_no_sample():
-    from vagus.gateway.metrics import render
+def test_what_has_been_silent_for_long_is_not_shown():
+    backend = MemoryBackend()
 
-    with serving() as served:
+    async def latest(selectors):
         stream = Stream("a", "k", (Field("f"),))
-        empty = Batch(stream, np.empty(0, np.int64), (np.empty(0),))
-        assert b"vagus_k_f" not in render(served.gateway.site, [empty], None)
+        return [Sample(stream, NOW_NS - 301 * NS, (1.0,)), Sample(CPU, NOW_NS - 299 * NS, (0.5, 1))]
+
+    backend.latest = latest
+    with serving(backend) as served:
+        families = scrape(served)
+        assert "vagus_host_cpu_user" in families
+        assert "vagus_k_f" not in families

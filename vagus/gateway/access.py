@@ -63,6 +63,11 @@ class Door:
     def find(self, request: web.BaseRequest) -> Principal | None:
         """Whose token the request carries; compared in constant time."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if not scheme:  # a browser's WebSocket can only offer protocols
+            offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+            scheme, given = next(
+                (("bearer", o.strip()[7:]) for o in offered if o.strip().startswith("bearer.")), ("", "")
+            )
         return self.holder(given.strip()) if scheme.lower() == "bearer" else None
 
     def holder(self, token: str) -> Principal | None:
@@ -148,6 +153,13 @@ class HostCheck:
             raise Problem(421, "host", f"{host[:100]!r} is not a name of this gateway", "header Host", hint)
         if len(self._accepted) < _MAX_REMEMBERED:
             self._accepted.add(host)
+
+    def origin(self, request: web.BaseRequest) -> None:
+        """Raises Problem (403) when a page that is not this machine's asks: browsers let any page open a WebSocket."""
+        origin = request.headers.get("Origin")
+        if origin is not None and not self._allowed(origin.partition("://")[2]):
+            hint = "open the page from this machine, or connect without an Origin header"
+            raise Problem(403, "origin", f"a page of {origin[:100]!r} may not connect", "header Origin", hint)
 
     def _allowed(self, host: str) -> bool:
         if host.startswith("["):

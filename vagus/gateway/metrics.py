@@ -9,13 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from vagus.gateway.route import Site
-from vagus.model import NodeStatus, labels_text
-
-if TYPE_CHECKING:
-    from vagus.store import Batch
+from vagus.model import NodeStatus, Sample, labels_text
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BAD = re.compile(r"[^a-zA-Z0-9_]")
@@ -70,17 +66,14 @@ def _labels(labels: Mapping[str, str], node: str) -> str:
     return labels_text({**safe, "node": node})
 
 
-def render(site: Site, batches: Iterable[Batch], status: NodeStatus | None) -> bytes:
-    """The exposition: vagus' own figures first, then the newest tick of each batch."""
+def render(site: Site, samples: Iterable[Sample], status: NodeStatus | None) -> bytes:
+    """The exposition: vagus' own figures first, then each stream's newest sample."""
     out = Exposition()
     _own(out, site, status)
-    for batch in batches:
-        if not len(batch.t_ns):
-            continue
-        stream = batch.stream
+    for sample in samples:
+        stream = sample.stream
         labels = _labels(stream.labels, stream.node)
-        for field in stream.fields:
-            value = batch.column(field.name)[-1].item()
+        for field, value in zip(stream.fields, sample.values, strict=True):
             out.add(f"{stream.kind}_{field.name}", labels, value, field.counter, field.unit)
     return out.text().encode("utf-8", "replace")
 

@@ -30,6 +30,7 @@ _REASONS = {
     415: "Content type or encoding not understood",
     421: "The Host header is not a name of this gateway",
     422: "Decoded, but invalid",
+    426: "Not a WebSocket request",
     429: "Too many open streams",
     500: "A defect of vagus; counted and logged",
     503: "A node, store or policy does not answer",

@@ -36,6 +36,9 @@ class Site:
     tails: int = 0
     tail_dropped: int = 0
     readers: set[Reader] = field(default_factory=set)  # of open subscriptions
+    sockets: set[Callable[[], None]] = field(default_factory=set)  # what closes an open WebSocket
+    gateways: dict[str, str] = field(default_factory=dict)  # of each node, the URL as last known
+    check_origin: Callable[[web.BaseRequest], None] = lambda request: None
     hub: Hub = field(init=False)
 
     def __post_init__(self) -> None:

@@ -28,13 +28,11 @@ async def status(site: Site, request: web.BaseRequest, _: str) -> web.StreamResp
 async def metrics(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
     """The newest value of every live series of this node, for Prometheus to scrape."""
     params_of(request, NoParams)
-    now_ns = site.clock.time_ns()
-    backend = site.backend
-    reads = (backend.sensors("*"), backend.query("*", now_ns - LOOKBACK_NS, now_ns + NS, 1), backend.status())
-    known, batches, own = await asyncio.wait_for(asyncio.gather(*reads), site.timeout_s)
-    live = {info.stream.key for info in known if info.live}
-    chosen = [batch for batch in batches if batch.stream.key in live]
-    body = await asyncio.to_thread(exposition.render, site, chosen, own)
+    reads = asyncio.gather(site.backend.latest(("*",)), site.backend.status())
+    samples, own = await asyncio.wait_for(reads, site.timeout_s)
+    after_ns = site.clock.time_ns() - LOOKBACK_NS
+    live = [sample for sample in samples if sample.t_ns > after_ns]
+    body = await asyncio.to_thread(exposition.render, site, live, own)
     return web.Response(body=body, headers={**JSON_HEADERS, "Content-Type": exposition.CONTENT_TYPE})
 
 

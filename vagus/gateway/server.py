@@ -96,6 +96,7 @@ class Gateway:
             else:
                 self._prefixed.append((route.prefix, {route.method: route}))
         self._check_host = HostCheck({host} if host not in _ANY else set())
+        self.site.check_origin = self._check_host.origin
         self._runner: web.ServerRunner | None = None
 
     async def start(self) -> str:
@@ -134,6 +135,8 @@ class Gateway:
         """Ends live streams, then closes. Idempotent."""
         for reader in self.site.readers:
             reader.end()
+        for close in list(self.site.sockets):
+            close()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
