@@ -27,7 +27,7 @@ from vagus.actors.collector import CollectorActor
 from vagus.actors.traceroute import trace
 from vagus.config import CollectSettings, Config, GatewaySettings, ProbeSettings, SnmpSettings
 from vagus.errors import PeerUnreachable
-from vagus.model import Field, Sample, Stream
+from vagus.model import Ack, Field, Report, Sample, Status, Stream
 
 pytestmark = [
     pytest.mark.root,
@@ -40,6 +40,7 @@ pytest.importorskip("pysnmp", reason="the extra `snmp` is not installed")
 TOKEN = "a-token-of-the-tests"
 PREFIX = f"vgp{os.getpid()}"
 NODES = ("a", "r1", "r2", "b")
+ROUTERS = {"r1": "10.91.1.254", "r2": "10.91.2.2"}
 
 
 def name(node: str) -> str:
@@ -127,6 +128,7 @@ class Ends:
     def __init__(self, folder: Path, devices: tuple[SnmpSettings, ...]) -> None:
         self.spaces = {node: Namespace(node) for node in ("a", "b")}
         self.actors: dict[str, CollectorActor] = {}
+        self.reports: list[Report] = []  # what a tells its observer
         config = Config(
             gateway=GatewaySettings(port=0),
             probes=ProbeSettings(enabled=False),
@@ -142,6 +144,9 @@ class Ends:
 
     async def call(self, actor: str, method: str, *args: Any, timeout_s: float = 5.0) -> Any:
         node = actor.removeprefix("vagus:collector@")
+        if (actor, method) == ("vagus:observer@a", "report"):
+            self.reports += args[0]
+            return [Ack.ACCEPTED] * len(args[0])
         if node not in self.actors:
             raise PeerUnreachable(f"{actor} is not part of this test")
         work = getattr(self.actors[node], method)(*args)
@@ -172,21 +177,30 @@ class Ends:
 
 
 @pytest.fixture(scope="module")
-def ends(line: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ends]:
-    folder = tmp_path_factory.mktemp("path")
-    agents = {
-        router: Agent(folder / router, router, address, 161, ("ip", "netns", "exec", name(router)))
-        for router, address in {"r1": "10.91.1.254", "r2": "10.91.2.2"}.items()
+def agents(line: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Agent]]:
+    folder = tmp_path_factory.mktemp("agents")
+    made = {
+        router: Agent(folder / router, router, host, 161, ("ip", "netns", "exec", name(router)))
+        for router, host in ROUTERS.items()
     }
+    try:
+        for agent in made.values():
+            agent.start()
+        yield made
+    finally:
+        for agent in made.values():
+            agent.stop()
+
+
+@pytest.fixture(scope="module")
+def ends(agents: dict[str, Agent], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ends]:
     made = None
     try:
-        for agent in agents.values():
-            agent.start()
         devices = tuple(
-            SnmpSettings(host=host, community_file=str(agents[router].community_file), every="0.5s")
-            for router, host in {"r1": "10.91.1.254", "r2": "10.91.2.2"}.items()
+            SnmpSettings(host=host, community_file=str(agents[router].community_file), every="0.5s", timeout="0.5s")
+            for router, host in ROUTERS.items()
         )
-        made = Ends(folder, devices)
+        made = Ends(tmp_path_factory.mktemp("path"), devices)
         eventually(
             lambda: {("snmp.address", "r1"), ("snmp.address", "r2")} <= made.kinds(), what="both routers are read"
         )
@@ -194,8 +208,6 @@ def ends(line: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ends]
     finally:
         if made is not None:
             made.close()
-        for agent in agents.values():
-            agent.stop()
 
 
 def test_a_route_is_traced_in_milliseconds_and_silence_has_an_end(line):
@@ -310,3 +322,19 @@ def test_a_route_that_changed_is_an_event_and_history_has_the_one_before(ends):
         assert "path.changed" in json.dumps(events)
     finally:
         ip("-n", name("r1"), "route", "del", "10.91.3.2/32")
+
+
+def test_a_router_that_falls_silent_is_unhealthy_and_stays_on_the_path(ends, agents):
+    def said(device: str) -> Status | None:
+        found = [r for r in ends.reports if r.subject == f"device:{device}"]
+        return found[-1].contexts["snmp"].status if found else None
+
+    eventually(lambda: said("r1") == said("r2") == Status.HEALTHY, what="reports on both devices")
+    agents["r2"].stop()  # its agent alone: it still routes
+    eventually(lambda: said("r2") is Status.UNHEALTHY, within_s=30, what="a report on the silent device")
+    hop = ends.path("a", "b")["hops"][2]
+    system = next(s for s in hop["streams"] if s["sensor"]["stream"]["kind"] == "snmp.system")
+    assert (hop["name"], system["values"]["up"]) == ("r2", 0)
+    assert said("r1") is Status.HEALTHY
+    agents["r2"].start()
+    eventually(lambda: said("r2") is Status.HEALTHY, within_s=60, what="it is back")

@@ -10,7 +10,8 @@ from vagus.clock import NS
 from vagus.collectors import device_mib as mib
 from vagus.collectors.device_state import INVENTORY_NS, DeviceState, Unwrapped
 from vagus.config import SnmpSettings
-from vagus.model import Event, Sample
+from vagus.health.rules import judge_device
+from vagus.model import Event, Metric, Sample, Status
 
 T = 1_700_000_000 * NS
 ETH0, ETH1 = (2,), (3,)
@@ -159,3 +160,12 @@ def test_streams_are_the_same_objects_at_the_next_poll():
     second = [r.stream for r in state.taken(T + NS, 0.0, {}, table(state, 2))]
     assert len(first) == 3
     assert all(a is b for a, b in zip(first, second, strict=True))
+
+
+def test_what_a_device_s_silence_means_for_its_health():
+    state = device()
+    up = state.taken(T, 0.25, {}, {})[0]
+    assert judge_device(up) == {"snmp": Metric(Status.HEALTHY, 0.25)}
+    state.failed(T, "no answer")
+    down = state.failed(T, "no answer")[-1]
+    assert judge_device(down) == {"snmp": Metric(Status.UNHEALTHY, 2.0)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from aiohttp import web
@@ -31,31 +31,30 @@ async def directory(site: Site, request: web.BaseRequest, _: str) -> web.StreamR
     """What can be discovered: streams, gateways, observers, feeds, policies, actuators."""
     params = params_of(request, DirectoryParams)
     labels = _labels(params.label)
-    missing: list[Gathered] = []
-    entries: list[DirectoryEntry] = []
+    parts: list[Gathered] = []
     if params.type in ("", "stream"):
         gathered = await gather(site.backend, "sensors", ("*",), params.node, site.timeout_s)
-        gathered = permitted(site, request, gathered, stream_name)
-        missing.append(gathered)
-        entries += [_entry(info) for info in merge_sensors(gathered.parts.values())]
+        streams = map(_entry, merge_sensors(gathered.parts.values()))
+        parts.append(Gathered({site.backend.node: list(streams)}, gathered.missing))
     if params.type != "stream":
-        gathered = await gather(site.backend, "directory", (True,), params.node, site.timeout_s)
-        gathered = permitted(site, request, gathered, lambda entry: str(entry.type))
-        missing.append(gathered)
-        entries += [entry for part in gathered.parts.values() for entry in part]
+        parts.append(await gather(site.backend, "directory", (True,), params.node, site.timeout_s))
+    whole = permitted(site, request, _joined(parts), lambda e: str(e.name if e.type == "stream" else e.type))
+    entries = [entry for part in whole.parts.values() for entry in part]
     found = [
         e for e in entries if params.type in ("", e.type) and labels.items() <= {**e.labels, "node": e.node}.items()
     ]
     shown = [entry for entry in found if params.history or entry.live]
     shown.sort(key=lambda e: (e.type, e.name, e.node, not e.live, -e.last_ns))
-    whole = _joined(missing)
     return await records_response(request, "entries", shown, whole, ended=len(found) - len(shown))
 
 
-def _joined(parts: Iterable[Gathered]) -> Gathered:
+def _joined(parts: Sequence[Gathered]) -> Gathered:
+    """All entries by the node that they are of: what access rules are asked for."""
+    found: dict[str, list[DirectoryEntry]] = {}
+    for entry in (entry for part in parts for entries in part.parts.values() for entry in entries):
+        found.setdefault(entry.node, []).append(entry)
     missing = {m.node: m for part in parts for m in part.missing}
-    refused = sorted({name for part in parts for name in part.refused})
-    return Gathered({}, tuple(missing.values()), tuple(refused))
+    return Gathered(found, tuple(missing.values()))
 
 
 def _entry(info: SensorInfo) -> DirectoryEntry:
