@@ -16,6 +16,7 @@ import ray
 from vagus import config as configuration
 from vagus.actors import ROLES
 from vagus.actors.base import Actor, Seat
+from vagus.actors.heap import return_large_blocks
 from vagus.errors import PeerUnreachable
 from vagus.model import ActorStatus
 from vagus.runtime.links import RayLinks
@@ -42,6 +43,7 @@ class Shell:
         seat.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         log_to(seat.folder / "logs" / f"{seat.role}{'-' + seat.label if seat.label else ''}.jsonl", seat.name)
         self.seat = seat
+        return_large_blocks()
         self._links = RayLinks(nodes)
         self._actor: Actor = ROLES.make(seat.role, seat, self._links)
         self._begun: asyncio.Task[str] | None = None

@@ -368,8 +368,10 @@ class Store:
                     writer.seal()
                 dropped += retention.drop_older(self._env, cutoff_ns)
             if max_bytes is not None and self._env.usage()["used_bytes"] > max_bytes:
-                writer.seal()
                 dropped += retention.drop_to(self._env, max_bytes)
+                if self._env.usage()["used_bytes"] > max_bytes:  # the head: as blocks it is smaller, and can be dropped
+                    writer.seal()
+                    dropped += retention.drop_to(self._env, max_bytes)
             if dropped:
                 for stream_id in writer.forget_streams(keep=self._packers):
                     self._ids.pop(_identity(self._query.streams.pop(stream_id)), None)
