@@ -15,6 +15,8 @@ import numpy as np
 from vagus.errors import ConfigError
 from vagus.forecast.columns import Array, Columns, Mask
 
+TINY = 1e-300  # no power at all: what it divides is 0
+
 
 class Autoregressive(Columns):
     """Predicts by AR(`order`), 1 to 100, around a fading mean; `decay` of the past at each value, above 0, below 1."""
@@ -44,19 +46,22 @@ class Autoregressive(Columns):
         step = np.divide(values - self.level, self.weight, out=np.zeros(self.n), where=present)
         self.level += step
         forward = np.where(present, values - self.level, 0.0)
-        before = forward  # the stage's own backward error now, for the next value
+        past = np.where(present, self.backward, 0.0)  # with forward, 0 where a value is missing
+        backward = np.empty_like(past)
         self.cross *= fade
         self.power *= fade
+        self.power += past * past
+        error = forward  # the stage's own backward error now
         for stage in range(self.order):
-            backward = self.backward[stage]
-            self.cross[stage] += 2.0 * forward * np.where(present, backward, 0.0)
-            self.power[stage] += forward * forward + np.where(present, backward * backward, 0.0)
+            before = past[stage]
+            self.cross[stage] += 2.0 * forward * before
+            self.power[stage] += forward * forward
             reflection = self.reflection[stage]
-            np.divide(self.cross[stage], self.power[stage], out=reflection, where=self.power[stage] > 0)
-            after = backward - reflection * forward
-            forward = forward - reflection * np.where(present, backward, 0.0)
-            np.copyto(backward, before, where=present)
-            before = after
+            np.divide(self.cross[stage], np.maximum(self.power[stage], TINY), out=reflection)
+            backward[stage] = error
+            error = before - reflection * forward
+            forward = forward - reflection * before
+        np.copyto(self.backward, backward, where=present)
 
     def predict(self) -> Array:
         """The predictions."""
