@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from vagus.access import Principal
 from vagus.actors import sensing as sensing_module
 from vagus.actors.base import Seat
 from vagus.actors.collector import CollectorActor
@@ -350,3 +352,46 @@ async def test_a_line_of_a_log_becomes_an_event_and_through_a_filter_a_report(tm
         assert ["Killed process 4711" in str(e.fields["text"]) for e in lines] == [True]
     finally:
         await actor.end()
+
+
+async def test_the_directory_has_leases_sources_and_what_actors_offer(sit):
+    async with sit() as (actor, _):
+        await until(lambda: actor.figures()["ticks"] >= 2)
+        now_ns = time.time_ns()
+        sent = [Sample(Stream("n1", "app.x", (Field("x"),)), now_ns, (1.0,))]
+        await actor.take(Principal("token", "web"), sent, ())
+        hour_ago = Sample(Stream("n1", "app.old", (Field("x"),)), now_ns - 3600 * 10**9, (1.0,))
+        await actor.ingest([hour_ago])
+        found = {s.stream.kind: s for s in await actor.sensors("*")}
+        assert {k: s.source for k, s in found.items()} == {
+            "test.count": "test",
+            "collector.run": "",
+            "app.x": "token:web",
+            "app.old": "",
+        }
+        assert found["test.count"].expires_ns >= now_ns + 50 * 10**9
+        assert found["test.count"].online == actor._url
+        assert (found["app.old"].live, found["app.old"].expires_ns, found["app.old"].online) == (False, 0, "")
+
+        names = ["vagus:collector@n1", "vagus:observer@n1", "vagus:feed@n1"]
+        roster = [ActorStatus(n, n.split(":")[1].split("@")[0], "n1", "HEALTHY", since_ns=now_ns) for n in names]
+        started = Event(now_ns - 9, "actor.started", "n1", fields={"actor": "vagus:feed@n1"})
+        died = Event(now_ns, "actor.died", "n1", fields={"actor": "vagus:feed@n1", "reason": "killed"})
+        await actor.set_roster(roster, [started, died])
+        status, answer = await get(actor, "/v1/directory?history=1")
+        assert status == 200
+        entries = {(e["type"], e["name"], e["live"]) for e in answer["entries"]}
+        assert entries >= {
+            ("gateway", "vagus:collector@n1", True),
+            ("observer", "vagus:observer@n1", True),
+            ("feed", "uptime", True),
+            ("feed", "uptime", False),
+            ("stream", "test.count", True),
+            ("stream", "app.old", False),
+        }
+        await actor.set_roster(roster[:2], [])
+        _, answer = await get(actor, "/v1/directory?type=feed")
+        assert (answer["entries"], answer["ended"]) == ([], 2)
+        status, answer = await get(actor, "/v1/path?from=n1&to=127.0.0.1")
+        assert (status, answer["reached"]) == (200, True)
+        assert answer["hops"][0]["name"] == "n1"

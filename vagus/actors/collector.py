@@ -253,7 +253,12 @@ class CollectorActor(Actor):
     async def sensors(self, selector: str) -> list[SensorInfo]:
         sensing, now_ns, period_s = self._sensing, time.time_ns(), self.config.collect.period_s
         found = await asyncio.to_thread(sensing.store.sensors, selector)
-        return [renewed(s, now_ns, period_s, sensing.source(s.stream.kind), self._url) for s in found]
+        senders = self._intake.senders if self._intake is not None else {}
+
+        def source(kind: str) -> str:
+            return sensing.source(kind) or senders.get(kind, "")
+
+        return [renewed(s, now_ns, period_s, source(s.stream.kind), self._url) for s in found]
 
     async def directory(self, history: bool) -> list[DirectoryEntry]:
         described = await self._roster.describe(await self.describe())

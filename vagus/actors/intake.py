@@ -13,6 +13,7 @@ from vagus.inputs.refusals import BadInput
 from vagus.model import Ack, Event, Sample
 
 MAX_WAITING = 50_000
+MAX_SENDERS = 10_000  # kinds of which it is known who sends them
 MAX_COMMIT = 10_000  # of one commit: the next tick waits for it
 BUSY = 20_000  # so many waiting: listeners stop reading
 
@@ -23,6 +24,7 @@ class Intake:
     def __init__(self, node: str, access: Access, sensing: Sensing) -> None:
         self.node = node
         self.accepted = 0
+        self.senders: dict[str, str] = {}  # by kind: who sent it last
         self.bad = BadInput(node, f"vagus:collector@{node}")
         self._sensing = sensing
         self._admission = Admission(node, access, sensing.owns)
@@ -37,6 +39,9 @@ class Intake:
         reasons = self._admission.judge(who, records, time.time_ns())
         if not any(reasons):
             await self._commits.put(records)
+            kinds = {sample.stream.kind for sample in samples}
+            if len(self.senders) < MAX_SENDERS or kinds <= self.senders.keys():
+                self.senders.update(dict.fromkeys(kinds, str(who)))
             return Taken((Ack.ACCEPTED,) * len(records))
         await self._commits.put([r for r, reason in zip(records, reasons, strict=True) if not reason])
         acks = tuple(Ack.FAILED if reason else Ack.ACCEPTED for reason in reasons)
