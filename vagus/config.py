@@ -99,6 +99,7 @@ class CollectSettings(_Settings, frozen=True):
         "resctrl",
         "heartbeat",
         "snmp",
+        "availability",
     )
     logs: tuple[str, ...] = ()  # paths of log files to follow; glob patterns allowed
     log_filters: tuple[str, ...] = ()  # names of registered log filters

@@ -53,5 +53,6 @@ COLLECTORS: Registry[Collector] = Registry(
         "resctrl": "vagus.collectors.resctrl:ResctrlCollector",
         "heartbeat": "vagus.collectors.heartbeats:HeartbeatsCollector",
         "snmp": "vagus.collectors.device:DeviceCollector",
+        "availability": "vagus.collectors.availability:AvailabilityCollector",
     },
 )
