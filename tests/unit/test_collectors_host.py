@@ -3,13 +3,14 @@
 import math
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 
 from vagus.collectors.cpu import STATES, shares
-from vagus.collectors.filesystem import parse_mounts
+from vagus.collectors.filesystem import FileSystems, parse_mounts
 from vagus.collectors.host import HostCollector
 from vagus.collectors.memory import snake
 from vagus.config import CollectSettings
@@ -265,3 +266,22 @@ def test_this_machine_agrees_with_psutil():
     for dev, counters in psutil.disk_io_counters(perdisk=True).items():
         if f'host.disk.read_bytes{{dev="{dev}"}}' in got:
             assert got[f'host.disk.read_bytes{{dev="{dev}"}}'] == pytest.approx(counters.read_bytes, rel=0.05)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system, which only root may")
+def test_a_mount_of_this_machine_is_seen_at_once(tmp_path):
+    part = FileSystems("n", Path("/"))
+    assert len(list(part.read(T))) == len(list(part.read(T)))
+    before = part._mounts
+    subprocess.run(["mount", "-t", "tmpfs", "vagus-test", tmp_path], check=True)
+    try:
+        list(part.read(T))
+        assert str(tmp_path).encode() in part._mounts
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    list(part.read(T))
+    assert str(tmp_path).encode() not in part._mounts
+    assert str(tmp_path).encode() not in before
+    part.close()
+    assert list(part.read(T))
+    part.close()

@@ -49,7 +49,7 @@ class Machine:
     def end(self, pid):
         shutil.rmtree(self.root / f"proc/{pid}")
 
-    def __call__(self, seconds=1):
+    def __call__(self, seconds=5):
         """Programs by name, the host's counts, the error."""
         self.t_ns += seconds * NS
         records, error = [], ""
@@ -105,9 +105,10 @@ def test_rates_states_and_sums(machine):
     assert error == ""
     assert host["sleeping"] == host["running"] == host["disk_sleep"] == host["zombie"] == host["traced"] == 1
     assert (host["total"], host["threads"], host["files_open"]) == (6, 10, 5)
-    m.put(10, "web", ticks=2 * HZ, threads=4, pages=100)
-    m.put(11, "web", ticks=HZ // 2, threads=2, pages=50)
-    programs, host, _ = m(seconds=2)
+    m.put(10, "web", ticks=10 * HZ, threads=4, pages=100)
+    m.put(11, "web", ticks=HZ * 5 // 2, threads=2, pages=50)
+    assert m(seconds=1) == ({}, {}, "")  # not at every tick
+    programs, host, _ = m(seconds=9)
     assert programs["web"] == {
         "cpu_cores": 1.25,
         "rss_bytes": 150 * PAGE,
@@ -135,31 +136,31 @@ def test_time_that_goes_back_keeps_the_last_rate(machine):
     m = machine()
     m.put(10, "web", ticks=0)
     m()
-    m.put(10, "web", ticks=HZ)
+    m.put(10, "web", ticks=5 * HZ)
     assert m()[0]["web"]["cpu_cores"] == 1.0
-    m.put(10, "web", ticks=2 * HZ)
+    m.put(10, "web", ticks=10 * HZ)
     assert m(seconds=-100)[0]["web"]["cpu_cores"] == 1.0
 
 
-def test_a_round_takes_ten_ticks_and_the_busy_are_read_at_each(machine, monkeypatch):
+def test_a_round_takes_two_readings_and_the_busy_are_in_each(machine, monkeypatch):
     m = machine(top_processes=2)
     for pid in range(100, 1100):
         m.put(pid, f"p{pid % 7}")
     m.put(50, "busy")
-    assert m()[1]["total"] == 1001  # the first tick reads all
+    assert m()[1]["total"] == 1001  # the first reads all
     m.put(50, "busy", ticks=HZ)
     while m()[0].get("busy", {}).get("cpu_cores", 0) == 0:
         m.put(50, "busy", ticks=HZ * (2 + (m.t_ns - T) // NS))
-        assert m.t_ns < T + 25 * NS
+        assert m.t_ns < T + 15 * NS
     reads = []
     real = processes.read_stat
     monkeypatch.setattr(processes, "read_stat", lambda folder, pid: reads.append(pid) or real(folder, pid))
-    for tick in range(20):
+    for tick in range(6):
         reads.clear()
-        m.put(50, "busy", ticks=HZ * (100 + tick))
+        m.put(50, "busy", ticks=5 * HZ * (100 + tick))
         m()
         assert "50" in reads
-        assert len(reads) <= 103
+        assert len(reads) <= 503
 
 
 def test_a_new_process_and_one_that_ended_are_seen_within_a_round(machine):
@@ -171,7 +172,7 @@ def test_a_new_process_and_one_that_ended_are_seen_within_a_round(machine):
     m.put(2, "kthreadd", flags=0x200000)
     m.end(100)
     m.end(101)
-    for _ in range(21):
+    for _ in range(4):
         host = m()[1]
     assert host["total"] == host["sleeping"] == 100
 
@@ -192,7 +193,7 @@ def test_names_of_short_lived_processes_do_not_flood_the_store(machine, monkeypa
     assert "(other)" in names
     m.put(5000, "later", ticks=10 * HZ, start=999 * HZ)
     m(seconds=90_000)
-    m(seconds=1)
+    m()
     assert "later" in m()[0]  # a day later others have their turn
     assert len(m.collector._streams) <= 21
 
@@ -202,8 +203,8 @@ def test_a_program_stays_a_minute_after_it_was_among_the_first(machine):
     m.put(1, "big", pages=1000)
     m.put(2, "burst", ticks=0)
     m()
-    m.put(2, "burst", ticks=HZ)
-    assert "burst" in m(seconds=1)[0]
+    m.put(2, "burst", ticks=5 * HZ)
+    assert "burst" in m()[0]
     m.put(3, "other", ticks=HZ, start=999 * HZ)
     assert {"burst", "other", "big"} <= set(m()[0])
     for _ in range(21):

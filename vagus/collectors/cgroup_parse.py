@@ -16,6 +16,7 @@ from vagus.model import Field
 
 Number = int | float
 TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
+SLOW_S = 5  # memory and I/O: their files are long, and waiting for them is in the pressure of each second
 NO_LIMIT_BYTES = 1 << 62  # v1 writes no limit as the largest number of pages
 
 
@@ -204,6 +205,7 @@ class Reading(NamedTuple):
     files: tuple[str, ...]
     fields: tuple[Field, ...]
     parse: Callable[[Sequence[bytes]], tuple[Number, ...]]
+    every_s: int = 1
 
 
 _PSI = ("cpu.pressure", "memory.pressure", "io.pressure")
@@ -219,12 +221,12 @@ READINGS = (
     Reading("cgroup.cpu", 1, _CPU1, THROTTLING, throttling1),
     Reading("cgroup.cpu", 2, ("cpu.stat", "cpu.max"), (*USAGE, *THROTTLING), cpu2),
     Reading("cgroup.cpu", 2, ("cpu.stat",), USAGE, usage2),
-    Reading("cgroup.memory", 1, _MEM1, (*MEMORY, SWAP), memory1),
-    Reading("cgroup.memory", 2, (*_MEM2, "memory.swap.current"), (*MEMORY, SWAP), memory2),
-    Reading("cgroup.memory", 2, _MEM2, MEMORY, memory2),
-    Reading("cgroup.io", 1, tuple(f"{name}_recursive" for name in _IO1), IO, io1),
-    Reading("cgroup.io", 1, _IO1, IO, io1),
-    Reading("cgroup.io", 2, ("io.stat",), IO, io2),
+    Reading("cgroup.memory", 1, _MEM1, (*MEMORY, SWAP), memory1, SLOW_S),
+    Reading("cgroup.memory", 2, (*_MEM2, "memory.swap.current"), (*MEMORY, SWAP), memory2, SLOW_S),
+    Reading("cgroup.memory", 2, _MEM2, MEMORY, memory2, SLOW_S),
+    Reading("cgroup.io", 1, tuple(f"{name}_recursive" for name in _IO1), IO, io1, SLOW_S),
+    Reading("cgroup.io", 1, _IO1, IO, io1, SLOW_S),
+    Reading("cgroup.io", 2, ("io.stat",), IO, io2, SLOW_S),
     Reading("cgroup.pressure", 2, _PSI, PRESSURE, pressure),
 )
 """In order of preference: of each kind the first whose files a group has."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from pathlib import Path
 
 from vagus.errors import CollectError
@@ -45,6 +46,14 @@ class KernelFile:
         if self._fd < 0 and not os.path.exists(self.path):
             return b""
         return self.read()
+
+    def watch(self) -> select.poll | None:
+        """What polls true when /proc/mounts, which was read before, changed; None for the copy of another machine."""
+        if self._fd < 0 or not self.path.startswith("/proc/"):
+            return None
+        poll = select.poll()
+        poll.register(self._fd, select.POLLPRI)
+        return poll
 
     def close(self) -> None:
         """Closes the file; the next read opens it again. Idempotent."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -73,14 +74,18 @@ class FileSystems(FilePart):
         self._node = node
         self._root = root
         self._mounts = b""
+        self._watch: select.poll | None = None  # tells when mounts changed: reading them costs more than asking
         self._streams: list[tuple[str, Stream]] = []
         self._failing: set[str] = set()
 
     def read(self, t_ns: int) -> Iterator[Sample | Event]:
         """One sample for each file system."""
-        data = self._file.read()
-        if data != self._mounts:
-            self._remount(data)
+        if self._watch is None or self._watch.poll(0):
+            self._watch = None
+            data = self._file.read()
+            self._watch = self._file.watch()
+            if data != self._mounts:
+                self._remount(data)
         for path, stream in self._streams:
             mount = stream.labels["mount"]
             try:
@@ -98,6 +103,11 @@ class FileSystems(FilePart):
             readonly = 1 if s.f_flag & os.ST_RDONLY else 0
             values = (s.f_blocks * unit, s.f_bfree * unit, s.f_bavail * unit, s.f_files, s.f_ffree, readonly)
             yield Sample(stream, t_ns, values)
+
+    def close(self) -> None:
+        """Closes the file. Idempotent."""
+        self._watch = None
+        super().close()
 
     def _remount(self, data: bytes) -> None:
         known = {stream.key: stream for _, stream in self._streams}

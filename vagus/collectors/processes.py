@@ -4,8 +4,8 @@ Processes are added up by program name (comm): `process{comm=}`. A label pid wou
 process, tens of thousands a day on a machine that compiles or runs cron; a rank as label would mix programs in one
 series. The pid of the busiest one is a field.
 
-/proc/PID/stat costs about 7 µs each, so that a tick reads the busiest ones of late and a tenth of all others: a new
-hog is seen after 10 ticks at most, and then every tick.
+/proc/PID/stat costs about 7 µs each, so that all this is done every 5 s, for the busiest ones of late and half of all
+others: a new hog is seen after 10 s at most.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from vagus.config import CollectSettings
 from vagus.errors import CollectError
 from vagus.model import Event, Field, Sample, Stream
 
-ROUND_TICKS = 10  # in so many ticks every process is read once
+EVERY_NS = 5 * NS
+ROUND = 2  # in so many readings every process is read once
 KERNEL_ROUNDS = 4  # kernel threads that do nothing are read once in so many rounds
-LEAST_PER_TICK = 5
-BUSY = 20_000  # millionths of a core: from two per cent of one a process is read at every tick
+LEAST = 20  # processes of one reading
+BUSY = 50_000  # millionths of a core: from five per cent of one a process is read each time
 MAX_PROCESSES = 20_000
 MAX_PROGRAMS = 500  # distinct streams within a day; what comes after is added up as `other`
 STAY_NS = 60 * NS  # a program that was among the first is shown so long, so that series have no holes
@@ -101,7 +102,8 @@ class ProcessesCollector:
         self._threads = 0
         self._busy: list[str] = []
         self._round: list[str] = []  # pids that this round has still to read
-        self._per_tick = LEAST_PER_TICK
+        self._due_ns = 0
+        self._share = LEAST
         self._rounds = -1
         self._left_out = 0
         self._opened = (0, 0)
@@ -109,7 +111,10 @@ class ProcessesCollector:
         self._shown_ns: dict[str, int] = {}  # when a program was last among the first
 
     def collect(self, t_ns: int) -> Iterator[Sample | Event]:
-        """Counts of the host, then one sample for each program that is shown."""
+        """Counts of the host, then one sample for each program that is shown; nothing but every 5 s."""
+        if 0 < self._due_ns - t_ns <= EVERY_NS:
+            return
+        self._due_ns = t_ns + EVERY_NS
         try:
             if self._folder < 0:
                 self._folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -117,7 +122,7 @@ class ProcessesCollector:
                 self._begin_round()
         except OSError as error:
             raise CollectError(f"cannot list {self._path}: {error.strerror}") from error
-        due, self._round = self._round[: self._per_tick], self._round[self._per_tick :]
+        due, self._round = self._round[: self._share], self._round[self._share :]
         reading = list(dict.fromkeys((*self._busy, *due)))
         problems = [problem for pid in reading if (problem := self._read(pid, t_ns))]
         there = [pid for pid in reading if pid in self._known and self._known[pid].microcores >= BUSY]
@@ -137,7 +142,7 @@ class ProcessesCollector:
         if self._rounds % KERNEL_ROUNDS:
             pids = [pid for pid in pids if not self._is_idle_kernel(pid)]
         self._round = pids
-        self._per_tick = max(LEAST_PER_TICK, -(-len(pids) // ROUND_TICKS)) if self._known else len(pids)
+        self._share = max(LEAST, -(-len(pids) // ROUND)) if self._known else len(pids)
         self._read_files()
         for pid in [pid for pid in self._known if pid not in there]:
             self._replace(pid, None)

@@ -25,6 +25,8 @@ class _Protocol:
         self.prefix = prefix.encode() + b":"
         self.shown = prefix not in LEFT_OUT
         self.used = prefix not in WHEN_USED
+        self.line: bytes | None = None  # the last one that was parsed, with its values
+        self.values: tuple[int, ...] = ()
         self.counters = pick([i for i, name in enumerate(names) if name not in AMOUNTS])
 
 
@@ -43,11 +45,16 @@ class Snmp(FilePart):
             protocol = self._protocols.get(header) or self._learn(header)
             if not protocol.shown:
                 continue
+            if line == protocol.line:  # nothing happened
+                if protocol.used:
+                    yield Sample(protocol.stream, t_ns, protocol.values)
+                continue
             prefix, *numbers = line.split()
             if prefix != protocol.prefix or len(numbers) != len(protocol.stream.fields):
                 raise CollectError(f"{self.source}: {line[:60]!r} does not fit the names before it: it is truncated")
             values = tuple(map(int, numbers))
             check_range(protocol.counters(values))
+            protocol.line, protocol.values = line, values
             if protocol.used or any(values):
                 protocol.used = True
                 yield Sample(protocol.stream, t_ns, values)
