@@ -55,7 +55,7 @@ class Following:
         """
         wanted = interest(selector, events)
         end = Position.parse(until) if until else None
-        position = Position.parse(after) if after else begin(self._live.arrivals, since_ns, end)
+        position = Position.parse(after) if after else begin(self._live.arrivals, since_ns, end, time.time_ns())
         if not after:
             return Page((), str(position), behind=since_ns > 0, live=since_ns <= 0)
         deadline = time.monotonic() + wait_s

@@ -41,12 +41,12 @@ class Found(NamedTuple):
     upto: tuple[int, int]
 
 
-def begin(arrivals: Arrivals, since_ns: int, until: Position | None = None) -> Position:
+def begin(arrivals: Arrivals, since_ns: int, until: Position | None = None, now_ns: int = 0) -> Position:
     """From now on, or first the past from `since_ns` (> 0) on. until: what counts as now."""
     now = arrivals.newest()
     if until is not None and until.archive == now.archive and until.key < now.key:
         now = until
-    return now._replace(past_ns=since_ns if since_ns > 0 else -1, skip=0, t_ns=max(since_ns, 0))
+    return now._replace(past_ns=since_ns if since_ns > 0 else -1, skip=0, t_ns=since_ns if since_ns > 0 else now_ns)
 
 
 def plan(
@@ -114,7 +114,7 @@ def _replay(arrivals: Arrivals, position: Position, end: Position, most: int) ->
         chosen.append(arrival)
         low, high, rows = min(low, first), max(high, last), rows + arrival.size
     if not rows:
-        return Page((), str(end), behind=False)
+        return Page((), str(end._replace(t_ns=position.t_ns)))
     return Scan(position, low, high + 1, tuple(chosen))
 
 

@@ -115,7 +115,10 @@ class Connection(Http):
 
     def _direct(self, selector: str, node: str) -> Http:
         """The gateway of the one node that has the streams, as the directory says. Raises NoData, ConfigError."""
-        found = self.sensors(selector, node=node)
+        query = {"selector": selector, "node": node}
+        found: Answer[SensorInfo] = self._records("/v1/sensors", query, "sensors", SensorInfo)
+        if not found:  # none is live; those that have ended can still be read
+            found = self._records("/v1/sensors", {**query, "history": 1}, "sensors", SensorInfo)
         nodes = {node} if node else {entry.stream.node for entry in found}
         if len(nodes) != 1:
             what = f"streams of {len(nodes)} nodes ({', '.join(sorted(nodes)[:5])})" if nodes else "no stream"
