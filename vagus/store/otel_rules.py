@@ -24,6 +24,7 @@ class Rule(NamedTuple):
     attributes: Mapping[str, str]
 
 
+Fixed = Mapping[str, str]
 CPU_MODES = {
     **{mode: mode for mode in ("user", "system", "nice", "idle", "iowait", "steal", "softirq", "guest", "guest_nice")},
     "irq": "interrupt",
@@ -35,13 +36,26 @@ MOUNT = {"dev": "system.device", "mount": "system.filesystem.mountpoint", "fstyp
 
 
 def _rules() -> Iterator[tuple[str, Rule]]:
-    def gauge(kind: str, name: str, unit: str, factors: Mapping[str, float], labels: Mapping[str, str] = {}, **a: str):  # type: ignore[no-untyped-def]
-        return kind, Rule(name, unit, False, factors, labels, {k.replace("__", "."): v for k, v in a.items()})
+    def rule(
+        counter: bool,
+        kind: str,
+        name: str,
+        unit: str,
+        factors: Mapping[str, float],
+        labels: Mapping[str, str],
+        a: Fixed,
+    ) -> tuple[str, Rule]:
+        return kind, Rule(name, unit, counter, factors, labels, {k.replace("__", "."): v for k, v in a.items()})
+
+    def gauge(
+        kind: str, name: str, unit: str, factors: Mapping[str, float], labels: Mapping[str, str] = {}, **a: str
+    ) -> tuple[str, Rule]:
+        return rule(False, kind, name, unit, factors, labels, a)
 
     def counter(
         kind: str, name: str, unit: str, factors: Mapping[str, float], labels: Mapping[str, str] = {}, **a: str
-    ):  # type: ignore[no-untyped-def]
-        return kind, Rule(name, unit, True, factors, labels, {k.replace("__", "."): v for k, v in a.items()})
+    ) -> tuple[str, Rule]:
+        return rule(True, kind, name, unit, factors, labels, a)
 
     for field, mode in CPU_MODES.items():
         yield gauge("host.core", "system.cpu.utilization", "1", {field: 1}, CORE, cpu__mode=mode)
