@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
+import msgspec
+
 from msgspec.structs import replace
 
 from vagus.access import Access, Principal
