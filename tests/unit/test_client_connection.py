@@ -59,6 +59,9 @@ def test_directory_status_and_records(client):
     sensors = client.sensors("host.*")
     assert [info.stream for info in sensors] == [CPU]
     assert sensors.partial
+    assert [e.name for e in client.directory("observer")] == ["vagus:observer@a", "vagus:observer@b"]
+    assert [(e.name, e.note) for e in client.directory("feed", history=True)] == [("uptime", "killed")]
+    assert client.path("a", "127.0.0.1")["hops"][0]["name"] == "a"
     assert [node.node for node in client.status()] == ["a", "b"]
     assert isinstance(client.records("event", limit=1)[0], Event)
     (receipt,) = client.records("receipt")

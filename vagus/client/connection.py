@@ -15,6 +15,7 @@ from vagus.config import seconds
 from vagus.errors import ConfigError, NoData, VagusError
 from vagus.model import (
     Decision,
+    DirectoryEntry,
     Event,
     Inference,
     Meta,
@@ -48,9 +49,25 @@ class Connection(Http):
 
     # --- samples -----------------------------------------------------------------------------------------------------
 
-    def sensors(self, selector: str = "*", node: str = "") -> Answer[SensorInfo]:
-        """The streams that match, with the span of time that is stored of each."""
-        return self._records("/v1/sensors", {"selector": selector, "node": node}, "sensors", SensorInfo)
+    def sensors(self, selector: str = "*", node: str = "", history: bool = False) -> Answer[SensorInfo]:
+        """The streams that match, with the span of time that is stored of each; with `history` also those that ended."""
+        query = {"selector": selector, "node": node, "history": int(history)}
+        return self._records("/v1/sensors", query, "sensors", SensorInfo)
+
+    def directory(self, type: str = "", node: str = "", history: bool = False) -> Answer[DirectoryEntry]:
+        """What can be discovered: type is stream, gateway, observer, feed, policy or actuator; empty: all of them."""
+        return self._records(
+            "/v1/directory", {"type": type, "node": node, "history": int(history)}, "entries", DirectoryEntry
+        )
+
+    def path(self, a: str, b: str, history: bool = False) -> dict[str, Any]:
+        """The hops from node `a` to `b` (a node, a device, an address) and the streams at each, as GET /v1/path has it.
+
+        Raises NoData for an end that is not known.
+        """
+        body, _ = self.request("GET", "/v1/path", query={"from": a, "to": b, "history": int(history)})
+        answer: dict[str, Any] = _decode_json(body, dict[str, Any])
+        return answer
 
     def query(
         self,
