@@ -72,8 +72,8 @@ class Tables:
         self._say = say
 
     def sensors(self) -> Sequence[SensorInfo]:
-        """The directory."""
-        return self._gateway.sensors(node=self._node)
+        """The directory, with what has ended."""
+        return self._gateway.sensors(node=self._node, history=True)
 
     def batches(self, kind: str) -> Sequence[Batch]:
         """The samples of a kind."""

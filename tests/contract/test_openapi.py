@@ -71,6 +71,8 @@ def test_the_server_has_no_other_operations(served):
         ("get", "/v1/health", "/v1/health", None),
         ("get", "/v1/health/db@2", "/v1/health/{subject}", None),
         ("get", "/v1/sensors", "/v1/sensors", None),
+        ("get", "/v1/directory?history=1", "/v1/directory", None),
+        ("get", "/v1/path?from=a&to=127.0.0.1&history=1", "/v1/path", None),
         ("get", "/v1/status", "/v1/status", None),
         ("get", "/v1/records?kind=receipt", "/v1/records", None),
         ("get", "/v1/query?selector=*", "/v1/query", None),
