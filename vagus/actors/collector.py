@@ -260,7 +260,9 @@ class CollectorActor(Actor):
         def source(kind: str) -> str:
             return sensing.source(kind) or senders.get(kind, "")
 
-        return [renewed(s, now_ns, period_s, source(s.stream.kind), self._url) for s in found]
+        entries = [renewed(s, now_ns, period_s, source(s.stream.kind), self._url) for s in found]
+        outlook = sensing.foretelling.outlook
+        return [msgspec.structs.replace(e, outlook=outlook(e.stream)) if e.live else e for e in entries]
 
     async def directory(self, history: bool) -> list[DirectoryEntry]:
         described = await self._roster.describe(await self.describe())
