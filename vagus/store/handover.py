@@ -34,7 +34,7 @@ NEW = "rewritten"
 LOCK = "lock.mdb"
 COPY_BYTES = 32 << 20  # in one transaction of the copy
 COPY_ENTRIES = 100_000
-SPARE_BYTES = 16 << 20
+SPARE_BYTES = 1 << 20
 
 Progress = Callable[[int, int], None]
 """Called with entries done and entries in all."""
