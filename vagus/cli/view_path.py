@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MOST_VALUES = 4
 FIRST = (
-    *("up", "rx_bytes", "tx_bytes", "speed_bps", "rtt_s", "latency_s", "rtt_mean_s", "bandwidth_bps", "bytes_s"),
+    *("up", "rx_bytes", "tx_bytes", "speed_bps", "rtt_min_s", "rtt_median_s", "lost_ratio", "bytes_s", "rtt_mean_s"),
     *("response_s", "forwarded", "load1", "RetransSegs", "retransmits", "rx_errors", "tx_errors"),
 )
 """Of a stream with many fields, those that say most about a path."""

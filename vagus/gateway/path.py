@@ -228,7 +228,7 @@ def _last(distance: int, end: Ends, trace: Trace, hop: TracedHop, came_from: str
 def _of_end(node: str, link: str, part: Part, there: Map) -> Iterator[HopStream]:
     if link:
         yield from there.select(part, "net.link", node=node, dev=link)
-    for kind in ("net.tcp", "host.load"):
+    for kind in ("net.tcp", "host.load", "probe.cpu"):
         yield from there.select("end", kind, node=node)
 
 
