@@ -16,6 +16,7 @@ from vagus.config import SnmpSettings, seconds
 from vagus.errors import CollectError, ConfigError
 
 MAX_OBJECTS = 60  # of one answer: about 1400 bytes, which no network cuts into fragments
+MAX_RESOLVED = 5000
 MAX_REQUESTS = 500  # of one walk
 MAX_KEY_FILE_BYTES = 4096
 MIN_PHRASE = 8  # RFC 3414 11.2
@@ -49,6 +50,7 @@ class SnmpSession:
         self._timeout_s = seconds(device.timeout)
         self._asked_with = (credentials, target, snmp.ContextData())
         self._engine = engine
+        self._resolved: dict[Oid, Any] = {}  # pysnmp looks each up in its MIBs once: a third of a request's cost
 
     @classmethod
     async def open(cls, device: SnmpSettings) -> SnmpSession:
@@ -114,7 +116,12 @@ class SnmpSession:
         from pysnmp.error import PySnmpError
 
         snmp, (credentials, target, context) = self._snmp, self._asked_with
-        wanted = [snmp.ObjectType(snmp.ObjectIdentity(oid)) for oid in objects]
+        if len(self._resolved) > MAX_RESOLVED:
+            self._resolved.clear()
+        for oid in objects:
+            if oid not in self._resolved:
+                self._resolved[oid] = snmp.ObjectType(snmp.ObjectIdentity(oid))
+        wanted = [self._resolved[oid] for oid in objects]
         asked = command(self._engine, credentials, target, context, *how, *wanted, lookupMib=False)
         try:
             # its own time-out counts in half seconds, and two requests go before the first of version 3
