@@ -58,6 +58,8 @@ class Environment:
         self._holders = Holders()
         self.synced_txn, self.synced_bytes = -1, 0
         self.db: dict[str, Any] = {}
+        self._data_path = str(path / DATA)
+        self._data_file = (0, 0)
         self._env: Any = None
         self._data = -1
         try:
@@ -70,6 +72,7 @@ class Environment:
             with opening(path, exclusive=False):
                 self._check_file()
                 self._env, self._data = self._open_lmdb(path)
+            self._data_file = _file_of(self._data)
             with mapped(path):
                 self._env.reader_check()
             self.db = self._open_databases(self._env)
@@ -320,6 +323,7 @@ class Environment:
             self._pin = None
         former, former_data = self._env, self._data
         self._env, self.db, self._data, self.synced_txn = opened, databases, data, -1
+        self._data_file = _file_of(data)
         self.replaced += 1
         os.close(former_data)
         if not self._reads.orphan(former, REWRITTEN):
@@ -330,10 +334,10 @@ class Environment:
         if not self.readonly:
             return False
         try:
-            found, ours = os.stat(self.path / DATA), os.fstat(self._data)
+            found = os.stat(self._data_path)
         except OSError:
             return False  # its folder was removed: what is open stays readable
-        return (found.st_ino, found.st_dev) != (ours.st_ino, ours.st_dev)
+        return (found.st_dev, found.st_ino) != self._data_file
 
     def reopen(self) -> None:
         """For Reads, when none is under way in other threads: opens the new file. Raises StoreError."""
@@ -387,6 +391,11 @@ class Environment:
             "map_bytes": info["map_size"],
             "readers": info["num_readers"],
         }
+
+
+def _file_of(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 def _identity(path: Path) -> tuple[int, int]:
