@@ -356,7 +356,7 @@ class CollectorActor(Actor):
 
     def notes(self) -> tuple[str, ...]:
         ports = self._listeners.notes() if self._listeners is not None else ()
-        return (*ports, *(writing.trouble for writing in self._forwarding if writing.trouble))
+        return (*ports, *self._probing.notes(), *(writing.trouble for writing in self._forwarding if writing.trouble))
 
     def figures(self) -> dict[str, float]:
         if self._opened is None:
