@@ -100,7 +100,9 @@ def test_all_but_compact_work_beside_a_writer(home: Path, writer: subprocess.Pop
         print(file=writer.stdin, flush=True)  # five commits, while we read
         verified = run(home, "verify", "--json")
         assert json.loads(verified.stdout)["ok"], verified.stdout
-        assert run(home, "stats").exit_code == 0
+        figures = json.loads(run(home, "stats", "--json").stdout)["stores"][0]
+        assert figures["readers"] > 0
+        assert figures["holders"] == []  # the writer's own hold is no reader's
         assert run(home, "export", "host.load", "--format", "msgpack").exit_code == 0
         assert writer.stdout.readline() == f"{5 * (turn + 1)}\n"
     result = run(home, "compact", "--json")

@@ -119,11 +119,13 @@ def stats(paths: tuple[Path, ...], as_json: bool) -> None:
       vagus store stats --json | jq '.stores[] | {path, file_bytes, used_bytes}'
     """
     from vagus.store import Store
+    from vagus.store.lock import writer_of
 
     found = []
     for path in find_stores(paths):
         with Store.open(path, create=False, readonly=True) as opened:
             figures: dict[str, Any] = {"path": str(path), **opened.stats()}
+            writer = writer_of(path)
             series = opened.sensors()
             held = [info for info in series if info.samples]
             figures["values"] = sum(info.samples * len(info.stream.fields) for info in series)
@@ -133,6 +135,7 @@ def stats(paths: tuple[Path, ...], as_json: bool) -> None:
             figures["holders"] = [
                 {"pid": holder.pid, "command": holder.command, "commits_behind": holder.behind}
                 for holder in opened.holders()
+                if holder.pid != writer  # who holds on to what it synced last
             ]
         found.append(figures)
     if as_json:

@@ -77,6 +77,15 @@ class WriterLock:
             self._file = -1
 
 
+def writer_of(folder: Path) -> int:
+    """The process that said last that it writes there; 0 when none has. It may have ended."""
+    try:
+        words = (folder / WRITER).read_text(errors="replace").split(",")[0].split()
+    except OSError:
+        return 0
+    return int(words[1]) if len(words) == 2 and words[1].isdigit() else 0
+
+
 def _command() -> str:
     try:
         return " ".join(Path("/proc/self/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").split())[
