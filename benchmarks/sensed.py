@@ -25,8 +25,8 @@ class Alone:
 class Sensed:
     """`actors.sensing.Sensing` in this thread; inside a running event loop."""
 
-    def __init__(self, folder: Path, collect: CollectSettings | None = None) -> None:
-        config = Config(collect=collect or CollectSettings(), forecast=ForecastSettings(enabled=False))
+    def __init__(self, folder: Path, collect: CollectSettings | None = None, forecast: bool = False) -> None:
+        config = Config(collect=collect or CollectSettings(), forecast=ForecastSettings(enabled=forecast))
         self._outbox = Outbox("bench", "bench", Alone())
         self.failures: list[str] = []
         self._sensing = Sensing(

@@ -16,7 +16,7 @@ from vagus.collectors.netlink import ROUTE, Netlink, attributes, messages
 from vagus.collectors.network import NetworkCollector
 from vagus.config import CollectSettings
 from vagus.errors import CollectError
-from vagus.model import Sample
+from vagus.model import Event, Sample
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 DUMPS = FIXTURES / "proc-debian12-2core/netlink"
@@ -236,10 +236,10 @@ def test_round_trips_of_a_peer():
 
 def test_many_sockets_are_read_less_often():
     few = sockets.Sockets("n", CannedNetlink(dump_of(3)))
-    assert [bool(list(few.read(T))) for _ in range(6)] == [True, False, False, False, False, True]
-    canned = CannedNetlink(dump_of(3500), complete=False)
+    assert [bool(list(few.read(T))) for _ in range(11)] == [True, *[False] * 9, True]
+    canned = CannedNetlink(dump_of(6000), complete=False)
     part = sockets.Sockets("n", canned)
-    assert [bool(list(part.read(T))) for _ in range(9)] == [True, *[False] * 7, True]
+    assert [bool(list(part.read(T))) for _ in range(14)] == [True, *[False] * 12, True]
     assert canned.dumps == 2
     assert as_dict(next_reading(part))["net.tcp_states"]["complete"] == 0
 
@@ -335,3 +335,19 @@ def test_every_sample_is_of_the_asked_time():
     collector = NetworkCollector("n", Path("/"), CollectSettings())
     assert {s.t_ns for s in collector.collect(T) if isinstance(s, Sample)} == {T}
     collector.close()
+
+
+def test_more_links_than_have_a_stream_is_said_once():
+    (begin, end), *_ = messages((DUMPS / "links.bin").read_bytes(), links.RTM_NEWLINK)
+    one = bytearray((DUMPS / "links.bin").read_bytes()[begin - 16 : end + (-end % 4)])
+    many = b""
+    for index in range(1, links.MAX_LINKS + 4):
+        one[20:24] = index.to_bytes(4, "little")
+        many += bytes(one)
+    part = links.Links("n", CannedNetlink(many))
+    records = list(part.read(T))
+    told = [record for record in records if isinstance(record, Event)]
+    assert [event.event for event in told] == ["net.links.limit"]
+    assert "3 links have no stream" in told[0].fields["text"]
+    assert len(part.names) == links.MAX_LINKS == len(records) - 1
+    assert not [record for record in part.read(T) if isinstance(record, Event)]

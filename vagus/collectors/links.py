@@ -13,6 +13,10 @@ MAX_LINKS = 500
 RTM_NEWLINK, RTM_GETLINK = 16, 18
 IFLA_IFNAME, IFLA_MTU, IFLA_OPERSTATE, IFLA_STATS64, IFLA_CARRIER, IFLA_CARRIER_CHANGES = 3, 4, 16, 23, 33, 35
 
+WANTED = frozenset(
+    {IFLA_IFNAME, IFLA_MTU, IFLA_OPERSTATE, IFLA_STATS64, IFLA_CARRIER, IFLA_CARRIER_CHANGES}
+)  # half of the message comes behind these
+
 _REQUEST = bytes(16)  # struct ifinfomsg: all links
 _INDEX = struct.Struct("=4xi")
 _U4 = struct.Struct("=I")
@@ -46,7 +50,7 @@ def parse_links(data: bytes) -> Iterator[Link]:
     """The links of an RTM_GETLINK dump. Raises ValueError or struct.error when it is malformed."""
     for begin, end in messages(data, RTM_NEWLINK):
         (index,) = _INDEX.unpack_from(data, begin)
-        found = attributes(data, begin + 16, end)
+        found = attributes(data, begin + 16, end, WANTED)
         if IFLA_IFNAME not in found or IFLA_STATS64 not in found:
             raise ValueError(f"link {index} comes without a name or without 64-bit counters (Linux 2.6.35 has them)")
         start, stop = found[IFLA_STATS64]

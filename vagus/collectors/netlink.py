@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from vagus.errors import CollectError
 
@@ -110,15 +110,24 @@ def messages(data: bytes, kind: int) -> Iterator[tuple[int, int]]:
         position += (length + 3) & ~3
 
 
-def attributes(data: bytes, position: int, end: int) -> dict[int, tuple[int, int]]:
-    """Attributes between two positions: type → where its content begins and ends. Raises ValueError when one is cut."""
+def attributes(
+    data: bytes, position: int, end: int, wanted: Collection[int] = range(_TYPE_MASK + 1)
+) -> dict[int, tuple[int, int]]:
+    """Attributes between two positions: type → where its content begins and ends. Raises ValueError when one is cut.
+
+    wanted: types to look for; the walk ends when all of them are found.
+    """
     found = {}
     unpack = _ATTRIBUTE.unpack_from
     while position + 4 <= end:
         length, kind = unpack(data, position)
         if length < 4 or position + length > end:
             raise ValueError(f"netlink attribute at byte {position} claims {length} bytes; {end - position} are left")
-        found[kind & _TYPE_MASK] = (position + 4, position + length)
+        kind &= _TYPE_MASK
+        if kind in wanted:
+            found[kind] = (position + 4, position + length)
+            if len(found) == len(wanted):
+                break
         position += (length + 3) & ~3
     return found
 
