@@ -332,6 +332,7 @@ def test_a_router_that_falls_silent_is_unhealthy_and_stays_on_the_path(ends, age
     eventually(lambda: said("r1") == said("r2") == Status.HEALTHY, what="reports on both devices")
     agents["r2"].stop()  # its agent alone: it still routes
     eventually(lambda: said("r2") is Status.UNHEALTHY, within_s=30, what="a report on the silent device")
+    eventually(lambda: [h["name"] for h in ends.path("a", "b")["hops"]] == ["a", "r1", "r2", "b"], what="as it was")
     hop = ends.path("a", "b")["hops"][2]
     system = next(s for s in hop["streams"] if s["sensor"]["stream"]["kind"] == "snmp.system")
     assert (hop["name"], system["values"]["up"]) == ("r2", 0)

@@ -210,7 +210,7 @@ def test_what_must_be_set_right_here_is_a_collect_error(agent, watch, tmp_path):
 
 def test_without_pysnmp_the_collector_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pysnmp", None)
-    settings = CollectSettings(collectors=(), snmp=(SnmpSettings(host="127.0.0.1"),))
+    settings = CollectSettings(collectors=("snmp",), snmp=(SnmpSettings(host="127.0.0.1"),))
     runner = Runner.from_settings("n1", settings)
     runner.tick(10**9)
     assert "pip install" in runner.failing()["snmp"]

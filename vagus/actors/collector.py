@@ -11,7 +11,6 @@ from random import Random
 from typing import Any
 
 import msgspec
-
 from msgspec.structs import replace
 
 from vagus.access import Access, Principal
