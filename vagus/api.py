@@ -104,18 +104,20 @@ class Tables:
 def connect(url: str = "", token: str = "", *, home: str = "", timeout_s: float = 10.0) -> Vagus:
     """A connection to this node's gateway, or to the given one. Loads neither Ray nor numpy. Raises PeerUnreachable."""
     folder = configuration.home(Config(home=home))
-    return _connected(find(url, token, home=folder), folder, timeout_s)
+    return _connected(lambda: find(url, token, home=folder), folder, timeout_s)
 
 
 def connect_here(home: str = "", *, timeout_s: float = 10.0) -> Vagus:
     """As `connect`, to this machine's own node even where $VAGUS_URL names another gateway. Raises PeerUnreachable."""
     folder = configuration.home(Config(home=home))
-    return _connected(find(home=folder, here=True), folder, timeout_s)
+    return _connected(lambda: find(home=folder, here=True), folder, timeout_s)
 
 
-def _connected(endpoint: Endpoint, folder: Path, timeout_s: float) -> Vagus:
+def _connected(find_it: Callable[[], Endpoint], folder: Path, timeout_s: float) -> Vagus:
+    endpoint = find_it()
     connection = Vagus(endpoint.url, endpoint.token, timeout_s=timeout_s)
     connection.home = folder
+    connection.find_again = find_it
     return connection
 
 

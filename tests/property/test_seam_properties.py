@@ -79,12 +79,17 @@ class Reader:
         self.after = str(begin(node.live.arrivals, since_ns))
         self.got: list[Sample | Event] = []
         self.found: tuple[Scan, Found, tuple[int, int]] | None = None
+        self.until: Position | None = None  # as a reader that meets a feed there
+
+    def meet(self) -> None:
+        """Goes no further, for now, than where the node is."""
+        self.until, self.found = self.node.live.arrivals.newest(), None
 
     def step(self, now_ns: int, window_ns: int, most: int, broken_after: int) -> bool:
         """One plan, or the answer of a scan; the connection may break in the middle of a page."""
         node = self.node
         if self.found is None:
-            made = plan(node.live, self.wanted, Position.parse(self.after), None, now_ns, window_ns, most)
+            made = plan(node.live, self.wanted, Position.parse(self.after), self.until, now_ns, window_ns, most)
             if isinstance(made, Scan):
                 self.found = (made, node.scan(made), node.journal.begun)
                 return True
@@ -93,10 +98,14 @@ class Reader:
             if node.live.arrivals.published < begun:
                 return False  # as the shell waits
             self.found = None
-            made = joined(node.live.arrivals, self.wanted, scan, found, None, most)
+            made = joined(node.live.arrivals, self.wanted, scan, found, self.until, most)
         if made is None:
-            return False
+            met, self.until = self.until is not None, None
+            return met
         assert isinstance(made, Page)
+        if self.until is not None:
+            after = Position.parse(made.after)
+            assert after.past_ns >= 0 or after.key <= self.until.key
         assert not made.gap
         items = made.items[:broken_after] if broken_after < len(made.items) else made.items
         self.got += [record for _, record in items]
@@ -122,6 +131,7 @@ STEP = st.one_of(
     st.tuples(st.just("read"), st.integers(1, 40), st.integers(1, 5), st.integers(0, 6)),
     st.tuples(st.just("subscribe"), st.integers(0, 70)),
     st.tuples(st.just("reconnect")),
+    st.tuples(st.just("meet")),
     st.tuples(st.just("die")),
 )
 
@@ -164,6 +174,9 @@ def _run(steps):
         elif step[0] == "reconnect":
             for reader, _, _ in readers:
                 reader.reconnect()
+        elif step[0] == "meet":
+            for reader, _, _ in readers:
+                reader.meet()
         else:
             lost = {(STREAMS.index(s.stream), s.t_ns) for _, samples, _ in node.uncommitted for s in samples}
             used -= lost

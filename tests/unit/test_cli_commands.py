@@ -250,6 +250,16 @@ def test_tail(gateway: Gateway) -> None:
     assert (ended.exit_code, len(ended.stdout.splitlines())) == (1, 3)  # the gateway went away
 
 
+def test_tail_of_the_past_and_of_events(gateway: Gateway) -> None:
+    gateway.ticks.insert(0, {"t_ns": NOW_NS, "node": "a", "event": "log.line", "level": "error", "fields": {"n": 1}})
+    result = gateway.run("tail", "host.cpu", "--since", "5m", "--events", "log.*", "-n", "2")
+    assert result.stdout.splitlines()[0].endswith('log.line{node="a"}  error  n=1')
+    assert gateway.asked[-1][2] == {"selector": "host.cpu", "events": "log.*", "since": "300.000s"}
+    as_json = gateway.run("tail", "--events", "log.*", "--json", "-n", "1").stdout
+    assert json.loads(as_json)["event"] == "log.line"
+    assert gateway.run("tail", "--since", "soon").exit_code == 2
+
+
 def test_tail_of_nothing_says_that_it_waits(gateway: Gateway) -> None:
     gateway.answers["/v1/sensors"]["sensors"] = [SensorInfo(LINK, NOW_NS - NS, NOW_NS, 1)]  # ended
     result = gateway.run("tail", "no.such", "-n", "1")

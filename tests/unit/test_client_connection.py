@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from gateway_backend import CPU, LINK, NOW_NS, TOKEN, MemoryBackend, a_report, serving
 
 from vagus.client.connection import Connection
+from vagus.client.endpoint import Endpoint
 from vagus.clock import SystemClock
 from vagus.errors import ConfigError, NoData, PeerUnreachable, StoreError, VagusError
 from vagus.model import Event, Metric, Receipt, Sample, Status
@@ -268,6 +269,51 @@ def test_tail():
             assert list(tail) == []
         with pytest.raises(PeerUnreachable):
             client.tail("host.cpu")
+
+
+def test_a_subscription_goes_on_at_another_address_behind_its_last_item(monkeypatch):
+    monkeypatch.setattr("vagus.client.tail.FIRST_RETRY_S", 0.01)
+    backend = MemoryBackend(())
+    with serving(backend) as first, serving(backend) as second, Connection(first.url, TOKEN, 5.0) as client:
+        client.find_again = lambda: Endpoint(second.url, TOKEN)
+        with client.subscribe("host.cpu", events="log.*", since="1m") as tail:
+            put = backend.samples.put_nowait
+            first.loop.call_soon_threadsafe(put, [Sample(CPU, 1, (0.5, 1)), Event(2, "log.x", "a", fields={"n": 1})])
+            assert (next(tail).t_ns.tolist(), next(tail)) == ([1], Event(2, "log.x", "a", fields={"n": 1}))
+            assert tail.positions() == "a=p2"
+            first.call(first.gateway.stop())
+            second.loop.call_soon_threadsafe(put, [Sample(CPU, 3, (0.5, 1))])
+            assert next(tail.ticks()).t_ns == 3
+            assert (tail.reconnects, tail.dropped, tail.missing) == (1, 0, {})
+
+
+def test_patience_has_an_end(monkeypatch):
+    monkeypatch.setattr("vagus.client.tail.FIRST_RETRY_S", 0.01)
+    backend = MemoryBackend(())
+    with (
+        serving(backend) as served,
+        Connection(served.url, TOKEN, 5.0) as client,
+        client.subscribe("host.cpu", patience="0.1s") as tail,
+    ):
+        served.loop.call_soon_threadsafe(backend.samples.put_nowait, [Sample(CPU, 1, (0.5, 1))])
+        assert len(next(tail)) == 1
+        served.call(served.gateway.stop())
+        with pytest.raises(PeerUnreachable):
+            next(tail)
+        assert list(tail) == []
+
+
+def test_notices_are_kept_apart_from_items():
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    line = (
+        b'{"at":{"a":"p0"}}\n{"gap":{"node":"a","error":"too old"}}\n{"refused":{"node":"a","name":"host.cpu"}}\n'
+        b'{"missing":{"node":"b","error":"gone"}}\n{"back":"b"}\n{"dropped":3}\n{"dropped":4}\n{"end":true}\n'
+    )
+    server = Scripted(chunked + f"{len(line):x}\r\n".encode() + line + b"\r\n")
+    with Connection(server.url, "t", 5.0) as client, client.tail("*") as tail:
+        assert list(tail) == []
+        assert (tail.gaps, tail.refused, tail.missing, tail.dropped) == ({"a": "too old"}, {"host.cpu"}, {}, 7)
+        assert tail.positions() == "a=p0"
 
 
 def test_tail_refuses_bad_selectors(client):

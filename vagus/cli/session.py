@@ -40,6 +40,7 @@ def connected(ctx: click.Context) -> Iterator[Connection]:
             raise ConfigError(f"no token for {options.url}: give --token TOKEN, or set VAGUS_TOKEN") from error
         raise
     connection = Connection(found.url, found.token)
+    connection.find_again = lambda: endpoint.find(options.url, options.token, home=options.home or None)
     try:
         yield connection
     finally:

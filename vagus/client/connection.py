@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -12,7 +12,7 @@ import msgspec
 from vagus.client.answers import Answer, missing_of
 from vagus.client.http import MSGPACK, Http
 from vagus.config import seconds
-from vagus.errors import ConfigError, NoData, VagusError
+from vagus.errors import ConfigError, NoData, PeerUnreachable, VagusError
 from vagus.model import (
     Decision,
     DirectoryEntry,
@@ -32,6 +32,7 @@ from vagus.model import (
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
 
+    from vagus.client.endpoint import Endpoint
     from vagus.client.series import Series
     from vagus.client.tail import Tail
 
@@ -46,6 +47,8 @@ class Connection(Http):
     Errors are those of vagus.errors: ConfigError when the question is wrong, NoData when nothing is known,
     PeerUnreachable when the gateway does not answer. Answers over the cluster have `.partial` and `.missing`.
     """
+
+    find_again: Callable[[], Endpoint] | None = None  # where a subscription looks when its gateway is gone
 
     # --- samples -----------------------------------------------------------------------------------------------------
 
@@ -122,20 +125,26 @@ class Connection(Http):
         """
         from vagus.client.tail import Tail
 
-        asked = self._direct(selector or "*", node) if direct else self
+        asked: Http = self._direct(selector or "*", node) if direct else self
         query = {"selector": selector, "events": events, "node": node, "after": after}
 
         def open_(more: Mapping[str, Any]) -> tuple[HTTPResponse, HTTPConnection]:
-            return asked._stream("/v1/tail", {**query, **more})
+            nonlocal asked
+            try:
+                return asked._stream("/v1/tail", {**query, **more})
+            except PeerUnreachable:
+                found = self.find_again() if self.find_again is not None and not direct else None
+                if found is None or found.url == asked.url:
+                    raise
+                asked = Http(found.url, found.token, self.timeout_s)  # it listens elsewhere since it was replaced
+                return asked._stream("/v1/tail", {**query, **more})
 
         return Tail(open_, asked.url, seconds(patience), seconds(since))
 
     def _direct(self, selector: str, node: str) -> Http:
         """The gateway of the one node that has the streams, as the directory says. Raises NoData, ConfigError."""
-        query = {"selector": selector, "node": node}
-        found: Answer[SensorInfo] = self._records("/v1/sensors", query, "sensors", SensorInfo)
-        if not found:  # none is live; those that have ended can still be read
-            found = self._records("/v1/sensors", {**query, "history": 1}, "sensors", SensorInfo)
+        # where none is live, those that have ended can still be read
+        found = self.sensors(selector, node=node) or self.sensors(selector, node=node, history=True)
         nodes = {node} if node else {entry.stream.node for entry in found}
         if len(nodes) != 1:
             what = f"streams of {len(nodes)} nodes ({', '.join(sorted(nodes)[:5])})" if nodes else "no stream"
