@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 
-from benchmarks.store_peers import prometheus_tsdb, sqlite_rows
+from benchmarks.store_peers import prometheus_tables, sqlite_rows
 from benchmarks.store_real import from_store, recorded
 from vagus.model import Field, Stream
 from vagus.store import Store
@@ -189,7 +189,7 @@ def main() -> None:
             "samples": len(tables) * ROWS * FIELDS,
             "vagus": append(folder / "append", tables, t_ns) | extend(folder / "extend", tables, t_ns),
             "sqlite": sqlite_rows(folder / "peer.sqlite", tables[:4], t_ns),
-            "prometheus": prometheus_tsdb(folder, tables[:2], t_ns),
+            "prometheus": prometheus_tables(folder, tables[:2], t_ns),
             "tick": tick(folder / "tick", sync=False),
             "tick_synced": tick(folder / "synced", sync=True),
         }

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 Table = tuple[Array, ...]
+Series = tuple[str, Array, Array]
+"""Labels as OpenMetrics has them, times in ns, values."""
 
 
 def sqlite_rows(path: Path, tables: list[Table], t_ns: Array) -> dict[str, float]:
@@ -47,23 +50,31 @@ def sqlite_rows(path: Path, tables: list[Table], t_ns: Array) -> dict[str, float
     }
 
 
-def prometheus_tsdb(folder: Path, tables: list[Table], t_ns: Array) -> dict[str, float | str]:
+def prometheus_tables(folder: Path, tables: list[Table], t_ns: Array) -> dict[str, float | str]:
+    """As `prometheus_tsdb`, of the bench's tables."""
+    fields = range(len(tables[0]))
+    return prometheus_tsdb(
+        folder, {f"f{f}": [(f's="{s}"', t_ns, table[f]) for s, table in enumerate(tables)] for f in fields}
+    )
+
+
+def prometheus_tsdb(folder: Path, metrics: Mapping[str, Sequence[Series]]) -> dict[str, float | str]:
     """Blocks of Prometheus' TSDB, made from OpenMetrics text; its CPU includes reading the text.
 
-    Its times are milliseconds and its values float64, which rounds the counters no further on this data.
+    metrics: of each name its series. Times become milliseconds and values float64, as Prometheus has them.
     """
     promtool = shutil.which("promtool")
     if promtool is None:
         return {"note": "promtool is not here (Debian's package prometheus): not measured"}
-    samples = len(tables) * len(t_ns) * len(tables[0])
-    times = [f"{t / 1e9:.3f}" for t in t_ns.tolist()]
+    samples = 0
     text = folder / "samples.om"
     with text.open("w") as file:
-        for field in range(len(tables[0])):
-            file.write(f"# TYPE f{field} gauge\n")
-            for stream, table in enumerate(tables):
-                lines = zip(table[field].tolist(), times, strict=True)
-                file.writelines(f'f{field}{{stream="s{stream}"}} {value!r} {at}\n' for value, at in lines)
+        for name, series in metrics.items():
+            file.write(f"# TYPE {name} gauge\n")
+            for labels, t_ns, column in series:
+                lines = zip(column.tolist(), t_ns.tolist(), strict=True)
+                file.writelines(f"{name}{{{labels}}} {value!r} {at / 1e9:.3f}\n" for value, at in lines)
+                samples += len(t_ns)
         file.write("# EOF\n")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     blocks = folder / "tsdb"
@@ -71,11 +82,15 @@ def prometheus_tsdb(folder: Path, tables: list[Table], t_ns: Array) -> dict[str,
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=300)
     except (subprocess.SubprocessError, OSError) as error:
-        return {"note": f"promtool failed: {getattr(error, 'stderr', b'').decode(errors='replace')[-200:] or error}"}
+        stderr: bytes = getattr(error, "stderr", None) or b""
+        return {"note": f"promtool failed: {stderr.decode(errors='replace')[-200:] or error}"}
+    finally:
+        text.unlink()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     sizes = {path: path.stat().st_size for path in blocks.rglob("*") if path.is_file()}
     chunks = sum(size for path, size in sizes.items() if path.parent.name == "chunks")
+    shutil.rmtree(blocks)
     return {
         "samples": samples,
         "write_samples_s_with_text": samples / cpu_s,

@@ -3,11 +3,13 @@
 `recorded` reads the real collectors faster than once a second and stores the ticks as if they were seconds apart, while
 a child process works now and then. Every value is real, but counters advance only 1/hz as far in a tick as they would in
 a second, which flatters the result a little. `from_store` has no such doubt: it takes what a vagus collected at its own
-pace, says what its file has, and writes the same ticks into a new store, one flush each, as the collector did.
+pace, says what its file has, and writes the same ticks into a new store, one flush each, as the collector did; the last
+hour of them goes to Prometheus' TSDB as well.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.store_peers import Series, prometheus_tsdb
 from vagus.collectors.run import Runner
 from vagus.config import CollectSettings
 from vagus.model import Sample, Stream
@@ -77,12 +80,19 @@ def from_store(path: Path, folder: Path) -> dict[str, float | str]:
                 count = sum(len(values) for at in times[times <= t].tolist() for _, values in rows[at])
                 first = {f"first_hour_{name}": value for name, value in sizes(store, count).items()}
         again = sizes(store, samples)
+    metrics: dict[str, list[Series]] = {}
+    for number, batch in enumerate(batches):
+        for field, column in zip(batch.stream.fields, batch.columns, strict=True):
+            name = re.sub(r"[^a-zA-Z0-9_]", "_", f"{batch.stream.kind}_{field.name}")
+            metrics.setdefault(name, []).append((f'stream="{number}"', batch.t_ns[-3600:], column[-3600:]))
+    peer = prometheus_tsdb(folder, metrics)
     hours = (times[-1] - times[0]) / hour
     return {
         "what": f"{len(batches)} streams over {hours:.2f} h",
         **{f"stored_{name}": value for name, value in stored.items()},
         **{f"replayed_{name}": value for name, value in again.items()},
         **first,
+        **{f"prometheus_{name}": value for name, value in peer.items()},
     }
 
 

@@ -25,7 +25,9 @@ ID = struct.Struct(">I")
 SPAN = struct.Struct("<QQQ")
 BLOCK_VALUES = 30_000  # about 45 KB: LMDB rounds a block up to whole pages
 BLOCK_ROWS = 600
-SMALL_BYTES = 4096  # a block below one page takes in the rows that follow it
+SMALL_BYTES = 4096  # a block below one page takes in the rows that follow it,
+EASY_BYTES = 16 << 10  # and so does one of four pages that needs less than a byte a value: pages fill, columns shrink,
+EASY_VALUES = 200_000  # up to so many values, which take some 8 ms to code
 MAX_BLOCK_ROWS = 15_000
 READ_BLOCKS = 64  # in one read transaction: a long one keeps LMDB from using freed pages again
 
@@ -43,6 +45,19 @@ def block_rows(fields: int) -> int:
     return min(max(BLOCK_VALUES // fields, BLOCK_ROWS), MAX_BLOCK_ROWS)
 
 
+def easy_rows(fields: int) -> int:
+    """Rows of a full block whose values take little room."""
+    return min(max(EASY_VALUES // fields, block_rows(fields)), MAX_BLOCK_ROWS)
+
+
+def _takes_in(block: bytes | memoryview, rows: int) -> bool:
+    """Whether a stream's last block is cut anew with the rows that follow it."""
+    header, size = read_header(block), len(block)
+    if size < header.rows * header.columns:
+        return size < EASY_BYTES and header.rows + rows <= easy_rows(header.columns)
+    return size < SMALL_BYTES
+
+
 def put_rows(env: Environment, txn: Txn, stream_id: int, fields: Sequence[Field], rows: Rows) -> None:
     """Stores rows (in order of time, times unique) in blocks; a row of a stored time replaces the stored one."""
     t_ns, columns = rows
@@ -57,14 +72,15 @@ def put_rows(env: Environment, txn: Txn, stream_id: int, fields: Sequence[Field]
         if found and cursor.key()[:4] == prefix:
             end = int(np.searchsorted(t_ns, KEY.unpack(cursor.key())[1]))
         new = (t_ns[start:end], tuple(column[start:end] for column in columns))
-        before = 0
+        before, is_easy = 0, False
         if (cursor.prev() if found else cursor.last()) and cursor.key()[:4] == prefix:
             header = read_header(cursor.value())
-            if header.last_ns >= t_ns[start] or len(cursor.value()) < SMALL_BYTES:
+            if header.last_ns >= t_ns[start] or _takes_in(cursor.value(), len(new[0])):
                 new = merge(Block(cursor.value()).decode(range(len(columns))), new)
                 before = header.rows
+                is_easy = len(cursor.value()) < header.rows * header.columns
                 cursor.delete()
-        _put_blocks(env, txn, stream_id, new)
+        _put_blocks(env, txn, stream_id, new, easy_rows(len(columns)) if is_easy else block_rows(len(columns)))
         added += len(new[0]) - before
         start = end
     span = get_span(env, txn, stream_id)
@@ -74,9 +90,9 @@ def put_rows(env: Environment, txn: Txn, stream_id: int, fields: Sequence[Field]
     txn.put(prefix, SPAN.pack(first, last, span.rows + added), db=env.db["spans"])
 
 
-def _put_blocks(env: Environment, txn: Txn, stream_id: int, rows: Rows) -> None:
+def _put_blocks(env: Environment, txn: Txn, stream_id: int, rows: Rows, most: int) -> None:
     t_ns, columns = rows
-    pieces = -(-len(t_ns) // block_rows(len(columns)))
+    pieces = -(-len(t_ns) // most)
     bounds = [len(t_ns) * i // pieces for i in range(pieces + 1)]
     for start, end in pairwise(bounds):
         block = encode_block(t_ns[start:end], [column[start:end] for column in columns])

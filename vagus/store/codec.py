@@ -37,11 +37,11 @@ _NAMES = tuple(DTYPES)
 _CODES = {np.dtype(name): code for code, name in enumerate(DTYPES.values())}
 _DTYPES = tuple(_CODES)
 _BITS: dict[int, np.dtype[Any]] = {4: np.dtype("u4"), 8: np.dtype("u8")}
-_STEPS = ChunkConfig(compression_level=6, delta_spec=DeltaSpec.try_consecutive(1))
-_LEVELS = ChunkConfig(compression_level=6, delta_spec=DeltaSpec.no_op())
-_SEARCH = ChunkConfig(compression_level=6)
+_STEPS = ChunkConfig(compression_level=5, delta_spec=DeltaSpec.try_consecutive(1))
+_LEVELS = ChunkConfig(compression_level=5, delta_spec=DeltaSpec.no_op())
+_SEARCH = ChunkConfig(compression_level=5)
 HARD_BYTES = 2  # a value: floats that take more are no decimals; ratios of small counts shrink by half when searched
-SAMPLED = 4  # every so many values give a median that is good enough
+SAMPLED = 256  # rows, from the middle, tell a column's kind
 
 
 class Header(NamedTuple):
@@ -99,7 +99,8 @@ def _encode_columns(columns: Sequence[Array]) -> list[tuple[int, bytes]]:
         table = np.array([columns[index] for index in indexes])
         bits = table.view(_BITS[dtype.itemsize])  # NaN equals itself here, and 0.0 differs from -0.0
         constant = (bits == bits[:, :1]).all(axis=1).tolist()
-        smooth = constant if all(constant) else _are_smooth(table)
+        start = max(0, (table.shape[1] - SAMPLED) // 2)
+        smooth = constant if all(constant) else _are_smooth(table[:, start : start + SAMPLED])
         for index, column, same, steps in zip(indexes, table, constant, smooth, strict=True):
             if same:
                 payload = column[:1].tobytes()
@@ -121,7 +122,7 @@ def _are_smooth(table: Array) -> list[bool]:
     with np.errstate(all="ignore"):
         values = table.astype(np.float64)
         steps = np.abs(values[:, 1:] - values[:, :-1])
-        middle = np.median(values[:, ::SAMPLED], axis=1, keepdims=True)
+        middle = np.median(values, axis=1, keepdims=True)
         least = np.where(steps > 0, steps, np.inf).min(axis=1, keepdims=True, initial=np.inf)
         smooth = ~(_bits(steps / least) > _bits(np.abs(values - middle) / least))
     return [bool(found) for found in smooth]  # NaN and infinite: as it comes, which never does much harm
