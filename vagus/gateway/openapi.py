@@ -125,6 +125,11 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
     return [{"name": route.variable, "in": "path", "required": True, "description": about, "schema": schema}]
 
 
+def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema as it reads in JSON: msgspec gives the default of a list as a tuple."""
+    return {**schema, "default": list(schema["default"])} if isinstance(schema.get("default"), tuple) else schema
+
+
 def _query_parameters(route: Route) -> list[dict[str, Any]]:
     if route.query is None:
         return []
@@ -132,7 +137,7 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
     schema = components[route.query.__name__]
     required = schema.get("required", [])
     return [
-        {"name": name, "in": "query", "required": name in required, "schema": part}
+        {"name": name, "in": "query", "required": name in required, "schema": _plain(part)}
         for name, part in schema["properties"].items()
     ]
 
