@@ -120,7 +120,7 @@ class Subscriber(asyncio.Protocol):
             del self._got[: end_of_size + size + 4]
 
     def _take(self, lines: bytes) -> None:
-        while lines.startswith(b'{"at"') or lines.startswith(b"\n"):
+        while lines.startswith((b'{"at"', b"\n")):
             lines = lines.partition(b"\n")[2]
         self.items += lines.count(b'"t_ns":')
         self.crc = zlib.crc32(lines, self.crc)

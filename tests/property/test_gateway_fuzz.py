@@ -22,7 +22,7 @@ OPERATIONS = [
     (method, path, operation)
     for path, item in DESCRIPTION["paths"].items()
     for method, operation in item.items()
-    if path != "/v1/tail"
+    if path not in ("/v1/tail", "/v1/subscribe")
 ]
 BODIES = ("/v1/report", "/v1/decide", "/v1/update", "/v1/samples", "/v1/events", "/v1/metrics", "/v1/logs")
 QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -22,7 +22,7 @@ from vagus.errors import ConfigError
 from vagus.model import MAX_T_NS
 
 MAX_ARRIVALS = 20_000
-MAX_ROWS = 1_000_000  # of all arrivals in memory
+MAX_ROWS = 250_000  # of all arrivals in memory: about 10 MB
 SLOTS = 256
 SLOT_ARRIVALS = 64
 SLOT_BYTES = 4096

@@ -214,7 +214,7 @@ class Sensing:
         if done.cancelled() or self._closed:
             return
         try:
-            samples, events = done.result()
+            _, events = done.result()
             self.ticks += 1
             for event in events:
                 self._filter(event)
