@@ -19,6 +19,8 @@ from vagus.errors import StoreError
 from vagus.model import DTYPES, Field, Stream
 from vagus.store import Store, head
 from vagus.store.codec import Block, encode_block
+from vagus.store.decoder import Decoder
+from vagus.store.rows import Packed, cut, ordered, packer, row_dtype
 
 Array = npt.NDArray[Any]
 T0 = 1_700_000_000 * NS
@@ -158,7 +160,7 @@ def check(store: Store, expected: list[dict[int, tuple[int, float]]], start: int
     assert found == {}
 
 
-def encoded(encoder: head.Encoder, number: int, rows: list[head.Packed]) -> list[tuple[bytes, bytes]]:
+def encoded(encoder: head.Encoder, number: int, rows: list[Packed]) -> list[tuple[bytes, bytes]]:
     ids, times, packed = zip(*rows, strict=True)
     parts = encoder.encode(number, ids, times, packed, min(times), max(times))
     return [((number + place).to_bytes(8, "big"), part) for place, part in enumerate(parts)]
@@ -173,8 +175,8 @@ def encoded(encoder: head.Encoder, number: int, rows: list[head.Packed]) -> list
 def test_chains_of_head_records_give_back_every_bit(flushes: list[tuple[int, int]], streams: int, cut: int) -> None:
     """Flushes of three shapes in any order, some of which change a lot, read at once or in slices."""
     fields = (Field("x"), Field("n", "", "u8"), Field("small", "", "i4"))
-    dtypes = {i: head.row_dtype(fields) for i in range(streams)}
-    encoder, pack = head.Encoder(), head.packer(fields).pack
+    dtypes = {i: row_dtype(fields) for i in range(streams)}
+    encoder, pack = head.Encoder(), packer(fields).pack
     entries: list[tuple[bytes, bytes]] = []
     expected: dict[int, list[tuple[int, float, int, int]]] = {i: [] for i in range(streams)}
     for k, (shape, seed) in enumerate(flushes):
@@ -191,7 +193,7 @@ def test_chains_of_head_records_give_back_every_bit(flushes: list[tuple[int, int
             encoder.forget()
     found = list(head.records(entries))
     assert found[-1].following == len(entries)
-    decoder = head.Decoder(dtypes)
+    decoder = Decoder(dtypes)
     step = [len(found), 1, 7, 50][cut]
     for start in range(0, len(found), step):
         decoder.feed(found[start : start + step])
@@ -204,11 +206,11 @@ def test_chains_of_head_records_give_back_every_bit(flushes: list[tuple[int, int
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.integers(0, 35), st.integers(0, 35))
 def test_records_between_two_times_come_with_their_chains(times: list[int], start: int, end: int) -> None:
-    encoder, pack = head.Encoder(), head.packer((Field("x"),)).pack
+    encoder, pack = head.Encoder(), packer((Field("x"),)).pack
     entries: list[tuple[bytes, bytes]] = []
     for k, t in enumerate(times):
         entries += encoded(encoder, k, [(k % 2, T0 + t, pack(float(k)))])
-    decoder = head.Decoder({i: head.row_dtype((Field("x"),)) for i in (0, 1)})
+    decoder = Decoder({i: row_dtype((Field("x"),)) for i in (0, 1)})
     decoder.feed(head.between(head.records(entries), T0 + start, T0 + end))
     found = {i: decoder.pop(i) for i in decoder.ids}
     for i in (0, 1):
@@ -228,7 +230,7 @@ def test_the_newest_rows_are_found_without_reading_all(
     flushes: list[tuple[int, int, int]], limit: int, end: int
 ) -> None:
     """Short chains of three shapes, times in any order, some flushes with a time for each row."""
-    encoder, pack = head.Encoder(), head.packer((Field("x"),)).pack
+    encoder, pack = head.Encoder(), packer((Field("x"),)).pack
     entries: list[tuple[bytes, bytes]] = []
     expected: dict[int, dict[int, float]] = {0: {}, 1: {}, 2: {}}
     for k, (shape, t, spread) in enumerate(flushes):
@@ -239,9 +241,9 @@ def test_the_newest_rows_are_found_without_reading_all(
         if k % 3 == 0:
             encoder.forget()
     found = head.between(head.records(entries), T0, T0 + end)
-    decoder = head.Decoder({i: head.row_dtype((Field("x"),)) for i in range(3)})
+    decoder = Decoder({i: row_dtype((Field("x"),)) for i in range(3)})
     decoder.feed(head.newest(found, limit, T0 + end))
-    rows_of = {i: head.cut(head.ordered(decoder.pop(i)), T0, T0 + end) for i in decoder.ids}
+    rows_of = {i: cut(ordered(decoder.pop(i)), T0, T0 + end) for i in decoder.ids}
     for i, rows_expected in expected.items():
         t_ns, (x,) = rows_of.get(i, (np.empty(0), (np.empty(0),)))
         newest = sorted(item for item in rows_expected.items() if item[0] < T0 + end)[-limit:]
@@ -251,7 +253,7 @@ def test_the_newest_rows_are_found_without_reading_all(
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**9), st.integers(1, 255))
 def test_a_changed_byte_of_the_head_never_goes_unseen(at: int, change: int) -> None:
-    encoder, pack = head.Encoder(), head.packer((Field("x"),)).pack
+    encoder, pack = head.Encoder(), packer((Field("x"),)).pack
     good = encoded(encoder, 0, [(i, T0, pack(i / 7)) for i in range(300)])
     assert len(good) > 1
     whole = b"".join(value for _, value in good)
@@ -261,36 +263,36 @@ def test_a_changed_byte_of_the_head_never_goes_unseen(at: int, change: int) -> N
         entries = [
             (k.to_bytes(8, "big"), broken[s : s + head.PART]) for k, s in enumerate(range(0, len(whole), head.PART))
         ]
-        decoder = head.Decoder({i: head.row_dtype((Field("x"),)) for i in range(300)})
+        decoder = Decoder({i: row_dtype((Field("x"),)) for i in range(300)})
         with pytest.raises(StoreError, match="damaged head record"):
             decoder.feed(head.records(entries))
 
 
 def test_records_without_their_chain_or_streams_are_refused() -> None:
     fields = (Field("x"),)
-    dtypes = {7: head.row_dtype(fields)}
-    encoder, pack = head.Encoder(), head.packer(fields).pack
+    dtypes = {7: row_dtype(fields)}
+    encoder, pack = head.Encoder(), packer(fields).pack
     first, second = (encoded(encoder, k, [(7, T0 + k, pack(0.5))])[0] for k in (0, 1))
     with pytest.raises(StoreError, match="the first of its chain is missing"):
-        head.Decoder(dtypes).feed(head.records([second]))
+        Decoder(dtypes).feed(head.records([second]))
     with pytest.raises(StoreError, match="never declared"):
-        head.Decoder({}).feed(head.records([first]))
+        Decoder({}).feed(head.records([first]))
 
 
 def test_records_of_version_1_are_read() -> None:
     """As the first vagus wrote them: every row whole, its time before it."""
     fields = (Field("x"), Field("n", "", "u8"))
-    dtypes = {7: head.row_dtype(fields), 8: head.row_dtype(fields)}
+    dtypes = {7: row_dtype(fields), 8: row_dtype(fields)}
     entries = []
     for k in range(3):
         rows = [struct.pack("<qdQ", T0 + k, i + k / 4, 2**60 + k) for i in (7, 8)]
         record = struct.pack("<BxxxIqqII", 1, 2, T0 + k, T0 + k, 7, 8) + b"".join(rows)
         entries.append((k.to_bytes(8, "big"), record))
-    decoder = head.Decoder(dtypes)
+    decoder = Decoder(dtypes)
     decoder.feed(head.records(entries))
     t_ns, (x, n) = decoder.pop(8)
     assert (t_ns.tolist(), x.tolist()) == ([T0, T0 + 1, T0 + 2], [8, 8.25, 8.5])
     assert n.tolist() == [2**60, 2**60 + 1, 2**60 + 2]
     for bad in (b"", entries[0][1][:10], entries[0][1][:-1], entries[0][1] + b"x", b"\x09" + entries[0][1][1:]):
         with pytest.raises(StoreError, match="damaged head record"):
-            head.Decoder(dtypes).feed(head.records([(entries[0][0], bad)]))
+            Decoder(dtypes).feed(head.records([(entries[0][0], bad)]))

@@ -18,7 +18,7 @@ from vagus.model import Field
 from vagus.store.batch import empty_columns
 from vagus.store.codec import Block, encode_block, read_header
 from vagus.store.environment import Environment, Txn
-from vagus.store.head import Rows, merge
+from vagus.store.rows import Rows, merge
 
 KEY = struct.Struct(">IQ")
 ID = struct.Struct(">I")

@@ -13,8 +13,10 @@ from vagus.model import MAX_T_NS, SensorInfo, Stream
 from vagus.selector import Selector
 from vagus.store import blocks, frontier, head
 from vagus.store.batch import Batch, empty_columns, with_fields
+from vagus.store.decoder import Decoder
 from vagus.store.environment import Environment, Txn
 from vagus.store.frontier import Frontier
+from vagus.store.rows import Rows, cut, merge, ordered, row_dtype
 
 LIVE_NS = 30 * 10**9
 _decode_stream = msgspec.msgpack.Decoder(Stream).decode
@@ -32,7 +34,7 @@ class Query:
     def add(self, stream_id: int, stream: Stream) -> None:
         """Makes a stream known."""
         self.streams[stream_id] = stream
-        self.dtypes[stream_id] = head.row_dtype(stream.fields)
+        self.dtypes[stream_id] = row_dtype(stream.fields)
 
     def refresh(self, txn: Txn) -> None:
         """Learns the streams that were declared since the last time."""
@@ -74,7 +76,7 @@ class Query:
                 batch = Batch(with_fields(stream, fields), t_ns, columns)
                 yield batch[-limit:] if limit else batch
 
-    def _head(self, wanted: set[int], start_ns: int, end_ns: int, limit: int) -> tuple[Frontier, dict[int, head.Rows]]:
+    def _head(self, wanted: set[int], start_ns: int, end_ns: int, limit: int) -> tuple[Frontier, dict[int, Rows]]:
         with self._env.read() as txn:
             self.refresh(txn)
             at = frontier.load(self._env, txn)
@@ -83,17 +85,17 @@ class Query:
                 found = head.newest(found, limit, end_ns)
             for record in found:
                 record.load()
-        decoder = head.Decoder(self.dtypes, wanted, at.until, at.done)
+        decoder = Decoder(self.dtypes, wanted, at.until, at.done)
         decoder.feed(found)
-        return at, {i: head.cut(head.ordered(decoder.pop(i)), start_ns, end_ns) for i in decoder.ids}
+        return at, {i: cut(ordered(decoder.pop(i)), start_ns, end_ns) for i in decoder.ids}
 
     def _frontier(self) -> Frontier:
         with self._env.read() as txn:
             return frontier.load(self._env, txn)
 
     def _rows(
-        self, stream_id: int, indexes: list[int], start_ns: int, end_ns: int, limit: int, recent: head.Rows | None
-    ) -> head.Rows:
+        self, stream_id: int, indexes: list[int], start_ns: int, end_ns: int, limit: int, recent: Rows | None
+    ) -> Rows:
         fields = self.streams[stream_id].fields
         if recent is None:
             recent = (np.empty(0, np.int64), empty_columns(fields, 0))
@@ -106,7 +108,7 @@ class Query:
             return selected
         try:
             found = blocks.read_blocks(self._env, stream_id, start_ns, end_ns, limit)
-            return head.merge(head.cut(blocks.decode(found, fields, indexes), start_ns, end_ns), selected)
+            return merge(cut(blocks.decode(found, fields, indexes), start_ns, end_ns), selected)
         except StoreError as error:
             raise StoreError(
                 f"{self._env.path}: {self.streams[stream_id].key}: {error}. "
@@ -124,7 +126,7 @@ class Query:
             spans = {i: blocks.get_span(self._env, txn, i) for i in wanted}
             at = frontier.load(self._env, txn)
             records = [record.load() for record in frontier.records(self._env, txn, at.floor)]
-        decoder = head.Decoder(self.dtypes, set(wanted), at.until, at.done, values=False)
+        decoder = Decoder(self.dtypes, set(wanted), at.until, at.done, values=False)
         decoder.feed(records)
         recent = decoder.times()
         found = []

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from itertools import islice, takewhile
 
-from vagus.store import blocks, frontier, head
+from vagus.store import blocks, frontier
+from vagus.store.decoder import Decoder
 from vagus.store.environment import Environment, Txn
 from vagus.store.frontier import Frontier
 from vagus.store.query import Query
+from vagus.store.rows import ordered
 
 SLICE = 64  # records read, or four times as many entries deleted, in one step
 STEPS = 60  # in which the streams are put into blocks
@@ -30,7 +32,7 @@ class Sealer:
         self._query = query
         self._at = Frontier(at.floor, until, at.done if until == at.until else frozenset())
         self._share = rows // STEPS
-        self._decoder = head.Decoder(query.dtypes, None, until, self._at.done)
+        self._decoder = Decoder(query.dtypes, None, until, self._at.done)
         self._next = at.floor
         self._left: list[int] | None = None  # None: the records are still being read
 
@@ -77,7 +79,7 @@ class Sealer:
         while self._left and count <= self._share:
             stream_id = self._left.pop()
             fields = self._query.streams[stream_id].fields
-            rows = head.ordered(self._decoder.pop(stream_id))
+            rows = ordered(self._decoder.pop(stream_id))
             blocks.put_rows(self._env, txn, stream_id, fields, rows)
             done.add(stream_id)
             count += len(rows[0])

@@ -27,7 +27,7 @@ from vagus.clock import NS, Clock, SystemClock
 from vagus.errors import ConfigError, StoreError
 from vagus.model import MAX_T_NS, Event, Level, SensorInfo, Stream, check_name
 from vagus.selector import Selector, parse
-from vagus.store import events, head, intake, records, retention
+from vagus.store import events, intake, records, retention
 from vagus.store.batch import Batch
 from vagus.store.environment import MAP_BYTES, Environment
 from vagus.store.events import Question
@@ -35,6 +35,7 @@ from vagus.store.handover import Progress
 from vagus.store.holders import Holder
 from vagus.store.predicate import Predicate
 from vagus.store.query import Query
+from vagus.store.rows import Packed, pack_rows, packer
 from vagus.store.upkeep import Upkeep
 from vagus.store.verify import verify
 from vagus.store.writer import Pending, Writer
@@ -65,7 +66,7 @@ class Store:
         self._pid = os.getpid()
         self._query = Query(env)
         self._pending = Pending()
-        self._rows: list[head.Packed] = []  # never replaced, so that appending needs no lock
+        self._rows: list[Packed] = []  # never replaced, so that appending needs no lock
         self._packers: dict[int, Callable[..., bytes]] = {}
         self._longest = 1  # bytes of a row
         self._ids: dict[tuple[str, bytes], int] = {}
@@ -131,7 +132,7 @@ class Store:
                 self._query.add(stream_id, stream)
                 self._pending.streams[stream_id] = stream
             if stream_id not in self._packers:
-                row = head.packer(stream.fields)
+                row = packer(stream.fields)
                 self._packers[stream_id] = row.pack
                 self._longest = max(self._longest, row.size)
                 self._max_rows = self._max_pending // (self._longest + 100)
@@ -169,7 +170,7 @@ class Store:
             if self._pending.size > self._max_pending or len(self._rows) > self._max_rows:
                 self.flush()
             if len(times) < BULK_ROWS and stream_id not in self._pending.bulk:
-                rows = head.pack_rows(self._query.dtypes[stream_id], columns)
+                rows = pack_rows(self._query.dtypes[stream_id], columns)
                 self._rows += [(stream_id, t, row) for t, row in zip(times.tolist(), rows, strict=True)]
                 return
             self._pending.bulk.setdefault(stream_id, []).append((times, columns))

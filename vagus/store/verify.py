@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from vagus.errors import StoreError
-from vagus.store import blocks, frontier, head, records
+from vagus.store import blocks, frontier, records
 from vagus.store.checkpoint import DATA
 from vagus.store.codec import Block, read_header
+from vagus.store.decoder import Decoder
 from vagus.store.environment import Environment, Txn
 from vagus.store.handover import Progress
 from vagus.store.query import Query
@@ -71,7 +72,7 @@ def _pages(env: Environment) -> list[str]:
 
 
 def _head(env: Environment, query: Query, found: list[str]) -> None:
-    decoder = head.Decoder(query.dtypes)
+    decoder = Decoder(query.dtypes)
     try:
         with env.read() as txn:
             query.refresh(txn)

@@ -11,6 +11,7 @@ from vagus.store import blocks, frontier, head, records, retention
 from vagus.store.environment import Environment, Txn
 from vagus.store.faults import MapFull
 from vagus.store.query import Query
+from vagus.store.rows import Packed, Rows, merge, ordered
 from vagus.store.sealer import Sealer
 
 SEAL_TICKS = 600
@@ -26,7 +27,7 @@ class Pending:
 
     def __init__(self) -> None:
         self.streams: dict[int, Stream] = {}
-        self.bulk: dict[int, list[head.Rows]] = {}  # these came after the rows of the same stream
+        self.bulk: dict[int, list[Rows]] = {}  # these came after the rows of the same stream
         self.records: list[records.Record] = []
         self.state: dict[str, bytes] = {}
         self.size = 0
@@ -109,7 +110,7 @@ class Writer:
 
     # --- the head ------------------------------------------------------------------------------------------------
 
-    def commit(self, pending: Pending, rows: Sequence[head.Packed]) -> None:
+    def commit(self, pending: Pending, rows: Sequence[Packed]) -> None:
         """One transaction with all of it. A full map makes room once and tries again. Raises StoreError."""
         if self.written_bytes - self._checked_bytes > self._map_bytes // 64:
             self._checked_bytes = self.written_bytes
@@ -121,7 +122,7 @@ class Writer:
             self._make_room()
             self._commit(pending, rows)
 
-    def _commit(self, pending: Pending, rows: Sequence[head.Packed]) -> None:
+    def _commit(self, pending: Pending, rows: Sequence[Packed]) -> None:
         env = self._env
         added: list[Added] = []
         sealed = False
@@ -161,7 +162,7 @@ class Writer:
             txn.put(name.encode(), state, db=env.db["state"])
         return sealed
 
-    def _append(self, txn: Txn, rows: Sequence[head.Packed]) -> list[Added]:
+    def _append(self, txn: Txn, rows: Sequence[Packed]) -> list[Added]:
         added: list[Added] = []
         step = len(rows)
         size = sum(len(row) for _, _, row in rows) if step > 1000 else 0
@@ -273,8 +274,8 @@ class Writer:
         return gone
 
 
-def _joined(parts: list[head.Rows]) -> head.Rows:
-    rows = head.ordered(parts[0])
+def _joined(parts: list[Rows]) -> Rows:
+    rows = ordered(parts[0])
     for part in parts[1:]:
-        rows = head.merge(rows, part)
+        rows = merge(rows, part)
     return rows
