@@ -90,23 +90,22 @@ def _encode_times(t_ns: Array) -> tuple[int, bytes]:
 
 
 def _encode_columns(columns: Sequence[Array]) -> list[tuple[int, bytes]]:
-    """Encoding and payload of each; columns of one dtype are looked at together."""
-    alike: dict[np.dtype[Any], list[int]] = {}
+    """Encoding and payload of each; what kind they are is found out for all at once."""
+    found: list[tuple[int, bytes]] = []
+    moving: list[int] = []
     for index, column in enumerate(columns):
-        alike.setdefault(column.dtype, []).append(index)
-    found: list[tuple[int, bytes]] = [(0, b"")] * len(columns)
-    for dtype, indexes in alike.items():
-        table = np.array([columns[index] for index in indexes])
-        bits = table.view(_BITS[dtype.itemsize])  # NaN equals itself here, and 0.0 differs from -0.0
-        constant = (bits == bits[:, :1]).all(axis=1).tolist()
-        start = max(0, (table.shape[1] - SAMPLED) // 2)
-        smooth = constant if all(constant) else _are_smooth(table[:, start : start + SAMPLED])
-        for index, column, same, steps in zip(indexes, table, constant, smooth, strict=True):
-            if same:
-                payload = column[:1].tobytes()
-                found[index] = _CONSTANT, payload if any(payload) else b""
-            else:
-                found[index] = _compressed(column, _STEPS if steps else _LEVELS)
+        bits = column.view(_BITS[column.itemsize])  # NaN equals itself here, and 0.0 differs from -0.0
+        if bits[0] == bits[-1] and bool((bits == bits[0]).all()):
+            payload = column[:1].tobytes()
+            found.append((_CONSTANT, payload if any(payload) else b""))
+        else:
+            found.append((_PCO, b""))
+            moving.append(index)
+    if moving:
+        start = max(0, (len(columns[0]) - SAMPLED) // 2)
+        sampled = np.array([columns[index][start : start + SAMPLED] for index in moving], np.float64)
+        for index, steps in zip(moving, _are_smooth(sampled), strict=True):
+            found[index] = _compressed(np.ascontiguousarray(columns[index]), _STEPS if steps else _LEVELS)
     return found
 
 
@@ -117,14 +116,14 @@ def _compressed(column: Array, config: ChunkConfig) -> tuple[int, bytes]:
     return (_PCO, payload) if len(payload) < column.nbytes else (_RAW, column.tobytes())
 
 
-def _are_smooth(table: Array) -> list[bool]:
+def _are_smooth(values: npt.NDArray[np.float64]) -> list[bool]:
     """For each column (a row of the table) whether its steps take fewer bits than its distances from the median."""
+    middle = values.shape[1] // 2
     with np.errstate(all="ignore"):
-        values = table.astype(np.float64)
         steps = np.abs(values[:, 1:] - values[:, :-1])
-        middle = np.median(values, axis=1, keepdims=True)
+        median = np.partition(values, middle, axis=1)[:, middle : middle + 1]
         least = np.where(steps > 0, steps, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-        smooth = ~(_bits(steps / least) > _bits(np.abs(values - middle) / least))
+        smooth = ~(_bits(steps / least) > _bits(np.abs(values - median) / least))
     return [bool(found) for found in smooth]  # NaN and infinite: as it comes, which never does much harm
 
 
