@@ -34,6 +34,9 @@ def rss_anon_mb() -> float:
 async def run(hours: int, forecast: bool, folder: Path) -> None:
     """In the measured process: a line of JSON after each hour."""
     from benchmarks.sensed import Sensed
+    from vagus.actors.heap import return_large_blocks
+
+    return_large_blocks()  # as the shell around each actor does
 
     sensed = Sensed(folder, forecast=forecast)
     print(json.dumps({"hour": 0, "rss_anon_mb": rss_anon_mb()}), flush=True)
