@@ -161,6 +161,21 @@ async def test_ticks_are_stored_live_and_on_the_grid(sit, senses):
         assert (status, answer["nodes"][0]["series"]) == (200, int(actor.figures()["series"]))
 
 
+async def test_live_series_have_forecasts_in_the_directory_for_controllers_and_as_fields(sit, senses):
+    async with sit() as (actor, _):
+        await until(lambda: actor.figures()["ticks"] >= 5)
+        (entry,) = await actor.sensors("test.count")
+        (outlook,) = entry.outlook
+        assert (outlook.field, outlook.trend) == ("count", "")  # too early for a trend
+        assert outlook.mse >= 0
+        ((stream, (same,)),) = await actor.outlooks(["test.count.count"])
+        assert (stream, same.field) == (entry.stream, "count")
+        assert await actor.outlooks(["nothing.*"]) == []
+        (batch,) = await actor.query("test.count.count.forecast", 0, MAX_T_NS, 3)
+        assert [f.name for f in batch.stream.fields] == ["count.forecast"]
+        assert len(batch) == 3
+
+
 async def test_what_was_stored_is_there_after_a_restart_and_the_gateway_is_announced(sit, tmp_path):
     announced = tmp_path / "nodes" / "n1" / "gateway.json"
     async with sit() as (actor, _):

@@ -25,6 +25,7 @@ from vagus.model import (
     Field,
     Inference,
     Metric,
+    Outlook,
     Receipt,
     Report,
     Sample,
@@ -55,6 +56,9 @@ class Neighbours:
         if (actor, method) == (f"vagus:collector@{NODE}", "latest"):
             self.asked.append(args[0])
             return self.samples()
+        if (actor, method) == (f"vagus:collector@{NODE}", "outlooks"):
+            assert args == (["host.load.load1"],)
+            return [(LOAD, (Outlook("load1", 0.5, 0.7, 0.01, "rising"),))]
         assert actor == f"vagus:observer@{NODE}"
         if method == "inferences":
             assert args == ("",)
@@ -88,6 +92,10 @@ class Loud(Wants):
         now = time.time_ns()
         yield Report("mine", "db@2", now, {"read": Metric(Status.UNHEALTHY, 3)})
         yield Event(now, "mine.event", NODE)
+
+
+class Foreseeing(Wants):
+    foresees = ("host.load.load1",)
 
 
 class Broken(Wants):
@@ -170,6 +178,17 @@ async def test_dry_says_once_what_it_would_do(tmp_path: Path, group: Path) -> No
     assert view.last("host.load.load1") == 0.5
     assert view.signals["limit_cores"] == 2.0
     assert view.receipts()[0].after == 1.2
+
+
+async def test_a_controller_sees_what_is_coming_of_the_series_that_it_names(tmp_path: Path, group: Path) -> None:
+    async with running(seat(tmp_path, Foreseeing())) as actor:
+        await steps(actor)
+        user = actor._controller
+    assert isinstance(user, Foreseeing)
+    outlook = user.views[-1].outlook("host.load.*")
+    assert outlook is not None
+    assert (outlook.forecast, outlook.trend) == (0.7, "rising")
+    assert user.views[-1].outlook("host.cpu.user") is None
 
 
 async def test_armed_it_writes_and_restores_when_it_ends(tmp_path: Path, group: Path) -> None:

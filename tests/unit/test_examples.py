@@ -12,7 +12,7 @@ import pytest
 from vagus.config import Config, ControllerSettings, load
 from vagus.controllers.load import load as load_controller
 from vagus.controllers.view import Snapshot
-from vagus.model import Action, Field, Sample, Stream
+from vagus.model import Action, Field, Outlook, Sample, Stream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PRESSURE = Stream("a", "pressure.cpu", (Field("some_avg10"),))
@@ -31,6 +31,29 @@ def test_the_example_controller(waiting: float, wanted: list[float | None], monk
     gentle = load_controller(settings)
     directives = list(gentle.step(Snapshot("a", 1, [Sample(PRESSURE, 1, (waiting,))])))
     assert [d.value for d in directives if isinstance(d, Action)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("forecast", "mse", "trend", "wanted"),
+    [
+        (25.0, 16.0, "rising", [0.5]),  # 33 is coming, though 25 is forecast
+        (25.0, 16.0, "falling", []),
+        (25.0, 16.0, "oscillating", []),
+        (5.0, 1.0, "steady", [None]),
+        (20.0, 1.0, "steady", []),
+        (90.0, float("nan"), "", []),  # nothing is known of the error yet
+    ],
+)
+def test_the_example_that_foresees(
+    forecast: float, mse: float, trend: str, wanted: list[float | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(EXAMPLES.parent)
+    (settings,) = load(EXAMPLES / "controller/foresee.yaml", Config).controllers
+    assert isinstance(settings, ControllerSettings)
+    foresee = load_controller(settings)
+    view = Snapshot("a", 1, outlooks=[(PRESSURE, (Outlook("some_avg10", 10.0, forecast, mse, trend),))])
+    assert [d.value for d in foresee.step(view) if isinstance(d, Action)] == wanted
+    assert list(foresee.step(Snapshot("a", 1))) == []
 
 
 def test_the_example_service_goes_on_without_vagus(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ from vagus.model import (
     Inference,
     Level,
     NodeStatus,
+    Outlook,
     Page,
     Receipt,
     Report,
@@ -51,7 +52,9 @@ from vagus.model import (
     Sample,
     SensorInfo,
     Status,
+    Stream,
 )
+from vagus.selector import parse
 from vagus.store import Batch
 from vagus.store.events import question
 from vagus.store.reader import Reader, open_all
@@ -200,6 +203,12 @@ class CollectorActor(Actor):
         """The newest samples, for controllers."""
         return self._sensing.live.latest(selectors)
 
+    async def outlooks(self, selectors: Sequence[str]) -> list[tuple[Stream, tuple[Outlook, ...]]]:
+        """What is forecast of the live streams of which any field is selected, for controllers."""
+        chosen = [parse(text) for text in selectors]
+        live = [s for s in self._sensing.live.streams() if any(selector.matches(s) for selector in chosen)]
+        return [(stream, found) for stream in live if (found := self._sensing.foretelling.outlook(stream))]
+
     # --- news from the supervisor and the learner --------------------------------------------------------------------
 
     async def set_roster(self, roster: Sequence[ActorStatus], events: Sequence[Event]) -> None:
@@ -335,9 +344,7 @@ class CollectorActor(Actor):
         except VagusError as error:
             return [], [str(error)]
 
-    async def follow(
-        self, selector: str, events: str, after: str, since_ns: int, until: str, wait_s: float
-    ) -> Page:
+    async def follow(self, selector: str, events: str, after: str, since_ns: int, until: str, wait_s: float) -> Page:
         return await self._sensing.following.follow(selector, events, after, since_ns, until, wait_s)
 
     def subscribe(self, selector: str, since_ns: int = 0, events: str = "") -> AsyncIterator[Page]:

@@ -25,7 +25,7 @@ from vagus.controllers.resource import Meter
 from vagus.controllers.run import Bench, Outcome, refused, run_step
 from vagus.controllers.view import Snapshot
 from vagus.errors import ActuateError, ConfigError, VagusError
-from vagus.model import Event, Inference, Level, Metric, Receipt, Report, Sample, Status, Target
+from vagus.model import Event, Inference, Level, Metric, Outlook, Receipt, Report, Sample, Status, Stream, Target
 from vagus.store import Store
 
 MAX_LEASE_BLIND_S = 15.0  # a step that takes longer than this hangs: the lease is left to run out
@@ -33,6 +33,7 @@ UPKEEP_S = 60.0
 SELF_REPORT_S = 20.0
 RECENT = 200
 STATE = "controller"
+Foreseen = tuple[Stream, tuple[Outlook, ...]]
 
 
 class ControllerActor(Actor):
@@ -133,9 +134,9 @@ class ControllerActor(Actor):
         async with self._stepping:
             self._step_began_s = began_s = time.monotonic()
             try:
-                samples, inferences, doubts = await self._gather()
+                samples, inferences, doubts, outlooks = await self._gather()
                 # a user's step may compute for long: beside the event loop, so that heartbeats and status go on
-                outcome, receipts = await asyncio.to_thread(self._decide, samples, inferences, doubts)
+                outcome, receipts = await asyncio.to_thread(self._decide, samples, inferences, doubts, outlooks)
             finally:
                 self._step_began_s = 0.0
         self._figures["steps"] += 1
@@ -159,12 +160,14 @@ class ControllerActor(Actor):
         step = Metric(Status.UNHEALTHY if failure else Status.HEALTHY, float(self.errors))
         return [Report(f"controller@{self.seat.node}", self.seat.name, time.time_ns(), {"step": step})]
 
-    async def _gather(self) -> tuple[list[Sample], list[Inference], list[str]]:
+    async def _gather(self) -> tuple[list[Sample], list[Inference], list[str], list[Foreseen]]:
         node, timeout_s = self.seat.node, min(5.0, max(1.0, float(self._controller.period_s)))
         wanted = [str(s) for s in getattr(self._controller, "selectors", ("*",))]
+        foreseen = [str(s) for s in getattr(self._controller, "foresees", ())]
         asked = await asyncio.gather(
             self.links.call(f"vagus:collector@{node}", "latest", wanted, timeout_s=timeout_s),
             self.links.call(f"vagus:observer@{node}", "inferences", "", timeout_s=timeout_s),
+            self._foresee(node, foreseen, timeout_s),
             return_exceptions=True,
         )
         for answer in asked:
@@ -172,14 +175,23 @@ class ControllerActor(Actor):
                 raise answer
         inferences: list[Inference] = [] if isinstance(asked[1], BaseException) else list(asked[1])
         if isinstance(asked[0], BaseException):
-            return [], inferences, [f"the collector does not answer: {asked[0]}"[:200]]
+            return [], inferences, [f"the collector does not answer: {asked[0]}"[:200]], []
         samples: list[Sample] = list(asked[0])
         max_age_s = max(5.0, 3 * self.config.collect.period_s)
         doubts = doubts_of(node, time.time_ns(), samples, inferences, max_age_s)
-        return samples, inferences, doubts + settling(self.seat.restarts, time.monotonic() - self._made_s)
+        doubts += settling(self.seat.restarts, time.monotonic() - self._made_s)
+        return samples, inferences, doubts, [] if isinstance(asked[2], BaseException) else asked[2]
+
+    async def _foresee(self, node: str, wanted: list[str], timeout_s: float) -> list[Foreseen]:
+        if not wanted:
+            return []
+        found: list[Foreseen] = await self.links.call(
+            f"vagus:collector@{node}", "outlooks", wanted, timeout_s=timeout_s
+        )
+        return found
 
     def _decide(
-        self, samples: list[Sample], inferences: list[Inference], doubts: list[str]
+        self, samples: list[Sample], inferences: list[Inference], doubts: list[str], outlooks: list[Foreseen]
     ) -> tuple[Outcome, list[Receipt]]:
         """One step, in a thread of its own: decide, then act."""
         armed, permit = self._armed and not self._actuator.dry, self._limits.permit
@@ -198,7 +210,14 @@ class ControllerActor(Actor):
             doubts = [*doubts, self._trouble]
         events, self._events = self._events, []
         view = Snapshot(
-            self.seat.node, time.time_ns(), samples, inferences, self._previous, events=events, signals=signals
+            self.seat.node,
+            time.time_ns(),
+            samples,
+            inferences,
+            self._previous,
+            events=events,
+            signals=signals,
+            outlooks=outlooks,
         )
         bench = Bench(
             self.settings.name, self._guard, self._actuator, armed, time.monotonic_ns(), doubts, self._resolve

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from vagus.model import Directive, Event, Inference, Receipt, Status
+from vagus.model import Directive, Event, Inference, Outlook, Receipt, Status
 
 
 class View(Protocol):
@@ -25,6 +25,10 @@ class View(Protocol):
 
     def all(self, selector: str) -> dict[str, float]:
         """The newest value of every series that matches, by series name."""
+
+    def outlook(self, selector: str) -> Outlook | None:
+        """Value, forecast of the next, its mean squared error and trend of the first series that matches, counters as
+        rates; None when the controller does not name it in `foresees`, or nothing is known of it."""
 
     def status(self, subject: str) -> Status:
         """The inferred status of a subject; NA when nobody reported on it."""
@@ -44,7 +48,7 @@ class Controller(Protocol):
 
     Actions go through the guard and the actuator like those of any controller: dry until armed. An exception in
     `step` is counted and shown in `vagus status`; the last safe limits hold. A class may also have `selectors`, the
-    series that it wants to see in its view; all of its node without.
+    series that it wants to see in its view; all of its node without; and `foresees`, those whose outlook it wants.
     """
 
     period_s: float

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from vagus import selector as selectors
-from vagus.model import Event, Inference, Receipt, Sample, Status
+from vagus.model import Event, Inference, Outlook, Receipt, Sample, Status, Stream
 
 
 class Snapshot:
@@ -21,6 +21,7 @@ class Snapshot:
         receipts: Sequence[Receipt] = (),
         events: Sequence[Event] = (),
         signals: Mapping[str, float] | None = None,
+        outlooks: Sequence[tuple[Stream, Sequence[Outlook]]] = (),
     ) -> None:
         self.node = node
         self.now_ns = now_ns
@@ -29,6 +30,7 @@ class Snapshot:
         self._inferences = tuple(inferences)
         self._receipts = tuple(receipts)
         self._events = tuple(events)
+        self._outlooks = tuple(outlooks)
 
     def last(self, selector: str) -> float:
         """The newest value of the first series that matches; NaN when there is none. Raises ConfigError."""
@@ -46,6 +48,16 @@ class Snapshot:
             for sample in self._samples
             for index in chosen.fields(sample.stream)
         }
+
+    def outlook(self, selector: str) -> Outlook | None:
+        """What is forecast of the first series that matches; None when it is not. Raises ConfigError."""
+        chosen = selectors.parse(selector)
+        for stream, outlooks in self._outlooks:
+            wanted = {stream.fields[index].name for index in chosen.fields(stream)}
+            for outlook in outlooks:
+                if outlook.field in wanted:
+                    return outlook
+        return None
 
     def status(self, subject: str) -> Status:
         """The inferred status of a subject; NA when nobody reported on it."""
