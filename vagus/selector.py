@@ -101,3 +101,21 @@ def compile_pattern(value: str, what: str = "label pattern") -> re.Pattern[str]:
 def parse(text: str) -> Selector:
     """The compiled selector of `text`, cached. Raises ConfigError."""
     return Selector(text)
+
+
+DERIVED = (".forecast", ".mse")
+
+
+def is_derived(text: str) -> bool:
+    """Whether a selector asks for predictions: `host.cpu.user.forecast`, `net.*.mse{dev="eth0"}`."""
+    return text.partition("{")[0].strip().endswith(DERIVED)
+
+
+def parse_stored(text: str) -> Selector:
+    """As `parse`, for those who follow what is stored: raises ConfigError also for predictions."""
+    if is_derived(text):
+        raise ConfigError(
+            f"{text[:80]!r}: predictions are derived from what is stored when they are asked for, with a query; "
+            "follow the series itself"
+        )
+    return parse(text)

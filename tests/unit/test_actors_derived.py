@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vagus.actors.derived import MAX_ROWS, derive, is_derived
+from vagus.actors.derived import MAX_ROWS, derive
 from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.forecast.foretell import foretell
 from vagus.model import Field, Stream
+from vagus.selector import is_derived, parse_stored
 from vagus.store import Store
 
 T0 = 1_700_000_000 * NS
@@ -45,6 +46,9 @@ def store(tmp_path_factory: pytest.TempPathFactory):
 )
 def test_which_selectors_are_derived(selector: str, derived: bool) -> None:
     assert is_derived(selector) is derived
+    if derived:
+        with pytest.raises(ConfigError, match="query"):
+            parse_stored(selector)
 
 
 def test_each_row_says_what_was_predicted_for_it(store: Store) -> None:

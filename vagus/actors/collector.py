@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from vagus.access import Access, Principal
 from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.datagrams import Address
-from vagus.actors.derived import derive, is_derived
+from vagus.actors.derived import derive
 from vagus.actors.directory import Directory, renewed
 from vagus.actors.following import subscribe
 from vagus.actors.forwarding import RemoteWrite, packed, position_name, unpacked
@@ -54,7 +54,7 @@ from vagus.model import (
     Status,
     Stream,
 )
-from vagus.selector import parse
+from vagus.selector import is_derived, parse
 from vagus.store import Batch
 from vagus.store.events import question
 from vagus.store.reader import Reader, open_all

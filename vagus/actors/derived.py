@@ -15,17 +15,11 @@ from vagus.forecast.foretell import foretell
 from vagus.model import Field, Stream
 from vagus.store import Batch
 
-SUFFIXES = (".forecast", ".mse")
 WARM_ROWS = 200
 MAX_ROWS = 20_000  # of all streams of different times: half a millisecond each
 
 Scan = Callable[[str, int, int, int], Iterable[Batch]]
 """(selector, start_ns, end_ns, limit) → the batches of the archive."""
-
-
-def is_derived(selector: str) -> bool:
-    """Whether a selector asks for predictions: `host.cpu.user.forecast`, `net.*.mse{dev="eth0"}`."""
-    return selector.partition("{")[0].strip().endswith(SUFFIXES)
 
 
 def derive(selector: str, start_ns: int, end_ns: int, limit: int, scan: Scan) -> list[Batch]:

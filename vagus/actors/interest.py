@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from vagus.errors import ConfigError
 from vagus.model import Event, Sample, Stream
-from vagus.selector import Selector, parse
+from vagus.selector import Selector, parse_stored
 
 MAX_EVENTS_TEXT = 500
 MAX_CACHED = 20_000
@@ -43,7 +43,7 @@ class Interest:
     def __init__(self, selector: str, events: str = "") -> None:
         if len(events) > MAX_EVENTS_TEXT:
             raise ConfigError(f"the patterns of events have {len(events)} characters; at most {MAX_EVENTS_TEXT}")
-        self.selector = parse(selector) if selector else None
+        self.selector = parse_stored(selector) if selector else None
         patterns = [p.strip() for p in events.split(",") if p.strip()]
         self._events = re.compile("|".join(translate(p) for p in patterns)) if patterns else None
         self._known: dict[int, tuple[Stream, Callable[[Sample], Sample] | None]] = {}

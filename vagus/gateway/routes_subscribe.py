@@ -51,7 +51,7 @@ def open_reader(site: Site, request: web.BaseRequest, params: SubscribeParams, f
     """A reader of what the parameters ask for; `release` it. Raises Problem (422, 429), NoData (an unknown node)."""
     text = params.selector or ("" if params.events else "*")
     try:
-        chosen = selector.parse(text).text if text else ""
+        chosen = selector.parse_stored(text).text if text else ""
     except ConfigError as error:
         raise Problem(422, "invalid", str(error), "query.selector") from error
     try:
