@@ -142,7 +142,7 @@ def test_time_that_goes_back_keeps_the_last_rate(machine):
     assert m(seconds=-100)[0]["web"]["cpu_cores"] == 1.0
 
 
-def test_a_round_takes_two_readings_and_the_busy_are_in_each(machine, monkeypatch):
+def test_a_round_takes_four_readings_and_the_busy_are_in_each(machine, monkeypatch):
     m = machine(top_processes=2)
     for pid in range(100, 1100):
         m.put(pid, f"p{pid % 7}")
@@ -151,7 +151,7 @@ def test_a_round_takes_two_readings_and_the_busy_are_in_each(machine, monkeypatc
     m.put(50, "busy", ticks=HZ)
     while m()[0].get("busy", {}).get("cpu_cores", 0) == 0:
         m.put(50, "busy", ticks=HZ * (2 + (m.t_ns - T) // NS))
-        assert m.t_ns < T + 15 * NS
+        assert m.t_ns < T + 25 * NS
     reads = []
     real = processes.read_stat
     monkeypatch.setattr(processes, "read_stat", lambda folder, pid: reads.append(pid) or real(folder, pid))
@@ -160,7 +160,7 @@ def test_a_round_takes_two_readings_and_the_busy_are_in_each(machine, monkeypatc
         m.put(50, "busy", ticks=5 * HZ * (100 + tick))
         m()
         assert "50" in reads
-        assert len(reads) <= 503
+        assert len(reads) <= 253
 
 
 def test_a_new_process_and_one_that_ended_are_seen_within_a_round(machine):
@@ -172,7 +172,7 @@ def test_a_new_process_and_one_that_ended_are_seen_within_a_round(machine):
     m.put(2, "kthreadd", flags=0x200000)
     m.end(100)
     m.end(101)
-    for _ in range(4):
+    for _ in range(9):
         host = m()[1]
     assert host["total"] == host["sleeping"] == 100
 

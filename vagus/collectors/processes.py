@@ -4,8 +4,8 @@ Processes are added up by program name (comm): `process{comm=}`. A label pid wou
 process, tens of thousands a day on a machine that compiles or runs cron; a rank as label would mix programs in one
 series. The pid of the busiest one is a field.
 
-/proc/PID/stat costs about 7 µs each, so that all this is done every 5 s, for the busiest ones of late and half of all
-others: a new hog is seen after 10 s at most.
+/proc/PID/stat costs 7 µs each, and twice that when the caches are cold, so that all this is done every 5 s, for the
+busiest ones of late and a quarter of all others: a new hog is seen after 20 s at most.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vagus.errors import CollectError
 from vagus.model import Event, Field, Sample, Stream
 
 EVERY_NS = 5 * NS
-ROUND = 2  # in so many readings every process is read once
+ROUND = 4  # in so many readings every process is read once
 KERNEL_ROUNDS = 4  # kernel threads that do nothing are read once in so many rounds
 LEAST = 20  # processes of one reading
 BUSY = 50_000  # millionths of a core: from five per cent of one a process is read each time
