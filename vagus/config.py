@@ -71,7 +71,7 @@ class SnmpSettings(_Settings, frozen=True):
     """A network device that is read by SNMP."""
 
     host: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-    name: str = ""  # label `device`; empty: the device's own sysName
+    name: Annotated[str, msgspec.Meta(max_length=190)] = ""  # label `device`; empty: the device's own sysName
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 161
     version: Literal["2c", "3"] = "2c"
     community_file: str = ""  # v2c: holds the community; empty: public

@@ -121,14 +121,17 @@ class Sensing:
             else:
                 self._began_s = time.monotonic()
                 loop.run_in_executor(self._writer, self._tick, t_ns).add_done_callback(self._ticked)
-            self._tell_senses()
+            try:
+                self._tell_senses()
+            except Exception as error:  # a report that cannot be made must not end the senses
+                self._failed("report", error)
 
     def _warm(self) -> None:
         """Forecasts go on from what is stored, rather than begin anew."""
         since_ns = time.time_ns() - round(2 * WARM_ROWS * self._period_s * 1e9)
         try:
             self.foretelling.warm(list(self.store.scan("*", since_ns, limit=WARM_ROWS)))
-        except StoreError as error:
+        except Exception as error:  # forecasts begin anew, and the senses begin at all
             self._failed("forecast", error)
 
     def _check_clock(self, before_ns: int) -> int:
@@ -271,15 +274,21 @@ class Sensing:
         for name in {*self._runner.names(), *failing}:
             status = Status.UNHEALTHY if name in failing else Status.HEALTHY
             self._outbox.note([Report(observer, f"sensor:{name}@{self._node}", now, {"collect": Metric(status)})])
-        contexts = judge_node(self.live.latest(SELECTORS)) if not self.hanging() else {}
-        if contexts:
-            self._outbox.note([Report(observer, f"node:{self._node}", now, contexts)])
-        for sample in self.live.latest(("service.heartbeat",)):
-            self._outbox.note([Report(observer, f"service:{sample.stream.labels['service']}", now, judge_service(sample))])
-        for sample in self.live.latest(("snmp.system",)):
-            self._outbox.note([Report(observer, f"device:{sample.stream.labels['device']}", now, judge_device(sample))])
         self.live.forget(now - int(SILENT_S * 1e9))
         self.foretelling.forget(self.live.streams())
+        contexts = judge_node(self._sensed(*SELECTORS)) if not self.hanging() else {}
+        if contexts:
+            self._outbox.note([Report(observer, f"node:{self._node}", now, contexts)])
+        for sample in self._sensed('service.heartbeat{instance=""}'):
+            self._outbox.note(
+                [Report(observer, f"service:{sample.stream.labels['service']}", now, judge_service(sample))]
+            )
+        for sample in self._sensed("snmp.system"):
+            self._outbox.note([Report(observer, f"device:{sample.stream.labels['device']}", now, judge_device(sample))])
+
+    def _sensed(self, *selectors: str) -> list[Sample]:
+        """The newest samples of the collectors themselves: what programs send is no verdict of this node's."""
+        return [sample for sample in self.live.latest(selectors) if sample.stream.kind in self._kinds]
 
 
 def next_tick(now_ns: int, last_ns: int, period_ns: int) -> int:

@@ -17,10 +17,11 @@ from vagus.collectors.device_session import Session, SnmpSession, Table
 from vagus.collectors.device_state import DeviceState
 from vagus.config import CollectSettings, SnmpSettings
 from vagus.errors import CollectError, ConfigError
-from vagus.model import MAX_LABEL_VALUE, Event, Sample
+from vagus.model import MAX_NAME, Event, Sample
 
 MAX_WAITING = 50_000  # records that nobody took; the oldest go
 MAX_ADDRESS_ROWS = 512
+MAX_DEVICE_NAME = MAX_NAME - len("device:")  # the subject of reports is named so
 MAX_AT_ONCE = 16  # devices that are being asked
 SPREAD_S = 2.0  # the first polls are spread over this, so that not all devices are asked at once for ever
 CLOSE_TIMEOUT_S = 5.0
@@ -158,9 +159,10 @@ class DeviceCollector:
 
     def _unique(self, device: SnmpSettings, name: str) -> str:
         """The name, or with the address behind it where another device has it."""
+        name = name[: MAX_DEVICE_NAME // 2]
         if self._labels.setdefault(name, device) is not device:
             name = f"{name}#{device.host}:{device.port}"
-        return name[:MAX_LABEL_VALUE]
+        return name[-MAX_DEVICE_NAME:]
 
 
 def rows(table: Table) -> dict[mib.Oid, dict[mib.Oid, mib.Value]]:

@@ -142,7 +142,8 @@ def _check(record: Sample | Event) -> None:
 def _text(error: Exception) -> str:
     """The sentence of our own errors; the type too of any other, which is a mistake in a program."""
     own = isinstance(error, VagusError) and str(error)
-    return (str(error) if own else f"{type(error).__name__}: {error}")[:MAX_ERROR]
+    text = (str(error) if own else f"{type(error).__name__}: {error}")[:MAX_ERROR]
+    return text.encode("utf-8", "replace").decode()  # it may quote a path that is no UTF-8
 
 
 class _Unavailable:

@@ -25,6 +25,7 @@ def judge_node(samples: Iterable[Sample]) -> dict[str, Metric]:
         elif "size_bytes" in values and "avail_bytes" in values and values["size_bytes"] > 0:
             free = values["avail_bytes"] / values["size_bytes"]
             context = f"disk_free {sample.stream.labels.get('mount', '?')}"[:200]
+            context = "".join(c if c.isprintable() else "?" for c in context)  # whoever mounts may name it so
             contexts[context] = _above(-free, -FREE_RATIO[0], -FREE_RATIO[1], score=free)
     return dict(list(contexts.items())[:100])
 

@@ -1,0 +1,123 @@
+"""What programs, peers and devices may send, clumsily or on purpose: it costs them, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vagus.access import Principal
+from vagus.actors import sensing
+from vagus.actors.base import Seat
+from vagus.actors.collector import CollectorActor
+from vagus.collectors.run import Runner
+from vagus.config import AccessRule, CollectSettings, Config, GatewaySettings, InputSettings
+from vagus.errors import CollectError, PeerUnreachable
+from vagus.health.rules import judge_node
+from vagus.model import Ack, Event, Field, Report, Sample, Stream
+
+UID = Principal("uid", "1000")
+Sit = Callable[..., Any]
+
+
+class Alone:
+    """Links of a node that has no other actors but an observer that takes reports."""
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+
+    async def call(self, actor: str, method: str, *args: Any, timeout_s: float = 5.0) -> Any:
+        if method == "report":
+            self.reports += args[0]
+            return [Ack.ACCEPTED] * len(args[0])
+        raise PeerUnreachable(f"{actor} is away")
+
+    def nodes(self) -> tuple[str, ...]:
+        return ("n1",)
+
+
+@pytest.fixture
+def sit(tmp_path: Path) -> Sit:
+    @asynccontextmanager
+    async def sitting(access: tuple[AccessRule, ...] = (), **inputs: Any) -> AsyncIterator[CollectorActor]:
+        config = Config(
+            gateway=GatewaySettings(port=0),
+            collect=CollectSettings(period_s=0.05, collectors=()),
+            inputs=InputSettings(**inputs),
+            access=access,
+        )
+        actor = CollectorActor(Seat("collector", "n1", str(tmp_path), config, options={"token": "t" * 32}), Alone())
+        await actor.begin()
+        try:
+            yield actor
+        finally:
+            await actor.end()
+
+    return sitting
+
+
+async def until(check: Callable[[], object], timeout_s: float = 10.0) -> None:
+    async def poll() -> None:
+        while not check():
+            await asyncio.sleep(0.005)
+
+    await asyncio.wait_for(poll(), timeout_s)
+
+
+def sample(kind: str, labels: dict[str, str], **values: float) -> Sample:
+    return Sample(Stream("n1", kind, tuple(map(Field, values)), labels), time.time_ns(), tuple(values.values()))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        sample("service.heartbeat", {"service": "db", "instance": "a"}, total=1.0),  # what vagus.heartbeat sends
+        sample("service.heartbeat", {"instance": "a"}, up=1.0),
+        sample("service.heartbeat", {"service": "db", "instance": "a"}, up=1.0, rtt_s=math.nan),
+        sample("snmp.system", {}, up=1.0),
+        sample("snmp.system", {"device": "x" * 400}, up=1.0, response_s=0.1),
+        sample("pressure.cpu", {}, some_avg10=99.0),
+    ],
+)
+async def test_what_programs_send_is_no_verdict_of_the_node_and_ends_no_senses(sit, monkeypatch, told):
+    monkeypatch.setattr(sensing, "SELF_REPORT_S", 0.0)
+    async with sit() as actor:
+        assert (await actor.take(UID, [told], ())).acks == (Ack.ACCEPTED,)
+        ticks = actor.figures()["ticks"]
+        await until(lambda: actor.figures()["ticks"] > ticks + 3)
+        assert not actor.errors, actor.last_error
+        assert not [r for r in actor.links.reports if not r.subject.startswith(("sensor:", "vagus:"))]
+
+
+async def test_a_report_that_cannot_be_made_ends_no_senses(sit, monkeypatch):
+    monkeypatch.setattr(sensing, "SELF_REPORT_S", 0.0)
+    async with sit() as actor:
+        monkeypatch.setattr(sensing, "judge_node", lambda samples: 1 // 0)
+        await until(lambda: actor.errors > 3)
+        assert actor.last_error.startswith("report: ZeroDivisionError")
+        ticks = actor.figures()["ticks"]
+        await until(lambda: actor.figures()["ticks"] > ticks + 3)
+
+
+def test_a_mount_of_any_name_can_be_reported():
+    full = sample("host.filesystem", {"mount": "/mnt/a\nb\x1b[31m"}, size_bytes=100.0, avail_bytes=1.0)
+    (context,) = judge_node([full])
+    assert context == "disk_free /mnt/a?b?[31m"
+
+
+def test_an_error_that_quotes_a_path_of_any_bytes_can_be_stored():
+    class Broken:
+        def collect(self, t_ns: int) -> list[Sample]:
+            raise CollectError("cannot read /sys/fs/cgroup/\udcff")
+
+        def close(self) -> None: ...
+
+    runner = Runner([("broken", Broken())], "n1")
+    (event,) = [r for r in runner.tick(10**18) if isinstance(r, Event)]
+    assert str(event.fields["error"]).encode() == b"cannot read /sys/fs/cgroup/?"
