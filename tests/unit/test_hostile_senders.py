@@ -10,17 +10,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from vagus.access import Principal
-from vagus.actors import sensing
+from vagus.actors import listen_streams, sensing
 from vagus.actors.base import Seat
 from vagus.actors.collector import CollectorActor
 from vagus.collectors.run import Runner
 from vagus.config import AccessRule, CollectSettings, Config, GatewaySettings, InputSettings
-from vagus.errors import CollectError, PeerUnreachable
+from vagus.errors import CollectError, ConfigError, PeerUnreachable
 from vagus.health.rules import judge_node
-from vagus.model import Ack, Event, Field, Report, Sample, Stream
+from vagus.inputs import forward
+from vagus.model import MAX_T_NS, Ack, Event, Field, Report, Sample, Stream
 
 UID = Principal("uid", "1000")
 Sit = Callable[..., Any]
@@ -121,3 +123,40 @@ def test_an_error_that_quotes_a_path_of_any_bytes_can_be_stored():
     runner = Runner([("broken", Broken())], "n1")
     (event,) = [r for r in runner.tick(10**18) if isinstance(r, Event)]
     assert str(event.fields["error"]).encode() == b"cannot read /sys/fs/cgroup/?"
+
+
+async def forward_to(actor: CollectorActor, **limits: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    assert actor._listeners is not None
+    return await asyncio.open_connection("127.0.0.1", actor._listeners.ports["forward"], **limits)
+
+
+async def test_a_sender_that_reads_no_answers_holds_up_no_stop(sit, monkeypatch):
+    monkeypatch.setattr(forward, "MAX_CHUNK_NAME", 5_000_000)
+    monkeypatch.setattr(listen_streams, "CLOSE_S", 0.1)
+    async with sit(forward_port=0) as actor:
+        _, writer = await forward_to(actor, limit=1)
+        writer.transport.pause_reading()
+        message = msgpack.packb(["t", 1, {"a": 1}, {"chunk": "c" * 4_000_000}])
+        try:
+            while True:
+                writer.write(message)
+                await asyncio.wait_for(writer.drain(), 0.5)
+        except asyncio.TimeoutError:  # nobody reads any more: the answers have filled all buffers
+            pass
+        await asyncio.wait_for(actor.end(), 5.0)
+        writer.close()
+
+
+async def test_names_of_any_bytes_cost_no_other_sender(sit):
+    async with sit(forward_port=0) as actor:
+        reader, writer = await forward_to(actor)
+        writer.write(b"\x94\xa4t\xff\xfeg\x01\x81\xa1\xff\xa1\xff\x81\xa5chunk\xa2\xff\xfe")
+        assert await reader.readexactly(8) == b"\x81\xa3ack\xa2\xff\xfe"
+        (event,) = await actor.records("event", 0, MAX_T_NS, 10)
+        assert (event.event, event.fields) == ("t__g", {"tag": "t??g", "?": "?"})
+        writer.close()
+
+
+def test_a_chunk_of_any_length_is_not_sent_back():
+    with pytest.raises(ConfigError, match="name of a chunk"):
+        forward.read_message(["t", 1, {}, {"chunk": "c" * 1001}])

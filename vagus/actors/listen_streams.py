@@ -26,6 +26,7 @@ READ_BYTES = 128 << 10
 RETRY_S = 0.25
 PATIENCE_S = 30.0
 HANDSHAKE_S = 10.0
+CLOSE_S = 1.0
 
 
 class Streams:
@@ -70,14 +71,15 @@ class Streams:
             self._intake.bad.note(self.name, "malformed", str(error))
         except VagusError as error:
             self._intake.bad.note(self.name, "not stored", str(error))
-        except (OSError, asyncio.TimeoutError):
-            pass  # the sender went away
+        except (OSError, asyncio.TimeoutError, asyncio.CancelledError):
+            pass  # the sender went away, or reads no answers; or the port closes
         finally:
             self.connections -= 1
-            self._tasks.discard(task)
             writer.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+            with contextlib.suppress(OSError, asyncio.TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(writer.wait_closed(), CLOSE_S)
+            writer.transport.abort()  # what it has not read by now is not waited for
+            self._tasks.discard(task)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Reads one connection to its end. Raises ConfigError where it cannot be followed any further."""
@@ -175,7 +177,7 @@ class ForwardStreams(Streams):
                 self._intake.bad.note(self.name, "malformed", bad[0], len(bad))
             if message.chunk:
                 writer.write(forward.ack(message.chunk))
-                await writer.drain()
+                await asyncio.wait_for(writer.drain(), PATIENCE_S)
 
 
 _NOTHING = object()

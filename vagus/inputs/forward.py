@@ -16,12 +16,13 @@ import msgpack
 from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.inputs.inflate import inflate
-from vagus.inputs.names import flatten, legal_kind, level_of
+from vagus.inputs.names import cut, flatten, legal_kind, level_of
 from vagus.model import MAX_NAME, MAX_T_NS, Event, Level, Scalar
 
 MAX_MESSAGE_BYTES = 10 << 20  # fluentd's chunks have 8 MiB, fluent-bit's 2
 MAX_INFLATED_BYTES = 32 << 20
 MAX_ENTRIES = 200_000
+MAX_CHUNK_NAME = 1000
 BATCH = 500
 _EVENT_TIME = struct.Struct(">II")
 _EVENT_TIME_CODE = 0
@@ -80,8 +81,10 @@ def read_message(given: Any) -> Message:
         option = _option(given[3] if len(given) > 3 else None)
     else:
         raise ConfigError(f"entries are a list or packed, got {_shown(second)}")
-    size = option.get("size")
-    return Message(tag, entries, _text(option.get("chunk")), gzipped, size if isinstance(size, int) else 0)
+    chunk, size = _text(option.get("chunk")), option.get("size")
+    if len(chunk) > MAX_CHUNK_NAME:
+        raise ConfigError(f"the name of a chunk has {len(chunk)} characters; at most {MAX_CHUNK_NAME} are sent back")
+    return Message(tag, entries, chunk, gzipped, size if isinstance(size, int) else 0)
 
 
 def _option(given: Any) -> dict[Any, Any]:
@@ -104,7 +107,7 @@ def read_events(message: Message, node: str, now_ns: int, bad: list[str]) -> Ite
     else:
         entries = [*entries, _END]
     name = legal_kind(message.tag, "forward")
-    given: list[tuple[str, Scalar]] = [("tag", message.tag[:MAX_NAME])] if name != message.tag else []
+    given: list[tuple[str, Scalar]] = [("tag", cut(message.tag[:MAX_NAME]))] if name != message.tag else []
     batch: list[Event] = []
     count = 0
     entry: Any = _BEGIN
@@ -174,7 +177,7 @@ def _t_ns(time: Any, now_ns: int) -> int:
 
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return value.decode("utf-8", "surrogateescape")
     return value if isinstance(value, str) else ""
 
 
@@ -184,5 +187,5 @@ def _shown(value: Any) -> str:
 
 def ack(chunk: str) -> bytes:
     """The acknowledgement of a chunk: its events are committed."""
-    packed: bytes = msgpack.packb({"ack": chunk})
+    packed: bytes = msgpack.packb({"ack": chunk}, unicode_errors="surrogateescape")  # the bytes that came
     return packed
