@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("selector")
+@click.argument("selectors", metavar="SELECTOR...", nargs=-1, required=True)
 @click.option("--since", type=Span(), default="", metavar="DURATION", help="How far back.  [default: 5m]")
 @click.option("--start", type=Moment(), default="", metavar="TIME", help="From then, instead of --since.")
 @click.option("--end", type=Moment(), default="", metavar="TIME", help="Until then.  [default: now]")
 @click.option("--rate", is_flag=True, help="Counters as their change per second.")
-@click.option("--title", default="", help="Instead of the selector.")
+@click.option("--title", default="", help="Instead of the selectors.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a PNG to FILE instead.")
 @node_option
 @click.pass_context
 def plot(
     ctx: click.Context,
-    selector: str,
+    selectors: tuple[str, ...],
     since: str,
     start: str,
     end: str,
@@ -47,6 +47,7 @@ def plot(
     \b
     Examples:
       vagus plot 'host.load.*'
+      vagus plot host.cpu.user host.cpu.user.forecast --since 10m
       vagus plot 'net.link.*{dev="eth0"}' --rate --since 1h
       vagus plot 'pressure.cpu.*' --since 24h -o pressure.png --title 'CPU pressure'
     """
@@ -58,18 +59,21 @@ def plot(
         check_file(output)
     span: dict[str, Any] = span_params(since, start, end)
     with connected(ctx) as connection:
-        answer = connection.query(selector, rate=rate, node=node, **span)
-    warn_partial({"missing": [{"node": n, "error": e} for n, e in answer.missing]}, console())
-    lines = lines_of(answer)
-    if not lines:
-        raise NoData(f"nothing stored matches {selector!r} in that time; `vagus sensors` lists what there is")
+        answers = [connection.query(selector, rate=rate, node=node, **span) for selector in selectors]
+    missing = dict(pair for answer in answers for pair in answer.missing)
+    warn_partial({"missing": [{"node": n, "error": e} for n, e in missing.items()]}, console())
+    for selector, answer in zip(selectors, answers, strict=True):
+        if not lines_of(answer):
+            raise NoData(f"nothing stored matches {selector!r} in that time; `vagus sensors` lists what there is")
+    found = [series for answer in answers for series in answer]
+    lines, name = lines_of(found), ", ".join(selectors)
     choice = choose(lines)
-    if not rate and any(f.counter for s in answer for f in s.stream.fields):
+    if not rate and any(f.counter for s in found for f in s.stream.fields):
         click.echo("some of these are counters: --rate shows their change per second", err=True)
     if output is None:
-        draw_terminal(choice, title or selector, console())
+        draw_terminal(choice, title or name, console())
         return
-    write_file(output, draw_png(choice, title or selector))
+    write_file(output, draw_png(choice, title or name))
     click.echo(f"{output}: {len(choice.lines)} of {choice.total} series", err=True)
 
 
