@@ -6,9 +6,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import translate
 from functools import lru_cache
+from itertools import pairwise
+from typing import Any
 
 from vagus.errors import ConfigError
 from vagus.model import Field, Stream
@@ -16,7 +20,9 @@ from vagus.model import Field, Stream
 MAX_SELECTOR = 2000
 _NAME = re.compile(r"[A-Za-z0-9_.*]+")
 _MATCHER = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(,|$)')
-_NESTED_REPEAT = re.compile(r"\([^()]*[*+}][^()]*\)\s*[*+{]")
+MAX_PATTERN = 200
+MAX_CHOICES = 8
+_parser: Any = getattr(re, "_parser", None) or importlib.import_module("sre_parse")  # its name before Python 3.11
 
 
 class Selector:
@@ -32,7 +38,7 @@ class Selector:
             raise ConfigError(
                 f"selector {text[:80]!r}: expected a name such as 'host.cpu.user' or 'host.*', got {name[:80]!r}"
             )
-        self._name = re.compile(".*".join(re.escape(part) for part in name.split("*")) + r"\Z")
+        self._name = re.compile(translate(name))  # which, unlike `.*`, never tries the same twice
         self._labels: list[tuple[str, Callable[[str], bool]]] = []
         if brace:
             if not rest.endswith("}"):
@@ -89,12 +95,69 @@ def _test(operator: str, value: str) -> Callable[[str], bool]:
 
 def compile_pattern(value: str, what: str = "label pattern") -> re.Pattern[str]:
     """A regular expression from outside, refused where it is malformed or could take forever. Raises ConfigError."""
-    if len(value) > 200 or _NESTED_REPEAT.search(value):
-        raise ConfigError(f"{what} {value[:80]!r} is too long or repeats a repeated group, which can take forever")
+    if len(value) > MAX_PATTERN:
+        raise ConfigError(f"{what} {value[:80]!r} is too long: {len(value)} characters; at most {MAX_PATTERN}")
     try:
-        return re.compile(value)
-    except re.error as error:
+        choices = _choices(_parser.parse(value))
+        found = re.compile(value)
+    except (re.error, OverflowError, RecursionError) as error:
         raise ConfigError(f"{what} {value[:80]!r} is not a regular expression: {error}") from error
+    if choices > MAX_CHOICES:
+        raise ConfigError(
+            f"{what} {value[:80]!r} could take forever: it repeats what repeats or has alternatives, or has more than two "
+            "parts like .* before its end; ask with several patterns instead"
+        )
+    return found
+
+
+def _choices(parsed: Sequence[Any], inside: bool = False) -> int:
+    """How much a match may try, as a logarithm: 3 for what may end at any place, 1 for what may at a few.
+
+    Nothing for the last part of all, and for what ends where its next character is. Beyond MAX_CHOICES for choices
+    that are repeated, and references back.
+    """
+    count, steps = 0, _flat(parsed)
+    for (kind, about), (next_kind, next_about) in pairwise([*steps, ("", None)]):
+        if kind.endswith("_REPEAT"):
+            least, most, body = about
+            varies = least != most and (inside or bool(next_kind))
+            if (inside and varies) or (most > 1 and _choices(body, True)):
+                return MAX_CHOICES + 1
+            count += _choices(body, inside) if most <= 1 else 0
+            if varies and (count >= 3 or next_kind != "LITERAL" or not _excludes(body, chr(next_about))):
+                count += 1 if most - least <= 3 else 3
+        elif kind == "BRANCH":
+            count += (
+                max(_choices([*branch, (next_kind, next_about)]) for branch in about[1]) + len(about[1]).bit_length()
+            )
+            count += MAX_CHOICES * inside
+        elif kind.startswith("ASSERT"):
+            count += _choices([*about[1], ("END", None)], inside)
+        elif kind not in ("LITERAL", "NOT_LITERAL", "IN", "ANY", "AT", "END", ""):
+            return MAX_CHOICES + 1
+    return count
+
+
+def _flat(parsed: Iterable[Any]) -> list[tuple[str, Any]]:
+    """The steps with those of plain groups among them."""
+    steps: list[tuple[str, Any]] = []
+    for step, about in parsed:
+        steps += _flat(about[-1]) if str(step) == "SUBPATTERN" else [(str(step), about)]
+    return steps
+
+
+def _excludes(body: Iterable[Any], character: str) -> bool:
+    """Whether a repeated part, one character of a set, cannot be this character."""
+    code, members = ord(character), _flat(body)
+    if [kind for kind, _ in members] == ["IN"]:
+        members = [(str(kind), about) for kind, about in members[0][1]]
+    return not any(
+        k not in ("LITERAL", "RANGE", "CATEGORY")
+        or (k == "LITERAL" and v == code)
+        or (k == "RANGE" and v[0] <= code <= v[1])
+        or (k == "CATEGORY" and (str(v) != "CATEGORY_DIGIT" or character.isdigit()))
+        for k, v in members
+    )
 
 
 @lru_cache(maxsize=256)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vagus.errors import ConfigError
 from vagus.model import Event, Field, Metric, Receipt, Report, Status, Stream, Target, to_builtins
-from vagus.selector import parse
+from vagus.selector import compile_pattern, parse
 
 LINK = Stream(
     node="a", kind="net.link", fields=(Field("rx_bytes", "bytes", "u8", True), Field("mtu")), labels={"dev": 'e"0\\'}
@@ -84,6 +84,38 @@ def test_selectors(text, indexes):
 def test_bad_selectors_are_refused(text):
     with pytest.raises(ConfigError):
         parse(text)
+
+
+TWICE = [r"((a+))+b", r"(a|a)*b", r"(a|aa)+b", r"(?:(?:a)*)*b", r"([a-z]+)*b", r"(a+|b)*c", r"(a{1,9}){1,9}b"]
+MANY = [".*.*.*b", "a?" * 60 + "a" * 60, "(ab|a)(bc|c)" * 12, "[ab]*[ab]*[ab]*c", "(?=(a+)+b).*", r"(.*)\1+b"]
+FINE = [
+    "",
+    "eth.*",
+    ".*foo.*bar.*",
+    "(eth|wlan)[0-9]+",
+    r"\d+-\d+-\d+",
+    "https?://.*",
+    "(?i)error.*",
+    "(/.*)?",
+    r"web-\d",
+]
+
+
+@pytest.mark.parametrize("pattern", [*TWICE, *MANY])
+def test_patterns_that_could_take_forever_are_refused(pattern):
+    with pytest.raises(ConfigError, match="could take forever"):
+        compile_pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", [*FINE, r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}"])
+def test_patterns_of_every_day_are_taken(pattern):
+    assert compile_pattern(pattern).pattern == pattern
+
+
+def test_many_stars_are_no_search_without_end():
+    stream = Stream("n", "a" * 150, (Field("a" * 150),))
+    assert parse("*a" * 100 + "*").fields(stream) == [0]
+    assert parse("*a" * 100 + "*b").fields(stream) == []
 
 
 @given(st.text(max_size=200))

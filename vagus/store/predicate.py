@@ -2,6 +2,7 @@
 
 The field's own type decides: a number is compared as one, and a text as text (in the order of code points). What
 cannot be read as that type does not match, and neither does an event without the field. A quoted value is a text only.
+Patterns look at the first 2000 characters of a text.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from vagus.selector import compile_pattern
 
 MAX_TEXT = 500
 MAX_PREDICATES = 20
+MAX_MATCHED = 2000  # characters of a text that a pattern is asked about: it may take the square of that
 _FORM = re.compile(r"\s*([^\s=!<>~\"]+)\s*(=~|!~|!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -59,7 +61,9 @@ class Predicate:
         if value is None:
             return False
         if self._pattern is not None:
-            return isinstance(value, str) and (self._pattern.fullmatch(value) is not None) == (self.operator == "=~")
+            if not isinstance(value, str):
+                return False
+            return (self._pattern.fullmatch(value[:MAX_MATCHED]) is not None) == (self.operator == "=~")
         if isinstance(value, bool):
             return (
                 self._flag is not None and self.operator in ("=", "!=") and _COMPARE[self.operator](value, self._flag)
