@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import math
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,15 +15,17 @@ from typing import Any
 import msgpack
 import pytest
 
-from vagus.access import Principal
-from vagus.actors import listen_streams, sensing
+from vagus.access import Access, Principal
+from vagus.actors import intake, listen_datagrams, listen_streams, listeners, sensing
 from vagus.actors.base import Seat
 from vagus.actors.collector import CollectorActor
+from vagus.clock import NS
 from vagus.collectors.run import Runner
 from vagus.config import AccessRule, CollectSettings, Config, GatewaySettings, InputSettings
 from vagus.errors import CollectError, ConfigError, PeerUnreachable
 from vagus.health.rules import judge_node
 from vagus.inputs import forward
+from vagus.inputs.admission import Admission
 from vagus.model import MAX_T_NS, Ack, Event, Field, Report, Sample, Stream
 
 UID = Principal("uid", "1000")
@@ -82,9 +86,6 @@ def sample(kind: str, labels: dict[str, str], **values: float) -> Sample:
         sample("service.heartbeat", {"service": "db", "instance": "a"}, total=1.0),  # what vagus.heartbeat sends
         sample("service.heartbeat", {"instance": "a"}, up=1.0),
         sample("service.heartbeat", {"service": "db", "instance": "a"}, up=1.0, rtt_s=math.nan),
-        sample("snmp.system", {}, up=1.0),
-        sample("snmp.system", {"device": "x" * 400}, up=1.0, response_s=0.1),
-        sample("pressure.cpu", {}, some_avg10=99.0),
     ],
 )
 async def test_what_programs_send_is_no_verdict_of_the_node_and_ends_no_senses(sit, monkeypatch, told):
@@ -160,3 +161,66 @@ async def test_names_of_any_bytes_cost_no_other_sender(sit):
 def test_a_chunk_of_any_length_is_not_sent_back():
     with pytest.raises(ConfigError, match="name of a chunk"):
         forward.read_message(["t", 1, {}, {"chunk": "c" * 1001}])
+
+
+@pytest.mark.parametrize("kind", ["snmp.system", "pressure.cpu", "cgroup.cpu", "resctrl.monitor"])
+async def test_kinds_of_collectors_are_refused_before_these_have_sent_any(sit, kind):
+    async with sit() as actor:
+        assert (await actor.take(UID, [sample(kind, {}, up=1.0)], ())).acks == (Ack.FAILED,)
+
+
+async def test_a_body_of_more_than_may_wait_is_stored_in_parts(sit, monkeypatch):
+    monkeypatch.setattr(intake, "MAX_WAITING", 1000)
+    monkeypatch.setattr(intake, "SLICE", 500)
+    now_ns = time.time_ns()
+    stream = Stream("n1", "app.x", (Field("v"),))
+    async with sit() as actor:
+        taken = await actor.take(UID, [Sample(stream, now_ns - n, (1.0,)) for n in range(1700)], ())
+        assert taken.acks == (Ack.ACCEPTED,) * 1700
+        assert actor.figures()["inputs_accepted"] == 1700
+
+
+async def test_what_is_refused_at_the_gateway_is_told_to_the_node(sit):
+    async with sit() as actor:
+        refused = await actor.take(Principal("token", "app"), [sample("net.link", {}, up=1.0)] * 3, ())
+        await actor._intake.tell()
+        (event,) = await actor.records("event", 0, MAX_T_NS, 10, "input.refused")
+        assert (event.fields["input"], event.fields["times"]) == ("gateway", 3)
+        assert event.fields["example"] == refused.reasons[0]
+
+
+def test_streams_that_ended_make_room_for_others():
+    now_ns = 10**18
+    admission = Admission("n1", Access((), "n1"), lambda kind: False, max_streams=2)
+
+    def refused(label: str, after_s: float) -> bool:
+        then_ns = now_ns + round(after_s * NS)
+        one = Sample(Stream("n1", "app.x", (Field("v"),), {"id": label}), then_ns, (1.0,))
+        return bool(admission.judge(UID, [one], then_ns)[0])
+
+    assert [refused(label, 0) for label in "aba"] == [False, False, False]
+    assert [refused(label, 3600) for label in "acb"] == [False, True, False]
+    assert [refused(label, 3600 + 86_400 - 1) for label in "ac"] == [False, True]
+    assert [refused(label, 3600 + 86_400 + 60) for label in "cda"] == [False, True, False]  # b is forgotten
+    assert admission.streams == 2
+    assert not refused("d", -86_400 * 2)  # the clock was set back: what was heard of lies far ahead
+
+
+async def test_a_storm_of_datagrams_gives_others_their_turn(sit, monkeypatch):
+    monkeypatch.setattr(listen_datagrams, "BURST_S", 0.0)
+    monkeypatch.setattr(listeners, "MAX_LINES", 3)
+    line = b"DATE=20020329210355 HOST=a PROG=p NL.EVNT=x\n"
+    async with sit(ulm_port=0) as actor:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(5):
+                sender.sendto(line * 5, ("127.0.0.1", actor._listeners.ports["ulm"]))
+        await until(lambda: actor.figures()["inputs_accepted"] >= 15)
+        assert actor._intake.bad.counts[("ulm", "oversize")] == 10
+
+
+def test_events_of_many_fields_come_in_small_batches():
+    entries = msgpack.packb([0, {f"k{i}": i for i in range(150)}]) * 100
+    message = forward.read_message(["t", gzip.compress(entries), {"compressed": "gzip"}])
+    batches = list(forward.read_events(forward.inflated(message), "n1", 10**18, []))
+    assert sum(map(len, batches)) == 100
+    assert max(map(len, batches)) == 34  # 5000 fields and the one that goes beyond

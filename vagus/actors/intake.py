@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 
@@ -16,6 +17,8 @@ MAX_WAITING = 50_000
 MAX_SENDERS = 10_000  # kinds of which it is known who sends them
 MAX_COMMIT = 10_000  # of one commit: the next tick waits for it
 BUSY = 20_000  # so many waiting: listeners stop reading
+SLICE = 2000  # records that are judged at once
+_INPUTS = {"token": "gateway", "uid": "ingest"}  # by kind of principal; a listener's name is its input
 
 
 class Intake:
@@ -36,16 +39,25 @@ class Intake:
         After a StoreError the store keeps what it had taken in, and may still commit it.
         """
         records: list[Sample | Event] = [*samples, *events]
-        reasons = self._admission.judge(who, records, time.time_ns())
-        if not any(reasons):
-            await self._commits.put(records)
-            kinds = {sample.stream.kind for sample in samples}
-            if len(self.senders) < MAX_SENDERS or kinds <= self.senders.keys():
-                self.senders.update(dict.fromkeys(kinds, str(who)))
-            return Taken((Ack.ACCEPTED,) * len(records))
-        await self._commits.put([r for r, reason in zip(records, reasons, strict=True) if not reason])
-        acks = tuple(Ack.FAILED if reason else Ack.ACCEPTED for reason in reasons)
-        return Taken(acks, tuple(dict.fromkeys(reason for reason in reasons if reason))[:5])
+        acks: list[Ack] = []
+        reasons: dict[str, None] = {}
+        for first in range(0, len(records), SLICE):
+            part = records[first : first + SLICE]
+            refused = self._admission.judge(who, part, time.time_ns())
+            kept = [r for r, reason in zip(part, refused, strict=True) if not reason] if any(refused) else part
+            await (self._commits.put(kept) if kept else asyncio.sleep(0))
+            acks += [Ack.FAILED if reason else Ack.ACCEPTED for reason in refused]
+            reasons.update(dict.fromkeys(reason for reason in refused if reason))
+            self._sent_by(who, kept)
+        if reasons:
+            known = next(iter(reasons))
+            self.bad.note(_INPUTS.get(who.kind, who.name), "refused", known, acks.count(Ack.FAILED))
+        return Taken(tuple(acks), tuple(reasons)[:5])
+
+    def _sent_by(self, who: Principal, records: Sequence[Sample | Event]) -> None:
+        kinds = {record.stream.kind for record in records if isinstance(record, Sample)}
+        if len(self.senders) < MAX_SENDERS or kinds <= self.senders.keys():
+            self.senders.update(dict.fromkeys(kinds, str(who)))
 
     async def _commit(self, records: list[Sample | Event]) -> list[Ack]:
         samples = [record for record in records if isinstance(record, Sample)]

@@ -23,6 +23,7 @@ from vagus.inputs.lines import Actions, Splitter, read_at
 from vagus.model import Event
 
 READ_BYTES = 128 << 10
+LINES = 1000  # at once: then others get their turn
 RETRY_S = 0.25
 PATIENCE_S = 30.0
 HANDSHAKE_S = 10.0
@@ -90,14 +91,12 @@ class Streams:
         until_s = time.monotonic() + PATIENCE_S
         while True:
             try:
-                taken = await self._intake.take(self._who, (), events)
-                break
+                await self._intake.take(self._who, (), events)
+                return
             except PeerUnreachable:  # nothing of it was stored: this sender waits, and its own sender
                 if time.monotonic() > until_s:
                     raise
                 await asyncio.sleep(RETRY_S)
-        if taken.reasons:
-            self._intake.bad.note(self.name, "refused", taken.reasons[0], taken.refused)
 
 
 class LineStreams(Streams):
@@ -120,14 +119,14 @@ class LineStreams(Streams):
         await self._lines(splitter.end())
 
     async def _lines(self, lines: Sequence[bytes]) -> None:
-        events = []
-        for line in lines:
-            try:
-                events.append(read_at(line, self._intake.node, self._actions))
-            except ConfigError as error:
-                self._intake.bad.note(self.name, "malformed", str(error))
-        if events:
-            await self._take(events)
+        for first in range(0, len(lines), LINES):
+            events = []
+            for line in lines[first : first + LINES]:
+                try:
+                    events.append(read_at(line, self._intake.node, self._actions))
+                except ConfigError as error:
+                    self._intake.bad.note(self.name, "malformed", str(error))
+            await (self._take(events) if events else asyncio.sleep(0))
 
 
 class ForwardStreams(Streams):
@@ -170,6 +169,8 @@ class ForwardStreams(Streams):
             if given is None:
                 continue  # a heartbeat
             message = forward.read_message(given)
+            if message.gzipped:
+                message = await asyncio.to_thread(forward.inflated, message)
             bad: list[str] = []
             for events in forward.read_events(message, self._intake.node, time.time_ns(), bad):
                 await self._take(events)

@@ -21,6 +21,7 @@ from vagus.model import Event, Sample
 from vagus.netlogger import MAX_LINE_BYTES
 
 TRIES = 20
+MAX_LINES = 1000  # of one datagram
 
 
 class Listeners:
@@ -94,6 +95,10 @@ class Listeners:
         """One line, or several; a bad one costs only itself."""
         splitter = Splitter()
         lines = [*splitter.feed(data), *splitter.end()]
+        if len(lines) > MAX_LINES:
+            more = len(lines) - MAX_LINES
+            self._intake.bad.note("ulm", "oversize", f"a datagram of more than {MAX_LINES} lines", more)
+            del lines[MAX_LINES:]
         if len(lines) == 1:
             return (), (read_at(lines[0], self._intake.node, self._actions),)
         events = []

@@ -12,11 +12,14 @@ from vagus.model import MAX_NAME, Ack, Event, Sample, Stream
 
 AHEAD_S = 3600
 MAX_STREAMS = 20_000
+FORGET_S = 86_400  # a stream that was silent for so long counts no more
 MAX_KNOWN = 10_000
-RESERVED_KINDS = frozenset({"collector", "feed", "host", "net", "probe", "vagus"})
+RESERVED_KINDS = frozenset(
+    {"cgroup", "collector", "feed", "host", "net", "pressure", "probe", "resctrl", "snmp", "vagus"}
+)
 """First words of kinds that only vagus' own sensors send; kinds of the node's collectors are added as they are seen."""
-RESERVED_EVENTS = frozenset({"actor", "collector", "vagus"})
-OWN_EVENTS = frozenset({"access.refused", "clock.stepped", "health.changed", "input.refused"})
+RESERVED_EVENTS = frozenset({"actor", "collector", "probe", "remote_write", "vagus"})
+OWN_EVENTS = frozenset({"access.refused", "clock.stepped", "health.changed", "input.refused", "path.changed"})
 SHARED_KINDS = frozenset({"service.heartbeat"})
 """The collector asks services, and services tell: those that tell have a label `instance`."""
 
@@ -46,14 +49,15 @@ class Admission:
         self._access = access
         self._owned = owned
         self._max_streams = max_streams
-        self._streams: set[Stream] = set()
+        self._streams: dict[Stream, int] = {}  # when last heard of, to the minute
+        self._looked_ns = 0
         self._known: dict[tuple[Principal, str, bool], str] = {}
         self._refusals = Refusals(node, f"vagus:collector@{node}")
         self._told: list[Event] = []
 
     @property
     def streams(self) -> int:
-        """Streams of others since start."""
+        """Streams of others in the last day."""
         return len(self._streams)
 
     def told(self) -> list[Event]:
@@ -72,7 +76,7 @@ class Admission:
                 reasons.append(self._name(who, record.event, True, now_ns) or self._event(record))
             else:
                 kind = record.stream.kind
-                reasons.append(self._name(who, kind, False, now_ns) or self._sample(record))
+                reasons.append(self._name(who, kind, False, now_ns) or self._sample(record, now_ns))
         return reasons
 
     def _name(self, who: Principal, name: str, event: bool, now_ns: int) -> str:
@@ -109,7 +113,7 @@ class Admission:
             return f"it has {len(event.fields)} fields; at most {MAX_EVENT_FIELDS} are allowed"
         return ""
 
-    def _sample(self, sample: Sample) -> str:
+    def _sample(self, sample: Sample, now_ns: int) -> str:
         stream, values = sample.stream, sample.values
         if stream.node != self.node:
             return f"it names another node than {self.node}"
@@ -121,8 +125,16 @@ class Admission:
             limits = _RANGES.get(field.dtype)
             if limits and not (isinstance(value, int) and limits[0] <= value < limits[1]):
                 return f"{stream.kind}.{field.name} is {field.dtype} and cannot hold {value!r}"
-        if stream not in self._streams:
-            if len(self._streams) >= self._max_streams:
-                return f"{self._max_streams} streams of others are here already: use fewer label values"
-            self._streams.add(stream)
+        heard_ns = self._streams.get(stream)
+        if heard_ns is None and len(self._streams) >= self._max_streams and not self._forget(now_ns):
+            return f"{self._max_streams} streams of others are here already: use fewer label values"
+        if heard_ns is None or abs(now_ns - heard_ns) > NS * 60:
+            self._streams[stream] = now_ns
         return ""
+
+    def _forget(self, now_ns: int) -> bool:
+        """Makes room: streams that were silent for a day are no longer here. Looks once a minute."""
+        if abs(now_ns - self._looked_ns) > NS * 60:
+            self._looked_ns = now_ns
+            self._streams = {s: t for s, t in self._streams.items() if abs(now_ns - t) < FORGET_S * NS}
+        return len(self._streams) < self._max_streams

@@ -24,6 +24,7 @@ MAX_INFLATED_BYTES = 32 << 20
 MAX_ENTRIES = 200_000
 MAX_CHUNK_NAME = 1000
 BATCH = 500
+BATCH_FIELDS = 5000
 _EVENT_TIME = struct.Struct(">II")
 _EVENT_TIME_CODE = 0
 _LEVEL_KEYS = ("level", "severity", "log_level", "loglevel")
@@ -95,32 +96,37 @@ def _option(given: Any) -> dict[Any, Any]:
     return given
 
 
+def inflated(message: Message) -> Message:
+    """The message with plain entries. Raises ConfigError."""
+    if not message.gzipped or not isinstance(message.entries, bytes):
+        return message
+    return message._replace(entries=inflate(message.entries, MAX_INFLATED_BYTES), gzipped=False)
+
+
 def read_events(message: Message, node: str, now_ns: int, bad: list[str]) -> Iterator[list[Event]]:
-    """Its events, at most 500 at a time, so that a long message holds nobody up.
+    """Its events, at most 500 or 5000 fields at a time, so that a long message holds nobody up.
 
     An entry that is no [time, record] is left out and said in `bad`. Raises ConfigError where the bytes end being
     MessagePack, or more come than are allowed.
     """
-    entries: Any = message.entries
-    if isinstance(entries, bytes):
-        entries = unpacker_of(inflate(entries, MAX_INFLATED_BYTES) if message.gzipped else entries)
-    else:
-        entries = [*entries, _END]
+    found = inflated(message).entries
+    entries: Any = unpacker_of(found) if isinstance(found, bytes) else [*found, _END]
     name = legal_kind(message.tag, "forward")
     given: list[tuple[str, Scalar]] = [("tag", cut(message.tag[:MAX_NAME]))] if name != message.tag else []
     batch: list[Event] = []
-    count = 0
+    count = fields = 0
     entry: Any = _BEGIN
     try:
         for following in entries:
             if entry is not _BEGIN:
                 try:
                     batch.append(_event(name, given, entry, node, now_ns))
+                    fields += len(batch[-1].fields)
                 except ConfigError as error:
                     bad.append(f"entry {count}: {error}")
-                if len(batch) == BATCH:
+                if len(batch) == BATCH or fields > BATCH_FIELDS:
                     yield batch
-                    batch = []
+                    batch, fields = [], 0
             count += 1
             if count > MAX_ENTRIES + 1:
                 raise ConfigError(f"a message has at most {MAX_ENTRIES} entries; send smaller chunks")
