@@ -56,7 +56,7 @@ RECEIPT = Receipt(
 
 def actor(role: str, node: str = "a", **more: Any) -> ActorStatus:
     given = {"state": "HEALTHY", "pid": 4711, "since_ns": NOW_NS - 95 * NS, **more}
-    figures = {"cpu_s": 1.9, "rss_bytes": 113e6}
+    figures = {"cpu_s": 1.9, "cpu_ratio": 0.02, "rss_bytes": 113e6}
     return ActorStatus(f"vagus:{role}@{node}", role, node, figures=figures, **given)
 
 

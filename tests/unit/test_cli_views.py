@@ -78,10 +78,9 @@ def test_actors_keep_state_restarts_and_errors(width: int, error: str) -> None:
     assert ("last error" in lines[head]) == bool(error)
 
 
-def test_cpu_waits_until_starting_is_little_of_it() -> None:
-    assert cpu_text(1.0, 3.0) == "–"
-    assert cpu_text(1.5, 30.0) == "5.0 %"
-    assert cpu_text(None, 30.0) == ""
+def test_cpu_is_a_share_or_not_known_yet() -> None:
+    assert cpu_text(0.05) == "5.0 %"
+    assert cpu_text(None) == "–"
 
 
 # --- receipts --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
+from vagus.actors.usage import Share, cpu_seconds, rss_bytes
 from vagus.config import Config, node_folder
 from vagus.errors import VagusError
 from vagus.model import ActorStatus
@@ -69,8 +69,10 @@ class Actor:
         self.errors = 0
         self.last_error = ""
         self.state = "STARTING"
+        self.broken = False  # a loop that it exists for has ended: it serves what it can until it is replaced
         self._since_ns = time.time_ns()
         self._logged_s = 0.0
+        self._share = Share()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -96,6 +98,7 @@ class Actor:
         """Starts the actor; returns its name. A failing start raises."""
         await self.start()
         self.state = "HEALTHY"
+        self._share.ratio(time.monotonic(), cpu_seconds())  # counts from here
         log.info("started", extra={"actor": self.seat.name, "restarts": self.seat.restarts})
         return self.seat.name
 
@@ -121,15 +124,20 @@ class Actor:
             name=self.seat.name,
             role=self.seat.role,
             node=self.seat.node,
-            state=self.state,
+            state="UNHEALTHY" if self.broken and self.state == "HEALTHY" else self.state,
             pid=os.getpid(),
             since_ns=self._since_ns,
             restarts=self.seat.restarts,
             errors=self.errors,
             last_error=self.last_error,
-            figures={**_process_figures(), **self.figures()},
+            figures={**self._process_figures(), **self.figures()},
             notes=self.notes(),
         )
+
+    def _process_figures(self) -> dict[str, float]:
+        cpu_s = cpu_seconds()
+        ratio = self._share.ratio(time.monotonic(), cpu_s)
+        return {"cpu_s": cpu_s, "rss_bytes": rss_bytes(), **({} if ratio is None else {"cpu_ratio": ratio})}
 
     # --- for subclasses --------------------------------------------------------------------------------------------
 
@@ -143,8 +151,11 @@ class Actor:
             self._logged_s = now_s
             log.warning("failed", extra={"actor": self.seat.name, "error": self.last_error, "errors": self.errors})
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs a coroutine in the background until `end`; its failure is counted."""
+    def spawn(self, work: Coroutine[Any, Any, None], vital: bool = False) -> None:
+        """Runs a coroutine in the background until `end`; its failure is counted.
+
+        vital: without it the actor is of no use: when it fails, the actor is UNHEALTHY, and replaced.
+        """
 
         async def guarded() -> None:
             try:
@@ -152,6 +163,7 @@ class Actor:
             except asyncio.CancelledError:
                 raise
             except Exception as error:
+                self.broken = self.broken or vital
                 self.failed("background task", error)
 
         task = asyncio.ensure_future(guarded())
@@ -180,11 +192,3 @@ class Actor:
                     self.failed(name or getattr(step, "__name__", "step"), error)
 
         self.spawn(loop())
-
-
-def _process_figures() -> dict[str, float]:
-    times = os.times()
-    rss = float("nan")
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        rss = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return {"cpu_s": times.user + times.system, "rss_bytes": float(rss)}

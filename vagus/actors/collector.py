@@ -129,7 +129,7 @@ class CollectorActor(Actor):
             await self.stop()
             raise
         self._probing.start()
-        self.spawn(self._opened.run())
+        self.spawn(self._opened.run(), vital=True)
         self.every(0.25, self._outbox.flush_decisions, "log decisions")
         self.every(1.0, self._outbox.flush_reports, "report")
         self.every(1.0, self._tell_probes, "tell of probes")

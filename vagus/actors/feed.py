@@ -74,7 +74,7 @@ class FeedActor(Actor):
             except VagusError as error:
                 self._broken[feed.name] = str(error)
                 self.failed(f"feed {feed.name}", error)
-        self.spawn(self._ticking())
+        self.spawn(self._ticking(), vital=True)
         self.every(0.5, self._push_samples, "push samples")
         self.every(0.5, self._push_reports, "report")
         self.every(max(seconds(settings.sync), 0.1), lambda: self._in_writer(self._opened.sync), "sync")

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 WELL = ("HEALTHY", "DRAINING", "DRAINED")
 MOST_UNHEALTHY = 8
-SETTLED_S = 30.0  # an actor younger than that shows what starting took
 
 
 def summarise(status: dict[str, Any]) -> dict[str, Any]:
@@ -151,11 +150,9 @@ def accusation(inference: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def cpu_text(cpu_s: float | None, alive_s: float) -> str:
-    """The average share of one processor since the start; a dash while starting is most of it."""
-    if cpu_s is None or not alive_s:
-        return ""
-    return f"{100 * cpu_s / alive_s:.1f} %" if alive_s >= SETTLED_S else "–"
+def cpu_text(cpu_ratio: float | None) -> str:
+    """The share of one processor of late; a dash while unknown, which is for a second."""
+    return "–" if cpu_ratio is None else f"{100 * cpu_ratio:.1f} %"
 
 
 def _actors(console: Console, nodes: list[dict[str, Any]]) -> None:
@@ -172,7 +169,7 @@ def _actors(console: Console, nodes: list[dict[str, Any]]) -> None:
                     actor.get("name", ""),
                     status_cell(str(actor.get("state", ""))),
                     actor.get("pid") or "",
-                    cpu_text(figures.get("cpu_s"), alive_s),
+                    cpu_text(figures.get("cpu_ratio")),
                     byte_size(rss) if rss else "",
                     span(alive_s) if alive_s else "",
                     actor.get("restarts", 0),

@@ -107,7 +107,8 @@ class Shell:
         logging.shutdown()
 
     async def _beat(self) -> None:
-        self._beat_s = time.monotonic()
+        if not self._actor.broken:  # else the supervisor takes it for hanging, and replaces it
+            self._beat_s = time.monotonic()
 
     async def _publish(self) -> None:
         status: ActorStatus = await self._actor.describe()
