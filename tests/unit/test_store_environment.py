@@ -17,7 +17,7 @@ import pytest
 from vagus.clock import NS
 from vagus.errors import StoreError
 from vagus.model import Field, Stream
-from vagus.store import Store, environment
+from vagus.store import Store, environment, files
 from vagus.store.checkpoint import CHECKPOINT, DATA
 from vagus.store.verify import verify
 
@@ -89,7 +89,7 @@ READER = """
 import sys
 from vagus.store import Store
 with Store.open(sys.argv[1], readonly=True) as store:
-    print(store._env._env.info()["map_size"], flush=True)
+    print(store._env._files.lmdb.info()["map_size"], flush=True)
     for line in sys.stdin:
         print(sum(len(batch) for batch in store.scan("*")), flush=True)
 """
@@ -116,7 +116,7 @@ def test_a_reader_sees_each_flush_and_a_map_that_grew(tmp_path: Path) -> None:
                 assert rows_seen() == k + 1
             store.seal()
             assert rows_seen() == 30
-            store._env._env.set_mapsize(8 << 20)
+            store._env._files.lmdb.set_mapsize(8 << 20)
             store.extend(stream_id, T0 + NS + np.arange(300_000), np.random.default_rng(1).normal(size=(300_000, 1)))
             store.flush()
             assert store.stats()["file_bytes"] > 1 << 20
@@ -170,7 +170,7 @@ def test_paths_that_cannot_be_opened_say_why(tmp_path: Path) -> None:
 
 def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store.open(tmp_path).close()
-    monkeypatch.setattr(environment, "FORMAT", b"vagus store 3")
+    monkeypatch.setattr(files, "FORMAT", b"vagus store 3")
     for readonly in (False, True):
         with pytest.raises(StoreError, match=r"format b'vagus store 2'.*upgrade vagus"):
             Store.open(tmp_path, readonly=readonly)

@@ -11,7 +11,7 @@ import pytest
 from vagus.clock import NS
 from vagus.errors import StoreError
 from vagus.model import Field, Stream
-from vagus.store import Store, environment, frontier, sealer
+from vagus.store import Store, files, frontier, sealer
 from vagus.store.faults import MapFull
 
 T0 = 1_700_000_000 * NS
@@ -130,7 +130,7 @@ def test_a_large_flush_seals_at_once(tmp_path: Path) -> None:
 
 def test_a_store_of_the_first_format_is_read_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = 20
-    monkeypatch.setattr(environment, "FORMAT", b"vagus store 1")
+    monkeypatch.setattr(files, "FORMAT", b"vagus store 1")
     with Store.open(tmp_path) as store:
         ids = [store.declare(stream) for stream in STREAMS]
         store.flush()
@@ -154,7 +154,7 @@ def test_a_store_of_the_first_format_is_read_and_goes_on(tmp_path: Path, monkeyp
         store.seal()
         check(store, ticks + 1)
         assert store.verify() == []
-    monkeypatch.setattr(environment, "FORMAT", b"vagus store 1")
-    monkeypatch.setattr(environment, "OLDER", ())
+    monkeypatch.setattr(files, "FORMAT", b"vagus store 1")
+    monkeypatch.setattr(files, "OLDER", ())
     with pytest.raises(StoreError, match="upgrade vagus"):  # an older vagus says so instead of misreading
         Store.open(tmp_path)

@@ -17,7 +17,8 @@ from vagus.errors import StoreError
 from vagus.model import Field
 from vagus.store.batch import empty_columns
 from vagus.store.codec import Block, encode_block, read_header
-from vagus.store.environment import Environment, Txn
+from vagus.store.environment import Environment
+from vagus.store.files import Txn
 from vagus.store.rows import Rows, merge
 
 KEY = struct.Struct(">IQ")

@@ -18,6 +18,7 @@ Meta pages are those of LMDB's format 0.9: a page header of 16 bytes, then `MDB_
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -104,7 +105,9 @@ class Checkpoint:
             newest = _newest_slot(self._file, os.fstat(data).st_ino)
             self._place = 1 - newest.place if newest else 0
         body = _SLOT.pack(_MARK, os.fstat(data).st_ino, self._boot, meta.txn, meta.raw, 0)[:-4]
-        os.pwrite(self._file, body + zlib.crc32(body).to_bytes(4, "little"), self._place * _SLOT_BYTES)
+        slot = body + zlib.crc32(body).to_bytes(4, "little")
+        if os.pwrite(self._file, slot, self._place * _SLOT_BYTES) < len(slot):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fdatasync(self._file)
         self._place = 1 - self._place
 

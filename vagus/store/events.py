@@ -19,7 +19,8 @@ from vagus.errors import ConfigError, StoreError
 from vagus.model import MAX_T_NS, Event, Level
 from vagus.selector import Selector
 from vagus.store import records
-from vagus.store.environment import Environment, Txn
+from vagus.store.environment import Environment
+from vagus.store.files import Txn
 from vagus.store.predicate import Predicate, index_value, parse_all
 from vagus.store.records import AT, EVENT, EVENT_FIELDS
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from vagus.errors import StoreError
 from vagus.store import head
-from vagus.store.environment import Environment, Txn
+from vagus.store.environment import Environment
+from vagus.store.files import Txn
 
 _NAME = b"frontier"
 _NUMBERS = struct.Struct("<QQ")

@@ -26,12 +26,12 @@ import lmdb
 from vagus.errors import StoreError
 from vagus.store.checkpoint import DATA, read_metas, write_roots
 from vagus.store.faults import mapped
+from vagus.store.files import LOCK, Files
 
 if TYPE_CHECKING:
     from vagus.store.environment import Environment
 
 NEW = "rewritten"
-LOCK = "lock.mdb"
 COPY_BYTES = 32 << 20  # in one transaction of the copy
 COPY_ENTRIES = 100_000
 SPARE_BYTES = 1 << 20
@@ -113,16 +113,26 @@ def _bounded(cursor: Any) -> Iterator[tuple[Any, Any]]:
             return
 
 
+def create(path: Path, map_bytes: int) -> None:
+    """The files of a new store, on disk before they get their names: no power cut leaves a half of them.
+
+    Raises StoreError.
+    """
+    with mapped(path):
+        (path / NEW).mkdir()
+        files = Files(path, path / NEW, False, map_bytes)
+        try:
+            files.lmdb.sync(True)
+        finally:
+            files.close()
+        put_in_place(path / NEW, path)
+        clear(path)
+
+
 def put_in_place(folder: Path, path: Path) -> None:
     """Renames the new files over the old ones, in the order that a crash may interrupt. Raises OSError."""
     os.replace(folder / DATA, path / DATA)
     os.replace(folder / LOCK, path / LOCK)
-
-
-def lock_file(path: Path) -> tuple[int, int]:
-    """Which file is LMDB's lock file there. Raises OSError."""
-    found = os.stat(path / LOCK)
-    return found.st_dev, found.st_ino
 
 
 def clear(path: Path) -> None:

@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vagus.errors import StoreError
@@ -65,10 +65,11 @@ class WriterLock:
                 f"{self._folder} is being written by another process ({holder or 'unnamed'}): "
                 "stop it, or read with readonly=True"
             ) from error
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"pid {os.getpid()}, {_command()}, since {since}\n".encode(), 0)
         self._file = file
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with suppress(OSError):  # a full disk: nameless then
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"pid {os.getpid()}, {_command()}, since {since}\n".encode(), 0)
 
     def release(self) -> None:
         """Lets go; harmless when not held."""

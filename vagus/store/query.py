@@ -14,7 +14,8 @@ from vagus.selector import Selector
 from vagus.store import blocks, frontier, head
 from vagus.store.batch import Batch, empty_columns, with_fields
 from vagus.store.decoder import Decoder
-from vagus.store.environment import Environment, Txn
+from vagus.store.environment import Environment
+from vagus.store.files import Txn
 from vagus.store.frontier import Frontier
 from vagus.store.rows import Rows, cut, merge, ordered, row_dtype
 

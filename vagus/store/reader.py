@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from vagus.selector import Selector, parse
 from vagus.store.batch import Batch
 from vagus.store.checkpoint import DATA
 from vagus.store.events import Question
+from vagus.store.files import file_of
 from vagus.store.store import Store
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -30,7 +32,7 @@ def open_all(folder: str | Path, stores: Iterable[Store] = (), clock: Clock | No
 
 
 class Reader:
-    """Joins environments at each call: new ones are opened, those whose files went away closed.
+    """Joins environments at each call: new ones are opened, those whose files went away closed. Threads may share it.
 
     problems: path to message, for environments that could not be opened or read at the last call; the answer is then
     partial. stores: already open ones, used for their paths and left open at the end.
@@ -40,6 +42,7 @@ class Reader:
         self.folder = folder.absolute()
         self.problems: dict[str, str] = {}
         self._clock = clock
+        self._lock = threading.RLock()
         self._given = {store.path: store for store in stores}
         self._opened: dict[Path, tuple[Store, tuple[int, int]]] = {}
 
@@ -56,11 +59,16 @@ class Reader:
 
     def attach(self, store: Store) -> None:
         """Uses an open Store (this process' own, which it writes) for its path from now on."""
-        self._drop(store.path)
-        self._given[store.path] = store
+        with self._lock:
+            self._drop(store.path)
+            self._given[store.path] = store
 
     def stores(self) -> list[Store]:
         """The environments there are now, by path."""
+        with self._lock:
+            return self._look()
+
+    def _look(self) -> list[Store]:
         self.problems.clear()
         try:
             with os.scandir(self.folder) as entries:
@@ -79,11 +87,11 @@ class Reader:
         if path in self._given:
             return None
         try:
-            data = os.stat(path / DATA)
+            os.stat(path / DATA)
+            identity = file_of(path)  # a file put in the place of that one in it is the store's own affair
         except OSError:
             self._drop(path)
             return None  # not yet begun by its writer
-        identity = (data.st_dev, data.st_ino)
         if path in self._opened:
             store, known = self._opened[path]
             if known == identity:
@@ -164,5 +172,6 @@ class Reader:
 
     def close(self) -> None:
         """Closes what this reader opened."""
-        for path in list(self._opened):
-            self._drop(path)
+        with self._lock:
+            for path in list(self._opened):
+                self._drop(path)

@@ -17,7 +17,8 @@ import msgspec
 
 from vagus.errors import ConfigError, StoreError
 from vagus.model import MAX_T_NS, check_name, check_time
-from vagus.store.environment import Environment, Txn
+from vagus.store.environment import Environment
+from vagus.store.files import Txn
 
 R = TypeVar("R", bound=msgspec.Struct)
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from vagus.clock import NS, Clock
 from vagus.store import blocks, records
 from vagus.store.codec import read_header
-from vagus.store.environment import Environment, Txn
+from vagus.store.environment import Environment
+from vagus.store.files import Txn
 
 BATCH = 256
 STEP_NS = 3600 * NS

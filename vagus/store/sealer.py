@@ -12,7 +12,8 @@ from itertools import islice, takewhile
 
 from vagus.store import blocks, frontier
 from vagus.store.decoder import Decoder
-from vagus.store.environment import Environment, Txn
+from vagus.store.environment import Environment
+from vagus.store.files import Txn
 from vagus.store.frontier import Frontier
 from vagus.store.query import Query
 from vagus.store.rows import ordered

@@ -29,7 +29,7 @@ from vagus.model import MAX_T_NS, Event, Level, SensorInfo, Stream, check_name
 from vagus.selector import Selector, parse
 from vagus.store import events, intake, records, retention
 from vagus.store.batch import Batch
-from vagus.store.environment import MAP_BYTES, Environment
+from vagus.store.environment import FORKED, MAP_BYTES, Environment
 from vagus.store.events import Question
 from vagus.store.handover import Progress
 from vagus.store.holders import Holder
@@ -53,7 +53,7 @@ MAX_PENDING_BYTES = 8 << 20
 class Store:
     """One LMDB environment, a folder. `Store.open` makes one; a context manager, closed at the end of `with`.
 
-    Threads may share it. A forked child must not: it opens its own.
+    Threads may share it. A forked child must not, and cannot open it anew: readers are processes started anew (spawn).
     """
 
     def __init__(self, env: Environment, readonly: bool, clock: Clock) -> None:
@@ -187,10 +187,6 @@ class Store:
         """Commits all that was taken in: acknowledged. Raises StoreError; then it is kept and tried again next time."""
         writer = self._check_writer()
         with self._lock:
-            if os.getpid() != self._pid:
-                raise StoreError(
-                    f"{self.path} was opened before a fork (pid {self._pid}); open it in the child instead"
-                )
             rows = self._rows[:]
             if rows or self._pending:
                 if self._upkeep.refusal or self._upkeep.is_due():
@@ -426,6 +422,8 @@ class Store:
 
     def close(self) -> None:
         """Flushes, syncs and closes; harmless when closed already. Raises StoreError when the flush fails."""
+        if os.getpid() != self._pid:
+            return  # it is open in the parent process alone
         with self._lock:
             if not self._open:
                 return
@@ -439,6 +437,8 @@ class Store:
     def _check_open(self) -> None:
         if not self._open:
             raise StoreError(f"{self.path} was closed")
+        if os.getpid() != self._pid:
+            raise StoreError(f"{self.path}: {FORKED}")
 
     def _check_writer(self) -> Writer:
         self._check_open()

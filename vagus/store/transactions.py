@@ -8,6 +8,7 @@ ended without pulling memory from under it: there the writer hands its file over
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -28,10 +29,10 @@ class _Place(Protocol):
     path: Any
 
     def begin(self) -> tuple[Any, Txn]:
-        """The LMDB environment and a read transaction on it."""
+        """The files that are open, and a read transaction on them. Raises StoreError when they were closed."""
 
     def resize(self) -> None:
-        """Takes up the map's size after the writer has raised it."""
+        """Takes up the map's size after the writer has raised it; no read may be under way."""
 
     def was_replaced(self) -> bool:
         """Whether the writer has put a new file in the place of the one that is open."""
@@ -39,18 +40,18 @@ class _Place(Protocol):
     def reopen(self) -> None:
         """Opens that one. Raises StoreError."""
 
-    def left(self, lmdb_env: Any) -> None:
-        """The last read of an environment that was switched away from has ended."""
+    def left(self, files: Any) -> None:
+        """The last read of files that were switched away from has ended."""
 
 
 class Read:
     """`with env.read() as txn`: a short read transaction; its values are memoryviews, valid inside it alone."""
 
-    __slots__ = ("_reads", "began_ns", "ended", "env", "frame", "thread", "txn")
+    __slots__ = ("_reads", "began_ns", "ended", "files", "frame", "thread", "txn")
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
-        self.env: Any = None
+        self.files: Any = None
         self.txn: Txn = None
         self.ended = ""
 
@@ -92,11 +93,15 @@ class Reads:
                         self.place.reopen()
             try:
                 try:
-                    read.env, read.txn = self.place.begin()
+                    read.files, read.txn = self.place.begin()
                 except lmdb.MapResizedError:
                     with self:
+                        if self._open:  # their pages would be unmapped
+                            raise StoreError(
+                                f"{self.place.path}: the store has grown while another read hung: read again"
+                            ) from None
                         self.place.resize()
-                    read.env, read.txn = self.place.begin()
+                    read.files, read.txn = self.place.begin()
             except (lmdb.Error, OSError) as error:
                 raise explained(self.place.path, error) from error
             self._open[id(read)] = read
@@ -109,8 +114,8 @@ class Reads:
             self._open.pop(id(read), None)
             if self._switching:
                 self._gate.notify_all()
-            if read.ended and all(other.env is not read.env for other in self._open.values()):
-                self.place.left(read.env)
+            if read.ended and all(other.files is not read.files for other in self._open.values()):
+                self.place.left(read.files)
 
     def __enter__(self) -> Reads:
         """Keeps new reads out and waits for those under way, at most SWITCH_S; what is left then reads on as it was."""
@@ -126,10 +131,10 @@ class Reads:
             self._switching = False
             self._gate.notify_all()
 
-    def orphan(self, lmdb_env: Any, why: str) -> bool:
-        """Tells the reads that still use `lmdb_env` why they ended; False when there is none and it can be closed."""
+    def orphan(self, files: Any, why: str) -> bool:
+        """Tells the reads that still use `files` why they ended; False when there is none and they can be closed."""
         with self._gate:
-            left = [read for read in self._open.values() if read.env is lmdb_env]
+            left = [read for read in self._open.values() if read.files is files]
             for read in left:
                 read.ended = why
             return bool(left)
@@ -185,6 +190,10 @@ class Watchdog:
             self._watched.discard(reads)
             self._wake.notify()
 
+    def forked(self) -> None:
+        """In a child process: the thread is the parent's, and so is what it watches."""
+        self._watched, self._wake, self._thread = set(), threading.Condition(), None
+
     def _run(self) -> None:
         while True:
             with self._wake:
@@ -198,3 +207,4 @@ class Watchdog:
 
 
 WATCHDOG = Watchdog()
+os.register_at_fork(after_in_child=WATCHDOG.forked)

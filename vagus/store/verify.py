@@ -14,7 +14,8 @@ from vagus.store import blocks, frontier, records
 from vagus.store.checkpoint import DATA
 from vagus.store.codec import Block, read_header
 from vagus.store.decoder import Decoder
-from vagus.store.environment import Environment, Txn
+from vagus.store.environment import Environment
+from vagus.store.files import Txn
 from vagus.store.handover import Progress
 from vagus.store.query import Query
 

@@ -8,8 +8,9 @@ import msgspec
 
 from vagus.model import Stream
 from vagus.store import blocks, frontier, head, records, retention
-from vagus.store.environment import Environment, Txn
+from vagus.store.environment import Environment
 from vagus.store.faults import MapFull
+from vagus.store.files import Txn
 from vagus.store.query import Query
 from vagus.store.rows import Packed, Rows, merge, ordered
 from vagus.store.sealer import Sealer
