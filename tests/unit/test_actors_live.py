@@ -44,12 +44,14 @@ def test_latest_is_narrowed_and_newest():
 
 def test_streams_beyond_the_limit_are_not_live_and_the_ring_is_bounded(monkeypatch):
     monkeypatch.setattr("vagus.actors.live.MAX_STREAMS", 1)
-    monkeypatch.setattr("vagus.actors.live.MAX_ITEMS", 5)
+    monkeypatch.setattr("vagus.actors.live.MAX_VALUES", 12)
     live = Live()
     for t in range(10):
         publish(live, Sample(CPU, t, (0.1, 0.9)), Sample(LINK, t, (5,)))
     assert live.refused == 10
     assert len(live.ticks) == 2
+    live.publish(Arrival(1, 11, (), (), (1,)), (), [Event(1, "x", "a", fields={"text": "t" * 1000})])
+    assert len(live.ticks) == 1  # long texts count for what they are
 
 
 async def test_who_waits_is_woken_by_what_comes_right_after():

@@ -26,7 +26,7 @@ from vagus.errors import CollectError, ConfigError, PeerUnreachable
 from vagus.health.rules import judge_node
 from vagus.inputs import forward
 from vagus.inputs.admission import Admission
-from vagus.model import MAX_T_NS, Ack, Event, Field, Report, Sample, Stream
+from vagus.model import MAX_T_NS, Ack, Event, Field, Report, Sample, Status, Stream
 
 UID = Principal("uid", "1000")
 Sit = Callable[..., Any]
@@ -224,3 +224,49 @@ def test_events_of_many_fields_come_in_small_batches():
     batches = list(forward.read_events(forward.inflated(message), "n1", 10**18, []))
     assert sum(map(len, batches)) == 100
     assert max(map(len, batches)) == 34  # 5000 fields and the one that goes beyond
+
+
+async def test_a_socket_is_read_on_when_others_kept_the_store_busy(sit, monkeypatch):
+    monkeypatch.setattr(intake, "BUSY", -1)
+    async with sit(ulm_port=0) as actor:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            to = ("127.0.0.1", actor._listeners.ports["ulm"])
+            sender.sendto(b"nothing of this is stored", to)
+            await until(lambda: actor._intake.bad.counts[("ulm", "malformed")])
+            sender.sendto(b"DATE=20020329210355 HOST=a PROG=p NL.EVNT=x\n", to)
+            monkeypatch.setattr(intake, "BUSY", 1)
+            await until(lambda: actor.figures()["inputs_accepted"] == 1)
+
+
+async def test_long_datagrams_are_read_no_faster_than_they_are_stored(sit, monkeypatch):
+    monkeypatch.setattr(listen_datagrams, "MAX_FLIGHT_BYTES", 100)
+    line = b"DATE=20020329210355 HOST=a PROG=p NL.EVNT=x T=" + b"t" * 30_000
+    async with sit(ulm_port=0) as actor:
+        flights = []
+        take = actor._intake.take
+
+        async def taking(*about: Any) -> Any:
+            flights.append(len(actor._listeners._datagrams[1]._flight))
+            return await take(*about)
+
+        monkeypatch.setattr(actor._intake, "take", taking)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(9):
+                sender.sendto(line, ("127.0.0.1", actor._listeners.ports["ulm"]))
+                await asyncio.sleep(0)
+        await until(lambda: actor.figures()["inputs_accepted"] == 9)
+        assert max(flights) == 1
+
+
+async def test_a_store_that_hung_is_said_to_be_well_again(sit, monkeypatch):
+    monkeypatch.setattr(sensing, "SELF_REPORT_S", 0.0)
+    hanging = ["its disk is slow"]
+    async with sit() as actor:
+        monkeypatch.setattr(actor._sensing, "hanging", lambda: hanging[0])
+        told = actor.links.reports
+        await until(lambda: [r for r in told if r.subject == "sensor:store@n1"])
+        hanging[0] = ""
+        told.clear()
+        await until(lambda: [r for r in told if r.subject == "sensor:store@n1"])
+        (word, *_) = [r.contexts["collect"].status for r in told if r.subject == "sensor:store@n1"]
+        assert word is Status.HEALTHY

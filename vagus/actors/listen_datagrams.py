@@ -20,7 +20,8 @@ from vagus.model import Event, Sample
 
 BURST = 256
 BURST_S = 0.02  # then others get their turn: what waits is read at the next one
-MAX_FLIGHT = 64  # bursts on their way to the store
+PAUSE_S = 0.02
+MAX_FLIGHT_BYTES = 4 << 20  # on their way to the store
 _SO_RXQ_OVFL = 40
 _DROPS = struct.Struct("I")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(CREDENTIALS.size) + socket.CMSG_SPACE(_DROPS.size)
@@ -42,7 +43,7 @@ class Datagrams:
         self._most = most
         self._intake = intake
         self._lost = 0
-        self._flight: set[asyncio.Task[None]] = set()
+        self._flight: dict[asyncio.Task[None], int] = {}  # by task: how many bytes
         self._reading = False
         unix = sock.family == socket.AF_UNIX
         sock.setsockopt(socket.SOL_SOCKET, SO_PASSCRED if unix else _SO_RXQ_OVFL, 1)
@@ -66,6 +67,7 @@ class Datagrams:
 
     def _readable(self) -> None:
         found: dict[Principal, tuple[list[Sample], list[Event]]] = {}
+        size = 0
         until_s = time.monotonic() + BURST_S
         for number in range(BURST):
             if number and time.monotonic() > until_s:
@@ -86,16 +88,21 @@ class Datagrams:
             known = found.setdefault(who, ([], []))
             known[0].extend(samples)
             known[1].extend(events)
+            size += len(data)
         for who, (samples, events) in found.items():
             task = asyncio.ensure_future(self._take(who, samples, events))
-            self._flight.add(task)
-            task.add_done_callback(self._landed)
-        if self._intake.busy or len(self._flight) >= MAX_FLIGHT:
-            self._pause()
+            self._flight[task], size = size, 0
+            task.add_done_callback(self._flight.pop)
+        self._pace()
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        self._flight.discard(task)
-        if not self._intake.busy:
+    def _pace(self) -> None:
+        """Reads on, or looks again in a moment: others than this socket may be what keeps the store busy."""
+        if self.sock.fileno() < 0:
+            return
+        if self._intake.busy or sum(self._flight.values()) > MAX_FLIGHT_BYTES:
+            self._pause()
+            asyncio.get_running_loop().call_later(PAUSE_S, self._pace)
+        else:
             self.start()
 
     async def _take(self, who: Principal, samples: list[Sample], events: list[Event]) -> None:

@@ -13,7 +13,7 @@ from vagus.model import Event, Sample, Stream
 from vagus.selector import parse
 
 MAX_TICKS = 120  # kept with their values: what a subscription gets without asking the archive
-MAX_ITEMS = 20_000
+MAX_VALUES = 200_000  # of all items kept, as `_weight` counts them: some 20 MB
 MAX_STREAMS = 50_000
 
 
@@ -31,7 +31,7 @@ class Live:
         self.arrivals = arrivals or Arrivals("0", 1)
         self.refused = 0  # samples of streams beyond MAX_STREAMS: stored, but not live
         self.ticks: deque[Tick] = deque()
-        self._items = 0
+        self._values = 0
         self._latest: dict[Stream, list[Sample]] = {}  # a list of one, the newest
         self._places: dict[int, list[Sample]] = {}  # the same by id of the stream object: no hashing of labels
         self._waiting: list[asyncio.Future[None]] = []
@@ -47,9 +47,9 @@ class Live:
                     continue
             place[0] = sample
         self.ticks.append(Tick(self.arrivals.add(arrival), (*samples, *events)))
-        self._items += len(samples) + len(events)
-        while len(self.ticks) > 1 and (len(self.ticks) > MAX_TICKS or self._items > MAX_ITEMS):
-            self._items -= len(self.ticks.popleft().items)
+        self._values += _weight(self.ticks[-1].items)
+        while len(self.ticks) > 1 and (len(self.ticks) > MAX_TICKS or self._values > MAX_VALUES):
+            self._values -= _weight(self.ticks.popleft().items)
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             _wake(waiter)
@@ -111,6 +111,18 @@ class Live:
         """Time of the newest sample of a live stream; 0 when it is not live."""
         place = self._latest.get(stream)
         return place[0].t_ns if place else 0
+
+
+def _weight(items: Iterable[Sample | Event]) -> int:
+    """How many values; a long text counts as several."""
+    values = 0
+    for item in items:
+        if isinstance(item, Sample):
+            values += 1 + len(item.values)
+        else:
+            values += 1 + len(item.fields)
+            values += sum(len(value) // 64 for value in item.fields.values() if isinstance(value, str))
+    return values
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

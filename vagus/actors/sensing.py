@@ -270,8 +270,8 @@ class Sensing:
         if time.monotonic() - self._told_s < SELF_REPORT_S and failing.keys() == self._told:
             return
         now, observer = time.time_ns(), f"collector@{self._node}"
-        self._told, self._told_s = set(failing), time.monotonic()
-        for name in {*self._runner.names(), *failing}:
+        before, self._told, self._told_s = self._told, set(failing), time.monotonic()
+        for name in {*self._runner.names(), *failing, *before}:  # the store has no name until it hangs
             status = Status.UNHEALTHY if name in failing else Status.HEALTHY
             self._outbox.note([Report(observer, f"sensor:{name}@{self._node}", now, {"collect": Metric(status)})])
         self.live.forget(now - int(SILENT_S * 1e9))
