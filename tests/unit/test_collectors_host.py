@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vagus.collectors.cpu import STATES, shares
 from vagus.collectors.filesystem import FileSystems, parse_mounts
@@ -52,9 +54,9 @@ def test_debian12():
     got, events, error = read(FIXTURES / "proc-debian12-2core")
     assert (error, events) == ("", [])
     total = 12791 + 0 + 5214 + 401368 + 745 + 0 + 116 + 10
-    assert got["host.cpu.user"] == 12791 / total
-    assert got["host.cpu.idle"] == 401368 / total
-    assert got['host.core.iowait{core="1"}'] == pytest.approx(715 / (10154 + 3476 + 195665 + 715 + 85 + 6))
+    assert got["host.cpu.user"] == round(12791 / total, 4)
+    assert got["host.cpu.idle"] == round(401368 / total, 4)
+    assert got['host.core.iowait{core="1"}'] == round(715 / (10154 + 3476 + 195665 + 715 + 85 + 6), 4)
     assert got["host.load.load1"] == 0.42
     assert got["host.load.threads"] == 111
     assert got["host.memory.mem_total"] == 24684092 * 1024
@@ -133,6 +135,14 @@ def test_shares_of_an_interval():
     assert got[:5] == (0.3, 0.0, 0.1, 0.5, 0.1)
     assert got[8] == 0.05
     assert sum(got[:8]) == pytest.approx(1)
+
+
+@given(st.lists(st.integers(0, 2**40), min_size=8, max_size=8).filter(any))
+def test_shares_are_decimals_that_sum_to_one(spent):
+    got = shares((*spent, 0, 0), (0,) * 10)
+    assert sum(got[:8]) == pytest.approx(1, abs=1e-12)
+    assert all(value == round(value, 4) >= 0 for value in got)
+    assert all(abs(value - s / sum(spent)) < 5e-4 for value, s in zip(got, spent, strict=False))
 
 
 def test_shares_when_counters_go_back():

@@ -102,7 +102,8 @@ class AvailabilityCollector:
         if self._due(t_ns):
             self._correct(1 - available(cores, idle_ratio, self._running).ratio)
             self._checked_ns = t_ns
-        yield Sample(self._stream, t_ns, tuple(available(cores, idle_ratio, self._running, self.scale)))
+        found = available(cores, idle_ratio, self._running, self.scale)
+        yield Sample(self._stream, t_ns, tuple([round(value, 4) for value in found]))  # no estimate is finer
 
     def _due(self, t_ns: int) -> bool:
         if self._check is None or self._calls < CHECK_AFTER:

@@ -13,6 +13,7 @@ from vagus.model import Field, Sample, Stream
 
 STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
 STATE_FIELDS = tuple(Field(name, unit="ratio") for name in STATES)
+STEPS = 10_000
 _NONE = (0,) * len(STATES)
 _MISSING = (math.nan,) * len(STATES)
 
@@ -31,7 +32,8 @@ _COUNTS = tuple(field.name.encode() for field in COUNT_FIELDS)
 def shares(now: Sequence[int], before: Sequence[int]) -> tuple[float, ...]:
     """The ratio of the interval spent in each of the ten states; the first eight sum to 1 (guest is part of user).
 
-    A single counter that goes back (iowait does) counts as 0; when the sum goes back, the counters began anew.
+    In steps of 1/10000: the kernel's own are coarser (a hundred a second and core), and decimals take a fifth of the
+    room. What rounding leaves goes to the largest. A single counter that goes back (iowait does) counts as 0; when the sum goes back, the counters began anew.
     NaN when no tick passed.
     """
     if sum(now[:8]) < sum(before[:8]):
@@ -40,7 +42,10 @@ def shares(now: Sequence[int], before: Sequence[int]) -> tuple[float, ...]:
     total = sum(spent[:8])
     if not total:
         return _MISSING
-    return tuple([s / total for s in spent])
+    parts = [(2 * STEPS * s + total) // (2 * total) for s in spent]
+    eight = parts[:8]
+    parts[eight.index(max(eight))] += STEPS - sum(eight)
+    return tuple([part / STEPS for part in parts])
 
 
 class Stat(FilePart):

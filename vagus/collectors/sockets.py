@@ -69,7 +69,7 @@ class Peer:
             nan = float("nan")
             return self.sockets, nan, nan, nan, self.retransmits
         # Division rounds to the nearest decimal, which packs better than a product with 1e-6.
-        mean = self.rtt_sum / self.rtts / 1e6
+        mean = self.rtt_sum // self.rtts / 1e6
         return self.sockets, mean, self.rtt_min / 1e6, self.rtt_max / 1e6, self.retransmits
 
 
