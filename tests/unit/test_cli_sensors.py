@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -9,9 +10,12 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 from cli_gateway import LINK, NOW_NS, NS, Gateway, serve
+from rich.console import Console
 
+from vagus.cli.output import near
+from vagus.cli.view_path import render_path
 from vagus.gateway.path import Hop, HopStream
-from vagus.model import DirectoryEntry, Outlook, SensorInfo
+from vagus.model import DirectoryEntry, Outlook, SensorInfo, to_builtins
 from vagus.selector import parse
 
 
@@ -67,6 +71,22 @@ def test_sensors_show_what_is_foretold(gateway: Gateway) -> None:
     assert " host " in gateway.run("sensors").stdout
 
 
+def test_the_value_of_a_counter_is_its_change_per_second(gateway: Gateway) -> None:
+    known = gateway.answers["/v1/sensors"]["sensors"]
+    known[1] = msgspec.structs.replace(known[1], outlook=(Outlook("rx_bytes", 2048.0, 1024.0, 0.0),))
+    line = gateway.run("sensors", "--fields").stdout.splitlines()[-1]
+    assert line.split()[3:] == ["bytes/s", "u8", "counter", "2", "KiB/s", "1", "KiB/s", "0", "B/s"]
+
+
+def test_what_is_not_there_is_said_and_not_a_table_of_nothing(gateway: Gateway) -> None:
+    gateway.answers["/v1/sensors"]["sensors"] = []
+    result = gateway.run("sensors", "host.laod")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "no stream matches 'host.laod'\n"
+    assert near("host.laod", ("host.cpu", "host.load")) == "; did you mean host.load?"
+    assert near("app.orders", ("host.cpu",)) == ""
+
+
 def test_sensors_of_other_types(gateway: Gateway) -> None:
     actor = "vagus:feed@a"
     live = DirectoryEntry("feed", "uptime", "a", {"actor": actor}, True, "HEALTHY", NOW_NS, NOW_NS, NOW_NS, "http://x")
@@ -120,3 +140,14 @@ def test_a_path_is_a_line_for_each_hop(gateway: Gateway) -> None:
     assert "it went:" in lines[6]
     assert result.stderr == "10.9.9.9 was not reached: no answer from further on\n"
     assert json.loads(gateway.run("sensors", "--path", "a", "b", "--json").stdout)["hops"][1]["name"] == "r1"
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_a_path_keeps_its_values_however_narrow_the_terminal_is(width: int) -> None:
+    entry = SensorInfo(LINK, NOW_NS, NOW_NS, 1, True)
+    hop = Hop(0, "node", "a", "10.0.0.1", "eth0", 0.0, (), (HopStream("egress", entry, {"rx_bytes": 2048.0}),))
+    to = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    render_path({"hops": [to_builtins(hop)], "earlier": [], "reached": True}, to)
+    text = to.file.getvalue()
+    assert 'egress net.link{dev="eth0"}  rx_bytes=2 KiB/s' in text
+    assert ("values" in text) == (width == 200)

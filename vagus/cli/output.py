@@ -164,11 +164,34 @@ def quantity(value: Any, unit: str = "") -> str:
     """A number for people: bytes in binary steps, others with four significant digits; empty when unknown."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    if unit == "bytes":
-        return byte_size(value)
+    if unit in ("bytes", "bytes/s"):
+        return byte_size(value) + unit[len("bytes") :]
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
         return f"{int(value)}"
     return f"{value:.4g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.3e}"
+
+
+def unit_text(unit: str, counter: bool = False) -> str:
+    """A unit for people: that of a counter's change per second; (x)^2 as x²; a dash for none."""
+    if counter:
+        return f"{unit or '1'}/s"
+    inner = unit[1:-3] if unit.startswith("(") and unit.endswith(")^2") else ""
+    return (f"{inner}²" if "/" not in inner else f"({inner})²") if inner else unit or "–"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 stream`, `2 streams`, `2 entries`."""
+    if number == 1:
+        return f"1 {what}"
+    return f"{number} {what[:-1]}ies" if what.endswith("y") else f"{number} {what}s"
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` for a name that resembles one of the known ones, else empty."""
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def byte_size(count: float) -> str:

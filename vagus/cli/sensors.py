@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vagus.cli.output import age, cell, console, emit_json, json_option, quantity, table
+from vagus.cli.output import age, cell, console, counted, emit_json, json_option, near, quantity, table, unit_text
 from vagus.cli.session import ask, connected, node_option
 from vagus.cli.view_path import render_path
 from vagus.cli.view_status import warn_partial
@@ -99,11 +99,17 @@ def _streams(ctx: click.Context, selector: str, node: str, history: bool, by_fie
     asked = {"selector": selector, "node": node, "history": "1" if history else ""}
     with connected(ctx) as connection:
         answer: dict[str, Any] = ask(connection, "/v1/sensors", **asked)
+        known = [] if as_json or answer["sensors"] else ask(connection, "/v1/sensors", node=node)["sensors"]
     if as_json:
         emit_json(answer)
         return
     to = console()
     warn_partial(answer, to)
+    if not answer["sensors"]:
+        kind = selector.partition("{")[0]
+        hint = near(kind, {s["stream"]["kind"] for s in known} - {kind})
+        click.echo(f"no stream matches {selector!r}{_ended(answer) or hint}", err=True)
+        return
     found = sorted(answer["sensors"], key=lambda s: (s["stream"]["kind"], s["stream"]["node"], _labels(s["stream"])))
     if by_field:
         _print_fields(to, found)
@@ -111,7 +117,7 @@ def _streams(ctx: click.Context, selector: str, node: str, history: bool, by_fie
         _print_streams(to, found)
     series = sum(len(s["stream"]["fields"]) for s in found)
     live = sum(len(s["stream"]["fields"]) for s in found if s["live"])
-    click.echo(f"{len(found)} streams, {series} series, {live} of them live{_ended(answer)}", err=True)
+    click.echo(f"{counted(len(found), 'stream')}, {series} series, {live} of them live{_ended(answer)}", err=True)
 
 
 def _ended(answer: dict[str, Any]) -> str:
@@ -140,20 +146,21 @@ def _print_streams(to: Any, found: Sequence[dict[str, Any]]) -> None:
 
 
 def _print_fields(to: Any, found: Sequence[dict[str, Any]]) -> None:
-    """A line a field; value, forecast, its error and the trend where any field has them."""
+    """A line a field; value, forecast, its error and the trend where any field has them: those of counters as rates."""
     known = any(s["outlook"] for s in found)
     rows = []
     for s in found:
         outlook = {o["field"]: o for o in s["outlook"]}
         for f in s["stream"]["fields"]:
+            unit = unit_text(f["unit"], f["counter"] and known)
             row: list[Any] = [
                 f"{s['stream']['kind']}.{f['name']}",
                 s["stream"]["node"],
                 _labels(s["stream"]),
-                f["unit"] or "–",
+                unit,
                 _type(f),
             ]
-            rows.append((*row, *_outlook(outlook.get(f["name"]), f["unit"])) if known else tuple(row))
+            rows.append((*row, *_outlook(outlook.get(f["name"]), unit)) if known else tuple(row))
     columns: tuple[str, ...] = ("series", "node", "labels", "unit", "type")
     right: tuple[str, ...] = ()
     if known:
@@ -210,8 +217,9 @@ def _entries(ctx: click.Context, of_type: str, labels: dict[str, str], node: str
         for e in answer["entries"]
     ]
     columns = ("type", "name", "node", "labels", "state", "since", "at")
-    table(to, columns, rows, right=("since",), wide={"labels": 30, "at": 24}, spare=("since",))
-    click.echo(f"{len(rows)} entries{_ended(answer)}", err=True)
+    if rows:
+        table(to, columns, rows, right=("since",), wide={"labels": 30, "at": 24}, spare=("since",))
+    click.echo(f"{counted(len(rows), 'entry')}{_ended(answer)}", err=True)
 
 
 # --- a path ----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vagus.cli.output import age, cell, quantity, table
+from vagus.cli.output import GAP, age, cell, quantity, table, unit_text
 from vagus.model import labels_text
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ FIRST = (
 
 
 def render_path(answer: dict[str, Any], to: Console) -> None:
-    """Hops in order, then former routes, then whether the target was reached."""
+    """Hops in order, then former routes, then whether the target was reached.
+
+    A table where it fits; else a line for each hop, and one for each stream below it.
+    """
     _hops(answer["hops"], to)
     for earlier in answer["earlier"]:
         ago = age(earlier["t_ns"])
@@ -33,9 +36,19 @@ def render_path(answer: dict[str, Any], to: Console) -> None:
 
 
 def _hops(hops: Sequence[dict[str, Any]], to: Console) -> None:
+    from rich.text import Text
+
     columns = ("hop", "what", "name", "address", "rtt", "stream", "values")
-    rows = [row for hop in hops for row in _rows(hop)]
-    table(to, columns, rows, right=("hop", "rtt"), wide={"stream": 36, "values": 30}, spare=("values",))
+    rows = [[cell(value) for value in row] for hop in hops for row in _rows(hop)]
+    needed = sum(max(len(name), *(row[i].cell_len for row in rows), 0) for i, name in enumerate(columns)) if rows else 0
+    if not to.is_terminal or needed + GAP * (len(columns) - 1) <= to.width:
+        table(to, columns, rows, right=("hop", "rtt"))
+        return
+    for *head, stream, values in rows:
+        if head[0].plain:
+            to.print(Text("  ").join(part for part in head if part.plain), soft_wrap=True)
+        if stream.plain:
+            to.print(Text("     ") + stream + Text("  ") + values, soft_wrap=True)
 
 
 def _rows(hop: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
@@ -70,6 +83,7 @@ def _values(stream: dict[str, Any], values: dict[str, Any]) -> str:
     shown = []
     for name in names[:MOST_VALUES]:
         field = fields[name]
-        text = quantity(values[name], field["unit"])
-        shown.append(f"{name}={text}" + ("/s" if field["counter"] else ""))
+        unit = unit_text(field["unit"], field["counter"])
+        suffix = "/s" if field["counter"] and unit != "bytes/s" else ""
+        shown.append(f"{name}={quantity(values[name], unit)}{suffix}")
     return "  ".join(shown)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vagus.cli.output import cell, quantity, table
+from vagus.cli.output import cell, counted, quantity, table, unit_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,10 +33,10 @@ def render_samples(found: Sequence[Series], console: Console, ticks: int) -> Non
 
 def _render(series: Series, console: Console, ticks: int) -> None:
     fields = series.stream.fields
-    names = [f"{f.name} ({f.unit})" if f.unit else f.name for f in fields]
+    names = [f"{f.name} ({unit_text(f.unit)})" if f.unit else f.name for f in fields]
     columns = [[number(v) for v in series.column(f.name)[-ticks:].tolist()] for f in fields]
     console.print(cell(series.stream.key, "bold cyan"), soft_wrap=True)
-    units = ["" if f.unit != "bytes" else "bytes" for f in fields]
+    units = ["" if f.counter else f.unit for f in fields]  # a total to the byte: what it grew by would be rounded away
     texts = [[quantity(v, unit) or "–" for v in column] for column, unit in zip(columns, units, strict=True)]
     needed = 14 + sum(2 + max(len(n), *map(len, t)) for n, t in zip(names, texts, strict=True))
     if needed <= console.width:
@@ -47,11 +47,13 @@ def _render(series: Series, console: Console, ticks: int) -> None:
     for field, column, text in zip(fields, columns, texts, strict=True):
         known = [v for v in column if v is not None]
         spread = (min(known), sum(known) / len(known), max(known)) if known else (None, None, None)
-        unit = "bytes" if field.unit == "bytes" else ""
-        rows.append((field.name, field.unit, text[-1], *(quantity(v, unit) for v in spread)))
+        unit = "" if field.counter else field.unit
+        rows.append(
+            (field.name, unit_text(field.unit) if field.unit else "", text[-1], *(quantity(v, unit) for v in spread))
+        )
     table(console, ("field", "unit", "newest", "min", "mean", "max"), rows, right=("newest", "min", "mean", "max"))
     newest = tick_times([int(series.t_ns[-1])])[0]
-    console.print(cell(f"{len(columns[0])} ticks, the newest at {newest}", "dim"), soft_wrap=True)
+    console.print(cell(f"{counted(len(columns[0]), 'tick')}, the newest at {newest}", "dim"), soft_wrap=True)
 
 
 def number(value: Any) -> float | int | None:
