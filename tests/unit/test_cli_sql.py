@@ -59,6 +59,24 @@ def test_events_of_a_folder(folder: Path) -> None:
     assert json.loads(result.stdout) == {"rows": [{"event": "app.start", "v": "2"}]}
 
 
+def test_a_folder_without_stores_is_no_empty_answer(folder: Path) -> None:
+    result = run("SELECT count(*) FROM events", "--store", folder.parent)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "HOME/nodes/NODE/store is expected" in result.stderr
+
+
+def test_rows_wider_than_the_terminal_are_a_block_each() -> None:
+    import io
+
+    from rich.console import Console
+
+    from vagus.cli.sql import _print
+
+    to = Console(file=io.StringIO(), width=30, force_terminal=True, color_system=None)
+    _print(to, ("time", "mem_available"), [("2026-11-22T00:48:11Z", 21253398528)], {"mem_available"})
+    assert to.file.getvalue().split() == ["time", "2026-11-22T00:48:11Z", "mem_available", "21253398528"]
+
+
 def test_over_a_gateway() -> None:
     span = ("--start", str(NOW_NS - 100 * 10**9), "--end", str(NOW_NS + 1))
     with serving() as served:

@@ -159,6 +159,9 @@ def test_samples_in_every_format(home: Path, tmp_path: Path) -> None:
     assert run(home, "export", "host.*", "-o", str(tmp_path / "x.parquet"), "--rate").exit_code == 0
     assert parquet.read_table(tmp_path / "x.parquet").num_rows == 2999
     text = run(home, "export", "host.load", "--format", "openmetrics", "--limit", "1").stdout
+    named = tmp_path / "x.openmetrics"
+    assert run(home, "export", "host.load", "--limit", "1", "-o", str(named)).exit_code == 0
+    assert named.read_text() == text
     assert text.endswith("# EOF\n")
     empty = run(home, "export", "nothing.*")
     assert (empty.exit_code, "no samples match" in empty.stderr) == (1, True)
@@ -189,6 +192,7 @@ def test_events_in_every_format(home: Path, tmp_path: Path) -> None:
         (("export", "host.*", "--events", "--where", "a"), 1, "predicate 'a'"),
         (("export", "{", "--since", "1h"), 1, "selector"),
         (("export", "host.*", "-o", "/nowhere/x.csv"), 1, "there is no folder"),
+        (("export", "host.*", "-o", "x.foo"), 1, "x.foo: name it .csv, "),
     ],
 )
 def test_wrong_usage_says_what_to_do(home: Path, args: tuple[str, ...], code: int, says: str) -> None:

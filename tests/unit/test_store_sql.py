@@ -146,3 +146,22 @@ def test_without_duckdb_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(Unsupported, match=r"vagus\[sql\]"):
         rows("SELECT 1")
+
+
+def test_show_tables_lists_what_there_is_and_reads_nothing() -> None:
+    source = Tables()
+    found = query(" show tables;", source).to_pylist()
+    assert found[:3] == [
+        {"name": "app", "streams": 1, "fields": 2},
+        {"name": "host.cpu", "streams": 2, "fields": 3},
+        {"name": "net.tcp.more", "streams": 1, "fields": 2},
+    ]
+    assert {row["name"] for row in found[3:]} == {"events", "receipts", "decisions", "rewards", "reports", "sensors"}
+    assert source.read == []
+
+
+def test_a_table_that_is_not_there_names_the_one_that_was_meant() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean host\.cpu"):
+        query("SELECT * FROM host.cpus", Tables())
+    with pytest.raises(ConfigError, match=r"tables here: app, host\.cpu, .*SHOW TABLES"):
+        query("SELECT * FROM zzz", Tables())

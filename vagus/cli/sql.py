@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vagus.cli.output import console, emit_json, quantity, table
+from vagus.cli.output import GAP, cell, console, counted, emit_json, table
 from vagus.cli.session import Moment, Span, check_file, connected, node_option, span_params, write_file
-from vagus.errors import ConfigError
+from vagus.cli.store import DATA
+from vagus.errors import ConfigError, NoData
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from rich.console import Console
 
     from vagus.model import SensorInfo
     from vagus.store.batch import Batch
@@ -57,7 +59,8 @@ def sql(
 
     Each kind of stream is a table: host.cpu has a row for each sample, with time, t_ns, node, a column for each label
     and each field. events, receipts, decisions, rewards and reports are tables too (nested parts as JSON), and
-    `sensors` is the directory. Only tables that the statement names are fetched, from --since on.
+    `sensors` is the directory. SHOW TABLES lists them all, DESCRIBE host.cpu the columns of one. Only tables that the
+    statement names are fetched, from --since on.
 
     \b
     Examples:
@@ -82,6 +85,8 @@ def sql(
     if store is not None:
         from vagus.store.reader import open_all
 
+        if not any(store.glob(f"*/{DATA}")):
+            raise NoData(f"there are no stores in {store}; HOME/nodes/NODE/store is expected")
         with open_all(store) as reader:
             result = query(statement, _Folder(reader, *_nanoseconds(span)), say)
             for path, why in reader.problems.items():
@@ -205,6 +210,21 @@ def _show(result: pa.Table) -> None:
         tuple(f"{v:.6g}" if isinstance(v, float) else "–" if v is None else v for v in row.values())
         for row in _plain(result.slice(0, MAX_SHOWN))
     ]
-    table(to, result.column_names, rows, right=numbers)
+    _print(to, result.column_names, rows, numbers)
     more = f", {MAX_SHOWN} of them shown (--format csv has all)" if result.num_rows > MAX_SHOWN else ""
-    click.echo(f"{quantity(result.num_rows)} rows{more}", err=True)
+    click.echo(f"{counted(result.num_rows, 'row')}{more}", err=True)
+
+
+def _print(to: Console, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], numbers: set[str]) -> None:
+    """A table; where a terminal is too narrow for it, a line for each value, a block for each row."""
+    texts = [[cell(value) for value in row] for row in rows]
+    needed = sum(max(len(name), *(row[i].cell_len for row in texts), 0) + GAP for i, name in enumerate(columns))
+    if not rows or not to.is_terminal or needed - GAP <= to.width:
+        if columns:
+            table(to, columns, texts, right=numbers)
+        return
+    widest = max(map(len, columns))
+    for row in texts:
+        for name, text in zip(columns, row, strict=True):
+            to.print(cell(name.ljust(widest + GAP), "dim") + text, soft_wrap=True)
+        to.print()

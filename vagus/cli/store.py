@@ -211,7 +211,7 @@ def compact(paths: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--events", is_flag=True, help="Events of the name SELECTOR instead of samples.")
 @click.option("--where", multiple=True, metavar="FIELD>N", help="With --events: a predicate; several must all hold.")
 @click.option("--rate", is_flag=True, help="Counters as their change per second.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default=None, help="[default: FILE's, else csv]")
+@click.option("--format", "form", type=click.Choice(FORMATS), default=None, help="[default: by FILE's name, else csv]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to FILE.")
 def export(
     selector: str,

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vagus.errors import ConfigError
+
 if TYPE_CHECKING:
     from vagus.store import Store
 
@@ -20,13 +22,20 @@ _SUFFIXES = {
     "mp": "msgpack",
     "arrow": "arrow",
     "parquet": "parquet",
+    "openmetrics": "openmetrics",
+    "om": "openmetrics",
+    "prom": "openmetrics",
 }
 
 
 def format_of(output: Path | None) -> str:
-    """The format that a file's name says; csv where it says none."""
-    suffix = output.suffix.lower().lstrip(".") if output else ""
-    return _SUFFIXES.get(suffix, "openmetrics" if suffix in ("prom", "om") else "csv")
+    """The format that a file's name says; csv without a file. Raises ConfigError: a name that says none."""
+    if output is None:
+        return "csv"
+    form = _SUFFIXES.get(output.suffix.lower().lstrip("."))
+    if form is None:
+        raise ConfigError(f"{output}: name it .{', .'.join(FORMATS)}, or give --format")
+    return form
 
 
 def sample_bytes(

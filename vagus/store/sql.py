@@ -7,6 +7,7 @@ no network, no extension.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_SQL = 100_000
 MEMORY = "2GB"
+MOST_TOLD = 12  # tables, when one is asked for that there is not
+_SHOW_TABLES = re.compile(r"\s*show\s+(all\s+)?tables\s*;?\s*", re.IGNORECASE)
+_ASKED = re.compile(r"Table with name \"?([^\s\"]+)")
 RECORDS: Mapping[str, type[Any]] = {
     "events": Event,
     "receipts": Receipt,
@@ -66,14 +70,15 @@ def query(text: str, source: Source, say: Callable[[str], None] = lambda _: None
                 raise ConfigError(f"one statement is expected, got {len(statements)}")
             db.execute("SET TimeZone = 'UTC'")
             db.execute(f"SET memory_limit = '{MEMORY}'")
+            if _SHOW_TABLES.fullmatch(text):
+                return _tables(source.sensors())
             known = _fill(db, text, source, say)
             db.execute("SET enable_external_access = false")
             db.execute("SET lock_configuration = true")
             result = db.sql(text)
             return _nothing() if result is None else result.to_arrow_table()
         except duckdb.CatalogException as error:
-            names = ", ".join(known) or "none"
-            raise ConfigError(f"{_first_line(error)}; tables with rows here: {names}") from error
+            raise ConfigError(_first_line(error) + _tables_text(str(error), known)) from error
         except duckdb.OutOfMemoryException as error:
             raise VagusError(f"the statement needs more than {MEMORY} of memory: {_first_line(error)}") from error
         except duckdb.Error as error:
@@ -132,6 +137,35 @@ def _directory(streams: Sequence[SensorInfo]) -> pa.Table:
             "source": pa.array([s.source for s in streams], pa.string()),
         }
     )
+
+
+def _tables(streams: Sequence[SensorInfo]) -> pa.Table:
+    """All tables there are: what SHOW TABLES is asked for, though only those that a statement names are filled."""
+    import pyarrow as pa
+
+    held: dict[str, list[SensorInfo]] = {}
+    for info in streams:
+        held.setdefault(info.stream.kind, []).append(info)
+    kinds = sorted(held)
+    fields = [len({f.name for info in held[kind] for f in info.stream.fields}) for kind in kinds]
+    others = [*RECORDS, "sensors"]
+    return pa.table(
+        {
+            "name": pa.array([*kinds, *others], pa.string()),
+            "streams": pa.array([*(len(held[kind]) for kind in kinds), *[None] * len(others)], pa.int64()),
+            "fields": pa.array([*fields, *[None] * len(others)], pa.int64()),
+        }
+    )
+
+
+def _tables_text(said: str, known: Sequence[str]) -> str:
+    """`; did you mean …?`, or the tables there are, or how many where those are many."""
+    asked = _ASKED.search(said)
+    close = difflib.get_close_matches(asked[1], known, n=1) if asked else []
+    if close:
+        return f"; did you mean {close[0]}?"
+    more = f" and {len(known) - MOST_TOLD} more" if len(known) > MOST_TOLD else ""
+    return f"; tables here: {', '.join(known[:MOST_TOLD])}{more}; SHOW TABLES lists them"
 
 
 def _nothing() -> pa.Table:
