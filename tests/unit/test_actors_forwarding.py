@@ -175,3 +175,18 @@ def test_positions() -> None:
     assert position_name(RemoteWriteSettings(url="http://x/")).endswith("http://x/")
     with pytest.raises(ConfigError, match="300"):
         position_name(RemoteWriteSettings(url="http://" + "x" * 400))
+
+
+async def test_what_the_url_keeps_secret_is_not_told() -> None:
+    told: list[Event] = []
+    settings = RemoteWriteSettings(url="http://user:pass@127.0.0.1:1/write?key=secret")
+    writing = RemoteWrite(settings, "n1", Archive().read, lambda _: None, told.append, clock=ManualClock())
+    try:
+        await writing.step()
+    finally:
+        await writing.close()
+    assert [event.event for event in told] == ["remote_write.delayed"]
+    for text in (writing.trouble, str(told[0].fields)):
+        assert "http://127.0.0.1:1/write" in text
+        assert "pass" not in text
+        assert "secret" not in text

@@ -452,3 +452,46 @@ async def test_the_hub_counts_feeds_by_selection():
     assert len(hub) == 1
     other.close()
     assert len(hub) == 0
+
+
+async def test_all_rings_share_one_budget(site, monkeypatch):
+    monkeypatch.setattr("vagus.gateway.hub.MAX_BYTES", 4000)
+    readers = [Reader(site.hub, Selection(f'host.*{{x!="{n}"}}', "", "lines"), lambda *_: True, ("a",)) for n in "1234"]
+    await asyncio.sleep(0.05)
+    for t in range(1, 60):
+        site.backend.samples.put_nowait([cpu(t)])
+        await asyncio.sleep(0.025)
+        if all(reader.take()[1] for reader in readers):
+            break  # the oldest went, of each
+    feeds = list(site.hub._feeds.values())
+    assert len(feeds) == 4
+    assert sum(feed._bytes for feed in feeds) <= 4000
+    for reader in readers:
+        reader.close()
+
+
+async def test_anyone_may_ask_after_health_at_once_and_the_node_is_asked_once(monkeypatch):
+    backend, go, asked = MemoryBackend(), asyncio.Event(), []
+    status = backend.status
+
+    async def slow() -> Any:
+        asked.append(1)
+        await go.wait()
+        return await status()
+
+    monkeypatch.setattr(backend, "status", slow)
+    gateway = Gateway(backend, token=TOKEN)
+    url = await gateway.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            waiting = [asyncio.ensure_future(session.get(f"{url}/healthz")) for _ in range(10)]
+            while not asked:
+                await asyncio.sleep(0)
+            waiting[0].cancel()  # one goes away
+            await asyncio.sleep(0.05)
+            go.set()
+            answers = await asyncio.gather(*waiting[1:])
+            assert [answer.status for answer in answers] == [200] * 9
+    finally:
+        await gateway.stop()
+    assert asked == [1]

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from vagus.access import Access, Principal
@@ -262,15 +261,18 @@ class CollectorActor(Actor):
 
     async def sensors(self, selector: str) -> list[SensorInfo]:
         sensing, now_ns, period_s = self._sensing, time.time_ns(), self.config.collect.period_s
-        found = await asyncio.to_thread(sensing.store.sensors, selector)
         senders = self._intake.senders if self._intake is not None else {}
 
         def source(kind: str) -> str:
             return sensing.source(kind) or senders.get(kind, "")
 
-        entries = [renewed(s, now_ns, period_s, source(s.stream.kind), self._url) for s in found]
-        outlook = sensing.foretelling.outlook
-        return [msgspec.structs.replace(e, outlook=outlook(e.stream)) if e.live else e for e in entries]
+        def entries() -> list[SensorInfo]:
+            found = sensing.store.sensors(selector)
+            entries = [renewed(s, now_ns, period_s, source(s.stream.kind), self._url) for s in found]
+            outlook = sensing.foretelling.outlook
+            return [replace(e, outlook=outlook(e.stream)) if e.live else e for e in entries]
+
+        return await asyncio.to_thread(entries)
 
     async def directory(self, history: bool) -> list[DirectoryEntry]:
         described = await self._roster.describe(await self.describe())

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vagus.config import ForecastSettings
 from vagus.forecast import Bank
 from vagus.forecast.rates import Rates
-from vagus.forecast.trend import Trend
+from vagus.forecast.trend import LABELS, Trend
 from vagus.model import Outlook, Sample, Stream
 from vagus.selector import parse
 from vagus.store import Batch
@@ -93,7 +93,7 @@ class Foretelling:
                 self._values[places].tolist(),
                 self._bank.predict()[places].tolist(),
                 self._bank.mse()[places].tolist(),
-                self._trend.labels()[places],
+                [LABELS[at] for at in self._trend.label[places]],
                 strict=True,
             )
             return tuple(Outlook(stream.fields[i].name, *known) for i, *known in found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
@@ -63,6 +64,7 @@ class RemoteWrite:
         self.trouble = ""
         self.position_ns = position_ns
         self._settings = settings
+        self._shown = shown_url(settings.url)
         self._node = node
         self._read = read
         self._save = save
@@ -94,7 +96,7 @@ class RemoteWrite:
                 return
             self._recovered()
             self.position_ns = end_ns
-            self._save(end_ns)
+            await asyncio.to_thread(self._save, end_ns)  # it waits for the store's writer
 
     async def close(self) -> None:
         """Closes the connection. Idempotent."""
@@ -137,14 +139,15 @@ class RemoteWrite:
                     raise Delay(reason, _seconds_of(answer.headers.get("Retry-After", "")))
                 raise Refusal(reason)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            raise Delay(f"{type(error).__name__}: {error}") from error
+            reason = f"{type(error).__name__}: {error}".replace(self._settings.url, self._shown)
+            raise Delay(reason) from error
 
     def _later(self, delay: Delay) -> None:
         self._pause_s = min(MAX_PAUSE_S, max(delay.after_s, 2 * self._pause_s, seconds(self._settings.every), 1.0))
         self._not_before_ns = self._clock.monotonic_ns() + round(self._pause_s * NS)
         if not self.trouble:
             self._event("remote_write.delayed", Level.WARNING, reason=str(delay)[:MAX_ANSWER])
-        self.trouble = f"{self._settings.url}: {delay}; what is not sent waits in the store"[:500]
+        self.trouble = f"{self._shown}: {delay}; what is not sent waits in the store"[:500]
 
     def _recovered(self) -> None:
         if self.trouble:
@@ -152,8 +155,14 @@ class RemoteWrite:
         self.trouble, self._pause_s, self._not_before_ns = "", 0.0, 0
 
     def _event(self, name: str, level: Level, **fields: Any) -> None:
-        fields = {"url": self._settings.url, **fields}
+        fields = {"url": self._shown, **fields}
         self._tell(Event(self._clock.time_ns(), name, self._node, level, "remote_write", fields))
+
+
+def shown_url(url: str) -> str:
+    """The URL without user, password and query, which may be secrets: for events and messages."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _seconds_of(text: str) -> float:

@@ -114,13 +114,13 @@ class Live:
 
 
 def _weight(items: Iterable[Sample | Event]) -> int:
-    """How many values; a long text counts as several."""
+    """How many values; an event and a long text count as several."""
     values = 0
     for item in items:
         if isinstance(item, Sample):
             values += 1 + len(item.values)
         else:
-            values += 1 + len(item.fields)
+            values += 8 + 2 * len(item.fields)
             values += sum(len(value) // 64 for value in item.fields.values() if isinstance(value, str))
     return values
 

@@ -20,6 +20,8 @@ from vagus.model import Event, Page, Sample
 
 MAX_CHUNKS = 256
 MAX_RING_BYTES = 4 << 20
+MAX_BYTES = 64 << 20  # of all rings: many selections share it
+MAX_SEEN = 10_000
 PACE_S = 0.02  # items that come closer together travel together
 OWN_WAIT_S = 10.0
 MOST_WAIT_S = 2.0  # of another node: an answer within the gateway's time-out
@@ -82,6 +84,8 @@ class Feed:
             chunks.append(Chunk(b"", 0, self.node, page.after, notice={"gap": MissingNode(self.node, page.gap)}))
         items = page.items
         if self._selection.who:
+            if len(self._seen) > MAX_SEEN:
+                self._seen.clear()
             for name in {_name(record) for _, record in items} - self._seen.keys():
                 self._seen[name] = self._allow(self.node, name)
                 if not self._seen[name]:
@@ -134,7 +138,8 @@ class Feed:
         self.end += 1
         self.passed += chunk.items
         self._bytes += _size(chunk)
-        while len(self.chunks) > 1 and (len(self.chunks) > MAX_CHUNKS or self._bytes > MAX_RING_BYTES):
+        most = min(MAX_RING_BYTES, MAX_BYTES // max(1, len(self._hub)))
+        while len(self.chunks) > 1 and (len(self.chunks) > MAX_CHUNKS or self._bytes > most):
             self._bytes -= _size(self.chunks.popleft()[1])
         self._tell()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -32,7 +33,9 @@ class Site:
     requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)  # (method, path template, status)
     failures: int = 0  # unexpected exceptions: defects of ours
     last_failure: str = ""
-    checked: tuple[int, dict[str, Any]] | None = None  # when /healthz last asked the node, and what it found
+    checked: tuple[int, asyncio.Future[dict[str, Any]]] | None = (
+        None  # when /healthz last asked the node, and what it finds
+    )
     tails: int = 0
     tail_dropped: int = 0
     readers: set[Reader] = field(default_factory=set)  # of open subscriptions

@@ -34,18 +34,24 @@ async def directory(site: Site, request: web.BaseRequest, _: str) -> web.StreamR
     parts: list[Gathered] = []
     if params.type in ("", "stream"):
         gathered = await gather(site.backend, "sensors", ("*",), params.node, site.timeout_s)
-        streams = map(_entry, merge_sensors(gathered.parts.values()))
-        parts.append(Gathered({site.backend.node: list(streams)}, gathered.missing))
+        streams = await asyncio.to_thread(lambda: list(map(_entry, merge_sensors(gathered.parts.values()))))
+        parts.append(Gathered({site.backend.node: streams}, gathered.missing))
     if params.type != "stream":
         parts.append(await gather(site.backend, "directory", (True,), params.node, site.timeout_s))
     whole = permitted(site, request, _joined(parts), lambda e: str(e.name if e.type == "stream" else e.type))
-    entries = [entry for part in whole.parts.values() for entry in part]
-    found = [
-        e for e in entries if params.type in ("", e.type) and labels.items() <= {**e.labels, "node": e.node}.items()
-    ]
-    shown = [entry for entry in found if params.history or entry.live]
-    shown.sort(key=lambda e: (e.type, e.name, e.node, not e.live, -e.last_ns))
-    return await records_response(request, "entries", shown, whole, ended=len(found) - len(shown))
+
+    def chosen() -> tuple[list[DirectoryEntry], int]:
+        found = [e for part in whole.parts.values() for e in part if _wanted(e, params.type, labels)]
+        shown = [entry for entry in found if params.history or entry.live]
+        shown.sort(key=lambda e: (e.type, e.name, e.node, not e.live, -e.last_ns))
+        return shown, len(found) - len(shown)
+
+    shown, ended = await asyncio.to_thread(chosen)
+    return await records_response(request, "entries", shown, whole, ended=ended)
+
+
+def _wanted(entry: DirectoryEntry, kind: str, labels: Mapping[str, str]) -> bool:
+    return kind in ("", entry.type) and labels.items() <= {**entry.labels, "node": entry.node}.items()
 
 
 def _joined(parts: Sequence[Gathered]) -> Gathered:

@@ -35,9 +35,9 @@ async def healthz(site: Site, request: web.BaseRequest, _: str) -> web.StreamRes
     """Alive and well? Without a token only the verdict, so that any prober may ask."""
     params_of(request, NoParams)
     now_ns = site.clock.monotonic_ns()
-    if site.checked is None or now_ns - site.checked[0] > CHECK_NS:
-        site.checked = (now_ns, await _check(site))  # kept a while: anyone may ask, and asking all actors costs
-    found = site.checked[1]
+    if site.checked is None or (site.checked[1].done() and now_ns - site.checked[0] > CHECK_NS):
+        site.checked = (now_ns, asyncio.ensure_future(_check(site)))  # anyone may ask, and asking all actors costs
+    found = await asyncio.shield(site.checked[1])
     word: Literal["ok", "degraded"] = "degraded" if found["ill"] else "ok"
     details = None
     who = site.door.find(request)

@@ -101,7 +101,7 @@ async def sensors(site: Site, request: web.BaseRequest, _: str) -> web.StreamRes
     chosen = _selector(params.selector)
     gathered = await gather(site.backend, "sensors", (chosen.text,), params.node, site.timeout_s)
     gathered = permitted(site, request, gathered, stream_name)
-    found = merge_sensors(gathered.parts.values())
+    found = await asyncio.to_thread(lambda: merge_sensors(gathered.parts.values()))
     shown = [info for info in found if params.history or info.live]
     return await records_response(request, "sensors", shown, gathered, ended=len(found) - len(shown))
 
