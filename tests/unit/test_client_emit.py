@@ -145,7 +145,7 @@ def test_a_heartbeat_is_a_count_and_a_report(sent, monkeypatch):
     for _ in range(3):
         vagus.heartbeat("db")
     assert reporter.flush(5.0)
-    assert [(r.subject, r.contexts["heartbeat"].status) for r in reports] == [("db", Status.HEALTHY)]
+    assert [(r.subject, r.contexts["heartbeat"].status) for r in reports] == [("service:db", Status.HEALTHY)]
     (body,) = [b for b in sent.take() if b["values"]["total"] == 3]
     assert body["kind"] == "service.heartbeat"
     assert body["labels"]["service"] == "db"
@@ -226,6 +226,14 @@ def test_logging_as_netlogger_lines(tmp_path):
     assert (first.event, first.level, first.node) == ("shop.cart", Level.WARNING, socket.gethostname())
     assert first.fields == {"msg": 'two "words" = 7', "guid": "g", "n": 3, "ok": True}
     assert (second.event, second.level, second.fields["error"]) == ("shop.pay.end", Level.ERROR, "ValueError: no")
+
+
+def test_logging_to_the_node(sent):
+    logger = logging.Logger("shop.cart")
+    logger.addHandler(vagus.NetLoggerHandler())
+    logger.critical("two = %d", 7, extra={"n": 3})
+    (body,) = sent.take()
+    assert (body["event"], body["level"], body["fields"]) == ("shop.cart", "fatal", {"msg": "two = 7", "n": 3})
 
 
 def test_logging_by_udp(monkeypatch):

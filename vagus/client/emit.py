@@ -46,7 +46,9 @@ def counter(kind: str, unit: str = "", /, **labels: Any) -> Counter:
 
 
 def heartbeat(service: str) -> None:
-    """The service is there: counted in `service.heartbeat.total` of this process, and a HEALTHY report on `service`.
+    """The service is there: counted in `service.heartbeat.total` of this process, and a HEALTHY report.
+
+    The subject is `service:NAME`, as of the services that a node asks itself (`collect.heartbeats`).
 
     Call it from the loop that does the work, not from a thread of its own, so that it stops when the work does.
     """
@@ -54,7 +56,7 @@ def heartbeat(service: str) -> None:
     if beats is None or EMITTER.counters.get((beats.kind, beats.labels)) is not beats:
         beats = _beats[service] = counter("service.heartbeat", service=service, instance=default_observer())
     beats.add()
-    track = REPORTER.track(service, "heartbeat", None)
+    track = REPORTER.track(f"service:{service}", "heartbeat", None)
     now = perf_counter()
     track.count += 1
     if now >= track.due:

@@ -1,4 +1,4 @@
-"""The standard library's logging as NetLogger lines (CEDPS): to a file, a stream, or a UDP address."""
+"""The standard library's logging as events of the node, or as NetLogger lines (CEDPS): to a file, a stream, by UDP."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import sys
 from typing import Any, TextIO
 
+from vagus.client import emit
 from vagus.errors import VagusError
 from vagus.model import MAX_NAME, Event, Level, Scalar
 from vagus.netlogger import write_cedps
@@ -27,18 +28,21 @@ _LEVELS = (
 class NetLoggerHandler(logging.Handler):
     """Each record is one line: its logger's name is the event (or the `event` given in `extra`), the message `msg`.
 
-    to: a path that is appended to, an open text stream, or a (host, port) that takes lines by UDP, such as a node's
+    to: None for the node, as `vagus.event` does it; else a path that is appended to, an open text stream, or a (host, port) that takes lines by UDP, such as a node's
     `inputs.ulm_port`. Further values in `extra` become typed fields; an exception becomes `error`. Errors go the way of
     logging's own: `handleError`.
     """
 
-    def __init__(self, to: str | os.PathLike[str] | TextIO | tuple[str, int], level: int = logging.NOTSET) -> None:
+    def __init__(
+        self, to: str | os.PathLike[str] | TextIO | tuple[str, int] | None = None, level: int = logging.NOTSET
+    ) -> None:
         super().__init__(level)
         self._host = socket.gethostname()
         self._prog = os.path.basename(sys.argv[0] if sys.argv else "") or "python"
         self._sock: socket.socket | None = None
         self._stream: TextIO | None = None
         self._owned = isinstance(to, (str, os.PathLike))
+        self._to_node = to is None
         if isinstance(to, (str, os.PathLike)):
             self._stream = open(to, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  # closed by `close`
         elif isinstance(to, tuple):
@@ -50,6 +54,9 @@ class NetLoggerHandler(logging.Handler):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end. Raises VagusError."""
+        return write_cedps(self._event(record))
+
+    def _event(self, record: logging.LogRecord) -> Event:
         fields: dict[str, Scalar] = {"msg": record.getMessage()}
         given: dict[str, Any] = {k: v for k, v in vars(record).items() if k not in _STANDARD}
         name = str(given.pop("event", record.name))[:MAX_NAME] or "root"
@@ -60,11 +67,15 @@ class NetLoggerHandler(logging.Handler):
             fields["error"] = f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
         level = next((level for least, level in _LEVELS if record.levelno >= least), Level.DEBUG)
         t_ns = round(record.created * 1e6) * 1000
-        return write_cedps(Event(t_ns, name, self._host, level, self._prog, fields))
+        return Event(t_ns, name, self._host, level, self._prog, fields)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one line; never raises."""
+        """Sends one event, or writes one line; never raises."""
         try:
+            if self._to_node:
+                event = self._event(record)
+                emit.EMITTER.put((event.t_ns, event.event, event.level, event.fields, None))
+                return
             line = self.format(record)
             if self._sock is not None:
                 self._sock.send(line.encode("utf-8", "replace"))
