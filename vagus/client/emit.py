@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from vagus.client.emitter import EMITTER, Counter, Emitter
 from vagus.client.reporter import REPORTER, default_observer
+from vagus.model import Event
 
 F = TypeVar("F", bound=Callable[..., Any])
 _CO_COROUTINE = 0x80
@@ -33,6 +34,11 @@ def event(name: str, /, level: str = "info", **fields: Any) -> None:
     level: debug, info, warning, error, fatal.
     """
     EMITTER.put((time_ns(), name, level, fields, None))
+
+
+def put(said: Event) -> None:
+    """An event with its own time and level; node and source become this program's."""
+    EMITTER.put((said.t_ns, said.event, said.level, said.fields, None))
 
 
 def sample(kind: str, labels: Mapping[str, Any] | None = None, /, **values: float | None) -> None:

@@ -73,8 +73,7 @@ class NetLoggerHandler(logging.Handler):
         """Sends one event, or writes one line; never raises."""
         try:
             if self._to_node:
-                event = self._event(record)
-                emit.EMITTER.put((event.t_ns, event.event, event.level, event.fields, None))
+                emit.put(self._event(record))
                 return
             line = self.format(record)
             if self._sock is not None:
