@@ -169,3 +169,16 @@ def test_a_reader_joins_the_events_of_all_environments(tmp_path: Path) -> None:
             assert [e.fields["k"] for e in found] == [9, 8, 7, 6]
             found = reader.events(events.question("x", where=["k<3"], newest_first=False))
             assert [e.fields["k"] for e in found] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("letter", ["é", "網", "🜚"])
+def test_patterns_of_any_alphabet_find_names_of_any_length(tmp_path: Path, letter: str) -> None:
+    """The index has long names as bytes and a hash; patterns are cut where those are."""
+    names = [letter * length for length in range(1, 80, 3)]
+    with Store.open(tmp_path) as store:
+        for k, name in enumerate(names):
+            store.put("event", Event(T0 + k, name, "a"), t_ns=T0 + k)
+        store.flush()
+        for length in range(80):
+            found = {event.event for event in store.events(letter * length + "*")}
+            assert found == {name for name in names if len(name) >= length}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vagus.clock import NS, ManualClock
+from vagus.errors import ConfigError
 from vagus.model import Event, Field, Stream
 from vagus.store import Store
 from vagus.store.retention import WallClock
@@ -130,3 +131,46 @@ def test_a_map_that_fills_up_is_emptied_before_it_is_full(tmp_path: Path) -> Non
         assert batch.t_ns[-1] == T0 + (100 * 2000 - 1) * NS
         assert 0 < store.count("event") < 100
         assert store.verify() == []
+
+
+def test_streams_that_come_and_go_do_not_use_up_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes and containers have ever new labels; only what still has rows counts, also within one life."""
+    monkeypatch.setattr("vagus.store.store.MAX_STREAMS", 6)
+    monkeypatch.setattr("vagus.store.store.MAX_FORGOTTEN", 4)
+    clock = ManualClock(T0)
+    with Store.open(tmp_path, clock=clock) as store:
+        ids = []
+        unused = store.declare(Stream("a", "unused", (Field("x"),)))
+        for k in range(40):
+            ids.append(store.declare(Stream("a", "process", (Field("x"),), {"pid": str(k)})))
+            store.append(ids[-1], clock.time_ns(), [float(k)])
+            clock.advance(100)
+            store.retain(max_age_s=250)
+            assert len(store.sensors()) <= 4
+        with pytest.raises(ConfigError, match="declare"):  # long ago
+            store.append(ids[0], clock.time_ns(), [1.0])
+        store.append(unused, clock.time_ns(), [0.0])  # declared and never used: stays good
+        store.append(ids[-4], clock.time_ns(), [7.0])  # forgotten just now: stays good as well
+        store.extend(ids[-5], clock.time_ns() + np.arange(100), np.ones((100, 1)))
+        assert store.declare(Stream("a", "process", (Field("x"),), {"pid": "34"})) == ids[34]
+        store.flush()
+        assert [b.columns[0].tolist()[0] for b in store.scan('process{pid="36"}')] == [7.0]
+        assert [len(b) for b in store.scan('process{pid="35"}')] == [100]
+        assert store.verify() == []
+    with Store.open(tmp_path, clock=clock) as store:
+        assert store.verify() == []
+        assert {s.stream.labels.get("pid") for s in store.sensors()} >= {"35", "36", "39", None}
+
+
+def test_a_stream_may_be_forgotten_while_it_is_read(tmp_path: Path) -> None:
+    clock = ManualClock(T0)
+    with Store.open(tmp_path, clock=clock) as store:
+        for name in ("first", "second"):
+            store.append(store.declare(Stream("a", name, (Field("x"),))), T0, [1.0])
+        store.seal()
+        found = store.scan("*")
+        assert next(found).stream.kind == "first"
+        clock.advance(100)
+        assert store.retain(max_age_s=1) == 2
+        assert store.sensors() == []
+        assert list(found) == []

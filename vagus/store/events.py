@@ -197,9 +197,8 @@ def _names(env: Environment, txn: Txn, selector: EventSelector) -> list[bytes] |
     """Prefixes of the event names that match a pattern; None when there are too many, or the pattern is `*`."""
     if not selector.literal and selector.name == "*":
         return None
-    head = records.index_prefix(EVENT, "event", selector.literal)[:-1]
     # a long name ends in a hash in its key, so that only a short head can be looked for
-    head = head if len(selector.literal) < 40 else head[: len(EVENT) + 1 + len("event=") + 40]
+    head = f"{EVENT}\0event=".encode() + selector.literal.encode()[:40]
     found: list[bytes] = []
     cursor = txn.cursor(env.db["index"])
     ok = cursor.set_range(head)

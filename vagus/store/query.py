@@ -20,6 +20,7 @@ from vagus.store.frontier import Frontier
 from vagus.store.rows import Rows, cut, merge, ordered, row_dtype
 
 LIVE_NS = 30 * 10**9
+TRIES = 4
 _decode_stream = msgspec.msgpack.Decoder(Stream).decode
 
 
@@ -59,20 +60,22 @@ class Query:
             return
         with self._env.read() as txn:
             self.refresh(txn)
-        wanted = {i: indexes for i, stream in sorted(self.streams.items()) if (indexes := selector.fields(stream))}
+        wanted = {
+            i: (stream, indexes) for i, stream in sorted(self.streams.items()) if (indexes := selector.fields(stream))
+        }
         if not wanted:
             return
         at, recent = self._head(set(wanted), start_ns, end_ns, limit)
-        for stream_id, indexes in wanted.items():
-            while True:
-                rows = self._rows(stream_id, indexes, start_ns, end_ns, limit, recent.get(stream_id))
+        for stream_id, (stream, indexes) in wanted.items():
+            for _ in range(TRIES):
+                rows = self._rows(stream_id, stream, indexes, start_ns, end_ns, limit, recent.get(stream_id))
                 if not at.moved(self._frontier(), stream_id):
                     break
-                # Its rows moved from the head into blocks while we read: read both again.
+                # Its rows moved from the head into blocks while we read: read both again. Where they always do, what
+                # was found is whole too: only rows that were replaced meanwhile may be the former ones.
                 at, recent = self._head(set(wanted), start_ns, end_ns, limit)
             t_ns, columns = rows
             if len(t_ns):
-                stream = self.streams[stream_id]
                 fields = tuple(stream.fields[index] for index in indexes)
                 batch = Batch(with_fields(stream, fields), t_ns, columns)
                 yield batch[-limit:] if limit else batch
@@ -95,9 +98,16 @@ class Query:
             return frontier.load(self._env, txn)
 
     def _rows(
-        self, stream_id: int, indexes: list[int], start_ns: int, end_ns: int, limit: int, recent: Rows | None
+        self,
+        stream_id: int,
+        stream: Stream,
+        indexes: list[int],
+        start_ns: int,
+        end_ns: int,
+        limit: int,
+        recent: Rows | None,
     ) -> Rows:
-        fields = self.streams[stream_id].fields
+        fields = stream.fields
         if recent is None:
             recent = (np.empty(0, np.int64), empty_columns(fields, 0))
         selected = (recent[0], tuple(recent[1][index] for index in indexes))
@@ -112,7 +122,7 @@ class Query:
             return merge(cut(blocks.decode(found, fields, indexes), start_ns, end_ns), selected)
         except StoreError as error:
             raise StoreError(
-                f"{self._env.path}: {self.streams[stream_id].key}: {error}. "
+                f"{self._env.path}: {stream.key}: {error}. "
                 "verify() lists all damage; a narrower time range may still be read"
             ) from error
 

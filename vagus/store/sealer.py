@@ -20,6 +20,7 @@ from vagus.store.rows import ordered
 
 SLICE = 64  # records read, or four times as many entries deleted, in one step
 STEPS = 60  # in which the streams are put into blocks
+MAX_ROWS = 1 << 62
 
 
 class Sealer:
@@ -59,6 +60,7 @@ class Sealer:
 
     def finish(self, txn: Txn) -> Frontier:
         """Does the rest, but for deleting entries."""
+        self._share = MAX_ROWS  # all streams at once: each step copies and saves which are done
         while not self.is_done:
             self.step(txn)
         return self._at

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -43,6 +43,7 @@ from vagus.store.writer import Pending, Writer
 R = TypeVar("R", bound=msgspec.Struct)
 
 MAX_STREAMS = 100_000
+MAX_FORGOTTEN = 10_000
 MAX_STATE_BYTES = 64 << 20
 BULK_ROWS = 64  # fewer rows go through the head
 AUTO_SYNC_NS = 10 * NS
@@ -70,6 +71,7 @@ class Store:
         self._packers: dict[int, Callable[..., bytes]] = {}
         self._longest = 1  # bytes of a row
         self._ids: dict[tuple[str, bytes], int] = {}
+        self._forgotten: dict[int, Stream] = {}  # declared here, without a row since: no longer stored
         self._synced_ns, self._synced_bytes = clock.monotonic_ns(), 0
         self._writer: Writer | None = None
         if not readonly:
@@ -123,7 +125,7 @@ class Store:
         with self._lock:
             stream_id = self._ids.get(identity)
             if stream_id is None:
-                if len(self._ids) >= MAX_STREAMS:
+                if len(self._ids) - len(self._forgotten) >= MAX_STREAMS:
                     raise StoreError(
                         f"{self.path} has {MAX_STREAMS} streams: use fewer label values; retention drops those without data"
                     )
@@ -131,6 +133,8 @@ class Store:
                 self._ids[identity] = stream_id
                 self._query.add(stream_id, stream)
                 self._pending.streams[stream_id] = stream
+            elif stream_id in self._forgotten:
+                self._remember([stream_id])
             if stream_id not in self._packers:
                 row = packer(stream.fields)
                 self._packers[stream_id] = row.pack
@@ -178,7 +182,7 @@ class Store:
 
     def _declared(self, stream_id: int) -> Stream:
         self._check_writer()
-        stream = self._query.streams.get(stream_id)
+        stream = self._query.streams.get(stream_id) or self._forgotten.get(stream_id)
         if stream is None or stream_id not in self._packers:
             raise ConfigError(f"stream id {stream_id!r} was not declared in this Store: call declare(stream) first")
         return stream
@@ -193,6 +197,8 @@ class Store:
                     self._look()
                 if self._upkeep.refusal:
                     raise StoreError(self._upkeep.refusal)
+                if self._forgotten:
+                    self._remember({*(row[0] for row in rows), *self._pending.bulk})
                 writer.commit(self._pending, rows)
                 del self._rows[: len(rows)]
                 if self._pending:
@@ -351,13 +357,15 @@ class Store:
     def retain(self, max_age_s: float | None = None, max_bytes: int | None = None) -> int:
         """Drops blocks and records that end before max_age_s ago, then the oldest until max_bytes are in use.
 
-        Returns how many were dropped. The file keeps its size; LMDB fills the freed pages again. max_bytes is kept in
-        mind: a reader that holds so many pages that the file would outgrow it by a third is left behind (upkeep.py).
+        Returns how many were dropped. The file keeps its size; LMDB fills the freed pages again. Streams whose
+        last row goes are no longer listed; the ids of the newest 10,000 of them stay good. max_bytes is kept in mind: a
+        reader that holds so many pages that the file would outgrow it by a third is left behind (upkeep.py).
         """
         writer = self._check_writer()
         with self._lock:
             self._upkeep.limit_bytes = max_bytes or 0
             self.flush()
+            with_rows = writer.streams_with_rows()
             dropped = 0
             if max_age_s is not None:
                 cutoff_ns = self._trusted.time_ns() - round(max_age_s * NS)
@@ -369,10 +377,20 @@ class Store:
                 if self._env.usage()["used_bytes"] > max_bytes:  # the head: as blocks it is smaller, and can be dropped
                     writer.seal()
                     dropped += retention.drop_to(self._env, max_bytes)
-            if dropped:
-                for stream_id in writer.forget_streams(keep=self._packers):
-                    self._ids.pop(_identity(self._query.streams.pop(stream_id)), None)
+            if dropped:  # what was declared and has no row yet is kept
+                for stream_id in writer.forget_streams(keep=self._packers.keys() - with_rows):
+                    self._forgotten[stream_id] = self._query.streams.pop(stream_id)
+                for stream_id in list(self._forgotten)[: max(0, len(self._forgotten) - MAX_FORGOTTEN)]:
+                    self._ids.pop(_identity(self._forgotten.pop(stream_id)), None)
+                    self._packers.pop(stream_id, None)
+                    self._query.dtypes.pop(stream_id, None)
             return dropped
+
+    def _remember(self, stream_ids: Iterable[int]) -> None:
+        """Streams that `retain` had forgotten are used again."""
+        for stream_id in self._forgotten.keys() & stream_ids:
+            stream = self._pending.streams[stream_id] = self._forgotten.pop(stream_id)
+            self._query.add(stream_id, stream)
 
     def kinds(self) -> dict[str, int]:
         """Every kind of record that is stored, and how many."""

@@ -265,11 +265,16 @@ class Writer:
                 txn.put(b"dropped", dropped.to_bytes(8, "little"), db=self._env.db["meta"])
         self._env.sync()
 
+    def streams_with_rows(self) -> set[int]:
+        """The streams that have rows, in head or blocks."""
+        with self._env.read() as txn:
+            return set(retention.stream_ids(self._env, txn)) | self._older.ids | self._newer.ids
+
     def forget_streams(self, keep: Container[int]) -> list[int]:
-        """Drops the definitions of streams without any row, those declared in this Store excepted; their ids."""
+        """Drops the definitions of streams without any row, those of `keep` excepted; their ids."""
+        with_rows = self.streams_with_rows()
         with self._env.write() as txn:
-            with_data = set(retention.stream_ids(self._env, txn)) | self._older.ids | self._newer.ids
-            gone = [i for i in self._query.streams if i not in with_data and i not in keep]
+            gone = [i for i in list(self._query.streams) if i not in with_rows and i not in keep]
             for stream_id in gone:
                 txn.delete(blocks.ID.pack(stream_id), db=self._env.db["streams"])
         return gone
