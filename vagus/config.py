@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -58,11 +60,20 @@ class _Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     """Base: unknown keys are errors, so that a typing mistake is never a silent default."""
 
 
+Check = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^(tcp:.+:\d+|https?://.+|(unix|pidfile|file):/.+)$",
+        description="tcp:HOST:PORT, http://…, https://…, unix:/…, pidfile:/… or file:/…",
+    ),
+]
+
+
 class HeartbeatSettings(_Settings, frozen=True):
     """A service that is asked whether it is there."""
 
     service: Name
-    check: str  # tcp:HOST:PORT, http://…, https://…, unix:PATH, pidfile:PATH, file:PATH (touched by the service)
+    check: Check  # file: touched by the service
     every: Duration = "10s"
     timeout: Duration = "2s"
 
@@ -281,6 +292,25 @@ class Config(_Settings, frozen=True):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ConfigError(f"{what}: the name {twice[0]!r} is given twice; each needs one of its own")
+        for who in (who for rule in self.access for who in rule.who):
+            _check_who(who, ("cluster", *self.tokens))
+
+
+def _check_who(who: str, tokens: Sequence[str]) -> None:
+    """Raises ConfigError for a pattern that means nobody: a typo there would silently refuse, or leave a rule out."""
+    kind, colon, name = who.partition(":")
+    known: Mapping[str, Sequence[str]] = {"token": tokens, "uid": (), "listener": ("ulm", "forward")}
+    if not colon and any(fnmatchcase(f"{k}:", who) for k in known):
+        return
+    if kind not in known or not name:
+        raise ConfigError(f"access: who {who!r} is none of token:NAME, uid:NUMBER, listener:ulm, listener:forward")
+    if kind == "uid":
+        if not name.strip("0123456789*?[]-!"):
+            return
+        raise ConfigError(f"access: who {who!r}: a uid is a number, such as uid:1000")
+    if not any(fnmatchcase(one, name) for one in known[kind]):
+        more = "; `tokens` names further ones" if kind == "token" else ""
+        raise ConfigError(f"access: who {who!r}: there are {', '.join(f'{kind}:{one}' for one in known[kind])}{more}")
 
 
 @cache

@@ -85,3 +85,35 @@ def test_an_unknown_key_names_the_nearest_or_all(text, says):
     with pytest.raises(ConfigError, match=r"unknown field") as caught:
         decode(text, Config, "x.yaml")
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "who", ["token:cluster", "token:graf*", "uid:1000", "uid:10??", "listener:ulm", "*", "listener:*"]
+)
+def test_who_a_rule_may_name(who):
+    text = f'{{tokens: {{grafana: /x}}, access: [{{who: ["{who}"], read: ["*"]}}]}}'
+    assert decode(text.encode(), Config, "x").access[0].who == (who,)
+
+
+@pytest.mark.parametrize(
+    ("who", "says"),
+    [
+        ("user:bob", "none of token:NAME, uid:NUMBER"),
+        ("grafana", "none of token:NAME"),
+        ("token:", "none of token:NAME"),
+        ("token:bob", "there are token:cluster, token:grafana; `tokens` names further ones"),
+        ("listener:udp", "there are listener:ulm, listener:forward"),
+        ("uid:bob", "a uid is a number"),
+    ],
+)
+def test_a_rule_for_nobody_is_a_mistake(who, says):
+    text = f'{{tokens: {{grafana: /x}}, access: [{{who: ["{who}"], read: ["*"]}}]}}'
+    with pytest.raises(ConfigError, match=r"^x: access: who ") as caught:
+        decode(text.encode(), Config, "x")
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("check", ["ftp:x", "tcp:db", "file:relative", "http://", ""])
+def test_a_check_of_no_known_form_is_a_mistake(check):
+    with pytest.raises(ConfigError, match=r"heartbeats\[0\]\.check"):
+        decode(f'collect: {{heartbeats: [{{service: a, check: "{check}"}}]}}'.encode(), Config, "x")
