@@ -186,6 +186,14 @@ def test_query_csv_comes_straight_through(gateway: Gateway) -> None:
     assert rows[1][3] == str(2**60)
 
 
+def test_csv_of_nothing_says_so(gateway: Gateway) -> None:
+    gateway.batches = []
+    result = gateway.run("query", "app.x", "--rate", "--format", "csv")
+    assert (result.exit_code, result.stdout) == (0, "time\n")
+    assert "nothing stored matches 'app.x' in that time; a rate needs two samples" in result.stderr
+    assert gateway.run("query", "app.x", "--rate").exit_code == 1
+
+
 def test_query_json(gateway: Gateway) -> None:
     document = json.loads(gateway.run("query", "*", "--json").stdout)
     assert document["batches"][1]["columns"]["rx_bytes"][0] == 2**60

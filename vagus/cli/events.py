@@ -44,13 +44,15 @@ def events(
     rewards, reports, items of feeds.
 
     A predicate is FIELD, one of = != < <= > >= =~ !~, and a value: the field's own type decides how they compare
-    ("..." around a value makes it a text). node, source and level may be asked as fields.
+    ("..." around a value makes it a text); a pattern (=~) is of the whole value. node, source and level may be asked
+    as fields.
 
     \b
     Examples:
       vagus events --since 10m
       vagus events --event 'log.*' --level warning
       vagus events --where 'VAL>2' --where 'DST=10.1.1.11' --since 24h
+      vagus events --where 'error=~.*refused.*'
       vagus events --record receipt
       vagus events --record decision --limit 5 --json | jq '.records[].arm'
     """

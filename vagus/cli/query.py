@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vagus.cli.lazy import one_line
-from vagus.cli.output import console
+from vagus.cli.output import byte_size, console
 from vagus.cli.session import Moment, Span, check_file, connected, node_option, span_params, write_file
 from vagus.cli.view_status import warn_partial
 from vagus.client.answers import missing_of
@@ -32,7 +32,10 @@ BINARY = ("arrow", "parquet")
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write to FILE (.csv, .json, .arrow, .parquet, .openmetrics).",
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write to FILE (.csv, .json, .arrow, .parquet, .openmetrics).",
 )
 @node_option
 @click.pass_context
@@ -67,7 +70,7 @@ def query(
     params: dict[str, Any] = {"selector": selector, **span, "node": node}
     if form == "table":
         if output is not None:
-            raise click.UsageError("a table is for the screen: name FILE .csv, .json, .arrow or .parquet, or give --format.")
+            raise click.UsageError("name FILE .csv, .json, .arrow, .parquet or .openmetrics, or give --format.")
         _show(ctx, {**params, "rate": rate}, TABLE_TICKS if limit is None else limit)
         return
     if output is not None:
@@ -77,11 +80,13 @@ def query(
     with connected(ctx) as connection:
         wanted = {**params, "rate": int(rate), "limit": limit or 0, "format": form}
         body, headers = connection.request("GET", "/v1/query", query=wanted)
+    if form == "csv" and body.count(b"\n") <= 1:  # the line of names alone
+        click.secho(_nothing({**params, "rate": rate}), fg="yellow", err=True)
     for name, why in missing_of(headers):
         click.secho(f"partial answer, without {name}: {one_line(why)}", fg="yellow", err=True)
     if output is not None:
         write_file(output, body)
-        click.echo(f"{output}: {len(body)} bytes", err=True)
+        click.echo(f"{output}: {byte_size(len(body))}", err=True)
         return
     sys.stdout.flush()
     sys.stdout.buffer.write(body if form != "json" or body.endswith(b"\n") else body + b"\n")
@@ -96,8 +101,13 @@ def _show(ctx: click.Context, params: dict[str, Any], ticks: int) -> None:
     to = console()
     warn_partial({"missing": [{"node": n, "error": e} for n, e in answer.missing]}, to)
     if not any(len(series.t_ns) for series in answer):
-        raise NoData(f"nothing stored matches {params['selector']!r} in that time; `vagus sensors` lists what there is")
+        raise NoData(_nothing(params))
     render_samples(answer, to, ticks)
+
+
+def _nothing(asked: dict[str, Any]) -> str:
+    few = "; a rate needs two samples" if asked.get("rate") else ""
+    return f"nothing stored matches {asked['selector']!r} in that time{few}; `vagus sensors` lists what there is"
 
 
 def _form_of(output: Path | None) -> str:
