@@ -16,7 +16,7 @@ from vagus.actors.collector import CollectorActor
 from vagus.actors.following import LinkedSource, subscribe
 from vagus.client.connection import Connection
 from vagus.config import CollectSettings, Config, ForecastSettings, GatewaySettings, ProbeSettings
-from vagus.errors import ConfigError, PeerUnreachable
+from vagus.errors import ConfigError, PeerUnreachable, StoreError
 from vagus.model import Event, Field, Page, Sample, Stream
 
 TOKEN = "t" * 32
@@ -203,6 +203,54 @@ async def test_what_a_failed_flush_held_back_is_told_when_it_is_committed(tmp_pa
         assert numbers(got) == [1, 2, 3]
         got, _ = await take(actor, "feed.x", "", T0)
         assert numbers(got) == [1, 2, 3]
+
+
+async def test_what_a_sync_commits_after_a_failed_flush_is_told_at_once_and_comes_once(tmp_path, monkeypatch):
+    """The archive shows it from then on: were it told later, who reads the past would get events twice."""
+    async with Cluster(tmp_path, ("a",)).sitting("a") as actor:
+        after = (await actor.follow("feed.x", "*", "", 0, "", 0.0)).after
+        with monkeypatch.context() as patch:
+            patch.setattr(actor._sensing.store, "flush", lambda: (_ for _ in ()).throw(StoreError("no space")))
+            with pytest.raises(StoreError):
+                await actor._sensing.put([sample(1)], [Event(T0, "late", "a")])
+        await actor._sensing.sync()
+        assert actor._sensing._journal.committed == actor._sensing._journal.begun
+        for position, since_ns in ((after, 0), ("", T0)):
+            got, _ = await take(actor, "feed.x", position, since_ns, "*")
+            assert [r.event if isinstance(r, Event) else r.values[0] for r in got if r.t_ns <= T0 + 10**9] in (
+                [1.0, "late"],
+                ["late", 1.0],
+            )
+
+
+async def test_a_store_that_stays_full_costs_no_memory(tmp_path, monkeypatch):
+    async with Cluster(tmp_path, ("a",)).sitting("a") as actor:
+        store = actor._sensing.store
+        await actor.ingest([sample(-1)])
+        after = (await actor.follow("feed.x", "", "", 0, "", 0.0)).after
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "flush", lambda: (_ for _ in ()).throw(StoreError("no space")))
+            patch.setattr(store, "_max_rows", 10)
+            for n in range(40):
+                with pytest.raises(StoreError):
+                    await actor.ingest([sample(n)])
+        kept = len(store._rows)
+        assert 10 <= len(actor._sensing._untold) == kept < 15
+        await actor.ingest([sample(100)])
+        got, _ = await take(actor, "feed.x", after)
+        assert numbers(got) == [*range(kept), 100]
+
+
+async def test_events_of_the_store_itself_are_live_like_all_others(tmp_path, monkeypatch):
+    async with Cluster(tmp_path, ("a",)).sitting("a") as actor:
+        after = (await actor.follow("", "store.*", "", 0, "", 0.0)).after
+        stale = Event(time.time_ns(), "store.reader_stale", "a")
+        monkeypatch.setattr(actor._sensing.store._upkeep, "look", lambda: ([stale], []))
+        await actor._sensing.sync()
+        monkeypatch.undo()
+        await actor._sensing.sync()
+        assert [e.event for e in (await take(actor, "", after, 0, "store.*"))[0]] == ["store.reader_stale"]
+        assert [e.event for e in (await take(actor, "", "", T0, "store.*"))[0]] == ["store.reader_stale"]
 
 
 async def test_actors_subscribe_in_process_and_through_links_and_survive_absence(tmp_path):

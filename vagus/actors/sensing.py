@@ -64,6 +64,8 @@ class Sensing:
         self._since: list[Sample] = []  # what others sent since the last tick, not yet forecast
         self.store = Store.open(path, create=True, map_bytes=config.store.map_bytes)
         self._runner.restore(lambda name: self.store.load(f"collector.{name}"))
+        self._noticed: list[Event] = []  # by the store, of itself
+        self.store.noticed = self._noticed_one
         self._journal = Journal(self.store.load, self.store.save, uuid4().hex[:8])
         self.store.sync()  # this life has a number of its own also after a power cut
         journal = self._journal
@@ -93,7 +95,11 @@ class Sensing:
 
     async def sync(self) -> None:
         """Puts on disk what was committed."""
-        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.sync)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._sync)
+
+    def _sync(self) -> None:
+        self._write((), ())  # what a failed flush left is told as it is committed
+        self.store.sync()
 
     async def retain(self) -> None:
         """Drops what is older or more than the settings keep."""
@@ -101,6 +107,7 @@ class Sensing:
         await asyncio.get_running_loop().run_in_executor(self._writer, self._retain, *limits)
 
     def _retain(self, max_age_s: float, max_bytes: int) -> None:
+        self._write((), ())
         self.store.retain(max_age_s, max_bytes)
         self._ids.clear()  # streams that ended are not kept for ever, and ids that were dropped not used again
         self._known.clear()
@@ -167,6 +174,8 @@ class Sensing:
 
     def _commit(self, samples: Sequence[Sample], events: Sequence[Event], states: Mapping[str, bytes]) -> None:
         store = self.store
+        noticed, self._noticed = self._noticed, []
+        events = [*events, *noticed]
         ids = [self._identify(sample.stream) for sample in samples]
         if ids or events:
             times = [sample.t_ns for sample in samples]
@@ -174,12 +183,17 @@ class Sensing:
             taken: list[Sample] = []
             noted: list[Event] = []
             self._untold.append((arrival, taken, noted))  # told once committed, also when only a later flush does it
-            for sample, (stream_id, _) in zip(samples, ids, strict=True):
-                store.append(stream_id, sample.t_ns, sample.values)
-                taken.append(sample)
-            for event in events:
-                store.put("event", event, t_ns=event.t_ns, index={"event": event.event})
-                noted.append(event)
+            try:
+                for sample, (stream_id, _) in zip(samples, ids, strict=True):
+                    store.append(stream_id, sample.t_ns, sample.values)
+                    taken.append(sample)
+                for event in events:
+                    store.put("event", event, t_ns=event.t_ns, index={"event": event.event})
+                    noted.append(event)
+            except StoreError:
+                if not taken and not noted:  # the store is full, and has kept what it can
+                    self._untold.pop()
+                raise
         for name, state in states.items():  # committed with what was collected: nothing twice, nothing lost
             store.save(f"collector.{name}", state)
         store.flush()
@@ -195,6 +209,9 @@ class Sensing:
             self._known.clear()
         self._known[id(stream)] = (stream, ids)
         return ids
+
+    def _noticed_one(self, event: Event) -> None:
+        self._noticed.append(event)
 
     def _tell(self, told: list[tuple[Arrival, list[Sample], list[Event]]]) -> None:
         for arrival, samples, events in told:

@@ -72,6 +72,7 @@ class Store:
         self._longest = 1  # bytes of a row
         self._ids: dict[tuple[str, bytes], int] = {}
         self._forgotten: dict[int, Stream] = {}  # declared here, without a row since: no longer stored
+        self.noticed: Callable[[Event], None] = self._put_event  # what is done with events about the store itself
         self._synced_ns, self._synced_bytes = clock.monotonic_ns(), 0
         self._writer: Writer | None = None
         if not readonly:
@@ -228,7 +229,10 @@ class Store:
             if held:
                 told += self._upkeep.evict(held)
             for event in told:
-                self.put("event", event, t_ns=event.t_ns)
+                self.noticed(event)
+
+    def _put_event(self, event: Event) -> None:
+        self.put("event", event, t_ns=event.t_ns)
 
     def seal(self) -> None:
         """Flushes and seals the whole head into blocks now; otherwise done after about 600 ticks."""
