@@ -193,6 +193,7 @@ class Sensing:
             except StoreError:
                 if not taken and not noted:  # the store is full, and has kept what it can
                     self._untold.pop()
+                    self._noticed = noticed + self._noticed
                 raise
         for name, state in states.items():  # committed with what was collected: nothing twice, nothing lost
             store.save(f"collector.{name}", state)
