@@ -10,6 +10,7 @@ import pytest
 from vagus.actors.base import Actor, Seat
 from vagus.actors.usage import Share
 from vagus.config import Config
+from vagus.runtime.shell import Shell
 
 
 async def _fails() -> None:
@@ -48,3 +49,12 @@ def test_the_share_leaves_the_start_out_and_follows_the_last_minute() -> None:
     for second in range(103, 400):
         share.ratio(float(second), 2.1 + 0.5 * max(0, second - 200))
     assert share.ratio(400.0, 102.1) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("broken", [True, False])
+async def test_a_broken_actor_beats_no_more_so_that_the_supervisor_replaces_it(actor: Actor, broken: bool) -> None:
+    shell = object.__new__(Shell)
+    shell._actor, shell._beat_s = actor, 0.0
+    actor.broken = broken
+    await shell._beat()
+    assert (shell._beat_s == 0.0) == broken

@@ -217,6 +217,8 @@ def _show(result: pa.Table) -> None:
 
 def _print(to: Console, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], numbers: set[str]) -> None:
     """A table; where a terminal is too narrow for it, a line for each value, a block for each row."""
+    from rich.text import Text
+
     texts = [[cell(value) for value in row] for row in rows]
     needed = sum(max(len(name), *(row[i].cell_len for row in texts), 0) + GAP for i, name in enumerate(columns))
     if not rows or not to.is_terminal or needed - GAP <= to.width:
@@ -226,5 +228,5 @@ def _print(to: Console, columns: Sequence[str], rows: Sequence[tuple[Any, ...]],
     widest = max(map(len, columns))
     for row in texts:
         for name, text in zip(columns, row, strict=True):
-            to.print(cell(name.ljust(widest + GAP), "dim") + text, soft_wrap=True)
+            to.print(Text.assemble((cell(name.ljust(widest + GAP)).plain, "dim"), text), soft_wrap=True)
         to.print()

@@ -78,7 +78,7 @@ def query(text: str, source: Source, say: Callable[[str], None] = lambda _: None
             result = db.sql(text)
             return _nothing() if result is None else result.to_arrow_table()
         except duckdb.CatalogException as error:
-            raise ConfigError(_first_line(error) + _tables_text(str(error), known)) from error
+            raise ConfigError(_unknown(_first_line(error), known)) from error
         except duckdb.OutOfMemoryException as error:
             raise VagusError(f"the statement needs more than {MEMORY} of memory: {_first_line(error)}") from error
         except duckdb.Error as error:
@@ -158,14 +158,16 @@ def _tables(streams: Sequence[SensorInfo]) -> pa.Table:
     )
 
 
-def _tables_text(said: str, known: Sequence[str]) -> str:
-    """`; did you mean …?`, or the tables there are, or how many where those are many."""
+def _unknown(said: str, known: Sequence[str]) -> str:
+    """What DuckDB does not know, and what was meant, or some of the tables there are."""
     asked = _ASKED.search(said)
-    close = difflib.get_close_matches(asked[1], known, n=1) if asked else []
+    if asked is None:
+        return f"SQL: {said}"
+    close = difflib.get_close_matches(asked[1], known, n=1)
     if close:
-        return f"; did you mean {close[0]}?"
+        return f"there is no table {asked[1]}; did you mean {close[0]}?"
     more = f" and {len(known) - MOST_TOLD} more" if len(known) > MOST_TOLD else ""
-    return f"; tables here: {', '.join(known[:MOST_TOLD])}{more}; SHOW TABLES lists them"
+    return f"there is no table {asked[1]}; tables here: {', '.join(known[:MOST_TOLD])}{more}; SHOW TABLES lists them"
 
 
 def _nothing() -> pa.Table:
