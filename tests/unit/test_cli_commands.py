@@ -9,6 +9,7 @@ import os
 import pwd
 import socket
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def test_query_shows_the_newest_ticks(gateway: Gateway) -> None:
     assert blocks[0].splitlines()[1].split() == ["time", "user", "(ratio)", "idle", "(ratio)"]
     assert len(blocks[0].splitlines()) == 2 + 10
     totals = [int(line.split()[1]) for line in blocks[1].splitlines()[2:]]
-    assert {later - former for former, later in zip(totals, totals[1:], strict=False)} == {1500}  # to the byte
+    assert {later - former for former, later in pairwise(totals)} == {1500}  # to the byte
     assert gateway.asked[-1][2] == {"selector": "*", "since": "1m", "limit": "11", "rate": "0", "format": "msgpack"}
     limited = gateway.run("query", "*", "--limit", "3", "--rate").stdout.strip().split("\n\n")
     assert [len(block.splitlines()) for block in limited] == [5, 5]
