@@ -36,8 +36,8 @@ def permitted(site: Site, request: web.BaseRequest, gathered: Gathered, name_of:
     if refused and not any(parts.values()):
         name, node = next(iter(refused.items()))
         raise door.refuse(who, "read", name, node)
-    for name, node in list(refused.items())[:MAX_NAMED]:
-        door.refuse(who, "read", name, node)
+    if refused:  # one event for the answer, not one for each name
+        door.refuse(who, "read", ", ".join(sorted(refused)), next(iter(refused.values())))
     return Gathered(parts, gathered.missing, tuple(sorted(refused)[:MAX_NAMED]))
 
 
