@@ -108,7 +108,7 @@ def test_a_map_that_grew_is_not_taken_up_under_a_read_that_hangs(
 
 
 FORKS = """
-import os, sys
+import os, subprocess, sys
 from vagus.errors import StoreError
 from vagus.model import Field, Stream
 from vagus.store import Store
@@ -136,11 +136,18 @@ with Store.open(sys.argv[1]) as store:
     store.append(load, 2, [2.0])
     store.flush()
     print(sum(len(batch) for batch in store.scan("*")), store.verify())
+    mine, theirs = os.pipe()
+    if not os.fork():
+        os.close(theirs)
+        os.read(mine, 1)  # outlives what it inherited
+        os._exit(0)
+another = "import sys; from vagus.store import Store; Store.open(sys.argv[1]).close()"
+print(subprocess.run([sys.executable, "-c", another, sys.argv[1]]).returncode)
 """
 
 
 def test_a_forked_child_is_refused_and_ends_nothing_of_its_parent(tmp_path: Path) -> None:
-    assert run(FORKS, tmp_path / "a", tmp_path / "b") == "0 True\n2 []\n"
+    assert run(FORKS, tmp_path / "a", tmp_path / "b") == "0 True\n2 []\n0\n"
     with Store.open(tmp_path / "b", readonly=True) as store:
         assert store.load("child") == b"1"
 
@@ -167,7 +174,7 @@ def test_after_a_power_cut_a_reader_waits_until_the_root_is_put_back(
     holding = lock.WriterLock(tmp_path)
     taken = lock.WriterLock.take
 
-    def refused(self: lock.WriterLock) -> None:
+    def refused(self: lock.WriterLock, as_reader: bool = False) -> None:
         raise StoreError("held by the writer, which is about to recover")
 
     monkeypatch.setattr(lock.WriterLock, "take", refused)
@@ -175,7 +182,7 @@ def test_after_a_power_cut_a_reader_waits_until_the_root_is_put_back(
         Store.open(tmp_path, readonly=True)
     tries: list[int] = []
 
-    def recovering(self: lock.WriterLock) -> None:
+    def recovering(self: lock.WriterLock, as_reader: bool = False) -> None:
         tries.append(1)
         if len(tries) == 2:  # the writer has done it meanwhile
             monkeypatch.setattr(lock.WriterLock, "take", taken)
@@ -208,6 +215,30 @@ def test_a_new_store_has_no_file_before_that_is_on_disk(tmp_path: Path, monkeypa
     monkeypatch.undo()
     filled(tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["checkpoint", "data.mdb", "lock.mdb", "writer"]
+
+
+VERIFYING = """
+import sys
+from vagus.store import Store
+with Store.open(sys.argv[1], readonly=True) as store, store._env.unwritten() as alone:
+    print(alone, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_writer_waits_for_a_reader_that_verifies_and_for_nobody_else(tmp_path: Path) -> None:
+    filled(tmp_path)
+    argv = [sys.executable, "-c", VERIFYING, str(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as verifying:
+        assert verifying.stdout is not None
+        assert verifying.stdin is not None
+        assert verifying.stdout.readline() == "True\n"
+        threading.Timer(0.2, verifying.stdin.close).start()
+        with Store.open(tmp_path) as store:
+            assert store.load("a") is not None
+            assert lock.writer_of(tmp_path) == os.getpid()
+            code = "import sys\nfrom vagus.store import Store\ntry: Store.open(sys.argv[1])\nexcept Exception as e: print(e)"
+            assert f"pid {os.getpid()}" in run(code, tmp_path)
 
 
 def test_a_lock_file_of_another_state_is_an_error_and_no_endless_wait(

@@ -1,6 +1,6 @@
 """One LMDB environment: opening, sharing in a process, the writer's lock, transactions, syncs, and LMDB's errors.
 
-One process writes (POSIX lock on the file `writer`), any number read. Inside one process an environment is opened
+One process writes (lock on the file `writer`), any number read. Inside one process an environment is opened
 once and shared: LMDB must not open a file twice. The writer may put a rewritten file in the place of this one
 (handover.py): every process sees that at its next read. Nothing is unmapped while a read of this process uses it.
 """
@@ -130,10 +130,11 @@ class Environment:
         """In a child process: what it inherited is its parent's, whose reads would lose their protection if we ended them."""
         cls._guard = threading.RLock()
         for key, env in cls._opened.items():
-            cls._parents[key] = (env._files, env._reads, env._lock, env._syncing)
+            env._lock.release()  # our share of it
+            cls._parents[key] = (env._files, env._reads, env._syncing)
             env._files = None
             env._why_closed = FORKED
-            env._reads, env._lock, env._syncing = Reads(env), WriterLock(env.path), Syncing(env.path, b"")
+            env._reads, env._syncing = Reads(env), Syncing(env.path, b"")
         cls._opened = {}
 
     @property
@@ -170,7 +171,7 @@ class Environment:
             yield False
             return
         try:
-            self._lock.take()
+            self._lock.take(as_reader=True)
         except (StoreError, OSError):
             yield False
             return

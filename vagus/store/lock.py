@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,9 @@ from vagus.errors import StoreError
 
 WRITER = "writer"
 OPENING_S = 5.0
+NAMED_S = 0.05  # within which who took the lock has left its name
+_READER = "reader "
+_WHOLE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 @contextmanager
@@ -42,34 +46,46 @@ def opening(folder: Path, exclusive: bool) -> Iterator[None]:
 
 
 class WriterLock:
-    """A POSIX lock on the file `writer`: the kernel lets go of it when the process ends, however it ends.
+    """A lock on the file `writer`: the kernel lets go of it when the process ends, however it ends.
 
-    It belongs to the process, so that no forked child keeps it; Environment sees to one per process.
+    It belongs to the open file, so that nobody who reads `writer` in the same process loses it by closing that, as with
+    POSIX' own locks, which it excludes too. A forked child must let go of its share.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file = -1
 
-    def take(self) -> None:
-        """Takes the lock and leaves our name in the file. Raises StoreError that says who holds it, or OSError."""
+    def take(self, as_reader: bool = False) -> None:
+        """Takes the lock and leaves our name in the file. Raises StoreError that says who holds it, or OSError.
+
+        as_reader: for a moment, to keep writers out; a writer that comes meanwhile waits.
+        """
         file = os.open(self._folder / WRITER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(file, 500, 0).decode(errors="replace").strip()
-            os.close(file)
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-            raise StoreError(
-                f"{self._folder} is being written by another process ({holder or 'unnamed'}): "
-                "stop it, or read with readonly=True"
-            ) from error
+        began = time.monotonic()
+        while True:
+            try:
+                fcntl.fcntl(file, fcntl.F_OFD_SETLK, _WHOLE)
+                break
+            except OSError as error:
+                holder = os.pread(file, 500, 0).decode(errors="replace").strip()
+                waited = time.monotonic() - began
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    os.close(file)
+                    raise
+                if as_reader or waited > (OPENING_S if holder.startswith(_READER) else NAMED_S):
+                    os.close(file)
+                    raise StoreError(
+                        f"{self._folder} is being written by another process ({holder or 'unnamed'}): "
+                        "stop it, or read with readonly=True"
+                    ) from error
+                time.sleep(0.005)
         self._file = file
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        name = f"{_READER if as_reader else ''}pid {os.getpid()}, {_command()}, since "
+        name += time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with suppress(OSError):  # a full disk: nameless then
             os.ftruncate(file, 0)
-            os.pwrite(file, f"pid {os.getpid()}, {_command()}, since {since}\n".encode(), 0)
+            os.pwrite(file, f"{name}\n".encode(), 0)
 
     def release(self) -> None:
         """Lets go; harmless when not held."""

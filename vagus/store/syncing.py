@@ -44,7 +44,7 @@ class Syncing:
         until = time.monotonic() + OPENING_S
         while self._checkpoint.is_behind():
             try:
-                writer.take()
+                writer.take(as_reader=True)
             except (StoreError, OSError) as error:
                 if time.monotonic() > until:
                     raise StoreError(
