@@ -495,3 +495,28 @@ async def test_anyone_may_ask_after_health_at_once_and_the_node_is_asked_once(mo
     finally:
         await gateway.stop()
     assert asked == [1]
+
+
+async def test_the_past_is_read_no_faster_than_it_is_sent(site):
+    asked = 0
+    ask, one = site.hub.ask, cpu(1)
+    kept = sys.getrefcount(one)
+
+    async def asking(node: str, about: Any) -> Page:
+        nonlocal asked
+        if about[3] or about[4]:  # alone, toward the feed
+            asked += 1
+            return Page(((f"{asked}.1", one), (f"{asked}.2", one)), f"{asked}.3", behind=True)
+        return await ask(node, about)
+
+    site.hub.ask = asking
+    reader = reader_of(site, since_ns=1)
+    while not (chunks := reader.take()[0]):
+        await reader.wait()
+    await asyncio.sleep(0.05)
+    assert (asked, len(chunks), reader.take()[0]) == (1, 1, [])  # not sent yet: nothing more is fetched
+    assert sys.getrefcount(one) == kept  # nor held, but as bytes
+    waiting = asyncio.ensure_future(reader.wait())
+    await waiting
+    assert asked == 2
+    reader.close()

@@ -22,6 +22,7 @@ MAX_CHUNKS = 256
 MAX_RING_BYTES = 4 << 20
 MAX_BYTES = 64 << 20  # of all rings: many selections share it
 MAX_SEEN = 10_000
+AT_ONCE = 4  # readers of one node's past: a page of it is some megabytes before it is encoded
 PACE_S = 0.02  # items that come closer together travel together
 OWN_WAIT_S = 10.0
 MOST_WAIT_S = 2.0  # of another node: an answer within the gateway's time-out
@@ -59,6 +60,7 @@ class Feed:
         self.passed = 0
         self.begin = self.position = ""
         self.started = asyncio.Event()
+        self.turn = hub.turns.setdefault(node, asyncio.Semaphore(AT_ONCE))
         self.trouble = ""
         self.error: Exception | None = None
         self._bytes = 0
@@ -168,6 +170,7 @@ class Hub:
         self.clock = clock
         self.timeout_s = timeout_s
         self.failed = failed
+        self.turns: dict[str, asyncio.Semaphore] = {}  # by node: who may read its past
         self._feeds: dict[tuple[str, Selection], Feed] = {}
 
     def __len__(self) -> int:

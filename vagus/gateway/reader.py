@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
+import msgspec
+
 from vagus.errors import ConfigError, VagusError
 from vagus.gateway.fanout import MissingNode
 from vagus.gateway.forms import Allow, Chunk
 from vagus.gateway.hub import RETRY_S, Feed, Hub, Selection
 
-MAX_AHEAD = 4  # chunks of the past that wait for the reader; the archive is read no faster than they are taken
 AT_ONCE_S = 0.5  # how long the past is searched for a first item before the search is asked for again
 HEARTBEAT_S = 10.0
 
@@ -30,7 +31,8 @@ class Leg:
         self._reader = reader
         self._since_ns = since_ns
         self._alone: deque[Chunk] = deque()
-        self._room = asyncio.Event()
+        self._room = asyncio.Event()  # the archive is read no faster than what came of it is sent
+        self._room.set()
         self._cursor = -1  # the feed's next chunk; -1: not there yet
         self._passed = 0
         self._task: asyncio.Task[None] | None = None
@@ -78,21 +80,23 @@ class Leg:
             await feed.started.wait()
         goal, cursor, passed = feed.position, feed.end, feed.passed
         while True:
-            page = await feed.ask(self._going, self._since_ns, goal, AT_ONCE_S)
+            await self._room.wait()
+            async with feed.turn:
+                page = await feed.ask(self._going, self._since_ns, goal, AT_ONCE_S)
+                self._alone.extend(feed.encode(page))
             self._going = page.after
             self.position = self.position or page.after
-            for chunk in feed.encode(page):
-                while len(self._alone) >= MAX_AHEAD:
-                    self._room.clear()
-                    await self._room.wait()
-                self._alone.append(chunk)
+            idle = not (page.items or page.behind)
+            page = msgspec.structs.replace(page, items=())  # megabytes, which a reader that stands still would keep
+            if self._alone:
+                self._room.clear()
                 self._reader.wake()
             if page.reached:
                 if cursor < feed.first:
                     return False
                 self._meet(cursor, passed)
                 return True
-            if not (page.items or page.behind):  # ahead of the feed, which comes
+            if idle:  # ahead of the feed, which comes
                 await asyncio.sleep(0.05)
                 return False
 
@@ -107,7 +111,6 @@ class Leg:
             out.extend(self._alone)
             self.position = self._alone[-1].after or self.position
             self._alone.clear()
-            self._room.set()
         feed = self.feed
         if self._cursor >= 0 and self._cursor < feed.end:
             first = feed.first
@@ -119,6 +122,11 @@ class Leg:
         if self._cursor >= 0:
             self.position = feed.position or self.position
         return lost
+
+    def sent(self) -> None:
+        """What was taken is on its way."""
+        if not self._alone:
+            self._room.set()
 
     def close(self) -> None:
         """Ends the catching up."""
@@ -183,7 +191,9 @@ class Reader:
         return out, lost
 
     async def wait(self) -> bool:
-        """Until there is something to take, the end, or a heartbeat is due; False for that."""
+        """Until there is something to take, the end, or a heartbeat is due; False for that. What was taken is sent."""
+        for leg in self._legs.values():
+            leg.sent()
         if self._more.is_set():
             self._more.clear()
             return True

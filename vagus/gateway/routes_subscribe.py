@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
@@ -28,6 +28,7 @@ NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
 MAX_READERS = 1000
 STALL_S = 30.0
+TOGETHER_BYTES = 64 << 10
 
 Wanted = Annotated[
     str,
@@ -169,30 +170,26 @@ class _Events:
 async def _pour(
     site: Site, request: web.BaseRequest, response: web.StreamResponse, reader: Reader, shape: _Lines | _Events
 ) -> web.StreamResponse:
-    loop = asyncio.get_running_loop()
     known: set[str] = set()
-    abort: Callable[[], object] = request.transport.abort if request.transport is not None else lambda: None
     try:
         await response.prepare(request)
         beaten = False
         while True:
             start = reader.positions()  # at first, so that a reader that has no item can resume as well
-            content = shape.at(start) if start.keys() - known else b""
+            parts = [shape.at(start)] if start.keys() - known else []
             known |= start.keys()
             chunks, lost = reader.take()
-            content = _joined(content, shape, chunks, lost)
+            if lost:
+                parts.append(shape.notice({"dropped": lost}))
+            parts += [shape.notice(c.notice) if c.notice is not None else shape.chunk(c) for c in chunks]
+            del chunks  # what is sent is not kept
             if beaten:
-                content += shape.at(reader.positions()) + shape.beat
+                parts.append(shape.at(reader.positions()) + shape.beat)
             if reader.error is not None:
-                content += shape.notice({"error": str(reader.error)[:500]})
+                parts.append(shape.notice({"error": str(reader.error)[:500]}))
             elif reader.closed:
-                content += shape.notice({"end": True})  # tells an end from a loss
-            if content:
-                stalled = loop.call_later(STALL_S, abort)  # a reader that stands still is let go
-                try:
-                    await response.write(content)
-                finally:
-                    stalled.cancel()
+                parts.append(shape.notice({"end": True}))  # tells an end from a loss
+            await _write(request, response, parts)
             if reader.closed or reader.error is not None:
                 return response
             beaten = not await reader.wait()
@@ -203,12 +200,22 @@ async def _pour(
     return response
 
 
-def _joined(before: bytes, shape: _Lines | _Events, chunks: Sequence[Chunk], lost: int) -> bytes:
-    if len(chunks) == 1 and chunks[0].data and not (before or lost):
-        return chunks[0].data  # the same bytes for all readers
-    parts = [before, shape.notice({"dropped": lost}) if lost else b""]
-    parts += [shape.notice(c.notice) if c.notice is not None else shape.chunk(c) for c in chunks]
-    return b"".join(parts)
+async def _write(request: web.BaseRequest, response: web.StreamResponse, parts: list[bytes]) -> None:
+    """Small ones together, large ones as they are: a reader that is slow holds no copy of what waits for it."""
+    abort: Callable[[], object] = request.transport.abort if request.transport is not None else lambda: None
+    while parts:
+        count = size = 0
+        while count < len(parts) and (not count or size + len(parts[count]) <= TOGETHER_BYTES):
+            size += len(parts[count])
+            count += 1
+        content = parts[0] if count == 1 else b"".join(parts[:count])
+        del parts[:count]
+        if content:
+            stalled = asyncio.get_running_loop().call_later(STALL_S, abort)  # one that stands still is let go
+            try:
+                await response.write(content)
+            finally:
+                stalled.cancel()
 
 
 ROUTES: tuple[Route, ...] = (
