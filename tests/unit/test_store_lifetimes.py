@@ -299,6 +299,37 @@ def test_readers_in_threads_read_all_while_the_file_is_replaced_under_them(tmp_p
     assert problems == []
 
 
+def test_a_rewriting_that_fails_between_its_renames_leaves_the_writer_no_file_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path)
+    rename: Callable[..., None] = os.replace
+
+    def failing(source: Path, to: Path) -> None:
+        if Path(to) == tmp_path / "lock.mdb":
+            raise OSError(5, "Input/output error")
+        rename(source, to)
+
+    with Store.open(tmp_path) as store, Store.open(tmp_path, readonly=True) as reader:
+        monkeypatch.setattr(os, "replace", failing)
+        with pytest.raises(StoreError, match="fails"):
+            store.compact()
+        monkeypatch.undo()
+        store.save("b", b"acknowledged")
+        store.sync()
+        assert reader.load("b") == b"acknowledged"
+        assert (
+            run(
+                "import sys; from vagus.store import Store; print(Store.open(sys.argv[1], readonly=True).load('b'))",
+                tmp_path,
+            )
+            == "b'acknowledged'\n"
+        )
+        store.compact()
+    with Store.open(tmp_path) as store:
+        assert store.load("b") == b"acknowledged"
+
+
 def test_a_full_disk_leaves_a_lock_without_a_name_and_no_torn_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

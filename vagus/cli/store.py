@@ -42,7 +42,7 @@ def find_stores(paths: tuple[Path, ...]) -> list[Path]:
         for path in paths
         for pattern in patterns
         for folder in ([path] if pattern == "." else path.glob(pattern))
-        if (folder / DATA).is_file()
+        if (folder / DATA).is_file() and folder.name != "rewritten"  # what an interrupted rewriting left
     }
     if not found:
         raise NoData(f"there is no store at {', '.join(map(str, paths))}; name one, or set --home to the state folder")

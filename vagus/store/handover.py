@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from vagus.store.environment import Environment
 
 NEW = "rewritten"
+FORMER = "former.mdb"
 COPY_BYTES = 32 << 20  # in one transaction of the copy
 COPY_ENTRIES = 100_000
 SPARE_BYTES = 1 << 20
@@ -130,9 +132,16 @@ def create(path: Path, map_bytes: int) -> None:
 
 
 def put_in_place(folder: Path, path: Path) -> None:
-    """Renames the new files over the old ones, in the order that a crash may interrupt. Raises OSError."""
+    """Renames the new files over the old ones, in the order that a crash may interrupt. Raises OSError: all is as before."""
+    with suppress(OSError):  # there is none yet, or the file system has no links
+        os.link(path / DATA, folder / FORMER)
     os.replace(folder / DATA, path / DATA)
-    os.replace(folder / LOCK, path / LOCK)
+    try:
+        os.replace(folder / LOCK, path / LOCK)
+    except OSError:  # whoever has the old files open must not go on in one that has no name any more
+        with suppress(FileNotFoundError):
+            os.replace(folder / FORMER, path / DATA)
+        raise
 
 
 def clear(path: Path) -> None:
