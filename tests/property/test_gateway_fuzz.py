@@ -197,7 +197,7 @@ def test_schemathesis_finds_nothing(served):
     for operation in posts:
         known = tuple(operation.definition.raw["responses"])
 
-        @settings(QUICK, max_examples=25)
+        @settings(QUICK, max_examples=12)
         @given(case=operation.as_strategy())
         def run(case):
             nonlocal asked

@@ -126,8 +126,12 @@ async def test_a_node_that_ends_is_told_of_once_and_reported() -> None:
         for task in list(b.tasks):
             task.cancel()
         await until(lambda: any(r.contexts["reach"].status is Status.UNHEALTHY for r in a.reports), a)
-        failed = [e for e in a.events if e.event == "probe.failed" and e.fields["kind"] == "latency"]
-        assert [e.fields["dst"] for e in failed] == ["b"]
+        told = [e for e in a.events if e.event.startswith("probe.") and e.fields.get("kind") == "latency"]
+        assert {e.fields["dst"] for e in told} == {"b"}
+        names = [e.event for e in told]  # a busy machine may have failed a probe before; changes alone are told
+        assert names == (["probe.failed", "probe.recovered"] * len(names))[: len(names)]
+        assert names[-1] == "probe.failed"
+        a.events.clear()
         again = Node("b")
         again.probing.start()
         await introduce(a, again)
