@@ -174,3 +174,20 @@ def test_a_stream_may_be_forgotten_while_it_is_read(tmp_path: Path) -> None:
         assert store.retain(max_age_s=1) == 2
         assert store.sensors() == []
         assert list(found) == []
+
+
+def test_a_head_is_sealed_before_it_fills_a_small_map(tmp_path: Path) -> None:
+    """Rows and the blocks that they become need room beside each other."""
+    rng = np.random.default_rng(4)
+    wide = Stream("a", "wide", tuple(Field(f"f{k}") for k in range(200)))
+    with Store.open(tmp_path, map_bytes=1 << 20) as store:
+        wide_id = store.declare(wide)
+        for k in range(900):
+            store.append(wide_id, T0 + k * NS, rng.normal(size=200).tolist())
+            store.flush()
+            if k % 300 == 299:
+                store.seal()
+        (found,) = store.scan("*")
+        assert found.t_ns[-1] == T0 + 899 * NS
+        assert len(found) > 100
+        assert store.verify() == []

@@ -16,7 +16,7 @@ from vagus.store.rows import Packed, Rows, merge, ordered
 from vagus.store.sealer import Sealer
 
 SEAL_TICKS = 600
-SEAL_BYTES = 16 << 20
+SEAL_BYTES, SEAL_PART = 16 << 20, 16  # at most, and as a part of the map: head and blocks need room beside each other
 RECORD_BYTES = 256 << 10  # a long record needs neighbouring pages, so a large flush becomes several
 HASTE = 100  # steps of sealing for each time that a flush adds as many rows as are being sealed
 COMMIT_BYTES = 24 << 10  # pages that each commit writes anew, whatever it holds
@@ -58,9 +58,9 @@ class Figures:
         if last_ns > self.last_ns:
             self.last_ns = last_ns
 
-    def is_due(self) -> bool:
-        """Whether the streams have about 600 rows each, or 16 MiB are reached."""
-        return self.rows >= SEAL_TICKS * max(len(self.ids), 1) or self.bytes > SEAL_BYTES
+    def is_due(self, most_bytes: int) -> bool:
+        """Whether the streams have about 600 rows each, or so many bytes are reached."""
+        return self.rows >= SEAL_TICKS * max(len(self.ids), 1) or self.bytes > most_bytes
 
 
 Added = tuple[tuple[int, ...], int, int, int]
@@ -98,6 +98,7 @@ class Writer:
             self._sealer = Sealer(env, query, at, at.until, self._older.rows)
         self.written_bytes = self._checked_bytes = 0
         self._map_bytes = env.usage()["map_bytes"]
+        self._seal_bytes = min(SEAL_BYTES, self._map_bytes // SEAL_PART)
 
     @property
     def head_first_ns(self) -> int:
@@ -194,7 +195,7 @@ class Writer:
 
     def seal_if_due(self, rows: int) -> None:
         """After a flush of so many rows: begins to seal the head when it is due, or goes on with it."""
-        if self._newer.is_due():
+        if self._newer.is_due(self._seal_bytes):
             if self._sealer is not None and not self._sealer.is_done:
                 self.seal()
                 return
