@@ -53,7 +53,7 @@ def test_rules_for_other_nodes_alone_still_deny_here() -> None:
 def test_a_rule_without_anybody_is_a_mistake() -> None:
     with pytest.raises(ConfigError, match="who"):
         decode(b"access: [{who: [], read: ['*']}]", Config, "x")
-    rules = decode(b"access: [{who: ['token:a'], read: ['*']}]", Config, "x").access
+    rules = decode(b"tokens: {a: /a}\naccess: [{who: ['token:a'], read: ['*']}]", Config, "x").access
     assert Access(rules, "n").allows(Principal("token", "a"), "read", "x")
 
 
