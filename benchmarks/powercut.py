@@ -258,17 +258,22 @@ def _renumber(folder: Path, recorded: int) -> None:
     (folder / CHECKPOINT).write_bytes(saved)
 
 
-def play(folder: Path, cuts: int, seed: int, operations: int, boot: bytes = b"another boot") -> dict[str, Any]:
-    """Records once, cuts the power `cuts` times; the figures of the table. boot: b"" puts no synced root back."""
-    recording = record(folder, seed, operations)
+def play(folder: Path, cuts: int, seed: int, operations: int) -> dict[str, Any]:
+    """Records once, cuts the power `cuts` times; the figures of the table."""
+    return {"operations": operations, **replay(record(folder, seed, operations), folder, cuts, seed)}
+
+
+def replay(recording: Recording, folder: Path, cuts: int, seed: int, boot: bytes = b"another boot") -> dict[str, Any]:
+    """Cuts the power `cuts` times, at moments since the store's first file. boot: b"" puts no synced root back."""
     rng = Random(seed)
+    first = recording.changes[0].moment
     wrong: list[str] = []
     broken = recovered = 0
     module: Any = environment
     real, module.boot_id = module.boot_id, lambda: boot
     try:
         for cut in range(cuts):
-            moment = rng.randrange(recording.length)
+            moment = rng.randrange(first, recording.length)
             disk = folder / "disk"
             shutil.rmtree(disk, ignore_errors=True)
             disk_after(recording, moment, rng, disk)
@@ -285,7 +290,6 @@ def play(folder: Path, cuts: int, seed: int, operations: int, boot: bytes = b"an
     finally:
         module.boot_id = real
     return {
-        "operations": operations,
         "writes": sum(len(file.writes) for file in recording.files),
         "syncs": sum(len(file.syncs) for file in recording.files),
         "files_replaced": sum(c.name == DATA and c.file is not None for c in recording.changes) - 1,
