@@ -73,6 +73,18 @@ def test_answers_hold_only_what_may_be_read_and_name_the_rest(served):
     assert {s["stream"]["node"] for s in listed["sensors"]} == {"b"}
 
 
+def test_a_rule_of_one_node_shows_no_status_and_traces_no_path_of_another():
+    rule = AccessRule(who=("token:alice",), nodes=("a",), read=("status", "path", "host.*", "net.*"))
+    with serving(MemoryBackend(("b",)), tokens=TOKENS, access=(rule,)) as served:
+        answer = served.ask("GET", "/v1/status", token=ALICE)[2]
+        assert ([n["node"] for n in answer["nodes"]], answer["refused"]) == (["a"], ["status"])
+        groups = served.ask("GET", "/v1/sd", token=ALICE)[2]
+        assert [g["labels"]["__meta_vagus_node"] for g in groups] == ["a"]
+        assert served.ask("GET", "/v1/status?node=b", token=ALICE)[0] == 403
+        assert served.ask("GET", "/v1/path?from=b&to=10.0.0.9", token=ALICE)[0] == 403
+        assert {e.fields["what"] for e in served.backend.refusals} >= {"status", "path"}
+
+
 def test_a_report_in_a_batch_that_is_refused_refuses_the_batch(served):
     body = {"reports": [REPORT, {**REPORT, "subject": "cache@1"}]}
     assert served.ask("POST", "/v1/report", body, token=ALICE)[0] == 403

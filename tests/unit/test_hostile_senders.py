@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 
 from vagus.access import Access, Principal
-from vagus.actors import intake, listen_datagrams, listen_streams, listeners, sensing
+from vagus.actors import derived, intake, listen_datagrams, listen_streams, listeners, sensing
 from vagus.actors.base import Seat
 from vagus.actors.collector import CollectorActor
 from vagus.clock import NS
@@ -27,6 +28,7 @@ from vagus.health.rules import judge_node
 from vagus.inputs import forward
 from vagus.inputs.admission import Admission
 from vagus.model import MAX_T_NS, Ack, Event, Field, Report, Sample, Status, Stream
+from vagus.store.batch import Batch
 
 UID = Principal("uid", "1000")
 Sit = Callable[..., Any]
@@ -270,3 +272,19 @@ async def test_a_store_that_hung_is_said_to_be_well_again(sit, monkeypatch):
         await until(lambda: [r for r in told if r.subject == "sensor:store@n1"])
         (word, *_) = [r.contexts["collect"].status for r in told if r.subject == "sensor:store@n1"]
         assert word is Status.HEALTHY
+
+
+@pytest.mark.parametrize(("rows", "series", "taken"), [(300, 1, True), (300, 600, False), (1001, 1, False)])
+def test_forecasts_of_many_rows_or_wide_ones_are_refused(monkeypatch, rows, series, taken):
+    monkeypatch.setattr(derived, "MAX_ROWS", 800)  # a row of 600 series counts three times
+    fields = tuple(Field(f"f{n}") for n in range(series))
+    batch = Batch(Stream("n1", "app.x", fields), np.arange(rows) * NS, (np.ones(rows),) * series)
+
+    def scan(selector: str, start_ns: int, end_ns: int, limit: int) -> list[Batch]:
+        return [batch] if start_ns else []
+
+    if taken:
+        assert len(derived.derive("app.x.*.forecast", 1, rows * NS, 0, scan)) == 1
+        return
+    with pytest.raises(ConfigError, match="too much work"):
+        derived.derive("app.x.*.forecast", 1, rows * NS, 0, scan)

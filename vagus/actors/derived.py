@@ -17,6 +17,7 @@ from vagus.store import Batch
 
 WARM_ROWS = 200
 MAX_ROWS = 20_000  # of all streams of different times: half a millisecond each
+WIDE = 250  # series of one time that cost as much again
 
 Scan = Callable[[str, int, int, int], Iterable[Batch]]
 """(selector, start_ns, end_ns, limit) → the batches of the archive."""
@@ -36,8 +37,9 @@ def derive(selector: str, start_ns: int, end_ns: int, limit: int, scan: Scan) ->
         joined = _joined(before.get(batch.stream.key), batch)
         groups.setdefault(joined.t_ns.tobytes(), []).append(joined)
     rows = sum(len(group[0]) for group in groups.values())
-    if rows > MAX_ROWS:
-        raise ConfigError(f"forecasts of {rows} rows; at most {MAX_ROWS} at once: narrow the selector or the time")
+    work = sum(len(group[0]) * (1 + sum(len(b.columns) for b in group) // WIDE) for group in groups.values())
+    if work > MAX_ROWS:
+        raise ConfigError(f"forecasts of {rows} rows are too much work: narrow the selector or the time")
     return [found for group in groups.values() for found in _foretold(group, suffix, start_ns, limit)]
 
 

@@ -41,6 +41,13 @@ def permitted(site: Site, request: web.BaseRequest, gathered: Gathered, name_of:
     return Gathered(parts, gathered.missing, tuple(sorted(refused)[:MAX_NAMED]))
 
 
+def permitted_nodes(site: Site, request: web.BaseRequest, gathered: Gathered, what: str) -> Gathered:
+    """The parts of the nodes at which `what` may be read. Raises Refused when there are none."""
+    whole = Gathered({node: [part] for node, part in gathered.parts.items()}, gathered.missing)
+    kept = permitted(site, request, whole, lambda _: what)
+    return Gathered({node: part[0] for node, part in kept.parts.items() if part}, kept.missing, kept.refused)
+
+
 def record_name(kind: str) -> Callable[[Any], str]:
     """Names records for the rules: an event by its own name, a report by its subject, others by their kind."""
     if kind == "event":

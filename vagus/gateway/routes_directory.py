@@ -99,6 +99,7 @@ async def path(site: Site, request: web.BaseRequest, _: str) -> web.StreamRespon
     there = Map(known, params.history)
     nodes = sorted({site.backend.node, *site.backend.nodes()})
     end = ends(params.origin, params.to, there, nodes)
+    site.door.check(who_asks(request), "read", "path", end.node)  # as at this node: it traces for whoever asks
     timeout_s = max(site.timeout_s, TRACE_TIMEOUT_S)
     traced = await gather(site.backend, "path", (end.target, params.history), end.node, timeout_s)
     trace: Trace = traced.parts[end.node]

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from vagus import __version__
 from vagus.errors import PeerUnreachable
+from vagus.gateway.access import who_asks
 from vagus.gateway.answers import json_response
 from vagus.gateway.fanout import gather
 from vagus.gateway.params import NoParams, params_of
@@ -44,7 +45,8 @@ async def discover(site: Site, request: web.BaseRequest, _: str) -> web.StreamRe
     known.update(answered)
     for node in [node for node in known if node not in {site.backend.node, *site.backend.nodes()}]:
         del known[node]  # it left the cluster
-    return json_response([_group(site, node, known[node], node in answered) for node in sorted(known)])
+    seen = [node for node in sorted(known) if site.door.allows(who_asks(request), "read", "status", node)]
+    return json_response([_group(site, node, known[node], node in answered) for node in seen])
 
 
 def _group(site: Site, node: str, url: str, answered: bool) -> TargetGroup:

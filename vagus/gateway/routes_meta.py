@@ -12,6 +12,7 @@ from vagus.gateway.answers import JSON_HEADERS, StatusAnswer, records_response
 from vagus.gateway.fanout import gather
 from vagus.gateway.openapi import described
 from vagus.gateway.params import NoParams, SubjectParams, params_of
+from vagus.gateway.permitted import permitted_nodes
 from vagus.gateway.route import Route, Site
 
 LOOKBACK_NS = 300 * NS  # as Prometheus looks back: a feed that ticks once a minute is still shown
@@ -21,6 +22,7 @@ async def status(site: Site, request: web.BaseRequest, _: str) -> web.StreamResp
     """What each node says of itself: its actors, verdicts, errors, newest receipts."""
     params = params_of(request, SubjectParams)
     gathered = await gather(site.backend, "status", (), params.node, site.timeout_s)
+    gathered = permitted_nodes(site, request, gathered, "status")
     nodes = [gathered.parts[node] for node in sorted(gathered.parts)]
     return await records_response(request, "nodes", nodes, gathered, cluster=site.backend.cluster)
 
