@@ -202,3 +202,23 @@ def test_sealing_all_at_once_says_once_which_streams_are_done(tmp_path: Path, mo
         store.seal()
         check(store, 3)
     assert len(saved) <= 2
+
+
+def test_a_damaged_head_is_an_error_that_says_where_and_what_to_do(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        ids = [store.declare(stream) for stream in STREAMS]
+        for k in range(5):
+            tick(store, ids, k)
+        with store._env.write() as txn:
+            key = (2).to_bytes(8, "big")
+            changed = bytearray(txn.get(key, db=store._env.db["head"]))
+            changed[-1] ^= 1
+            txn.put(key, bytes(changed), db=store._env.db["head"])
+        said = f"{tmp_path}: damaged head record 2.*copy"
+        with pytest.raises(StoreError, match=said):
+            list(store.scan("*"))
+        with pytest.raises(StoreError, match=said):
+            store.sensors()
+        assert len(store.verify()) == 1
+    with pytest.raises(StoreError, match=said):
+        Store.open(tmp_path)

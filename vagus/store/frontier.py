@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from vagus.errors import StoreError
@@ -50,6 +51,20 @@ def entries(env: Environment, txn: Txn, start: int) -> Iterator[tuple[bytes, byt
     """Keys and values of the head from the record `start` on."""
     cursor = txn.cursor(env.db["head"])
     return iter(cursor.iternext()) if cursor.set_range(start.to_bytes(8, "big")) else iter(())
+
+
+@contextmanager
+def explained(env: Environment) -> Iterator[None]:
+    """Damage of the head as a StoreError that says of which store, and what to do."""
+    try:
+        yield
+    except StoreError as error:
+        if not str(error).startswith("damaged"):
+            raise
+        raise StoreError(
+            f"{env.path}: {error}. Put a copy back, or move the folder away to begin a new store; "
+            "`vagus store verify` lists all damage"
+        ) from error
 
 
 def records(env: Environment, txn: Txn, start: int) -> Iterator[head.Record]:

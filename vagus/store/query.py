@@ -65,7 +65,8 @@ class Query:
         }
         if not wanted:
             return
-        at, recent = self._head(set(wanted), start_ns, end_ns, limit)
+        with frontier.explained(self._env):
+            at, recent = self._head(set(wanted), start_ns, end_ns, limit)
         for stream_id, (stream, indexes) in wanted.items():
             for _ in range(TRIES):
                 rows = self._rows(stream_id, stream, indexes, start_ns, end_ns, limit, recent.get(stream_id))
@@ -73,7 +74,8 @@ class Query:
                     break
                 # Its rows moved from the head into blocks while we read: read both again. Where they always do, what
                 # was found is whole too: only rows that were replaced meanwhile may be the former ones.
-                at, recent = self._head(set(wanted), start_ns, end_ns, limit)
+                with frontier.explained(self._env):
+                    at, recent = self._head(set(wanted), start_ns, end_ns, limit)
             t_ns, columns = rows
             if len(t_ns):
                 fields = tuple(stream.fields[index] for index in indexes)
@@ -131,15 +133,16 @@ class Query:
 
         A row that was written twice counts twice until it is sealed.
         """
-        with self._env.read() as txn:
-            self.refresh(txn)
-            wanted = {i: stream for i, stream in sorted(self.streams.items()) if selector.matches(stream)}
-            spans = {i: blocks.get_span(self._env, txn, i) for i in wanted}
-            at = frontier.load(self._env, txn)
-            records = [record.load() for record in frontier.records(self._env, txn, at.floor)]
-        decoder = Decoder(self.dtypes, set(wanted), at.until, at.done, values=False)
-        decoder.feed(records)
-        recent = decoder.times()
+        with frontier.explained(self._env):
+            with self._env.read() as txn:
+                self.refresh(txn)
+                wanted = {i: stream for i, stream in sorted(self.streams.items()) if selector.matches(stream)}
+                spans = {i: blocks.get_span(self._env, txn, i) for i in wanted}
+                at = frontier.load(self._env, txn)
+                records = [record.load() for record in frontier.records(self._env, txn, at.floor)]
+            decoder = Decoder(self.dtypes, set(wanted), at.until, at.done, values=False)
+            decoder.feed(records)
+            recent = decoder.times()
         found = []
         for stream_id, stream in wanted.items():
             first, last, rows = spans[stream_id]

@@ -77,7 +77,7 @@ class Writer:
         self._encoder = head.Encoder()
         self._sealer: Sealer | None = None
         self._older, self._newer = Figures(), Figures()
-        with env.write() as txn:
+        with frontier.explained(env), env.write() as txn:
             query.refresh(txn)
             # Sequence numbers grow over the store's whole life: opened times 2**40, and on from there.
             opened = int.from_bytes(txn.get(b"opened", b"", db=env.db["meta"]), "little") + 1
