@@ -266,10 +266,17 @@ async def test_a_store_that_hung_is_said_to_be_well_again(sit, monkeypatch):
     async with sit() as actor:
         monkeypatch.setattr(actor._sensing, "hanging", lambda: hanging[0])
         told = actor.links.reports
-        await until(lambda: [r for r in told if r.subject == "sensor:store@n1"])
+
+        async def hear() -> None:
+            while not [r for r in told if r.subject == "sensor:store@n1"]:
+                await actor._outbox.flush_reports()  # which otherwise come together each second
+                await asyncio.sleep(0.01)
+
+        await asyncio.wait_for(hear(), 10)
         hanging[0] = ""
+        await actor._outbox.flush_reports()
         told.clear()
-        await until(lambda: [r for r in told if r.subject == "sensor:store@n1"])
+        await asyncio.wait_for(hear(), 10)
         (word, *_) = [r.contexts["collect"].status for r in told if r.subject == "sensor:store@n1"]
         assert word is Status.HEALTHY
 
