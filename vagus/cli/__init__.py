@@ -19,7 +19,9 @@ COMMANDS = (
     Entry("down", "vagus.cli.up:down", "Stop vagus and restore every limit.", "Run"),
     Entry("demo", "vagus.cli.demo.story:demo", "Two minutes of the whole loop on real processes.", "Run"),
     Entry("status", "vagus.cli.status:status", "What is sensed, how healthy, what is decided.", "Look"),
-    Entry("sensors", "vagus.cli.sensors:sensors", "What there is: streams, feeds, policies; what is on a path.", "Look"),
+    Entry(
+        "sensors", "vagus.cli.sensors:sensors", "What there is: streams, feeds, policies; what is on a path.", "Look"
+    ),
     Entry("query", "vagus.cli.query:query", "Stored samples as a table, CSV, JSON or Arrow.", "Look"),
     Entry("sql", "vagus.cli.sql:sql", "SQL over streams and events.", "Look"),
     Entry("tail", "vagus.cli.tail:tail", "Samples as they come in.", "Look"),
