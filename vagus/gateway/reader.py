@@ -35,6 +35,7 @@ class Leg:
         self._room.set()
         self._cursor = -1  # the feed's next chunk; -1: not there yet
         self._passed = 0
+        self._told_missing = False
         self._task: asyncio.Task[None] | None = None
         if after or since_ns:
             self._task = asyncio.ensure_future(self._catch_up())
@@ -48,6 +49,7 @@ class Leg:
             self._alone.append(self._missing(self.feed.trouble))
 
     def _missing(self, text: str) -> Chunk:
+        self._told_missing = True
         return Chunk(b"", 0, self.feed.node, self.position, notice={"missing": MissingNode(self.feed.node, text)})
 
     async def _catch_up(self) -> None:
@@ -83,6 +85,9 @@ class Leg:
             await self._room.wait()
             async with feed.turn:
                 page = await feed.ask(self._going, self._since_ns, goal, AT_ONCE_S)
+                if self._told_missing:  # the feed itself need not have noticed
+                    self._told_missing = False
+                    self._alone.append(Chunk(b"", 0, feed.node, self.position, notice={"back": feed.node}))
                 self._alone.extend(feed.encode(page))
             self._going = page.after
             self.position = self.position or page.after
