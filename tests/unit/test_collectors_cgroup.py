@@ -1,6 +1,7 @@
 """Cgroups against captured trees: Debian's 6.1 with v2 alone, and a 6.18 with v1 and v2 side by side."""
 
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -174,6 +175,18 @@ def test_folders_that_no_pattern_reaches_are_not_visited(tmp_path):
         (tmp_path / f"a/{i}/deep").mkdir(parents=True)
     assert scan([str(tmp_path)], Patterns(["*"])).visited <= 2
     assert scan([str(tmp_path)], Patterns(["*/7/*"])).visited <= 4
+
+
+def test_folders_without_folders_are_not_listed(tmp_path, monkeypatch):
+    for i in range(20):
+        (tmp_path / f"a/{i}").mkdir(parents=True)
+    if os.stat(tmp_path / "a/1").st_nlink != cgroup_tree.LEAF:
+        pytest.skip("this file system does not count folders as the kernel's cgroups do")
+    listed = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or real(path))
+    found = scan([str(tmp_path)], Patterns(["*/*/**"]))
+    assert (len(found.groups), found.visited, len(listed)) == (20, 22, 2)
 
 
 def test_hierarchies():

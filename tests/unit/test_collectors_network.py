@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import struct
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ import pyroute2
 import pytest
 
 from vagus.collectors import links, qdisc, sockets
-from vagus.collectors.netlink import ROUTE, Netlink, attributes, messages
+from vagus.collectors.netlink import ROUTE, Netlink, Notices, attributes, messages
 from vagus.collectors.network import NetworkCollector
 from vagus.config import CollectSettings
 from vagus.errors import CollectError
@@ -234,17 +235,109 @@ def test_round_trips_of_a_peer():
     assert all(math.isnan(v) for v in sockets.Peer().values()[1:4])
 
 
+class ByKind:
+    """A netlink that answers each kind of request with bytes, or with an error."""
+
+    def __init__(self, **answers):
+        self.answers, self.asked = answers, []
+
+    def dump(self, kind, payload):
+        name = {links.RTM_GETLINK: "whole", links.RTM_GETSTATS: "counters"}[kind]
+        self.asked.append(name)
+        if isinstance(self.answers[name], Exception):
+            raise self.answers[name]
+        return self.answers[name], True
+
+    def close(self):
+        pass
+
+
+class Told:
+    """Notices that came when the test says so."""
+
+    def __init__(self):
+        self.now = True
+
+    def came(self):
+        now, self.now = self.now, False
+        return now
+
+    def close(self):
+        pass
+
+
+def counters_of(*found):
+    """A made answer to RTM_GETSTATS: pairs of index and received packets."""
+    out = []
+    for index, packets in found:
+        stats = struct.pack("=25Q", packets, *range(1, 25))  # a newer kernel has one more
+        body = struct.pack("=4xII", index, 1) + struct.pack("=HH", 4 + len(stats), 1) + stats
+        out.append(struct.pack("=IHHII", 16 + len(body), links.RTM_NEWSTATS, 2, 1, 0) + body)
+    return b"".join(out)
+
+
+def test_links_whose_state_did_not_change_give_their_counters_alone():
+    whole = (DUMPS / "links.bin").read_bytes()
+    first = next(links.parse_links(whole))
+    netlink, told = ByKind(whole=whole, counters=counters_of((first.ifindex, 7), (9999, 8))), Told()
+    part = links.Links("n", netlink, told)
+    all_links = list(part.read(T))
+    (again,) = part.read(T)  # 9999 is new, and not yet known
+    assert netlink.asked == ["whole", "counters"]
+    assert again.stream is all_links[0].stream
+    assert again.values == (7, *range(1, 24), *first.values[24:])
+    told.now = True
+    assert list(part.read(T)) == all_links
+    netlink.answers["counters"] = CollectError("Operation not supported")
+    assert list(part.read(T)) == list(part.read(T)) == all_links  # an older kernel is not asked twice
+    assert netlink.asked == ["whole", "counters", "whole", "counters", "whole", "whole"]
+
+
+def test_links_begin_anew_after_an_error():
+    netlink, told = ByKind(whole=CollectError("no buffer"), counters=b""), Told()
+    part = links.Links("n", netlink, told)
+    for _ in range(2):
+        with pytest.raises(CollectError, match="no buffer"):
+            list(part.read(T))
+    netlink.answers["whole"] = (DUMPS / "links.bin").read_bytes()
+    assert list(part.read(T))
+
+
+def test_counters_that_are_cut():
+    data = counters_of((1, 7))
+    assert list(links.parse_stats(data)) == [(1, (7, *range(1, 24)))]
+    short = bytearray(data[:-80])
+    struct.pack_into("=I", short, 0, len(short))
+    struct.pack_into("=H", short, 28, len(short) - 28)
+    with pytest.raises(ValueError, match="120 bytes of counters"):
+        list(links.parse_stats(bytes(short)))
+
+
 def test_many_sockets_are_read_less_often():
     few = sockets.Sockets("n", CannedNetlink(dump_of(3)))
-    assert [bool(list(few.read(T))) for _ in range(11)] == [True, *[False] * 9, True]
+    assert [bool(list(few.read(T))) for _ in range(21)] == [True, *[False] * 19, True]
     canned = CannedNetlink(dump_of(6000), complete=False)
     part = sockets.Sockets("n", canned)
-    assert [bool(list(part.read(T))) for _ in range(14)] == [True, *[False] * 12, True]
+    assert [bool(list(part.read(T))) for _ in range(26)] == [True, *[False] * 24, True]
     assert canned.dumps == 2
     assert as_dict(next_reading(part))["net.tcp_states"]["complete"] == 0
 
 
 # --- the running kernel --------------------------------------------------------------------------------------------
+
+
+def test_counters_alone_agree_with_the_whole_answer():
+    notices = Notices(ROUTE, links.LINK_NOTICES)
+    part = links.Links("n", Netlink(ROUTE), notices)
+    asked = [{s.stream.key: s.values for s in part.read(T)} for _ in range(3)]
+    part.close()
+    assert asked[0].keys() == asked[1].keys() == asked[2].keys() != set()
+    for before, after in pairwise(asked):
+        for key, values in before.items():
+            assert values[24:] == after[key][24:]
+            assert all(now >= then for now, then in zip(after[key][:24], values[:24], strict=True))
+    assert notices.came()  # it was closed: anything may have changed
+    notices.close()
 
 
 def test_links_agree_with_proc_and_psutil():

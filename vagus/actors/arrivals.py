@@ -220,7 +220,9 @@ class Arrivals:
     def _append(self, arrival: Arrival) -> Arrival:
         if len(self._shapes) > 1000:
             self._shapes.clear()
-        arrival = arrival._replace(streams=self._shapes.setdefault(arrival.streams, arrival.streams))
+        shared = self._shapes.setdefault(arrival.streams, arrival.streams)
+        if shared is not arrival.streams:
+            arrival = arrival._replace(streams=shared)
         self._list.append(arrival)
         self._rows += _weight(arrival)
         if len(self._list) > MAX_ARRIVALS or self._rows > MAX_ROWS:

@@ -18,10 +18,11 @@ MAX_STREAMS = 50_000
 
 
 class Tick(NamedTuple):
-    """One arrival with its values: samples, then events."""
+    """One arrival with its values: samples, then events; weight: how many values, as `_weight` counts events."""
 
     arrival: Arrival
     items: Sequence[Sample | Event]
+    weight: int = 0
 
 
 class Live:
@@ -39,17 +40,20 @@ class Live:
     def publish(self, arrival: Arrival, samples: Sequence[Sample], events: Sequence[Event] = ()) -> None:
         """Keeps what was committed, in the order in which it was, and wakes who waits."""
         places = self._places
+        values = 0
         for sample in samples:
+            values += len(sample.values)
             place = places.get(id(sample.stream))
             if place is None or place[0].stream is not sample.stream:
                 place = self._place(sample)
                 if place is None:
                     continue
             place[0] = sample
-        self.ticks.append(Tick(self.arrivals.add(arrival), (*samples, *events)))
-        self._values += _weight(self.ticks[-1].items)
+        weight = len(samples) + values + sum(map(_weight, events))
+        self.ticks.append(Tick(self.arrivals.add(arrival), (*samples, *events), weight))
+        self._values += weight
         while len(self.ticks) > 1 and (len(self.ticks) > MAX_TICKS or self._values > MAX_VALUES):
-            self._values -= _weight(self.ticks.popleft().items)
+            self._values -= self.ticks.popleft().weight
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             _wake(waiter)
@@ -113,16 +117,10 @@ class Live:
         return place[0].t_ns if place else 0
 
 
-def _weight(items: Iterable[Sample | Event]) -> int:
-    """How many values; an event and a long text count as several."""
-    values = 0
-    for item in items:
-        if isinstance(item, Sample):
-            values += 1 + len(item.values)
-        else:
-            values += 8 + 2 * len(item.fields)
-            values += sum(len(value) // 64 for value in item.fields.values() if isinstance(value, str))
-    return values
+def _weight(event: Event) -> int:
+    """An event and its long texts, as so many values."""
+    texts = sum(len(value) // 64 for value in event.fields.values() if isinstance(value, str))
+    return 8 + 2 * len(event.fields) + texts
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

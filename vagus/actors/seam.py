@@ -74,7 +74,7 @@ def plan(
 def _from_memory(live: Live, wanted: Interest, position: Position, end: Position, most: int) -> Page:
     items: list[tuple[str, Sample | Event]] = []
     at = position
-    for arrival, records in live.ticks:
+    for arrival, records, _ in live.ticks:
         if arrival[:2] < position.key[:2]:
             continue
         if arrival[:2] > end.key[:2] or len(items) >= most:

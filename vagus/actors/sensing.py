@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 from uuid import uuid4
 
 from vagus.actors.arrivals import Arrival, Arrivals, Journal, stream_number
@@ -25,10 +26,19 @@ from vagus.store import Store
 
 SELF_REPORT_S = 10.0
 SILENT_S = 300.0
+MAX_SHAPES = 64  # a hundred ticks of the collectors' own periods have a dozen
 MAX_SINCE = 50_000  # samples of others between two ticks that are forecast
 HANG_S = 5.0  # a tick that takes longer hangs, in a dead mount for example
 STEP_NS = 500_000_000  # wall time that went so much ahead or behind of the monotonic clock was stepped
 CLOSE_TIMEOUT_S = 8.0
+
+
+class _Shape(NamedTuple):
+    """The streams of some samples, in order, with the store's ids and the numbers for arrivals."""
+
+    streams: tuple[Stream, ...]  # kept, so that their places in memory are not given to others
+    ids: tuple[int, ...]
+    numbers: tuple[int, ...]
 
 
 class Sensing:
@@ -51,6 +61,7 @@ class Sensing:
         self._failed = failed
         self._ids: dict[Stream, tuple[int, int]] = {}  # the store's id, and the number for arrivals
         self._known: dict[int, tuple[Stream, tuple[int, int]]] = {}  # the same by id of the stream object
+        self._shapes: dict[tuple[int, ...], _Shape] = {}  # of ticks, which are mostly alike, by the ids of the objects
         self._untold: list[tuple[Arrival, list[Sample], list[Event]]] = []  # in the store's hands, not yet committed
         self._loop = asyncio.get_running_loop()
         self._kinds: dict[str, str] = {}  # what collectors send, and which, so that nobody else does
@@ -111,6 +122,7 @@ class Sensing:
         self.store.retain(max_age_s, max_bytes)
         self._ids.clear()  # streams that ended are not kept for ever, and ids that were dropped not used again
         self._known.clear()
+        self._shapes.clear()
 
     async def run(self) -> None:
         """Ticks at whole multiples of the period of wall time, so that all streams share their times."""
@@ -153,38 +165,49 @@ class Sensing:
     def _tick(self, t_ns: int) -> tuple[list[Sample], list[Event]]:
         started = time.thread_time()
         found = self._runner.tick(t_ns)
-        samples = [x for x in found if isinstance(x, Sample)]
-        events = [x for x in found if isinstance(x, Event)]
-        self._learn(samples)
-        self._write(samples, events, self._runner.states())
+        samples: list[Sample] = []
+        events: list[Event] = []
+        for record in found:
+            if isinstance(record, Sample):
+                samples.append(record)
+            else:
+                events.append(record)
+        self._write(samples, events, self._runner.states(), self._shape(samples))
         since, self._since = self._since, []
         self.foretelling.update([*since, *samples])
         self.cpu_s += time.thread_time() - started
         return samples, events
 
     def _write(
-        self, samples: Sequence[Sample], events: Sequence[Event], states: Mapping[str, bytes] = MappingProxyType({})
+        self,
+        samples: Sequence[Sample],
+        events: Sequence[Event],
+        states: Mapping[str, bytes] = MappingProxyType({}),
+        shape: _Shape | None = None,
     ) -> None:
+        if shape is None:
+            shape = self._identified(tuple([sample.stream for sample in samples]))
         with self._journal.lock:
-            self._commit(samples, events, states)
+            self._commit(samples, events, states, shape)
             self._journal.committed = self._journal.begun
         told, self._untold = self._untold, []
         if told:
             self._loop.call_soon_threadsafe(self._tell, told)
 
-    def _commit(self, samples: Sequence[Sample], events: Sequence[Event], states: Mapping[str, bytes]) -> None:
+    def _commit(
+        self, samples: Sequence[Sample], events: Sequence[Event], states: Mapping[str, bytes], shape: _Shape
+    ) -> None:
         store = self.store
         noticed, self._noticed = self._noticed, []
         events = [*events, *noticed]
-        ids = [self._identify(sample.stream) for sample in samples]
-        if ids or events:
+        if samples or events:
             times = [sample.t_ns for sample in samples]
-            arrival = self._journal.enter([number for _, number in ids], times, [event.t_ns for event in events])
+            arrival = self._journal.enter(shape.numbers, times, [event.t_ns for event in events])
             taken: list[Sample] = []
             noted: list[Event] = []
             self._untold.append((arrival, taken, noted))  # told once committed, also when only a later flush does it
             try:
-                for sample, (stream_id, _) in zip(samples, ids, strict=True):
+                for sample, stream_id in zip(samples, shape.ids, strict=True):
                     store.append(stream_id, sample.t_ns, sample.values)
                     taken.append(sample)
                 for event in events:
@@ -198,6 +221,22 @@ class Sensing:
         for name, state in states.items():  # committed with what was collected: nothing twice, nothing lost
             store.save(f"collector.{name}", state)
         store.flush()
+
+    def _shape(self, samples: Sequence[Sample]) -> _Shape:
+        """Of the samples of a tick: collectors give the same stream objects each time."""
+        streams = tuple([sample.stream for sample in samples])
+        places = tuple(map(id, streams))
+        shape = self._shapes.get(places)
+        if shape is None:
+            self._learn(streams)
+            if len(self._shapes) >= MAX_SHAPES:
+                self._shapes.clear()
+            shape = self._shapes[places] = self._identified(streams)
+        return shape
+
+    def _identified(self, streams: tuple[Stream, ...]) -> _Shape:
+        known = [self._identify(stream) for stream in streams]
+        return _Shape(streams, tuple([stream_id for stream_id, _ in known]), tuple([number for _, number in known]))
 
     def _identify(self, stream: Stream) -> tuple[int, int]:
         known = self._known.get(id(stream))  # collectors give the same object at each tick: no hashing of labels
@@ -258,14 +297,14 @@ class Sensing:
         where = f"collector {self._runner.current}" if self._runner.current else "the store"
         return f"{where} has not come back for {for_s:.0f} s: a dead mount, or a disk that does not answer?"
 
-    def _learn(self, samples: Sequence[Sample]) -> None:
+    def _learn(self, streams: Sequence[Stream]) -> None:
         """Which collector sends which kinds: behind what it gave stands the sample of its run."""
         kinds: set[str] = set()
-        for sample in samples:
-            if sample.stream.kind != "collector.run":
-                kinds.add(sample.stream.kind)
+        for stream in streams:
+            if stream.kind != "collector.run":
+                kinds.add(stream.kind)
                 continue
-            self._kinds.update(dict.fromkeys(kinds, sample.stream.labels["collector"]))
+            self._kinds.update(dict.fromkeys(kinds, stream.labels["collector"]))
             self._kinds["collector.run"] = ""
             kinds.clear()
 

@@ -30,6 +30,7 @@ MOST_SCALE = 3.0
 RUNNING_GAIN = 0.2  # the run queue is seen at one instant a second: an average of some of them
 SCALE_GAIN = 0.3  # a check is short, and luck is part of it
 FIELDS = (Field("available_ratio", unit="ratio"), Field("cores_available", unit="cores"))
+_RUNNING = b"\nprocs_running "
 _WORK = bytes(1 << 17)
 
 
@@ -78,7 +79,7 @@ class AvailabilityCollector:
     ) -> None:
         self.scale = 1.0
         self._check = check if root == Path("/") else None
-        self._file = KernelFile(root, "proc/stat")
+        self._file = KernelFile(root, "proc/stat", whole=True)
         self._stream = Stream(node, "probe.cpu", FIELDS)
         self._before = (0, 0)
         self._running = -1.0
@@ -123,14 +124,12 @@ class AvailabilityCollector:
 
 def parse(stat: bytes) -> tuple[int, int, int, int]:
     """Cores, all ticks, idle ticks (waiting for I/O included), running threads, from /proc/stat. Raises ValueError."""
-    cores, ticks, running = 0, [0], -1
-    for line in stat.split(b"\n"):
-        if line.startswith(b"cpu "):
-            ticks = list(map(int, line.split()[1:9]))
-        elif line.startswith(b"cpu"):
-            cores += 1
-        elif line.startswith(b"procs_running "):
-            running = int(line.split()[1])
+    if not stat.startswith(b"cpu "):
+        raise ValueError("it does not begin with a line cpu")
+    cores = stat.count(b"\ncpu")
+    ticks = list(map(int, stat[: stat.find(b"\n")].split()[1:9]))
+    at = stat.find(_RUNNING)
+    running = int(stat[at + len(_RUNNING) :].split(None, 1)[0]) if at >= 0 else -1
     if not cores or len(ticks) < 4 or running < 0:
         raise ValueError("a line cpu, cpu0 or procs_running is missing")
     return cores, sum(ticks), ticks[3] + (ticks[4] if len(ticks) > 4 else 0), running

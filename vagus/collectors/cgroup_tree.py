@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 MAX_VISITED = 5000  # folders of one scan; a machine with more groups is seen in part
+LEAF = 2  # links of a folder without folders: listing the files of one costs ten times as much as asking for this
 MEASURING = frozenset({"cpu", "cpuacct", "memory", "blkio"})
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -64,6 +65,10 @@ class Patterns:
         """Whether a folder that was reached in this state is named."""
         return any(at == len(self._patterns[i]) for i, at in state)
 
+    def goes_on(self, state: frozenset[tuple[int, int]]) -> bool:
+        """Whether anything below a folder that was reached in this state can match."""
+        return any(at < len(self._patterns[i]) for i, at in state)
+
     def _skip(self, state: set[tuple[int, int]]) -> frozenset[tuple[int, int]]:
         """`**` also stands for no level at all."""
         waiting = list(state)
@@ -100,6 +105,8 @@ def scan(points: Sequence[str], patterns: Patterns) -> Found:
             visited += 1
             path, state = waiting.pop()
             try:
+                if os.stat(f"{point}/{path}").st_nlink == LEAF:
+                    continue
                 with os.scandir(f"{point}/{path}") as entries:
                     names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
             except OSError:
@@ -110,5 +117,6 @@ def scan(points: Sequence[str], patterns: Patterns) -> Found:
                     below = f"{path}/{name}" if path else name
                     if patterns.matches(deeper):
                         groups.add(below)
-                    waiting.append((below, deeper))
+                    if patterns.goes_on(deeper):
+                        waiting.append((below, deeper))
     return Found(sorted(groups), visited, True)

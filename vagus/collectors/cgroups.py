@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,7 +74,7 @@ class _Source:
 class CgroupsCollector:
     """Kinds `cgroup.cpu`, `cgroup.memory`, `cgroup.io`, `cgroup.pressure` (label cgroup: the path below the
     hierarchies' root) of the groups that `settings.cgroups` names, and `cgroup.groups`. Nothing where no hierarchy
-    is mounted. Processor and pressure at each tick, memory and I/O every 5 s. A group that goes between two scans is dropped silently. Raises CollectError.
+    is mounted. Processor and pressure at each tick, memory, I/O and the number of groups every 5 s. A group that goes between two scans is dropped silently. Raises CollectError.
     """
 
     name = "cgroup"
@@ -82,6 +83,7 @@ class CgroupsCollector:
         self._node = node
         self._root = root
         self._mounts = KernelFile(root, "proc/mounts")
+        self._watch: select.poll | None = None  # tells when mounts changed
         self._patterns = Patterns(settings.cgroups)
         self._most = settings.max_cgroups
         self._stream = Stream(node, "cgroup.groups", GROUP_FIELDS)
@@ -96,7 +98,8 @@ class CgroupsCollector:
 
     def collect(self, t_ns: int) -> Iterator[Sample | Event]:
         """Samples of all groups; the error that names the failing files comes last."""
-        if not 0 < self._scan_at_ns - t_ns <= self._pause_ns:  # wall time may step back
+        scanned = not 0 < self._scan_at_ns - t_ns <= self._pause_ns  # wall time may step back
+        if scanned:
             yield from self._scan(t_ns)
         if not self._hierarchies:
             return
@@ -115,13 +118,17 @@ class CgroupsCollector:
                         problems.append(source.problem(error))
             if changed:
                 self._open(group)
-        values = (len(self._groups), self._left_out, self._files, int(self._complete))
-        yield Sample(self._stream, t_ns, values)
+        if scanned:
+            values = (len(self._groups), self._left_out, self._files, int(self._complete))
+            yield Sample(self._stream, t_ns, values)
         if problems:
             raise CollectError("; ".join(problems[:10]))
 
     def _scan(self, t_ns: int) -> Iterator[Event]:
-        self._hierarchies = hierarchies(self._root, self._mounts.read())
+        if self._watch is None or self._watch.poll(0):
+            self._watch = None
+            self._hierarchies = hierarchies(self._root, self._mounts.read())
+            self._watch = self._mounts.watch()
         found = scan([h.point for h in self._hierarchies], self._patterns)
         self._pause_ns = max(SCAN_NS, found.visited * NS // VISITS_S)
         self._scan_at_ns = t_ns + self._pause_ns
@@ -184,6 +191,7 @@ class CgroupsCollector:
 
     def close(self) -> None:
         """Closes all files. Idempotent."""
+        self._watch = None
         self._mounts.close()
         for sources in self._groups.values():
             for source in sources:

@@ -1,4 +1,8 @@
-"""Network links through RTM_GETLINK: 64-bit counters, state and size, as in linux/if_link.h."""
+"""Network links: 64-bit counters through RTM_GETSTATS, name, state and size through RTM_GETLINK (linux/if_link.h).
+
+The whole answer to RTM_GETLINK has some 1400 bytes a link, the counters alone 230. So each reading asks for these, and
+for the rest when the kernel said that a link changed.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,14 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from vagus.collectors.netlink import Netlink, attributes, messages, text
+from vagus.collectors.netlink import Netlink, Notices, attributes, messages, text
+from vagus.errors import CollectError
 from vagus.model import Event, Field, Level, Sample, Stream
 
 MAX_LINKS = 500
+LINK_NOTICES = 1  # RTMGRP_LINK
+RTM_NEWSTATS, RTM_GETSTATS = 92, 94  # since Linux 4.7
+IFLA_STATS_LINK_64 = 1
 RTM_NEWLINK, RTM_GETLINK = 16, 18
 IFLA_IFNAME, IFLA_MTU, IFLA_OPERSTATE, IFLA_STATS64, IFLA_CARRIER, IFLA_CARRIER_CHANGES = 3, 4, 16, 23, 33, 35
 
@@ -18,6 +26,7 @@ WANTED = frozenset(
 )  # half of the message comes behind these
 
 _REQUEST = bytes(16)  # struct ifinfomsg: all links
+_STATS_REQUEST = struct.pack("=4xII", 0, IFLA_STATS_LINK_64)  # struct if_stats_msg: all links, these counters
 _INDEX = struct.Struct("=4xi")
 _U4 = struct.Struct("=I")
 
@@ -36,6 +45,7 @@ FIELDS = (
     Field("carrier_changes", dtype="u4", counter=True),
 )
 _STATS = struct.Struct(f"={len(STATS)}Q")
+_STATS_WANTED = frozenset({IFLA_STATS_LINK_64})
 
 
 class Link(NamedTuple):
@@ -62,6 +72,18 @@ def parse_links(data: bytes) -> Iterator[Link]:
         yield Link(index, text(data, found[IFLA_IFNAME]), (*counters, state, mtu, carrier, changes))
 
 
+def parse_stats(data: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Index and counters of each link of an RTM_GETSTATS dump. Raises ValueError or struct.error when it is malformed."""
+    for begin, end in messages(data, RTM_NEWSTATS):
+        (index,) = _INDEX.unpack_from(data, begin)
+        found = attributes(data, begin + 12, end, _STATS_WANTED)
+        if IFLA_STATS_LINK_64 in found:
+            start, stop = found[IFLA_STATS_LINK_64]
+            if stop - start < _STATS.size:
+                raise ValueError(f"link {index} comes with {stop - start} bytes of counters, not {_STATS.size}")
+            yield index, _STATS.unpack_from(data, start)
+
+
 def _number(data: bytes, span: tuple[int, int] | None) -> int:
     return int(_U4.unpack_from(data, span[0])[0]) if span else 0
 
@@ -71,17 +93,37 @@ class Links:
 
     source = "RTM_GETLINK"
 
-    def __init__(self, node: str, netlink: Netlink) -> None:
+    def __init__(self, node: str, netlink: Netlink, notices: Notices | None = None) -> None:
         self._node = node
         self._netlink = netlink
+        self._notices = notices
         self._streams: dict[str, Stream] = {}
+        self._links: dict[int, tuple[Stream, tuple[int, ...]]] = {}  # with what is not in the counters
         self.names: dict[int, str] = {}
         self._told = False
 
     def read(self, t_ns: int) -> Iterator[Sample | Event]:
         """One sample for each link, of at most 500."""
+        if self._notices is not None and not self._notices.came() and self._links:
+            try:
+                data, _ = self._netlink.dump(RTM_GETSTATS, _STATS_REQUEST)
+            except CollectError:  # an older kernel
+                self._notices.close()
+                self._notices = None
+            else:
+                links = self._links
+                for index, counters in parse_stats(data):
+                    if index in links:  # a new link was told of, and comes with the next reading
+                        stream, state = links[index]
+                        yield Sample(stream, t_ns, counters + state)
+                return
+        yield from self._read_all(t_ns)
+
+    def _read_all(self, t_ns: int) -> Iterator[Sample | Event]:
+        self._links.clear()  # should this fail, the next reading begins here again
         data, _ = self._netlink.dump(RTM_GETLINK, _REQUEST)
         names: dict[int, str] = {}
+        links: dict[int, tuple[Stream, tuple[int, ...]]] = {}
         left_out = 0
         for link in parse_links(data):
             if link.ifindex in names:
@@ -94,8 +136,9 @@ class Links:
             if stream is None:
                 stream = Stream(self._node, "net.link", FIELDS, {"dev": link.name})
                 self._streams[link.name] = stream
+            links[link.ifindex] = stream, link.values[len(STATS) :]
             yield Sample(stream, t_ns, link.values)
-        self.names = names
+        self.names, self._links = names, links
         if left_out and not self._told:
             text = f"{left_out} links have no stream: {MAX_LINKS} are the most"
             yield Event(t_ns, "net.links.limit", self._node, Level.WARNING, self.source, {"text": text})
@@ -104,5 +147,8 @@ class Links:
             self._streams = {name: self._streams[name] for name in names.values()}
 
     def close(self) -> None:
-        """Closes the socket."""
+        """Closes the sockets."""
         self._netlink.close()
+        if self._notices is not None:
+            self._notices.close()
+        self._links.clear()

@@ -6,7 +6,9 @@ them. No privilege is needed in the process' own network namespace.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import socket
 import struct
 from collections.abc import Collection, Iterator
@@ -17,6 +19,7 @@ ROUTE = 0
 SOCK_DIAG = 4
 
 MAX_DUMP_BYTES = 16 << 20
+MAX_NOTICES = 1000  # taken at one look; the rest makes the next look true too
 _RECEIVE_BYTES = 1 << 16  # the kernel fills at most 32 KiB of it
 _TIMEOUT = struct.pack("@ll", 1, 0)  # a dump is answered at once; this is for a kernel that does not
 _REQUEST_DUMP = 0x0001 | 0x0300
@@ -72,6 +75,43 @@ class Netlink:
     def close(self) -> None:
         """Closes the socket; the next dump opens one again. Idempotent."""
         if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+class Notices:
+    """What the kernel tells of changes in a family's groups (a bit mask), opened at the first look."""
+
+    def __init__(self, family: int, groups: int) -> None:
+        self._family = family
+        self._groups = groups
+        self._socket: socket.socket | None = None
+        self._poll = select.poll()
+
+    def came(self) -> bool:
+        """Whether anything may have changed since the last look: true at the first one, and where nothing is told."""
+        try:
+            if self._socket is not None:
+                return bool(self._poll.poll(0)) and self._take(self._socket)
+            kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            self._socket = socket.socket(socket.AF_NETLINK, kind, self._family)
+            self._socket.bind((0, self._groups))
+            self._poll.register(self._socket, select.POLLIN)
+        except OSError:  # ENOBUFS: more came than the socket holds
+            self.close()
+        return True
+
+    def _take(self, source: socket.socket) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(MAX_NOTICES):
+                source.recv(_RECEIVE_BYTES)
+        return True
+
+    def close(self) -> None:
+        """Closes the socket; the next look opens it again. Idempotent."""
+        if self._socket is not None:
+            with contextlib.suppress(KeyError):
+                self._poll.unregister(self._socket)
             self._socket.close()
             self._socket = None
 

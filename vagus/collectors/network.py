@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vagus.collectors.addresses import Addresses
-from vagus.collectors.links import Links
-from vagus.collectors.netlink import ROUTE, Netlink
+from vagus.collectors.links import LINK_NOTICES, Links
+from vagus.collectors.netlink import ROUTE, Netlink, Notices
 from vagus.collectors.packets import Conntrack, Softnet
 from vagus.collectors.parts import Part, read_parts
 from vagus.collectors.qdisc import Qdiscs
@@ -38,7 +38,7 @@ class NetworkCollector:
         )
         if root == Path("/"):
             route = Netlink(ROUTE)
-            links = Links(node, route)
+            links = Links(node, route, Notices(ROUTE, LINK_NOTICES))
             addresses = Addresses(node, route, lambda: links.names)
             qdiscs = Qdiscs(node, route, lambda: links.names)
             sockets = Sockets(node, time_wait=lambda: sockstat.latest("tcp_tw"))

@@ -39,7 +39,7 @@ class Pressure(FilePart):
     def read(self, t_ns: int) -> list[Sample]:
         """One sample."""
         data = self._file.read_if_there() if self._optional else self._file.read()
-        sample = self._table.sample(data.replace(b"=", b" "), t_ns)
+        sample = self._table.sample(data, t_ns)
         if sample is None and (data or not self._optional):
             raise CollectError(f"{self.source}: no line that begins with some or full")
         return [sample] if sample else []

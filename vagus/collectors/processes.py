@@ -5,7 +5,9 @@ process, tens of thousands a day on a machine that compiles or runs cron; a rank
 series. The pid of the busiest one is a field.
 
 /proc/PID/stat costs 7 µs each, and twice that when the caches are cold, so that all this is done every 5 s, for the
-busiest ones of late and a quarter of all others: a new hog is seen after 20 s at most.
+busiest ones of late and a sixth of all others. Those that used no processor between their last two readings, which
+are most, wait twice as long (what does not run does not grow either): a new hog is seen after 30 s, and one that had
+slept before after 60 s at most.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from vagus.errors import CollectError
 from vagus.model import Event, Field, Sample, Stream
 
 EVERY_NS = 5 * NS
-ROUND = 4  # in so many readings every process is read once
-KERNEL_ROUNDS = 4  # kernel threads that do nothing are read once in so many rounds
-LEAST = 20  # processes of one reading
+ROUND = 6  # in so many readings every process is read once
+IDLE_ROUNDS = 2  # processes that do nothing are read once in so many rounds
+KERNEL_ROUNDS = 4  # and kernel threads that do nothing
+LEAST = 10  # processes of one reading
 BUSY = 50_000  # millionths of a core: from five per cent of one a process is read each time
 MAX_PROCESSES = 20_000
 MAX_PROGRAMS = 500  # distinct streams within a day; what comes after is added up as `other`
@@ -139,8 +142,8 @@ class ProcessesCollector:
         pids = pids[:MAX_PROCESSES]
         there = set(pids)
         self._rounds += 1
-        if self._rounds % KERNEL_ROUNDS:
-            pids = [pid for pid in pids if not self._is_idle_kernel(pid)]
+        if len(pids) > LEAST:
+            pids = [pid for pid in pids if self._is_due(pid)]
         self._round = pids
         self._share = max(LEAST, -(-len(pids) // ROUND)) if self._known else len(pids)
         self._read_files()
@@ -162,6 +165,9 @@ class ProcessesCollector:
             self._replace(pid, None)
             return f"{self._path}/{pid}/stat: content of an unexpected form: {error}"
         before = self._known.get(pid)
+        if before is not None and before.stat == stat and not before.microcores:  # it sleeps on: no sum changes
+            self._known[pid] = _Process(stat, before.program, t_ns, 0)
+            return ""
         if before is not None and before.stat.start_ticks == stat.start_ticks:
             over_s = (t_ns - before.read_ns) / NS
             ticks = stat.cpu_ticks - before.stat.cpu_ticks
@@ -173,9 +179,12 @@ class ProcessesCollector:
         self._replace(pid, _Process(stat, name, t_ns, max(0, round(cores * 1e6))))
         return ""
 
-    def _is_idle_kernel(self, pid: str) -> bool:
+    def _is_due(self, pid: str) -> bool:
+        """Whether this round reads it; the idle ones are spread over rounds by their number."""
         known = self._known.get(pid)
-        return known is not None and known.stat.kernel and not known.microcores
+        if known is None or known.microcores:
+            return True
+        return (int(pid) + self._rounds) % (KERNEL_ROUNDS if known.stat.kernel else IDLE_ROUNDS) == 0
 
     def _replace(self, pid: str, process: _Process | None) -> None:
         """Takes the earlier reading of a process out of all sums, and a new one in."""

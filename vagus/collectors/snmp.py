@@ -27,7 +27,8 @@ class _Protocol:
         self.used = prefix not in WHEN_USED
         self.line: bytes | None = None  # the last one that was parsed, with its values
         self.values: tuple[int, ...] = ()
-        self.counters = pick([i for i, name in enumerate(names) if name not in AMOUNTS])
+        counters = [i for i, name in enumerate(names) if name not in AMOUNTS]
+        self.counters = pick(counters) if len(counters) < len(names) else tuple
 
 
 class Snmp(FilePart):
@@ -49,7 +50,8 @@ class Snmp(FilePart):
                 if protocol.used:
                     yield Sample(protocol.stream, t_ns, protocol.values)
                 continue
-            prefix, *numbers = line.split()
+            prefix, _, rest = line.partition(b" ")
+            numbers = rest.split()
             if prefix != protocol.prefix or len(numbers) != len(protocol.stream.fields):
                 raise CollectError(f"{self.source}: {line[:60]!r} does not fit the names before it: it is truncated")
             values = tuple(map(int, numbers))

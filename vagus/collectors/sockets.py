@@ -16,8 +16,8 @@ from vagus.model import Field, Sample, Stream
 MAX_PEERS = 50
 MAX_SOCKET_BYTES = 8 << 20  # about 20 000 sockets; what comes after is not counted, and `complete` says so
 # A walk over the kernel's table of sockets costs 0.3 ms however few there are, and parsing 1 µs a socket.
-EVERY_TICKS = 10
-SOCKETS_PER_TICK = 500  # with more than 5000 sockets, more ticks are left out in proportion
+EVERY_TICKS = 20
+SOCKETS_PER_TICK = 250  # with more than 5000 sockets, more ticks are left out in proportion
 
 # The first version of the request gives both address families in one walk over the kernel's table of sockets, which
 # is most of the cost; SOCK_DIAG_BY_FAMILY needs a walk for each.
@@ -135,7 +135,7 @@ class Sockets:
     """`net.peer{peer=}` for the 50 addresses with the most sockets, and `net.tcp_states`.
 
     An address that was among the 50 stays until another has twice its sockets, so that streams do not flicker.
-    Every tenth tick gives samples; with more than 5000 sockets every eleventh, then every twelfth ….
+    Every twentieth tick gives samples; with more than 5000 sockets every 21st, then every 22nd ….
     """
 
     source = "inet_diag"

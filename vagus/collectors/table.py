@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from operator import itemgetter, mul
 from typing import Any, NamedTuple
 
@@ -24,11 +25,15 @@ Layout = Callable[[list[bytes]], list[Column]]
 """Finds the columns among all white-space-separated tokens of a file."""
 
 
+_DIGITS = b"0123456789 "  # and the blanks that pad them
+_NUMBERS = bytes([c if c in b"0123456789.- \n\t" else 32 for c in range(256)])  # blanks in the place of words
+
+
 class Table:
     """Turns a file's content into the values of one stream.
 
-    The layout is found again only when a word (any token that is not a number) changes, appears or goes. A changed
-    layout with the same fields keeps the same Stream object.
+    Tokens stand between blanks or `=`. The layout is found again only when what stands around the digits changes: a
+    word appears, goes or is another. A changed layout with the same fields keeps the same Stream object.
     """
 
     def __init__(self, node: str, kind: str, layout: Layout) -> None:
@@ -38,9 +43,8 @@ class Table:
         self._stream: Stream | None = None
         self._data = b""  # of the last sample: on a quiet machine many files stay as they are
         self._values: tuple[Number, ...] = ()
-        self._count = -1
-        self._words: tuple[bytes, ...] = ()
-        self._word_tokens = pick(())
+        self._around: bytes | None = None
+        self._count = 0
         self._value_tokens = pick(())
         self._scales: tuple[int, ...] | None = None
         self._converters: tuple[Callable[[bytes], Number], ...] | None = None
@@ -49,12 +53,14 @@ class Table:
         """The sample in `data`, or None when it holds no column. Raises ValueError for numbers that are none."""
         if data == self._data and self._stream is not None:
             return Sample(self._stream, t_ns, self._values)
-        tokens = data.split()
-        if len(tokens) != self._count or self._word_tokens(tokens) != self._words:
-            self._plan(tokens)
+        around, numbers = data.translate(None, _DIGITS), data.translate(_NUMBERS).split()
+        if around != self._around or len(numbers) != self._count:
+            self._around = None
+            self._plan(data.replace(b"=", b" ").split())
+            self._around, self._count = around, len(numbers)
         if self._stream is None:
             return None
-        found = self._value_tokens(tokens)
+        found = self._value_tokens(numbers)
         values: tuple[Number, ...]
         if self._converters is not None:
             values = tuple([convert(token) for convert, token in zip(self._converters, found, strict=True)])
@@ -68,11 +74,12 @@ class Table:
 
     def _plan(self, tokens: list[bytes]) -> None:
         columns = self._layout(tokens)
-        words = [i for i, token in enumerate(tokens) if not _is_number(token)]
-        self._count = len(tokens)
-        self._word_tokens = pick(words)
-        self._words = self._word_tokens(tokens)
-        self._value_tokens = pick([c.token for c in columns])
+        # which of the numbers is which token: words may hold digits too
+        places = [0, *accumulate(len(token.translate(_NUMBERS).split()) for token in tokens)]
+        for c in columns:
+            if not _is_number(tokens[c.token]):
+                raise ValueError(f"{tokens[c.token][:60]!r} of {c.field.name} is no number")
+        self._value_tokens = pick([places[c.token] for c in columns])
         self._scales = tuple(c.scale for c in columns) if any(c.scale != 1 for c in columns) else None
         floats = any(c.field.dtype.startswith("f") for c in columns)
         self._converters = tuple(float if c.field.dtype.startswith("f") else int for c in columns) if floats else None
