@@ -5,7 +5,7 @@ import string
 from itertools import pairwise
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vagus.errors import ConfigError
@@ -89,6 +89,7 @@ def test_any_bytes_are_an_event_or_an_error(parts):
 
 
 @QUICK
+@example([bytes(21)], [])
 @given(st.lists(st.binary(max_size=30), max_size=20), st.lists(st.integers(0, 700), max_size=20))
 def test_a_stream_is_cut_the_same_however_it_arrives(lines, cuts):
     data = b"\n".join(lines)

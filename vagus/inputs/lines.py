@@ -66,6 +66,9 @@ class Splitter:
     def end(self) -> list[bytes]:
         """The last line, when the stream ended without one."""
         line, self._begun = self._begun.removesuffix(b"\r"), b""
+        if len(line) > self._most:
+            self.oversize += 1
+            return []
         return [line] if line and not self._skipping else []
 
 
