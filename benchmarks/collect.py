@@ -4,7 +4,11 @@
 
 Both at 1 Hz in the same run: node_exporter (Debian's package, its default collectors) is scraped over HTTP, and its CPU
 is what the scheduler counts for its threads; ours is that of the thread that ticks. A series is one field of one stream.
-Sealing of blocks, which happens every 600 ticks, is measured apart and added.
+Sealing of blocks, which happens every 600 ticks, is measured apart and added. Two sets of ours, one after the other,
+each against the scrapes of its own seconds:
+
+all defaults    every collector that a node runs when nothing is configured; the bar is on this one
+like for like   host, pressure and network: what node_exporter reads by default; no processes, cgroups, logs
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ from vagus.model import Sample
 
 SEAL_TICKS = 600
 BAR_RATIO = 1 / 8
+SETS = {"all defaults": CollectSettings(), "like for like": CollectSettings(collectors=("host", "pressure", "network"))}
 
 
 def cpu_ms(call: Callable[[], object], times: int) -> float:
@@ -122,11 +127,13 @@ class NodeExporter:
         self._process.wait()
 
 
-async def at_one_hertz(seconds: int, peer: NodeExporter | None, folder: Path) -> dict[str, float]:
-    """Both once a second; the mean milliseconds of each."""
-    sensed = Sensed(folder)
+async def at_one_hertz(
+    seconds: int, peer: NodeExporter | None, folder: Path, collect: CollectSettings
+) -> dict[str, float]:
+    """Both once a second: milliseconds of CPU of each in the mean, and microseconds a series."""
+    sensed = Sensed(folder, collect)
     now = time.time_ns() // 10**9
-    for i in range(12):  # the first round of processes, the first scans
+    for i in range(20):  # the first round of processes, the first scans
         await sensed.tick((now + i) * 10**9)
     if peer:
         for _ in range(3):
@@ -135,7 +142,7 @@ async def at_one_hertz(seconds: int, peer: NodeExporter | None, folder: Path) ->
     before = peer.cpu_ms() if peer else 0.0
     for i in range(seconds):
         await asyncio.sleep(1)
-        spent += await sensed.tick((now + 12 + i) * 10**9)
+        spent += await sensed.tick((now + 20 + i) * 10**9)
         count += sensed.series
         stored += sensed.stored_ms
         if peer:
@@ -143,27 +150,30 @@ async def at_one_hertz(seconds: int, peer: NodeExporter | None, folder: Path) ->
     found = {"cpu_ms": spent / seconds, "series": count / seconds, "write_ms": stored / seconds}
     if peer:
         found |= {"peer_ms": (peer.cpu_ms() - before) / seconds, "peer_series": peer_count / seconds}
-    for i in range(SEAL_TICKS - 12 - seconds):
-        await sensed.tick((now + 12 + seconds + i) * 10**9)
+    for i in range(SEAL_TICKS - 20 - seconds):
+        await sensed.tick((now + 20 + seconds + i) * 10**9)
     found["seal_ms"] = sensed.seal_ms() / SEAL_TICKS
     await sensed.close()
+    found["us_per_series"] = (found["cpu_ms"] + found["seal_ms"]) / found["series"] * 1e3
+    if peer:
+        found["peer_us_per_series"] = found["peer_ms"] / found["peer_series"] * 1e3
+        found["ratio"] = found["us_per_series"] / found["peer_us_per_series"]
     return found
 
 
 def measure(seconds: int) -> dict[str, object]:
     program = shutil.which("prometheus-node-exporter") or shutil.which("node_exporter")
     peer = NodeExporter(program) if program else None
+    sets = {}
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            result: dict[str, object] = dict(asyncio.run(at_one_hertz(seconds, peer, Path(folder))))
+        for name, collect in SETS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                sets[name] = asyncio.run(at_one_hertz(seconds, peer, Path(folder), collect))
     finally:
         if peer:
             peer.close()
-    ours = (result["cpu_ms"] + result["seal_ms"]) / result["series"] * 1e3
-    result["us_per_series"] = ours
+    result: dict[str, object] = {**sets["all defaults"], "sets": sets}
     if peer:
-        result["peer_us_per_series"] = result["peer_ms"] / result["peer_series"] * 1e3
-        result["ratio"] = ours / result["peer_us_per_series"]
         result["bar"] = BAR_RATIO
     rows = result["collectors"] = {}
     settings = CollectSettings()
@@ -198,7 +208,7 @@ def measure(seconds: int) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--seconds", type=int, default=20, help="of both at 1 Hz")
+    parser.add_argument("--seconds", type=int, default=20, help="of each set at 1 Hz")
     options = parser.parse_args()
     result = measure(options.seconds)
     if options.json:
@@ -210,17 +220,21 @@ def main() -> None:
         each = f"{cost * 1e3 / count:.2f}" if count else ""
         print(f"{what:36}{cost:>9.3f}{f'{count:.0f}' if count else '':>8}{each:>11}")
 
-    row("vagus: sensed, stored, shown, 1 Hz", result["cpu_ms"], result["series"])
-    row("  of it written and committed", result["write_ms"], result["series"])
-    row("  and sealing, in the mean", result["seal_ms"], result["series"])
-    if "ratio" in result:
-        row("node_exporter, a scrape, 1 Hz", result["peer_ms"], result["peer_series"])
+    for name, found in result["sets"].items():
+        print(f"{name}: {', '.join(SETS[name].collectors)}")
+        row("  vagus: sensed, stored, shown, 1 Hz", found["cpu_ms"], found["series"])
+        row("    of it written and committed", found["write_ms"], found["series"])
+        row("    and sealing, in the mean", found["seal_ms"], found["series"])
+        if "ratio" in found:
+            row("  node_exporter, a scrape, 1 Hz", found["peer_ms"], found["peer_series"])
     print("in a loop, without storing:")
     for name, found in result["collectors"].items():
         row(f"  {name}", found["cpu_ms"], found["series"])
     if "ratio" in result:
+        for name, found in result["sets"].items():
+            print(f"per series, stored, {name}: {found['ratio']:.4f} of node_exporter's CPU")
         verdict = "met" if result["ratio"] <= BAR_RATIO else "missed"
-        print(f"per series, stored: {result['ratio']:.4f} of node_exporter's CPU; the bar is {BAR_RATIO}: {verdict}")
+        print(f"the bar is {BAR_RATIO} with all defaults: {verdict}")
     else:
         print("node_exporter: not installed, skipped (Debian: prometheus-node-exporter)")
 

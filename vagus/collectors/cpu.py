@@ -42,7 +42,8 @@ def shares(now: Sequence[int], before: Sequence[int]) -> tuple[float, ...]:
     total = sum(spent[:8])
     if not total:
         return _MISSING
-    parts = [(2 * STEPS * s + total) // (2 * total) for s in spent]
+    scale = STEPS / total
+    parts = [int(s * scale + 0.5) for s in spent]
     eight = parts[:8]
     parts[eight.index(max(eight))] += STEPS - sum(eight)
     return tuple([part / STEPS for part in parts])

@@ -47,18 +47,24 @@ class Disks(FilePart):
         super().__init__(root, "proc/diskstats")
         self._node = node
         self._streams: dict[bytes, Stream | None] = {}
+        self._lines: dict[bytes, tuple[Stream, tuple[int, ...]] | None] = {}  # of the last reading: most disks are idle
 
     def read(self, t_ns: int) -> Iterator[Sample]:
         """One sample for each disk."""
+        known, self._lines = self._lines, {}
         for line in self._file.read().split(b"\n"):
-            tokens = line.split()
-            if not tokens:
-                continue
-            stream = self._stream(tokens)
-            if stream is not None:
-                values = tuple(map(mul, map(int, tokens[3 : 3 + len(stream.fields)]), _SCALES))
-                check_range(values)
-                yield Sample(stream, t_ns, values)
+            found = self._lines[line] = known[line] if line in known else self._parse(line)
+            if found is not None:
+                yield Sample(found[0], t_ns, found[1])
+
+    def _parse(self, line: bytes) -> tuple[Stream, tuple[int, ...]] | None:
+        tokens = line.split()
+        stream = self._stream(tokens) if tokens else None
+        if stream is None:
+            return None
+        values = tuple(map(mul, map(int, tokens[3 : 3 + len(stream.fields)]), _SCALES))
+        check_range(values)
+        return stream, values
 
     def _stream(self, tokens: list[bytes]) -> Stream | None:
         name = tokens[2] if len(tokens) >= 3 else b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from vagus.clock import NS
 from vagus.collectors.clock_offset import ClockOffset
 from vagus.collectors.cpu import Stat
 from vagus.collectors.disk import Disks
@@ -12,9 +13,11 @@ from vagus.collectors.filesystem import FileSystems
 from vagus.collectors.hardware import Hardware, Raid
 from vagus.collectors.load import Entropy, FileHandles, Load, Uptime
 from vagus.collectors.memory import Memory, Vmstat
-from vagus.collectors.parts import Part, read_parts
+from vagus.collectors.parts import Every, Part, read_parts
 from vagus.config import CollectSettings
 from vagus.model import Event, Sample
+
+SLOW_NS = 5 * NS  # open files and entropy; the machine's own sensors, its clock and arrays say themselves when
 
 
 class HostCollector:
@@ -31,8 +34,8 @@ class HostCollector:
             Uptime(node, root),
             Disks(node, root),
             FileSystems(node, root),
-            FileHandles(node, root),
-            Entropy(node, root),
+            Every(SLOW_NS, FileHandles(node, root)),
+            Every(SLOW_NS, Entropy(node, root)),
             Hardware(node, root),
             Raid(node, root),
         )

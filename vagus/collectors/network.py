@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from vagus.clock import NS
 from vagus.collectors.addresses import Addresses
 from vagus.collectors.links import LINK_NOTICES, Links
 from vagus.collectors.netlink import ROUTE, Netlink, Notices
 from vagus.collectors.packets import Conntrack, Softnet
-from vagus.collectors.parts import Part, read_parts
+from vagus.collectors.parts import Every, Part, read_parts
 from vagus.collectors.qdisc import Qdiscs
 from vagus.collectors.snmp import Snmp, Snmp6, SockStat
 from vagus.collectors.sockets import Sockets
 from vagus.config import CollectSettings
 from vagus.model import Event, Sample
+
+CONNTRACK_NS = 5 * NS  # the table is large, and fills over minutes
 
 
 class NetworkCollector:
@@ -34,7 +37,7 @@ class NetworkCollector:
             sockstat,
             SockStat(node, root, "6"),
             Softnet(node, root),
-            Conntrack(node, root),
+            Every(CONNTRACK_NS, Conntrack(node, root)),
         )
         if root == Path("/"):
             route = Netlink(ROUTE)

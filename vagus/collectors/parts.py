@@ -34,6 +34,28 @@ class FilePart:
         self._file.close()
 
 
+class Every:
+    """A part that is read once in `period_ns`, for what changes slowly. After an error it is tried at each tick."""
+
+    def __init__(self, period_ns: int, part: Part) -> None:
+        self.source = part.source
+        self._period_ns = period_ns
+        self._part = part
+        self._due_ns = 0
+
+    def read(self, t_ns: int) -> Iterable[Sample | Event]:
+        """What the part gives, or nothing when it is not time yet."""
+        if 0 < self._due_ns - t_ns <= self._period_ns:  # wall time may step back
+            return ()
+        found = list(self._part.read(t_ns))
+        self._due_ns = t_ns + self._period_ns
+        return found
+
+    def close(self) -> None:
+        """Closes the part."""
+        self._part.close()
+
+
 def read_parts(parts: Sequence[Part], t_ns: int) -> Iterator[Sample | Event]:
     """What every part gives, then one CollectError that names all that failed.
 

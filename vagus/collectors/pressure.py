@@ -12,6 +12,7 @@ from vagus.errors import CollectError
 from vagus.model import Event, Field, Sample
 
 RESOURCES = ("cpu", "memory", "io", "irq")
+OPTIONAL = ("irq",)  # since Linux 6.1, where irq time is accounted
 
 
 def layout(tokens: list[bytes]) -> list[Column]:
@@ -34,15 +35,13 @@ class Pressure(FilePart):
     def __init__(self, node: str, root: Path, resource: str) -> None:
         super().__init__(root, f"proc/pressure/{resource}", whole=True)
         self._table = Table(node, f"pressure.{resource}", layout)
-        self._optional = resource == "irq"  # since Linux 6.1, where irq time is accounted
 
     def read(self, t_ns: int) -> list[Sample]:
         """One sample."""
-        data = self._file.read_if_there() if self._optional else self._file.read()
-        sample = self._table.sample(data, t_ns)
-        if sample is None and (data or not self._optional):
+        sample = self._table.sample(self._file.read(), t_ns)
+        if sample is None:
             raise CollectError(f"{self.source}: no line that begins with some or full")
-        return [sample] if sample else []
+        return [sample]
 
 
 class PressureCollector:
@@ -52,7 +51,8 @@ class PressureCollector:
 
     def __init__(self, node: str, root: Path, settings: CollectSettings) -> None:
         self._folder = root / "proc/pressure"
-        self._parts = tuple(Pressure(node, root, resource) for resource in RESOURCES)
+        there = [name for name in RESOURCES if name not in OPTIONAL or (self._folder / name).exists()]
+        self._parts = tuple(Pressure(node, root, resource) for resource in there)
 
     def collect(self, t_ns: int) -> Iterator[Sample | Event]:
         """A sample for each resource."""
