@@ -23,12 +23,12 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 T = 1_700_000_000 * 10**9
 
 
-def read(root, collector=None):
+def read(root, collector=None, t_ns=T):
     """Series by text such as `host.disk.reads{dev="vda"}`, events, and the error."""
     collector = collector or HostCollector("n", Path(root), CollectSettings())
     series, events, error = {}, [], ""
     try:
-        for record in collector.collect(T):
+        for record in collector.collect(t_ns):
             if isinstance(record, Sample):
                 for field, value in zip(record.stream.fields, record.values, strict=True):
                     series[record.stream.series(field.name).replace(',node="n"}', "}").replace('{node="n"}', "")] = (
@@ -241,9 +241,10 @@ def test_a_file_system_that_answers_again(tree):
     root = tree("proc-rpi4-kernel419")
     collector = HostCollector("n", root, CollectSettings())
     assert len(read(root, collector)[1]) == 2
-    assert read(root, collector)[1] == []
+    assert read(root, collector, T + 5 * 10**9)[1] == []
     (root / "boot").mkdir()
-    got, events, _ = read(root, collector)
+    assert read(root, collector, T + 9 * 10**9)[1] == []  # every 5 s
+    got, events, _ = read(root, collector, T + 10**10)
     assert [(e.event, e.fields["mount"]) for e in events] == [("host.filesystem.readable", "/boot")]
     label = '{dev="/dev/mmcblk0p1",fstype="vfat",mount="/boot"}'
     assert got["host.filesystem.size_bytes" + label] == os.statvfs(root).f_blocks * os.statvfs(root).f_frsize

@@ -95,13 +95,14 @@ class CgroupsCollector:
         self._complete = True
         self._told = False
         self._scan_at_ns = self._pause_ns = self._examine_at_ns = 0
+        self._read_ns = self._next_ns = 0  # in between no file is due
 
     def collect(self, t_ns: int) -> Iterator[Sample | Event]:
         """Samples of all groups; the error that names the failing files comes last."""
         scanned = not 0 < self._scan_at_ns - t_ns <= self._pause_ns  # wall time may step back
         if scanned:
             yield from self._scan(t_ns)
-        if not self._hierarchies:
+        if not self._hierarchies or (not scanned and self._read_ns <= t_ns < self._next_ns):
             return
         problems: list[str] = []
         for group, sources in list(self._groups.items()):
@@ -118,6 +119,8 @@ class CgroupsCollector:
                         problems.append(source.problem(error))
             if changed:
                 self._open(group)
+        self._read_ns = t_ns
+        self._next_ns = min((s.read_ns + s.pause_ns for found in self._groups.values() for s in found), default=t_ns)
         if scanned:
             values = (len(self._groups), self._left_out, self._files, int(self._complete))
             yield Sample(self._stream, t_ns, values)

@@ -17,7 +17,7 @@ from vagus.collectors.parts import Every, Part, read_parts
 from vagus.config import CollectSettings
 from vagus.model import Event, Sample
 
-SLOW_NS = 5 * NS  # open files and entropy; the machine's own sensors, its clock and arrays say themselves when
+SLOW_NS = 5 * NS  # the machine's own sensors, its clock and its arrays say themselves when
 
 
 class HostCollector:
@@ -31,9 +31,9 @@ class HostCollector:
             Load(node, root),
             Memory(node, root),
             Vmstat(node, root),
-            Uptime(node, root),
+            Every(SLOW_NS, Uptime(node, root)),
             Disks(node, root),
-            FileSystems(node, root),
+            Every(SLOW_NS, FileSystems(node, root)),
             Every(SLOW_NS, FileHandles(node, root)),
             Every(SLOW_NS, Entropy(node, root)),
             Hardware(node, root),

@@ -13,6 +13,9 @@ RTM_NEWQDISC, RTM_GETQDISC = 36, 38
 TCA_KIND, TCA_STATS2 = 1, 7
 TCA_STATS_BASIC, TCA_STATS_QUEUE, TCA_STATS_PKT64 = 1, 3, 8
 
+_WANTED = frozenset({TCA_KIND, TCA_STATS2})
+_STATS_WANTED = frozenset({TCA_STATS_BASIC, TCA_STATS_QUEUE, TCA_STATS_PKT64})
+
 _REQUEST = bytes(20)  # struct tcmsg: all of all links
 _TCMSG = struct.Struct("=4xiIII")
 _BASIC = struct.Struct("=QI")
@@ -45,10 +48,10 @@ def parse_qdiscs(data: bytes) -> Iterator[Qdisc]:
     """The disciplines of an RTM_GETQDISC dump that have counters. Raises ValueError or struct.error."""
     for begin, end in messages(data, RTM_NEWQDISC):
         index, handle, parent, _ = _TCMSG.unpack_from(data, begin)
-        found = attributes(data, begin + 20, end)
+        found = attributes(data, begin + 20, end, _WANTED)
         if TCA_KIND not in found or TCA_STATS2 not in found:
             continue
-        stats = attributes(data, *found[TCA_STATS2])
+        stats = attributes(data, *found[TCA_STATS2], _STATS_WANTED)
         if TCA_STATS_BASIC not in stats or TCA_STATS_QUEUE not in stats:
             continue
         size, packets = _BASIC.unpack_from(data, stats[TCA_STATS_BASIC][0])
