@@ -46,6 +46,9 @@ class Foretelling:
         self._trend = Trend(0)
         self._rates = Rates(0, False)
         self._spans: dict[Stream, _Span | None] = {}  # None: not wanted, or no room
+        self._near: dict[
+            int, tuple[Stream, _Span | None]
+        ] = {}  # the same by id of the stream object: no hashing of labels
         self._free: dict[int, list[int]] = {}  # starts of spans that are free, by their length
         self._end = 0  # how many series are in use or free
         self._values: Floats = np.empty(0)
@@ -56,15 +59,15 @@ class Foretelling:
         if not self._most:
             return
         with self._lock:
-            self._make_room(samples)
+            spans = self._find(samples)
             values = np.full(self._bank.n, np.nan)
             times = np.zeros(self._bank.n, np.int64)
-            for stream, t_ns, row in ((s.stream, s.t_ns, s.values) for s in samples):
-                span = self._spans.get(stream)
+            for span, sample in zip(spans, samples, strict=True):
                 if span is not None:
-                    until = span.start + len(span.fields)
-                    values[span.start : until] = row if span.whole else [row[i] for i in span.fields]
-                    times[span.start : until] = t_ns
+                    start, fields, whole = span
+                    until, row = start + len(fields), sample.values
+                    values[start:until] = row if whole else [row[i] for i in fields]
+                    times[start:until] = sample.t_ns
             self._step(times, values)
 
     def warm(self, batches: Sequence[Batch]) -> None:
@@ -101,7 +104,10 @@ class Foretelling:
     def forget(self, alive: Iterable[Stream]) -> None:
         """Frees the series of all streams that are not alive."""
         with self._lock:
-            for stream in self._spans.keys() - set(alive):
+            gone = self._spans.keys() - set(alive)
+            if gone:
+                self._near.clear()
+            for stream in gone:
                 span = self._spans.pop(stream)
                 if span is not None:
                     self._free.setdefault(len(span.fields), []).append(span.start)
@@ -116,6 +122,22 @@ class Foretelling:
 
     def _wanted(self, stream: Stream) -> tuple[int, ...]:
         return tuple(sorted({i for selector in self._selectors for i in selector.fields(stream)}))
+
+    def _find(self, samples: Sequence[Sample]) -> list[_Span | None]:
+        """The span of each sample, for which room is made where it is new."""
+        near, found = self._near, []
+        for sample in samples:
+            known = near.get(id(sample.stream))
+            if known is None or known[0] is not sample.stream:
+                break
+            found.append(known[1])
+        else:
+            return found
+        self._make_room(samples)
+        if len(near) > 2 * len(self._spans) + 1000:
+            near.clear()
+        near.update((id(sample.stream), (sample.stream, self._spans[sample.stream])) for sample in samples)
+        return [self._spans[sample.stream] for sample in samples]
 
     def _make_room(self, samples: Sequence[Sample]) -> None:
         new: list[tuple[Stream, _Span]] = []

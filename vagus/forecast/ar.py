@@ -46,22 +46,19 @@ class Autoregressive(Columns):
         step = np.divide(values - self.level, self.weight, out=np.zeros(self.n), where=present)
         self.level += step
         forward = np.where(present, values - self.level, 0.0)
-        past = np.where(present, self.backward, 0.0)  # with forward, 0 where a value is missing
-        backward = np.empty_like(past)
         self.cross *= fade
         self.power *= fade
-        self.power += past * past
         error = forward  # the stage's own backward error now
         for stage in range(self.order):
-            before = past[stage]
-            self.cross[stage] += 2.0 * forward * before
-            self.power[stage] += forward * forward
-            reflection = self.reflection[stage]
-            np.divide(self.cross[stage], np.maximum(self.power[stage], TINY), out=reflection)
-            backward[stage] = error
+            before = np.where(present, self.backward[stage], 0.0)  # with forward, 0 where a value is missing
+            power, cross, reflection = self.power[stage], self.cross[stage], self.reflection[stage]
+            power += before * before
+            cross += 2.0 * forward * before
+            power += forward * forward
+            np.divide(cross, np.maximum(power, TINY), out=reflection)
+            np.copyto(self.backward[stage], error, where=present)
             error = before - reflection * forward
             forward = forward - reflection * before
-        np.copyto(self.backward, backward, where=present)
 
     def predict(self) -> Array:
         """The predictions."""

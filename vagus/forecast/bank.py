@@ -43,6 +43,7 @@ class Bank(Columns):
     high: Array
     _ahead: Array  # what each forecaster says now
     _says: Array  # how much say it has, beside the others
+    _scratch: Array  # as large as these: a temporary of this size would be a new mapping each time
     _prediction: Array
 
     def __init__(
@@ -77,6 +78,7 @@ class Bank(Columns):
         )
         self._members = {name: FORECASTERS.make(name, n_series) for name in self.names}
         self._parts.update(self._members)
+        self._ahead = self._says = self._scratch = np.empty(0)
         self._look()
 
     def update(self, values: npt.ArrayLike) -> None:
@@ -91,7 +93,8 @@ class Bank(Columns):
         if known.any():
             fade = np.where(known, self.decay, 1.0)
             self.errors *= fade
-            np.add(self.errors, np.abs(self._ahead - seen), out=self.errors, where=known)
+            missed = np.subtract(self._ahead, seen, out=self._scratch)
+            np.add(self.errors, np.abs(missed, out=missed), out=self.errors, where=known)
             own = self._prediction - seen
             self.squares *= fade
             np.add(self.squares, own * own, out=self.squares, where=known)
@@ -181,13 +184,21 @@ class Bank(Columns):
 
     def _look(self) -> None:
         """What the forecasters say now, and what the bank makes of it."""
-        self._ahead = np.stack([member.predict() for member in self._members.values()])
+        if self._ahead.shape != self.errors.shape:
+            self._ahead, self._says, self._scratch = (np.empty_like(self.errors) for _ in range(3))
+        ahead, says = self._ahead, self._says
+        for row, member in zip(ahead, self._members.values(), strict=True):
+            row[:] = member.predict()
         least = np.maximum(self.errors.min(axis=0), 1e-300)
         with np.errstate(over="ignore"):  # somebody was never wrong: the others' ratio is infinite
-            excess = self.errors / least
+            np.divide(self.errors, least, out=says)
         # Whoever is never wrong has an error of 0, of which the ratio is 0 and not 1: all of these are equal.
-        self._says = self._prior * np.exp(-self.sharpness * np.maximum(excess - 1.0, 0.0))
-        base = self._ahead[0]
+        says -= 1.0
+        np.maximum(says, 0.0, out=says)
+        says *= -self.sharpness
+        np.exp(says, out=says)
+        says *= self._prior
+        base = ahead[0]
         # Around one of them, so that a constant is predicted to the bit.
-        moved = np.einsum("kn,kn->n", self._says, self._ahead - base) / self._says.sum(axis=0)
+        moved = np.einsum("kn,kn->n", says, np.subtract(ahead, base, out=self._scratch)) / says.sum(axis=0)
         self._prediction = np.clip(base + moved, self.low, self.high, where=self.low <= self.high, out=base.copy())

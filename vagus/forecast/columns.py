@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -13,6 +13,18 @@ from vagus.errors import ConfigError
 Array: TypeAlias = npt.NDArray[Any]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Indices: TypeAlias = "int | slice | list[int] | npt.NDArray[np.integer[Any]] | Mask"
+
+
+BLOCK_BYTES = (
+    96 << 10
+)  # of a temporary: it stays in the processor's cache, and is no mapping of its own (actors/heap.py)
+
+
+def blocks(n: int, rows: int) -> Iterator[slice]:
+    """Columns 0 to n in pieces of which `rows` float64 each are not more than 96 KiB."""
+    step = max(1, BLOCK_BYTES // (8 * rows))
+    for at in range(0, n, step):
+        yield slice(at, min(n, at + step))
 
 
 class Part(Protocol):
@@ -128,8 +140,9 @@ class Ring(Columns):
         found: Array = self.rows.reshape(-1).take(row * self.n + np.arange(self.n))
         return found
 
-    def ordered(self) -> Array:
-        """All values, newest first, float64[size, n]; NaN where there are none."""
-        row = (self.newest - np.arange(self.size)[:, np.newaxis]) % self.size
-        found: Array = np.take_along_axis(self.rows, row, axis=0)
+    def ordered(self, at: npt.NDArray[np.int64]) -> Array:
+        """All values of the series `at`, newest first, float64[size, len(at)]; NaN where there are none."""
+        row = self.newest[at] - np.arange(self.size)[:, np.newaxis]
+        row += self.size * (row < 0)
+        found: Array = self.rows.reshape(-1).take(row * self.n + at)
         return found

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from vagus.errors import ConfigError
-from vagus.forecast.columns import Array, Columns, Mask
+from vagus.forecast.columns import Array, Columns, Mask, blocks
 
 MOST_UNITS = 6.0  # a lag counts at most so many deviations
 MOST_WEIGHT = 2.0
@@ -56,8 +56,10 @@ class LeastAbsolute(Columns):
         pull = np.clip((values - self.predicted) / (SOFT * deviation), -1.0, 1.0)
         power = np.einsum("pn,pn->n", self.units, self.units) / len(self.units) + FLOOR
         move = np.where(present & (self.deviation > LEAST_DEVIATION), self.rate * pull / np.sqrt(power), 0.0)
-        self.weights += move * self.units
-        np.clip(self.weights, -MOST_WEIGHT, MOST_WEIGHT, out=self.weights)
+        for at in blocks(self.n, len(self.weights)):
+            weights = self.weights[:, at]
+            weights += move[at] * self.units[:, at]
+            np.clip(weights, -MOST_WEIGHT, MOST_WEIGHT, out=weights)
 
         away = values - self.median
         size = np.abs(away)
@@ -65,7 +67,8 @@ class LeastAbsolute(Columns):
         # A deviation that faded to next to nothing is none: quotients stay finite.
         np.copyto(self.deviation, np.where(self.deviation > LEAST_DEVIATION, grown, size), where=present)
         self.median += np.where(present, np.clip(away, -STEP * self.deviation, STEP * self.deviation), 0.0)
-        np.copyto(self.lags[1:], self.lags[:-1], where=present)  # numpy minds the overlap
+        for at in blocks(self.n, len(self.lags)):
+            np.copyto(self.lags[1:, at], self.lags[:-1, at], where=present[at])  # numpy minds the overlap
         np.copyto(self.lags[0], values, where=present)
         self._look()
 

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from vagus.errors import ConfigError
-from vagus.forecast.columns import Array, Columns, Mask, Ring
+from vagus.forecast.columns import Array, Columns, Mask, Ring, blocks
 
 
 class Season(Columns):
@@ -36,11 +36,15 @@ class Season(Columns):
         if first.any():
             self.seen |= first
             np.copyto(self.lags, values, where=first)
-        error = np.abs(self.lags - values)
-        error += self.decay * self.errors
-        np.copyto(self.errors, error, where=present)
-        np.copyto(self.lags[1:], self.lags[:-1], where=present)  # numpy minds the overlap
-        np.copyto(self.lags[0], values, where=present)
+        self.errors *= np.where(present, self.decay, 1.0)
+        still = np.logical_and.reduce(self.lags == values)  # neither errors nor lags are other than before
+        moving = np.flatnonzero(present & ~still)
+        for part in blocks(len(moving), len(self.lags)):
+            at = moving[part]
+            lags = self.lags[:, at]
+            self.errors[:, at] += np.abs(lags - values[at])
+            self.lags[1:, at] = lags[:-1]
+            self.lags[0, at] = values[at]
         self.recent.push(values, present)
 
     def predict(self) -> Array:

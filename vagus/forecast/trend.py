@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from vagus.errors import ConfigError
 from vagus.forecast.bank import MAX_VALUE
-from vagus.forecast.columns import Array, Columns, Ring
+from vagus.forecast.columns import Array, Columns, Ring, blocks
 
 LABELS = ("", "steady", "rising", "falling", "oscillating", "level_shift")
 UNKNOWN, STEADY, RISING, FALLING, OSCILLATING, LEVEL_SHIFT = range(len(LABELS))
@@ -68,14 +68,13 @@ class Trend(Columns):
 
     def _look(self) -> None:
         full = np.flatnonzero(self.seen == self.window)
-        if not full.size:
-            return
-        rows = self.recent.ordered()[::-1, full] if full.size < self.n else self.recent.ordered()[::-1]
-        held = self.label[full]
-        found = classify(rows, held)
-        agreed = (found == self.candidate[full]) | (held == UNKNOWN)
-        self.candidate[full] = found
-        self.label[full] = np.where(agreed, found, held)
+        for part in blocks(full.size, self.window):
+            at = full[part]
+            held = self.label[at]
+            found = classify(self.recent.ordered(at)[::-1], held)
+            agreed = (found == self.candidate[at]) | (held == UNKNOWN)
+            self.candidate[at] = found
+            self.label[at] = np.where(agreed, found, held)
 
 
 def classify(rows: Array, held: Array | None = None) -> Array:
@@ -83,9 +82,17 @@ def classify(rows: Array, held: Array | None = None) -> Array:
 
     held: the labels so far, which need less evidence to stay.
     """
-    window, n = rows.shape
-    held = np.full(n, UNKNOWN) if held is None else held
+    held = np.full(rows.shape[1], UNKNOWN) if held is None else held
     low, high = rows.min(axis=0), rows.max(axis=0)
+    found = np.full(rows.shape[1], STEADY)
+    moving = np.flatnonzero(low < high)  # the others are steady: most series of a machine
+    if moving.size:
+        found[moving] = _classify(rows[:, moving], low[moving], high[moving], held[moving])
+    return found
+
+
+def _classify(rows: Array, low: Array, high: Array, held: Array) -> Array:
+    window, n = rows.shape
     span = np.where(high > low, high - low, 1.0)
     unit = (rows - low) / span  # 0 to 1: squares neither overflow nor vanish
     unit -= unit.mean(axis=0)
