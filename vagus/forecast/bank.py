@@ -192,10 +192,10 @@ class Bank(Columns):
         least = np.maximum(self.errors.min(axis=0), 1e-300)
         with np.errstate(over="ignore"):  # somebody was never wrong: the others' ratio is infinite
             np.divide(self.errors, least, out=says)
-        # Whoever is never wrong has an error of 0, of which the ratio is 0 and not 1: all of these are equal.
-        says -= 1.0
-        np.maximum(says, 0.0, out=says)
-        says *= -self.sharpness
+            # Whoever is never wrong has an error of 0, of which the ratio is 0 and not 1: all of these are equal.
+            says -= 1.0
+            np.maximum(says, 0.0, out=says)
+            says *= -self.sharpness
         np.exp(says, out=says)
         says *= self._prior
         base = ahead[0]
