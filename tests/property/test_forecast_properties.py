@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vagus.forecast import Bank
@@ -23,6 +23,7 @@ tables = st.integers(1, 3).flatmap(lambda n: st.lists(st.lists(values, min_size=
 
 @settings(deadline=None, max_examples=40)
 @given(tables, st.integers(0, 40))
+@example([[0.0] * 3, [11.0, 0.0, 0.0], [234.0, 0.0, 0.0], [4.828996412220874e16, 0.0, math.nan], [4.7e15, 0.0, 0.0]], 3)
 def test_any_series(rows: list[list[float]], cut: int) -> None:
     n = len(rows[0]) if rows else 1
     bank, restarted = Bank(n), Bank(n)

@@ -87,7 +87,8 @@ class SortedWindow(Columns):
             inside = (row >= cut) & (row < length - cut)
         else:
             inside = rows < np.inf
-        total = np.where(inside, rows, 0.0).sum(axis=0)
+        # In order, whatever the columns' number and layout, by which `sum` would round otherwise after a restart.
+        total = np.cumsum(np.where(inside, rows, 0.0), axis=0)[-1]
         count = length - 2 * cut
         found: Array = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
         return found
