@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from vagus.runtime.cluster import ROBUST
 
 for name, value in ROBUST.items():
     os.environ.setdefault(name, value)
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's `command &`: interrupts are tested, also then
+    signal.signal(signal.SIGINT, signal.default_int_handler)

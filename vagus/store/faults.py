@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,11 @@ class MapFull(StoreError):
     """The map has no room for this transaction."""
 
 
-def explained(path: Path, error: lmdb.Error | OSError) -> StoreError:
+def explained(path: Path, error: lmdb.Error | OSError | struct.error) -> StoreError:
     """One of LMDB's or the system's errors as a StoreError that says what to do."""
     if isinstance(error, lmdb.MapFullError):
         return MapFull(f"{path}: the map is full: raise store.map_bytes, or lower store.retain_bytes")
-    if isinstance(error, _DAMAGE):
+    if isinstance(error, (*_DAMAGE, struct.error)):  # a key or a header that is cut short
         return StoreError(
             f"{path} is damaged or of another LMDB format ({error}): "
             "move the folder away to begin a new store, or put a copy back"
@@ -40,7 +41,7 @@ def mapped(path: Path) -> Iterator[None]:
     """LMDB's and the system's errors as StoreError, each with what to do."""
     try:
         yield
-    except (lmdb.Error, OSError) as error:
+    except (lmdb.Error, OSError, struct.error) as error:
         raise explained(path, error) from error
 
 
