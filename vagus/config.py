@@ -200,13 +200,28 @@ class GatewaySettings(_Settings, frozen=True):
     timeout: Duration = "5s"  # for one node's part of a cluster-wide answer
 
 
+class WebhookSettings(_Settings, frozen=True):
+    """A server that is told of changed verdicts: a POST of JSON each."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://", max_length=2000)]
+    subjects: tuple[str, ...] = ("*",)  # glob patterns
+    statuses: tuple[str, ...] = ()  # only changes to, or from, one of these; none: every change
+    timeout: Duration = "5s"
+    token_file: str = ""  # sent as a bearer token
+
+
 class HealthSettings(_Settings, frozen=True):
     """Observers, their gossip and their inference."""
 
     strategy: str = "paper"
     port: Port = 0  # UDP, for gossip
-    ttl: Duration = "5m"  # an observation counts no longer than this
+    ttl: Duration = "5m"  # an observation counts no longer than this, unless it says itself for how long
     pending: Duration = "3s"  # an unresolved PENDING is evidence after this
+    subjects: tuple[str, ...] = ("*",)  # glob patterns: reports on others are IGNORED, whoever sends them
+    interest: Literal["all", "watched"] = "all"  # watched: of what other nodes report only what is watched here
+    watch: tuple[str, ...] = ()  # subjects that are watched from the start; glob patterns
+    probe: Duration = "1s"  # SWIM's protocol period between observers
+    webhooks: tuple[WebhookSettings, ...] = ()
 
 
 class SourceSettings(_Settings, frozen=True):
@@ -374,6 +389,7 @@ def _check_durations(settings: object, origin: str) -> None:
         "timeout",
         "ttl",
         "pending",
+        "probe",
         "every",
         "tick",
         "cooldown",

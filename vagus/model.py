@@ -31,6 +31,7 @@ MAX_NAME = 200
 MAX_LABEL_VALUE = 500
 MAX_LABELS = 30
 MAX_FIELDS = 2000
+MAX_DOUBT = 8
 MIN_T_NS = 0
 MAX_T_NS = 4_102_444_800 * 10**9  # year 2100: later times are mistakes of unit or of calendar
 
@@ -266,6 +267,8 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     """What one observer says of one subject: a metric for each context. Panorama's report.
 
     origin and seq name the copy for gossip: the node that accepted it and its counter there (0: not yet accepted).
+    ttl_ns: for how long it counts (0: as long as the store says). doubt: how unwell whoever saw it was at that
+    moment, Lifeguard's local health multiplier: 0 well, up to 8; a strategy may weigh it by 1 / (1 + doubt).
     """
 
     observer: str
@@ -274,6 +277,8 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     contexts: dict[str, Metric]
     origin: str = ""
     seq: int = 0
+    ttl_ns: int = 0
+    doubt: int = 0
 
     def __post_init__(self) -> None:
         check_name("observer", self.observer)
@@ -285,6 +290,11 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
             )
         for context in self.contexts:
             check_name("context", context)
+        if not (0 <= self.ttl_ns < MAX_T_NS and 0 <= self.doubt <= MAX_DOUBT):
+            raise ConfigError(
+                f"the report on {self.subject!r}: ttl_ns={self.ttl_ns} must be 0 or nanoseconds, "
+                f"doubt={self.doubt} a number from 0 to {MAX_DOUBT}"
+            )
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True):
