@@ -187,7 +187,7 @@ async def test_a_peer_that_missed_a_report_converges(begin: Make) -> None:
     await one.report([said(subject=f"s{n}") for n in range(100)])
     two = await begin("n2", peers={"n1": await one.address()})
     await until(lambda: len(statuses(two)) == 100)
-    assert one._addresses == {"n2": await two.address()}, "n1 met n2 by its sealed datagram"
+    assert one._wire.addresses == {"n2": await two.address()}, "n1 met n2 by its sealed datagram"
     await one.report([said(H, subject="s0")])
     await until(lambda: statuses(two)["s0"] == H)
 
@@ -205,7 +205,7 @@ async def test_a_restarted_peer_recovers_its_history_and_is_found_again(begin: M
     assert again.figures()["restored"] == 1
     await again.set_peers({"n1": await one.address()})
     await until(lambda: "missed" in statuses(again))
-    assert one._addresses["n2"] == await again.address(), "learned from an authenticated datagram"
+    assert one._wire.addresses["n2"] == await again.address(), "learned from an authenticated datagram"
     await again.report([said(H, subject="own")])
     assert again._local.view("api", "own")[-1].seq > used
     await until(lambda: statuses(one)["own"] == H)
@@ -222,7 +222,7 @@ async def test_a_hung_peer_costs_bounded_memory_and_no_acknowledgement(begin: Ma
         assert len(actor._gossip) == 500
         assert len(actor._local) == 10
         assert actor._gossip.counts["dropped"] == 4500
-        assert actor.counts["gossip_sent"] + actor.counts["gossip_dropped"] >= 100
+        assert actor._wire.counts["sent"] + actor._wire.counts["dropped"] >= 100
 
 
 async def test_forged_replayed_and_foreign_datagrams_are_counted(begin: Make) -> None:

@@ -16,7 +16,8 @@ from random import Random
 from vagus.access import Access, Principal, Refusals
 from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.batcher import Batcher
-from vagus.actors.datagrams import Address, arrived, arrived_from, open_udp, open_unix, own_address, resolve
+from vagus.actors.datagrams import Address, arrived_from, open_unix, own_address, resolve
+from vagus.actors.wire import GOSSIP, Wire
 from vagus.clock import NS
 from vagus.config import seconds, socket_path
 from vagus.errors import ConfigError, PeerUnreachable, StoreError
@@ -25,7 +26,6 @@ from vagus.health.gossip import Gossip, Send
 from vagus.health.inbox import MAX_INBOX_BYTES, read_reports
 from vagus.health.local import LocalStore
 from vagus.model import MAX_T_NS, Ack, Event, Inference, Level, Report, Status
-from vagus.sealing import MAX_DATAGRAM_BYTES, Sealer
 from vagus.store import Store
 
 GOSSIP_PERIOD_S = 1.0
@@ -34,12 +34,9 @@ MAX_BATCH = 10_000
 """Reports in one call."""
 MAX_RESTORED = 100_000
 """Newest reports read back at start."""
-MAX_PEERS = 1000
 
-COUNTS = (
-    *("accepted", "ignored", "failed", "merged", "restored", "changes", "inbox_bad", "inbox_refused"),
-    *("gossip_sent", "gossip_received", "gossip_dropped", "gossip_unsealed"),
-)
+COUNTS = ("accepted", "ignored", "failed", "merged", "restored", "changes", "inbox_bad", "inbox_refused")
+WIRE_COUNTS = ("sent", "received", "dropped", "unsealed")
 
 Kept = tuple[str, Report | Event, int, dict[str, str]]
 
@@ -61,11 +58,12 @@ class ObserverActor(Actor):
         self._access = Access(seat.config.access, seat.node)
         self._refusals = Refusals(seat.node, seat.name)
         self._subscribers: list[Callable[[Event], None]] = []
-        self._addresses: dict[str, Address] = {}
-        self._sealer: Sealer | None = None
-        self._key = b""
+        self._wire = Wire(seat.node, self.failed)
+        self._wire.hear(GOSSIP, self._hear)
+        self._wire.met.append(lambda _: self._gossip.peers(self._wire.addresses))
+        self._wire.drained.append(self._heard)
+        self._merged: list[Kept] = []
         self._store: Store | None = None
-        self._udp: socket.socket | None = None
         self._inbox: socket.socket | None = None
         self._inbox_path = socket_path(Path(seat.home), seat.node, "report")
         # one thread writes: a slow disk delays acknowledgements, never gossip or inference
@@ -92,13 +90,12 @@ class ObserverActor(Actor):
     async def stop(self) -> None:
         """Closes and removes the sockets, writes what waits, closes the store. Idempotent."""
         loop = asyncio.get_running_loop()
-        for sock in (self._udp, self._inbox):
-            if sock is not None:
-                loop.remove_reader(sock.fileno())
-                sock.close()
+        self._wire.close()
         if self._inbox is not None:
+            loop.remove_reader(self._inbox.fileno())
+            self._inbox.close()
             self._inbox_path.unlink(missing_ok=True)
-        self._udp = self._inbox = None
+            self._inbox = None
         if self._store is not None:
             store, self._store = self._store, None
             try:
@@ -160,25 +157,17 @@ class ObserverActor(Actor):
 
     async def address(self) -> Address:
         """Where this observer hears gossip. Raises PeerUnreachable before `start`."""
-        if self._udp is None:
-            raise PeerUnreachable(f"{self.seat.name} is not started: it has no gossip address yet")
-        host, port = self._udp.getsockname()[:2]
-        return str(host), int(port)
+        return self._wire.address()
 
     async def set_peers(self, peers: Mapping[str, Address], key: bytes | str = b"") -> None:
         """Whom to gossip with, by node, and the cluster's key if it changed. Raises ConfigError."""
-        if len(peers) > MAX_PEERS:
-            raise ConfigError(f"{len(peers)} peers; at most {MAX_PEERS}")
         addresses = {}
         for node, (host, port) in peers.items():
             if node != self.seat.node:
                 addresses[node] = await resolve(host, port)
-        key, known = _key(key), self._addresses.keys()
-        if key and key != self._key:
-            self._sealer, self._key, known = Sealer(key, self.seat.node), key, {}.keys()
-        self._addresses = addresses
-        self._gossip.peers(addresses)
-        for node in sorted(addresses.keys() - known):
+        new = self._wire.connect(addresses, _key(key))
+        self._gossip.peers(self._wire.addresses)
+        for node in new:
             self._send(self._gossip.greet(node))
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
@@ -188,13 +177,14 @@ class ObserverActor(Actor):
 
     def figures(self) -> dict[str, float]:
         """Counters since start, and what is held now."""
-        refused = self._sealer.refused.total() if self._sealer else 0
+        refused = self._wire.sealer.refused.total() if self._wire.sealer else 0
         local, gossip = self._local.counts, self._gossip.counts
         return {
             **{name: float(self.counts[name]) for name in COUNTS},
+            **{f"gossip_{name}": float(self._wire.counts[name]) for name in WIRE_COUNTS},
             "subjects": float(len(self._local.inferences())),
             "reports": float(len(self._local)),
-            "peers": float(len(self._addresses)),
+            "peers": float(len(self._wire.addresses)),
             "evicted": float(local["evicted_subjects"] + local["evicted_observers"]),
             "gossip_refused": float(refused + gossip["bad"]),
             "gossip_filled": float(gossip["filled"]),
@@ -204,7 +194,7 @@ class ObserverActor(Actor):
     def notes(self) -> tuple[str, ...]:
         """What people should know."""
         lines = []
-        if self._sealer is None:
+        if self._wire.sealer is None:
             lines.append("gossip is off: this observer has no key")
         if self._local.last_refused:
             lines.append(f"last report refused: {self._local.last_refused}")
@@ -305,46 +295,21 @@ class ObserverActor(Actor):
         self._send(self._gossip.tick(time.time_ns()))
 
     def _send(self, sends: Iterable[Send]) -> None:
-        sealer, udp = self._sealer, self._udp
-        if sealer is None or udp is None:
-            return
         for send in sends:
-            datagram = sealer.seal(send.payload)
-            for node in send.to:
-                address = self._addresses.get(node)
-                if address is None:
-                    continue
-                try:
-                    udp.sendto(datagram, address)
-                    self.counts["gossip_sent"] += 1
-                except OSError:  # the socket's buffer is full, or no route: anti-entropy makes up for it
-                    self.counts["gossip_dropped"] += 1
+            self._wire.send(send.to, send.payload)
 
-    def _hear(self) -> None:
-        """Reads gossip that has come; anything wrong with it is counted."""
-        kept: list[Kept] = []
-        for datagram, address in arrived(self._udp, MAX_DATAGRAM_BYTES):
-            self.counts["gossip_received"] += 1
-            opened = self._sealer.open(datagram) if self._sealer else None
-            if opened is None:
-                self.counts["gossip_unsealed"] += 1
-                continue
-            self._meet(opened.node, address)
-            now_ns = time.time_ns()
-            reports, answers = self._gossip.on_message(opened.node, opened.body, now_ns)
-            for report in reports:
-                kept += self._merge(report, now_ns)
-            self._send(answers)
+    def _hear(self, node: str, body: bytes) -> None:
+        now_ns = time.time_ns()
+        reports, answers = self._gossip.on_message(node, body, now_ns)
+        for report in reports:
+            self._merged += self._merge(report, now_ns)
+        self._send(answers)
+
+    def _heard(self) -> None:
+        """After everything that came together: one commit for it."""
         self._local.advance(self._gossip.highest(self.seat.node))
+        kept, self._merged = self._merged, []
         self._keep(kept)
-
-    def _meet(self, node: str, address: Address) -> None:
-        """Notes where a datagram that this cluster sealed came from: a new peer, or one that restarted elsewhere."""
-        if node not in self._addresses:
-            if len(self._addresses) >= MAX_PEERS:
-                return
-            self._gossip.peers([*self._addresses, node])
-        self._addresses[node] = address[:2]
 
     def _merge(self, report: Report, now_ns: int) -> list[Kept]:
         try:
@@ -363,16 +328,9 @@ class ObserverActor(Actor):
         host, port = "127.0.0.1", self.config.health.port
         if self.config.gateway.bind == "node":
             host = str(self.seat.options.get("address", "")) or own_address()
-        try:
-            self._udp = open_udp(host, port)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot bind UDP {host}:{port} for gossip: {error.strerror}; set health.port to a free port, or to 0"
-            ) from error
+        self._wire.open(host, port)
         self._inbox = open_unix(self._inbox_path)  # a predecessor's file may go: the store's lock says it is dead
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._udp.fileno(), self._hear)
-        loop.add_reader(self._inbox.fileno(), self._take)
+        asyncio.get_running_loop().add_reader(self._inbox.fileno(), self._take)
 
     def _refused(self, who: Principal, reports: Iterable[Report]) -> bool:
         """Whether the access rules refuse any of them; that is told."""
