@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, VagusError
 
 T = TypeVar("T")
 MAX_CONFIG_BYTES = 1 << 20
@@ -210,6 +210,15 @@ class WebhookSettings(_Settings, frozen=True):
     token_file: str = ""  # sent as a bearer token
 
 
+class ServeSettings(_Settings, frozen=True):
+    """Of `vagus health serve`: observers alone, on machines where nothing else of vagus runs."""
+
+    id: Name | None = None  # which of `peers` this one is; None: the command line says
+    peers: dict[Name, str] = {}  # every observer by its id, this one too: HOST:PORT
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    memory: Duration = 0  # how often its use of memory is logged; 0: never
+
+
 class HealthSettings(_Settings, frozen=True):
     """Observers, their gossip and their inference."""
 
@@ -222,6 +231,7 @@ class HealthSettings(_Settings, frozen=True):
     watch: tuple[str, ...] = ()  # subjects that are watched from the start; glob patterns
     probe: Duration = "1s"  # SWIM's protocol period between observers
     webhooks: tuple[WebhookSettings, ...] = ()
+    serve: ServeSettings = ServeSettings()
 
 
 class SourceSettings(_Settings, frozen=True):
@@ -390,6 +400,7 @@ def _check_durations(settings: object, origin: str) -> None:
         "ttl",
         "pending",
         "probe",
+        "memory",
         "every",
         "tick",
         "cooldown",
@@ -468,6 +479,25 @@ def write_private(path: Path, content: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def secret(path: Path) -> str:
+    """64 hexadecimal digits, made by whoever asks first and kept, readable by the owner only. Raises VagusError."""
+    import secrets
+
+    try:
+        if not path.exists():
+            fresh = path.with_name(f".{path.name}.new.{os.getpid()}")
+            write_private(fresh, secrets.token_hex(32).encode())
+            try:
+                os.link(fresh, path)
+            except FileExistsError:
+                pass  # of several that start at once, the first one's counts for all
+            finally:
+                fresh.unlink()
+        return path.read_text().strip()
+    except OSError as error:
+        raise VagusError(f"the secret {path} cannot be used: {error.strerror}; is it another user's?") from error
 
 
 def read_token(name: str, path: str) -> str:

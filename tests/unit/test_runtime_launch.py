@@ -136,13 +136,13 @@ def test_exactly_the_marked_processes_are_ended(tmp_path):
 
 def test_secrets_are_the_owners_alone_and_kept(tmp_path):
     path = tmp_path / "deep" / "token"
-    made = ray_cluster.secret(path)
+    made = configuration.secret(path)
     assert len(made) == 64
-    assert ray_cluster.secret(path) == made
+    assert configuration.secret(path) == made
     assert path.stat().st_mode & 0o777 == 0o600
     assert [p.name for p in path.parent.iterdir()] == ["token"]
     with pytest.raises(VagusError, match="cannot be used"):
-        ray_cluster.secret(tmp_path)
+        configuration.secret(tmp_path)
 
 
 def test_the_token_is_that_of_the_cluster_whatever_came_later(tmp_path, monkeypatch):

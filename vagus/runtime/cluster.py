@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from vagus.config import write_private
+from vagus.config import secret, write_private
 from vagus.errors import ConfigError, VagusError
 
 LOOPBACK = "127.0.0.2"  # Ray replaces 127.0.0.1 by an outside address; this one it takes as it is
@@ -78,16 +78,6 @@ def read(home: Path) -> ClusterFile | None:
 
 def write(home: Path, cluster: ClusterFile) -> None:
     write_private(path_of(home), msgspec.json.format(msgspec.json.encode(cluster)))
-
-
-def secret(path: Path) -> str:
-    """64 hexadecimal digits, made at the first call and kept, readable by the owner only. Raises VagusError."""
-    try:
-        if not path.exists():
-            write_private(path, secrets.token_hex(32).encode())
-        return path.read_text().strip()
-    except OSError as error:
-        raise VagusError(f"the secret {path} cannot be used: {error.strerror}; is it another user's?") from error
 
 
 def environment(home: Path, cluster: ClusterFile | None = None) -> dict[str, str]:

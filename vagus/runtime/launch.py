@@ -161,7 +161,7 @@ def _supervisor(config: Config, home: Path, arm: bool | None, say: Say) -> Any:
     head = next((n for n in nodes if n["Alive"] and is_head(n)), None)
     if head is None:
         raise PeerUnreachable("Ray's head node is not alive yet; try again in a few seconds")
-    options = {"token": ray_cluster.secret(home / "token"), "key": ray_cluster.secret(home / "secret")}
+    options = {"token": configuration.secret(home / "token"), "key": configuration.secret(home / "secret")}
     # the folder that was asked for, else each node's own default: other nodes may have other users
     return make_supervisor(config, config.home, options, head["NodeID"])
 
