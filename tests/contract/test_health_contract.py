@@ -51,7 +51,7 @@ def test_a_strategy_infers_from_anything_and_changes_nothing(name: str, said: di
 def test_a_strategy_sees_the_obvious(name: str) -> None:
     strategy = STRATEGIES.make(name)
     for status in (Status.HEALTHY, Status.UNHEALTHY, Status.DEAD):
-        panorama = {o: [Report(o, "s", NOW, {"read": Metric(status, 7)})] for o in "abc"}
+        panorama = {o: [Report(o, "s", NOW - n * NS, {"read": Metric(status, 7)}) for n in (4, 2, 0)] for o in "abc"}
         got = strategy.infer("s", panorama, NOW)
         assert (got.status, got.contexts["read"].score) == (status, 7)
         assert got.contexts["read"].accusers == (() if status == Status.HEALTHY else ("a", "b", "c"))

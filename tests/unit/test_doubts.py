@@ -26,6 +26,8 @@ def test_fresh_samples_and_healthy_means_leave_no_doubt():
         ([], [], "no samples"),
         ([Sample(SAMPLE.stream, NOW - 9 * NS, (0.5,))], [], "9.0 s old"),
         ([SAMPLE], [inference("vagus:collector@a", "alive", Status.DEAD)], "DEAD"),
+        ([SAMPLE], [inference("node:a", "swim", Status.MAYBE_UNHEALTHY)], "MAYBE_UNHEALTHY in swim"),
+        ([SAMPLE], [inference("node:a", "ray", Status.DEAD)], "DEAD in ray"),
     ],
 )
 def test_doubts_about_the_means_are_named(samples, inferences, words):

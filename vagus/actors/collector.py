@@ -222,6 +222,10 @@ class CollectorActor(Actor):
                 self._roster.forget(fresh)
                 raise
 
+    async def told(self, events: Sequence[Event]) -> None:
+        """Events of another actor of this node, to be stored and shown to those who subscribe to events."""
+        await self._sensing.put((), events)
+
     async def probe_address(self) -> Address | None:
         """Where this node hears probes; None when it makes none."""
         return self._probing.address()

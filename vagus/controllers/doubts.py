@@ -9,6 +9,8 @@ from vagus.model import Inference, Sample, Status
 
 # how loaded a node is is what controllers are there to change: input, not doubt
 _LOAD = ("_pressure", "disk_free")
+# whether a node is there at all: here a suspicion is a doubt
+_PRESENCE = ("swim", "ray")
 
 SETTLE_S = 15.0
 MAX_SETTLE_S = 300.0
@@ -37,7 +39,8 @@ def doubts_of(
     for inference in inferences:
         if inference.subject in means:
             for context, verdict in inference.contexts.items():
-                if verdict.status >= Status.UNHEALTHY and not any(word in context for word in _LOAD):
+                least = Status.MAYBE_UNHEALTHY if context in _PRESENCE else Status.UNHEALTHY
+                if verdict.status >= least and not any(word in context for word in _LOAD):
                     found.append(f"{inference.subject} is {verdict.status.name} in {context}")
     return found
 

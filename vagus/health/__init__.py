@@ -42,6 +42,7 @@ STRATEGIES: Registry[Strategy] = Registry(
     {
         "paper": "vagus.health.strategy_paper:Paper",
         "majority": "vagus.health.strategy_majority:Majority",
+        "weighted": "vagus.health.strategy_weighted:Weighted",
     },
 )
 

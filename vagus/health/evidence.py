@@ -1,0 +1,125 @@
+"""How strongly each observer's view speaks for or against a subject: log-likelihood ratios, by context."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from vagus.clock import NS
+from vagus.model import Metric, Report, Status
+
+SEEN_ILL = 0.9
+"""How likely an observer fails with a subject that is ill."""
+LEAST_FAILING = 0.02
+"""How often an observer fails with a well subject at least, whatever its past says; and at most:"""
+MOST_FAILING = 0.8
+AGREED_NS = 10 * NS
+"""An accusation that another observer shared within this time was no false alarm."""
+
+
+class Evidence(NamedTuple):
+    """One observer on one context.
+
+    strength: natural logarithm of how much likelier its newest run of equal words is if the subject is ill than if it
+    is well; 0 when it says nothing yet. since_ns, t_ns: the span of that run; metric: its newest word.
+    """
+
+    observer: str
+    metric: Metric
+    strength: float
+    since_ns: int
+    t_ns: int
+    weight: float  # 1 for an observer that was well when it spoke, less for one in doubt
+
+    @property
+    def accuses(self) -> bool:
+        """Whether it speaks against the subject."""
+        return self.strength > 0
+
+
+class _Word(NamedTuple):
+    t_ns: int
+    metric: Metric
+    weight: float
+
+
+def evidence(views: Mapping[str, Sequence[Report]], now_ns: int, pending_ns: int) -> dict[str, list[Evidence]]:
+    """Each observer's evidence by context, contexts and observers in order of name.
+
+    Every failure in a row counts log(P(fails | ill) / P(fails | well)), half of it for MAYBE_UNHEALTHY; every success
+    the other way round. P(fails | well) is how often this observer raised alarms before that nobody shared: its past
+    agreement. All is divided by 1 + doubt, the observer's own unwellness when it spoke (Lifeguard).
+    """
+    words: dict[str, dict[str, list[_Word]]] = {}
+    for observer in sorted(views):
+        for report in reversed(views[observer]):
+            weight = 1.0 / (1 + report.doubt)
+            for context, metric in report.contexts.items():
+                if metric.status >= Status.HEALTHY:
+                    words.setdefault(context, {}).setdefault(observer, []).append(_Word(report.t_ns, metric, weight))
+    found: dict[str, list[Evidence]] = {}
+    for context, spoken in sorted(words.items()):
+        alarms = {name: [w.t_ns for w in said if _bad(w.metric.status)] for name, said in spoken.items()}
+        found[context] = [_weigh(name, said, alarms, now_ns, pending_ns) for name, said in spoken.items()]
+    return found
+
+
+def _weigh(
+    observer: str, said: Sequence[_Word], alarms: Mapping[str, Sequence[int]], now_ns: int, pending_ns: int
+) -> Evidence:
+    """`said`: newest first."""
+    newest = said[0]
+    at, waiting_ns = 0, 0
+    while at < len(said) and said[at].metric.status == Status.PENDING:
+        waiting_ns = now_ns - said[at].t_ns  # since the oldest of them: an answer is due for so long
+        at += 1
+    pending = at
+    while at < len(said) and said[at].metric.status > Status.PENDING:
+        at += 1
+    failures: Sequence[_Word] = said[:at] if waiting_ns >= pending_ns or not pending else said[pending:at]
+    successes: list[_Word] = []
+    if not failures:
+        for word in said[pending:]:
+            if word.metric.status == Status.PENDING:
+                continue  # it was answered later
+            if word.metric.status != Status.HEALTHY:
+                break
+            successes.append(word)
+    run = failures or successes
+    if not run:
+        return Evidence(observer, newest.metric, 0.0, newest.t_ns, newest.t_ns, newest.weight)
+    failing = _failing(observer, said[at:], alarms)
+    if failures:
+        each = math.log(SEEN_ILL / failing)
+        strength = sum(each * word.weight * (0.5 if _mild(word) else 1.0) for word in failures)
+    else:
+        strength = sum(math.log((1 - SEEN_ILL) / (1 - failing)) * word.weight for word in successes)
+    weight = sum(word.weight for word in run) / len(run)
+    return Evidence(observer, newest.metric, strength, run[-1].t_ns, run[0].t_ns, weight)
+
+
+def _failing(observer: str, past: Sequence[_Word], alarms: Mapping[str, Sequence[int]]) -> float:
+    """How often this observer fails with a well subject, from what it said before and whether others agreed."""
+    false = wrong = well = 0.0
+    for word in past:
+        if word.metric.status == Status.HEALTHY:
+            well += 1
+        elif _bad(word.metric.status):
+            shared = any(
+                abs(t_ns - word.t_ns) <= AGREED_NS
+                for name, times in alarms.items()
+                if name != observer
+                for t_ns in times
+            )
+            wrong += not shared
+    false = (wrong + 2 * LEAST_FAILING) / (wrong + well + 2)
+    return min(max(false, LEAST_FAILING), MOST_FAILING)
+
+
+def _bad(status: Status) -> bool:
+    return status > Status.PENDING
+
+
+def _mild(word: _Word) -> bool:
+    return word.metric.status == Status.MAYBE_UNHEALTHY
