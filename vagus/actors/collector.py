@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from vagus.access import Access, Principal
+from vagus.actors.announcement import announce, withdraw
 from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.datagrams import Address
 from vagus.actors.derived import derive
@@ -27,10 +27,11 @@ from vagus.actors.patience import Patience
 from vagus.actors.probing import Probing
 from vagus.actors.roster import Roster
 from vagus.actors.sensing import Sensing
-from vagus.config import Config, RemoteWriteSettings, read_token, seconds, write_private
+from vagus.config import Config, RemoteWriteSettings, read_token, seconds
 from vagus.controllers.decision import DecisionTable
 from vagus.errors import PeerUnreachable, VagusError
 from vagus.feeds import Raw
+from vagus.gateway.backend import OBSERVER_METHODS
 from vagus.gateway.path import Trace
 from vagus.gateway.server import Gateway
 from vagus.inputs.admission import Taken
@@ -123,7 +124,7 @@ class CollectorActor(Actor):
                 access=settings.access,
             )
             self._url = await self._gateway.start()
-            self._announce()
+            announce(self.seat.folder, self.node, self._url, str(self.seat.options["token"]))
         except BaseException:
             await self.stop()
             raise
@@ -140,7 +141,7 @@ class CollectorActor(Actor):
 
     async def stop(self) -> None:
         """Ends the gateway, sends what waits, closes the store. Idempotent."""
-        (self.seat.folder / "gateway.json").unlink(missing_ok=True)
+        withdraw(self.seat.folder)
         self._probing.stop()
         gateway, self._gateway = self._gateway, None
         if gateway is not None:
@@ -169,13 +170,6 @@ class CollectorActor(Actor):
         )
         self._forwarding.append(writing)
         self.every(seconds(settings.every), writing.step, "remote write")
-
-    def _announce(self) -> None:
-        """Where host programs and the command line find this gateway."""
-        token_file = self.seat.folder / "token"
-        write_private(token_file, str(self.seat.options["token"]).encode())
-        content = {"url": self._url, "token_file": str(token_file), "node": self.node, "pid": os.getpid()}
-        write_private(self.seat.folder / "gateway.json", json.dumps(content).encode())
 
     @property
     def _sensing(self) -> Sensing:
@@ -256,6 +250,11 @@ class CollectorActor(Actor):
 
     async def report(self, reports: Sequence[Report]) -> list[Ack]:
         return await self._outbox.report(reports)
+
+    async def observer(self, method: str, args: tuple[Any, ...]) -> Any:
+        if method not in OBSERVER_METHODS:
+            raise VagusError(f"{method!r} is none of the observer's methods: {', '.join(OBSERVER_METHODS)}")
+        return await self.links.call(self._outbox.observer, method, *args)
 
     async def query(self, selector: str, start_ns: int, end_ns: int, limit: int) -> list[Batch]:
         store = self._sensing.store

@@ -24,8 +24,22 @@ from vagus.model import (
 )
 from vagus.store import Batch
 
-FANNED = ("query", "sensors", "directory", "path", "inferences", "status", "records", "follow")
+FANNED = ("query", "sensors", "directory", "path", "inferences", "status", "records", "follow", "observer")
 """Methods that are asked of every node: the gateway merges the answers."""
+OBSERVER_METHODS = (
+    "report",
+    "register",
+    "unregister",
+    "handles",
+    "panorama",
+    "panoramas",
+    "matrix",
+    "subjects",
+    "watch",
+    "unwatch",
+    "about",
+)
+"""What the gateway asks of a node's observer."""
 
 
 class Backend(Protocol):
@@ -45,6 +59,9 @@ class Backend(Protocol):
 
     async def report(self, reports: Sequence[Report]) -> list[Ack]:
         """Hands reports to the node's observer. ACCEPTED means that they survive kill -9."""
+
+    async def observer(self, method: str, args: tuple[Any, ...]) -> Any:
+        """One of OBSERVER_METHODS of the node's observer. Raises VagusError for another, PeerUnreachable."""
 
     async def query(self, selector: str, start_ns: int, end_ns: int, limit: int) -> list[Batch]:
         """Samples in [start_ns, end_ns); at most `limit` newest ticks of each stream (0: all)."""

@@ -59,7 +59,7 @@ Handler = Callable[[Site, web.BaseRequest, str], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True)
 class Route:
-    """One operation. A path may end in one `{name}`, which may contain slashes.
+    """One operation. A path may have one `{name}`, which may contain slashes; behind it, `/word` at most.
 
     query: struct of its parameters; body: structs of which the body is one, in one of the content types `accepts`;
     answer: struct of the JSON answer; media: other content types of the answer; public: no token needed; errors: statuses beyond those of every route.
@@ -88,4 +88,9 @@ class Route:
     @property
     def variable(self) -> str:
         """The name of the variable part, or ""."""
-        return self.path.partition("{")[2].rstrip("}")
+        return self.path.partition("{")[2].partition("}")[0]
+
+    @property
+    def suffix(self) -> str:
+        """The fixed part behind the variable one, or ""."""
+        return self.path.partition("}")[2]

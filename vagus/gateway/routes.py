@@ -26,3 +26,5 @@ ROUTES: tuple[Route, ...] = (
     *websocket.ROUTES,
     *routes_meta.ROUTES,
 )
+HEALTH_ROUTES: tuple[Route, ...] = (*routes_health.ROUTES, *routes_meta.ROUTES)
+"""What is served where only health is: see actors/health_server.py."""

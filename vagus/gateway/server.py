@@ -63,7 +63,7 @@ class Gateway:
     token: at least 16 characters; host: the address to bind, a loopback one unless the configuration says otherwise;
     port: 0 lets the kernel choose; spare_ports: how many following ports to try when it is taken (0: none);
     timeout_s: for one node's part of an answer; max_values: numbers in the answer of one query; tokens: of further
-    principals, by name; access: the rules, none: everything is allowed.
+    principals, by name; access: the rules, none: everything is allowed; routes: what is served.
     """
 
     def __init__(
@@ -80,21 +80,23 @@ class Gateway:
         tokens: Mapping[str, str] = {},
         access: Sequence[AccessRule] = (),
         clock: Clock | None = None,
+        routes: tuple[Route, ...] = ROUTES,
     ) -> None:
         clock = clock or SystemClock()
         door = Door(backend.node, clock, token, tokens, access, backend.refused)
-        self.site = Site(backend, clock, door, timeout_s, max_body_bytes, max_values, clock.time_ns(), routes=ROUTES)
+        self.site = Site(backend, clock, door, timeout_s, max_body_bytes, max_values, clock.time_ns(), routes)
         self.url = ""
         self._host = host
         self._port = port
         self._spare_ports = spare_ports
         self._fixed: dict[str, dict[str, Route]] = {}
-        self._prefixed: list[tuple[str, dict[str, Route]]] = []
-        for route in ROUTES:
+        self._prefixed: list[tuple[str, str, dict[str, Route]]] = []
+        for route in self.site.routes:
             if not route.variable:
                 self._fixed.setdefault(route.path, {})[route.method] = route
             else:
-                self._prefixed.append((route.prefix, {route.method: route}))
+                self._prefixed.append((route.prefix, route.suffix, {route.method: route}))
+        self._prefixed.sort(key=lambda entry: -len(entry[1]))
         self._check_host = HostCheck({host} if host not in _ANY else set())
         self.site.check_origin = self._check_host.origin
         self._runner: web.ServerRunner | None = None
@@ -156,7 +158,7 @@ class Gateway:
         route: Route | None = None
         try:
             self._check_host(request)
-            methods, rest = self._find(request.path)
+            methods, rest = self._find(request)
             route = methods.get(request.method)
             door = self.site.door
             who = door.enter(request) if route is None or not route.public else NOBODY
@@ -177,13 +179,17 @@ class Gateway:
         self.site.requests[method, path, response.status] += 1
         return response
 
-    def _find(self, path: str) -> tuple[dict[str, Route], str]:
+    def _find(self, request: web.BaseRequest) -> tuple[dict[str, Route], str]:
+        path = request.path
         methods = self._fixed.get(path)
         if methods is not None:
             return methods, ""
-        for prefix, methods in self._prefixed:
-            if path.startswith(prefix) and len(path) > len(prefix):
-                return methods, path[len(prefix) :]
+        for prefix, suffix, methods in self._prefixed:
+            # a name that itself ends like the suffix has its slash encoded
+            if path.startswith(prefix) and request.rel_url.raw_path.endswith(suffix):
+                rest = path[len(prefix) : len(path) - len(suffix)]
+                if rest:
+                    return methods, rest
         return {}, ""
 
     def _problem(self, route: Route | None, error: Exception) -> Problem:

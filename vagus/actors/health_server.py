@@ -1,0 +1,215 @@
+"""Health alone, without the rest of vagus and without Ray: one process with an observer and a gateway in front of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from msgspec.structs import replace
+
+from vagus.access import Principal
+from vagus.actors.announcement import announce, withdraw
+from vagus.actors.base import Seat
+from vagus.actors.datagrams import Address, resolve
+from vagus.actors.observer import ObserverActor
+from vagus.config import Config, read_token, seconds, secret
+from vagus.controllers.decision import DecisionTable
+from vagus.errors import PeerUnreachable, Unsupported, VagusError
+from vagus.gateway.backend import OBSERVER_METHODS
+from vagus.gateway.path import Trace
+from vagus.gateway.routes import HEALTH_ROUTES
+from vagus.gateway.server import Gateway
+from vagus.inputs.admission import Taken
+from vagus.model import (
+    Ack,
+    Decision,
+    DirectoryEntry,
+    Event,
+    Inference,
+    NodeStatus,
+    Page,
+    Report,
+    Reward,
+    Sample,
+    SensorInfo,
+    Status,
+)
+from vagus.store import Batch
+
+log = logging.getLogger("vagus")
+SPARE_PORTS = 100  # several observers of one machine take the next free port each
+LOOPBACK = "127.0.0.1"
+
+
+class HealthServer:
+    """An observer of `node` that gossips with `peers`, and a gateway that serves health alone.
+
+    home: the state folder, whose `secret` all peers share and whose `token` callers need (both are made if missing);
+    peers: where each observer hears gossip, this one may be among them; gossip_address: where this one does, port 0:
+    any free one. `url` and `address()` say where it listens once it is started.
+    """
+
+    def __init__(
+        self,
+        home: Path | str,
+        node: str,
+        config: Config,
+        peers: Mapping[str, Address] = {},
+        gossip_address: Address = (LOOPBACK, 0),
+    ) -> None:
+        self.home = Path(home)
+        self.node = node
+        self.config = config
+        self.url = ""
+        self.observer: ObserverActor | None = None
+        self._peers = dict(peers)
+        self._gossip_address = gossip_address
+        self._gateway: Gateway | None = None
+        self._folder = self._seat({}).folder
+
+    async def start(self) -> str:
+        """Opens store and sockets, serves, announces itself; the gateway's URL. Raises ConfigError, StoreError."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        host, _ = await resolve(*self._gossip_address)
+        key, token = secret(self.home / "secret"), secret(self.home / "token")
+        nobody: Any = None  # to call: there are no other actors
+        observer = ObserverActor(self._seat({"key": key, "peers": self._peers, "address": host}), nobody)
+        await observer.begin()
+        self.observer = observer
+        settings = self.config.gateway
+        try:
+            self._gateway = Gateway(
+                ObserverBackend(observer, self.config.cluster),
+                token=token,
+                port=settings.port,
+                spare_ports=SPARE_PORTS,
+                max_body_bytes=settings.max_body_bytes,
+                timeout_s=seconds(settings.timeout),
+                tokens={name: read_token(name, path) for name, path in self.config.tokens.items()},
+                access=self.config.access,
+                routes=HEALTH_ROUTES,
+            )
+            self.url = await self._gateway.start()
+            announce(self._folder, self.node, self.url, token)
+        except BaseException:
+            await self.stop()
+            raise
+        return self.url
+
+    async def stop(self) -> None:
+        """Closes the gateway, then the observer with its store. Idempotent."""
+        observer, self.observer = self.observer, None
+        gateway, self._gateway = self._gateway, None
+        if gateway is not None:
+            withdraw(self._folder)
+            await gateway.stop()
+        if observer is not None:
+            await observer.end()
+
+    async def address(self) -> Address:
+        """Where it hears gossip. Raises PeerUnreachable when it is not started."""
+        if self.observer is None:
+            raise PeerUnreachable(f"the observer of {self.node} is not started")
+        return await self.observer.address()
+
+    def _seat(self, options: dict[str, Any]) -> Seat:
+        host, port = self._gossip_address
+        config = replace(self.config, health=replace(self.config.health, port=port))
+        if host != LOOPBACK:
+            config = replace(config, gateway=replace(config.gateway, bind="node"))
+        return Seat("observer", self.node, str(self.home), config, options=options)
+
+
+class ObserverBackend:
+    """The gateway's Backend over an observer in this process. What is not health is Unsupported."""
+
+    def __init__(self, observer: ObserverActor, cluster: str) -> None:
+        self.node = observer.seat.node
+        self.cluster = cluster
+        self.table = DecisionTable(Random(0))
+        self._observer = observer
+
+    def nodes(self) -> Sequence[str]:
+        """This one: what the peers know comes by gossip."""
+        return (self.node,)
+
+    async def observer(self, method: str, args: tuple[Any, ...]) -> Any:
+        """One of the observer's methods."""
+        if method not in OBSERVER_METHODS:
+            raise VagusError(f"{method!r} is none of the observer's methods: {', '.join(OBSERVER_METHODS)}")
+        return await getattr(self._observer, method)(*args)
+
+    async def report(self, reports: Sequence[Report]) -> list[Ack]:
+        """The observer's answers."""
+        return await self._observer.report(reports)
+
+    async def inferences(self, subject: str) -> list[Inference]:
+        """The observer's verdicts."""
+        return await self._observer.inferences(subject)
+
+    async def status(self) -> NodeStatus:
+        """The observer, and its verdicts."""
+        described, inferences = await self._observer.describe(), await self._observer.inferences()
+        return NodeStatus(
+            node=self.node,
+            t_ns=time.time_ns(),
+            actors=(described,),
+            inferences=len(inferences),
+            unhealthy=tuple(i.subject for i in inferences if i.status > Status.PENDING),
+            errors=(described.last_error,) if described.last_error else (),
+        )
+
+    async def latest(self, selectors: Sequence[str]) -> list[Sample]:
+        """None: nothing is sensed here."""
+        return []
+
+    def refused(self, event: Event) -> None:
+        """Logs it."""
+        log.warning(event.event, extra=dict(event.fields))
+
+    async def ask(self, node: str, method: str, args: tuple[Any, ...]) -> Any:
+        raise PeerUnreachable(f"{node} cannot be asked here: this gateway serves {self.node} alone")
+
+    async def take(self, who: Principal, samples: Sequence[Sample], events: Sequence[Event]) -> Taken:
+        raise _missing("samples and events")
+
+    async def query(self, selector: str, start_ns: int, end_ns: int, limit: int) -> list[Batch]:
+        raise _missing("samples")
+
+    async def sensors(self, selector: str) -> list[SensorInfo]:
+        raise _missing("samples")
+
+    async def directory(self, history: bool) -> list[DirectoryEntry]:
+        raise _missing("a directory")
+
+    async def path(self, target: str, history: bool) -> Trace:
+        raise _missing("paths")
+
+    async def records(
+        self,
+        kind: str,
+        start_ns: int,
+        end_ns: int,
+        limit: int,
+        event: str = "",
+        where: Sequence[str] = (),
+        level: str = "",
+    ) -> list[Any]:
+        raise _missing("records")
+
+    async def follow(self, selector: str, events: str, after: str, since_ns: int, until: str, wait_s: float) -> Page:
+        raise _missing("subscriptions")
+
+    def decided(self, decision: Decision) -> None:
+        raise _missing("decisions")
+
+    async def reward(self, rewards: Sequence[Reward]) -> list[Ack]:
+        raise _missing("decisions")
+
+
+def _missing(what: str) -> Unsupported:
+    return Unsupported(f"health alone is served here, no {what}: run `vagus up` for the rest")
