@@ -49,7 +49,7 @@ def test_defect_one_biased_observer_never_convicts(said: str) -> None:
 def test_defect_many_overloaded_observers_do_not_convict_a_leader() -> None:
     overloaded = [view(f"slow{n}", "uuuuu", doubt=4) for n in range(8)]
     assert infer(*overloaded, view("a", "hh"), view("b", "hh")).status == M
-    assert infer(*overloaded, *[view(o, "hhh") for o in "abcd"]).status == H
+    assert infer(*overloaded, *[view(o, "hhh") for o in "abcdef"]).status == H
     assert infer(*overloaded).status == M, "not even when nobody else looks"
     sound = [view(f"slow{n}", "uuuuu") for n in range(8)]
     assert infer(*sound, view("a", "hh"), view("b", "hh")).status == U, "it is their own health that counts"

@@ -25,8 +25,8 @@ class Weighted:
     """Weighs observers by their own health and past agreement; one biased or overloaded observer never convicts.
 
     A context is convicted when the sum of the observers' evidence (see evidence.py; naive Bayes, each capped) exceeds
-    a prior, at least two sound accusers agree, and their accusations span `pending_ns`, so that a pause is not a
-    failure. What speaks of itself (an observer of its own name, a node's own sensors) needs no second witness. Short
+    a prior, at least two sound accusers agree, and most of them have accused for `pending_ns`, so that a pause is
+    not a failure. What speaks of itself (an observer of its own name, a node's own sensors) needs no second witness. Short
     of that, accusations that outweigh the rest are MAYBE_UNHEALTHY.
     Sources: Lifeguard (Dadgar, Phillips, Currey 2017) for doubt; Panorama (OSDI'18), section 8, names the weakness.
     """
@@ -61,16 +61,21 @@ class Weighted:
             for one in given
         )
         sound = [one for one in against if one.weight >= SOUND]
-        span_ns = max(one.t_ns for one in against) - min(one.since_ns for one in against)
         if any(speaks_of_itself(one.observer, subject) for one in sound):
             return _accused(sound)
-        if len(sound) >= CORROBORATED and total > PRIOR and self._stands(sound, span_ns):
+        if len(sound) >= CORROBORATED and total > PRIOR and self._stands(sound):
             return _accused(sound)
         return Status.MAYBE_UNHEALTHY if total > 0 else Status.HEALTHY
 
-    def _stands(self, against: Sequence[Evidence], span_ns: int) -> bool:
-        """Whether the accusations stand for `pending_ns`; a call that hangs has already waited for so long."""
-        return span_ns >= self.pending_ns or all(one.metric.status == Status.PENDING for one in against)
+    def _stands(self, against: Sequence[Evidence]) -> bool:
+        """Whether most accusers have accused for `pending_ns`; a call that hangs has already waited for so long.
+
+        Not the first accuser's time: while many look on, somebody has always just failed for reasons of its own.
+        """
+        if all(one.metric.status == Status.PENDING for one in against):
+            return True
+        since_ns = sorted(one.since_ns for one in against)[len(against) // 2]
+        return max(one.t_ns for one in against) - since_ns >= self.pending_ns
 
 
 def _accused(against: Sequence[Evidence]) -> Status:
