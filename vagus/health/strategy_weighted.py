@@ -85,8 +85,8 @@ def _accused(against: Sequence[Evidence]) -> Status:
 
 
 def speaks_of_itself(observer: str, subject: str) -> bool:
-    """Whether the observer accuses itself, or is the collector, kernel or an actor of vagus on the subject's node."""
-    if observer == subject:
+    """Whether the observer accuses itself, or what it owns: a node's collector and kernel, the actors' supervisor."""
+    if observer == subject or (observer == "vagus:supervisor" and subject.startswith("vagus:")):
         return True
     role, _, node = observer.rpartition("@")
     return bool(node) and (
