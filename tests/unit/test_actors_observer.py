@@ -97,10 +97,11 @@ async def test_a_report_is_accepted_judged_kept_and_told(begin: Make) -> None:
     assert await actor.inferences("nothing") == []
     assert list(await actor.panorama("db")) == ["api"]
     assert [event.fields["was"] for event in told] == ["NA", "HEALTHY"]
-    kept = list(actor._written.records("event", Event, where=("subject", "db"), newest_first=False))
+    kept = list(actor._keeper.store.records("event", Event, where=("subject", "db"), newest_first=False))
     assert kept == told
-    assert kept[-1].fields == {"subject": "db", "status": "UNHEALTHY", "was": "HEALTHY", "accusers": "api"}
-    assert list(actor._written.records("report", Report, newest_first=False)) == list(full.reports)
+    said_of = {"subject": "db", "status": "UNHEALTHY", "was": "HEALTHY", "verdict": "UNHEALTHY"}
+    assert kept[-1].fields == {**said_of, "contexts": "read", "accusers": "api"}
+    assert list(actor._keeper.store.records("report", Report, newest_first=False)) == list(full.reports)
     stop_telling()
     await actor.report([said(H)])
     assert len(told) == 2
@@ -115,21 +116,21 @@ async def test_with_access_rules_a_local_program_reports_only_on_what_its_user_m
         for subject in ("db", "queue"):
             sock.sendto(msgspec.msgpack.encode(said(subject=subject)), str(path))
     await until(lambda: statuses(actor) == {"queue": U})
-    assert actor.counts["inbox_refused"] == 1
-    await until(lambda: actor._written.count("event") == 2)
-    told = [e for e in actor._written.records("event", Event) if e.event == "access.refused"]
+    assert actor._inbox.counts["refused"] == 1
+    await until(lambda: actor._keeper.store.count("event") == 2)
+    told = [e for e in actor._keeper.store.records("event", Event) if e.event == "access.refused"]
     assert [(e.fields["who"], e.fields["what"]) for e in told] == [(f"uid:{os.geteuid()}", "db")]
 
 
 async def test_concurrent_reports_share_commits(begin: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     actor = await begin()
     flushes: list[int] = []
-    flush = actor._written.flush
-    monkeypatch.setattr(actor._written, "flush", lambda: (flushes.append(1), flush()))
+    flush = actor._keeper.store.flush
+    monkeypatch.setattr(actor._keeper.store, "flush", lambda: (flushes.append(1), flush()))
     acks = await asyncio.gather(*(actor.report([said(subject=f"s{n}")]) for n in range(200)))
     assert acks == [[Ack.ACCEPTED]] * 200
     assert len(flushes) < 20
-    assert actor._written.count("report") == 200
+    assert actor._keeper.store.count("report") == 200
 
 
 async def test_a_report_with_nothing_in_it_or_no_timestamp_leaves_the_server_alive(begin: Make) -> None:
@@ -144,7 +145,7 @@ async def test_a_report_with_nothing_in_it_or_no_timestamp_leaves_the_server_ali
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         for data in sent:
             sock.sendto(data, str(path))
-        await until(lambda: actor.counts["inbox_bad"] == len(sent))
+        await until(lambda: actor._inbox.counts["bad"] == len(sent))
         sock.sendto(json_report(), str(path))
     await until(lambda: statuses(actor) == {"db": U, "queue": U})
 
@@ -162,7 +163,7 @@ async def test_any_local_process_reports_through_the_socket(begin: Make) -> None
         sock.sendto(json_report(), str(path))
         sock.sendto(msgspec.msgpack.encode([said(H), said(H, subject="cache")]), str(path))
     await until(lambda: statuses(actor) == {"cache": H, "db": H, "queue": U})
-    await until(lambda: actor._written.count("report") == 3)
+    await until(lambda: actor._keeper.store.count("report") == 3)
     await actor.end()
     assert not path.exists()
     await actor.end()
@@ -177,7 +178,7 @@ async def test_three_observers_gossip(begin: Make) -> None:
     await until(lambda: all(len(a._local.panorama("db")) == 3 and len(statuses(a)) == 4 for a in actors))
     one, two, three = [await a.inferences("db") for a in actors]
     assert one[0].reports == two[0].reports == three[0].reports
-    await until(lambda: all(a._written.count("report") == 6 for a in actors))
+    await until(lambda: all(a._keeper.store.count("report") == 6 for a in actors))
     assert actors[0].figures()["merged"] == 4
     assert all(a.errors == 0 for a in actors)
 
@@ -187,7 +188,7 @@ async def test_a_peer_that_missed_a_report_converges(begin: Make) -> None:
     await one.report([said(subject=f"s{n}") for n in range(100)])
     two = await begin("n2", peers={"n1": await one.address()})
     await until(lambda: len(statuses(two)) == 100)
-    assert one._wire.addresses == {"n2": await two.address()}, "n1 met n2 by its sealed datagram"
+    assert one.wire.addresses == {"n2": await two.address()}, "n1 met n2 by its sealed datagram"
     await one.report([said(H, subject="s0")])
     await until(lambda: statuses(two)["s0"] == H)
 
@@ -205,7 +206,7 @@ async def test_a_restarted_peer_recovers_its_history_and_is_found_again(begin: M
     assert again.figures()["restored"] == 1
     await again.set_peers({"n1": await one.address()})
     await until(lambda: "missed" in statuses(again))
-    assert one._wire.addresses["n2"] == await again.address(), "learned from an authenticated datagram"
+    assert one.wire.addresses["n2"] == await again.address(), "learned from an authenticated datagram"
     await again.report([said(H, subject="own")])
     assert again._local.view("api", "own")[-1].seq > used
     await until(lambda: statuses(one)["own"] == H)
@@ -222,7 +223,7 @@ async def test_a_hung_peer_costs_bounded_memory_and_no_acknowledgement(begin: Ma
         assert len(actor._gossip) == 500
         assert len(actor._local) == 10
         assert actor._gossip.counts["dropped"] == 4500
-        assert actor._wire.counts["sent"] + actor._wire.counts["dropped"] >= 100
+        assert actor.wire.counts["sent"] + actor.wire.counts["dropped"] >= 100
 
 
 async def test_forged_replayed_and_foreign_datagrams_are_counted(begin: Make) -> None:
@@ -254,7 +255,7 @@ async def test_a_pending_ages_into_an_event(begin: Make) -> None:
     actor = await begin(health={"pending": "50ms"})
     await actor.report([said(P)])
     await until(lambda: statuses(actor)["db"] == U)
-    await until(lambda: actor._written.count("event") == 2)
+    await until(lambda: actor._keeper.store.count("event") == 2)
 
 
 async def test_expired_subjects_are_told_as_na_and_forgotten(begin: Make) -> None:
@@ -275,7 +276,7 @@ async def test_what_cannot_be_stored_is_not_accepted(begin: Make, monkeypatch: p
         raise StoreError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(actor._written, "flush", full)
+        patch.setattr(actor._keeper.store, "flush", full)
         assert await actor.report([said(), said(t_ns=1)]) == [Ack.FAILED, Ack.IGNORED]
     assert "the disk is full" in actor.last_error
     assert await actor.report([said()]) == [Ack.ACCEPTED]
@@ -369,7 +370,7 @@ async def test_after_kill_9_every_accepted_report_is_there(begin: Make, tmp_path
         child.wait()
         child.stdout.close()
     actor = await begin("n1")
-    reports = list(actor._written.records("report", Report))
+    reports = list(actor._keeper.store.records("report", Report))
     assert len({report.seq for report in reports}) == len(reports) == 3000
     assert statuses(actor) == {f"s{n}": U for n in range(7)}
     (inference,) = await actor.inferences("s0")

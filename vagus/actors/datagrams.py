@@ -40,10 +40,8 @@ def open_unix(path: Path) -> socket.socket:
 
     Raises ConfigError: the folder is another user's, or the socket cannot be made there.
     """
+    make_folder(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if path.parent.stat().st_uid != os.geteuid():
-            raise ConfigError(f"{path.parent} belongs to another user: remove it, or set another home")
         path.unlink(missing_ok=True)
         sock = socket.socket(socket.AF_UNIX, _FLAGS)
     except OSError as error:
@@ -57,6 +55,16 @@ def open_unix(path: Path) -> socket.socket:
         sock.close()
         raise ConfigError(f"cannot make the socket {path}: {error.strerror}") from error
     return sock
+
+
+def make_folder(path: Path) -> None:
+    """The folder of a socket, only for this user. Raises ConfigError: it is another user's, or cannot be made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.parent.stat().st_uid != os.geteuid():
+            raise ConfigError(f"{path.parent} belongs to another user: remove it, or set another home")
+    except OSError as error:
+        raise ConfigError(f"cannot make the socket {path}: {error.strerror}") from error
 
 
 def arrived(sock: socket.socket | None, max_bytes: int) -> Iterator[tuple[bytes, Address]]:

@@ -1,48 +1,59 @@
-"""The observer actor: takes reports, infers health, gossips with its peers, and keeps every accepted report."""
+"""The observer actor: takes reports, infers health, gossips with its peers, and keeps every accepted report.
+
+Its parts: `wire` (the socket to the peers), `submits` and `inbox` (sockets of local programs), `keeping` (the store),
+`verdicts` (what becomes of a changed verdict).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
+from typing import Any
+
+import msgspec
 
 from vagus.access import Access, Principal, Refusals
 from vagus.actors.base import Actor, Links, Seat
-from vagus.actors.batcher import Batcher
-from vagus.actors.datagrams import Address, arrived_from, open_unix, own_address, resolve
-from vagus.actors.wire import GOSSIP, Wire
+from vagus.actors.datagrams import Address, own_address, resolve
+from vagus.actors.inbox import Inbox
+from vagus.actors.keeping import Keeper, Kept
+from vagus.actors.submits import Submits
+from vagus.actors.usage import rss_bytes
+from vagus.actors.verdicts import Verdicts
+from vagus.actors.wire import GOSSIP, MAX_PEERS, Wire
 from vagus.clock import NS
 from vagus.config import seconds, socket_path
-from vagus.errors import ConfigError, PeerUnreachable, StoreError
+from vagus.errors import ConfigError, PeerUnreachable, Refused, StoreError
 from vagus.health import STRATEGIES
 from vagus.health.gossip import Gossip, Send
-from vagus.health.inbox import MAX_INBOX_BYTES, read_reports
 from vagus.health.local import LocalStore
-from vagus.model import MAX_T_NS, Ack, Event, Inference, Level, Report, Status
+from vagus.model import MAX_T_NS, Ack, Event, Inference, Report
 from vagus.store import Store
 
 GOSSIP_PERIOD_S = 1.0
 TICK_PERIOD_S = 0.25
+SWEEP_PERIOD_S = 5.0
 MAX_BATCH = 10_000
 """Reports in one call."""
 MAX_RESTORED = 100_000
 """Newest reports read back at start."""
+MAX_PANORAMAS = 10_000
 
-COUNTS = ("accepted", "ignored", "failed", "merged", "restored", "changes", "inbox_bad", "inbox_refused")
+COUNTS = ("accepted", "ignored", "failed", "merged", "restored", "changes")
 WIRE_COUNTS = ("sent", "received", "dropped", "unsealed")
-
-Kept = tuple[str, Report | Event, int, dict[str, str]]
 
 
 class ObserverActor(Actor):
-    """`vagus:observer@NODE`. Options of its seat: key (32 bytes or their hex), peers, address (of this node)."""
+    """`vagus:observer@NODE`. Options of its seat: key (32 bytes or their hex), peers, address (of this node).
+
+    What ACCEPTED promises, whichever way a report came: it is committed, so that kill -9 of every process loses
+    nothing; a power cut takes at most what was accepted in the last `store.sync` (one second by default).
+    """
 
     role = "observer"
 
@@ -52,84 +63,84 @@ class ObserverActor(Actor):
         ttl_ns, pending_ns = round(seconds(settings.ttl) * NS), round(seconds(settings.pending) * NS)
         strategy = STRATEGIES.make(settings.strategy, pending_ns=pending_ns)
         self.counts: Counter[str] = Counter()
+        self.doubt: Callable[[], int] = lambda: 0
+        """How unwell this node is (Lifeguard's multiplier): it is added to what is reported here."""
+        self.wire = Wire(seat.node, self.failed)
+        self.wire.hear(GOSSIP, self._hear)
+        self.wire.met.append(lambda _: self._gossip.peers(self.wire.addresses))
+        self.wire.drained.append(self._heard)
         self._local = LocalStore(seat.node, strategy, ttl_ns=ttl_ns, pending_ns=pending_ns)
         self._gossip = Gossip(seat.node, Random(int.from_bytes(os.urandom(8), "big")), window_ns=ttl_ns)
-        self._was: dict[str, Status] = {}
+        self.verdicts = Verdicts(seat.node, seat.name, self._local.panorama, self.failed)
+        self._merged: list[Kept] = []
         self._access = Access(seat.config.access, seat.node)
         self._refusals = Refusals(seat.node, seat.name)
-        self._subscribers: list[Callable[[Event], None]] = []
-        self._wire = Wire(seat.node, self.failed)
-        self._wire.hear(GOSSIP, self._hear)
-        self._wire.met.append(lambda _: self._gossip.peers(self._wire.addresses))
-        self._wire.drained.append(self._heard)
-        self._merged: list[Kept] = []
-        self._store: Store | None = None
-        self._inbox: socket.socket | None = None
-        self._inbox_path = socket_path(Path(seat.home), seat.node, "report")
-        # one thread writes: a slow disk delays acknowledgements, never gossip or inference
-        self._writer = ThreadPoolExecutor(1, "observer-store")
-        self._closing = threading.Lock()
-        self._writes: Batcher[Kept, None] = Batcher(self._write)
+        self._inbox = Inbox(self._check, self._take_unanswered, self.failed)
+        self._submits = Submits(self._check, self._take, self.failed)
+        self._keeper: Keeper | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- life ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Opens store and sockets, restores history. Raises ConfigError, StoreError."""
+        self._loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._writer, self._restore)
-            self._open_sockets()
-            await self.set_peers(self.seat.options.get("peers", {}), _key(self.seat.options.get("key", b"")))
+            self._keeper = Keeper(await asyncio.to_thread(self._restored))
+            self._open_sockets(self._keeper)
+            await self.set_peers(self.seat.options.get("peers", {}), self.seat.options.get("key", b""))
         except BaseException:
             await self.stop()
             raise
         self.every(TICK_PERIOD_S, self._tick, "tick")
         self.every(GOSSIP_PERIOD_S, self._gossip_tick, "gossip")
-        self.every(seconds(self.config.store.sync), self._sync, "sync")
+        self.every(seconds(self.config.store.sync), self._keeper.sync, "sync")
+        self.every(SWEEP_PERIOD_S, self._submits.sweep, "sweep")
         self.every(60.0, self._retain, "retain")
 
     async def stop(self) -> None:
         """Closes and removes the sockets, writes what waits, closes the store. Idempotent."""
-        loop = asyncio.get_running_loop()
-        self._wire.close()
-        if self._inbox is not None:
-            loop.remove_reader(self._inbox.fileno())
-            self._inbox.close()
-            self._inbox_path.unlink(missing_ok=True)
-            self._inbox = None
-        if self._store is not None:
-            store, self._store = self._store, None
-            try:
-                await self._writes.put([])  # after everything that waits
-            finally:
-                await loop.run_in_executor(self._writer, self._close, store)
-        self._writer.shutdown(wait=False)
+        self.wire.close()
+        self._inbox.stop()
+        self._submits.stop()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            await keeper.close()
 
-    def _restore(self) -> None:
+    def _restored(self) -> Store:
         store = Store.open(self.seat.store_path, create=True, map_bytes=self.config.store.map_bytes)
-        self._store = self._written = store
-        now_ns = time.time_ns()
-        history = list(
-            store.records(
-                "report", Report, now_ns - self._local.ttl_ns, MAX_T_NS, limit=MAX_RESTORED, newest_first=True
-            )
-        )
-        self.counts["restored"] = self._local.restore(history, now_ns)
-        self._gossip.restore(history, now_ns)
-        self._was = {inference.subject: inference.status for inference in self._local.inferences()}
+        try:
+            now_ns = time.time_ns()
+            since_ns = now_ns - self._local.ttl_ns
+            history = list(store.records("report", Report, since_ns, MAX_T_NS, limit=MAX_RESTORED, newest_first=True))
+            self.counts["restored"] = self._local.restore(history, now_ns)
+            self._gossip.restore(history, now_ns)
+            self.verdicts.restore(self._local.inferences())
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _open_sockets(self, keeper: Keeper) -> None:
+        host, port = "127.0.0.1", self.config.health.port
+        if self.config.gateway.bind == "node":
+            host = str(self.seat.options.get("address", "")) or own_address()
+        self.wire.open(host, port)
+        home = Path(self.seat.home)  # a predecessor's sockets may go: the store's lock says that it is dead
+        self._inbox.start(socket_path(home, self.seat.node, "report"))
+        self._submits.start(socket_path(home, self.seat.node, "observer"), keeper)
 
     # --- what others call ------------------------------------------------------------------------------------------
 
     async def report(self, reports: Sequence[Report]) -> list[Ack]:
-        """An answer for each report. ACCEPTED: it survives kill -9 of every process, and a power cut after `sync`.
-
-        FAILED: refused (see status), or not stored; then it still counts until this actor ends.
-        """
+        """An answer for each report. FAILED: refused (see status), or not stored; then it still counts until this
+        actor ends. Raises ConfigError for too many."""
         if len(reports) > MAX_BATCH:
             raise ConfigError(f"{len(reports)} reports in one call; at most {MAX_BATCH}, send several")
-        acks, kept = self._submit(reports)
+        acks, kept = self._take(reports, 0)
         if kept:
             try:
-                await self._writes.put(kept)
+                await self._kept_by().keep(kept)
             except (StoreError, PeerUnreachable) as error:
                 self.failed("report", error)
                 acks = [Ack.FAILED if ack is Ack.ACCEPTED else ack for ack in acks]
@@ -146,6 +157,17 @@ class ObserverActor(Actor):
         """Each observer's last reports on a subject, oldest first."""
         return self._local.panorama(subject)
 
+    async def panoramas(self, limit: int = 1000) -> dict[str, dict[str, tuple[Report, ...]]]:
+        """The panoramas of the subjects heard of last, at most `limit`. Raises ConfigError."""
+        if not 1 <= limit <= MAX_PANORAMAS:
+            raise ConfigError(f"limit must be 1 to {MAX_PANORAMAS}, got {limit}")
+        newest = sorted(self._local.subjects().items(), key=lambda item: (-item[1], item[0]))[:limit]
+        return {subject: self._local.panorama(subject) for subject, _ in newest}
+
+    async def subjects(self) -> dict[str, int]:
+        """Every subject with the time of its newest report."""
+        return self._local.subjects()
+
     async def watch(self, subject: str) -> None:
         """Reports of other nodes on `subject` count again."""
         self._local.watch(subject)
@@ -153,38 +175,61 @@ class ObserverActor(Actor):
     async def unwatch(self, subject: str) -> None:
         """Forgets `subject` until it is watched, or reported on here."""
         self._local.unwatch(subject)
-        self._was.pop(subject, None)
+        self.verdicts.forget(subject)
+
+    async def about(self) -> dict[str, Any]:
+        """Who this is, whom it knows, and what it holds, as plain values."""
+        return {
+            "node": self.seat.node,
+            "strategy": self.config.health.strategy,
+            "pid": os.getpid(),
+            "peers": {
+                node: {"address": f"{host}:{port}"} for node, (host, port) in sorted(self.wire.addresses.items())
+            },
+            "filter": list(self.config.health.subjects),
+            "interest": self.config.health.interest,
+            "counts": {name: int(value) for name, value in self.figures().items()},
+            "memory_bytes": int(rss_bytes()),
+        }
 
     async def address(self) -> Address:
         """Where this observer hears gossip. Raises PeerUnreachable before `start`."""
-        return self._wire.address()
+        return self.wire.address()
 
     async def set_peers(self, peers: Mapping[str, Address], key: bytes | str = b"") -> None:
         """Whom to gossip with, by node, and the cluster's key if it changed. Raises ConfigError."""
+        if len(peers) > MAX_PEERS:
+            raise ConfigError(f"{len(peers)} peers; at most {MAX_PEERS}")
         addresses = {}
         for node, (host, port) in peers.items():
             if node != self.seat.node:
                 addresses[node] = await resolve(host, port)
-        new = self._wire.connect(addresses, _key(key))
-        self._gossip.peers(self._wire.addresses)
+        new = self.wire.connect(addresses, key)
+        self._gossip.peers(self.wire.addresses)
         for node in new:
             self._send(self._gossip.greet(node))
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Calls back with every `health.changed` event from now on, in this process; returns how to stop that."""
-        self._subscribers.append(callback)
-        return lambda: self._subscribers.remove(callback)
+        self.verdicts.told.append(callback)
+        return lambda: self.verdicts.told.remove(callback)
 
     def figures(self) -> dict[str, float]:
         """Counters since start, and what is held now."""
-        refused = self._wire.sealer.refused.total() if self._wire.sealer else 0
-        local, gossip = self._local.counts, self._gossip.counts
+        refused = self.wire.sealer.refused.total() if self.wire.sealer else 0
+        local, gossip, keeper = self._local.counts, self._gossip.counts, self._keeper
         return {
             **{name: float(self.counts[name]) for name in COUNTS},
-            **{f"gossip_{name}": float(self._wire.counts[name]) for name in WIRE_COUNTS},
+            **{f"inbox_{name}": float(self._inbox.counts[name]) for name in ("bad", "refused")},
+            **{f"gossip_{name}": float(self.wire.counts[name]) for name in WIRE_COUNTS},
+            "submit_clients": float(len(self._submits)),
+            **{
+                f"submit_{name}": float(self._submits.counts[name]) for name in ("bad", "refused", "stalled", "crowded")
+            },
             "subjects": float(len(self._local.inferences())),
             "reports": float(len(self._local)),
-            "peers": float(len(self._wire.addresses)),
+            "peers": float(len(self.wire.addresses)),
+            "unwritten": float(keeper.queued if keeper else 0),
             "evicted": float(local["evicted_subjects"] + local["evicted_observers"]),
             "gossip_refused": float(refused + gossip["bad"]),
             "gossip_filled": float(gossip["filled"]),
@@ -194,19 +239,39 @@ class ObserverActor(Actor):
     def notes(self) -> tuple[str, ...]:
         """What people should know."""
         lines = []
-        if self._wire.sealer is None:
+        if self.wire.sealer is None:
             lines.append("gossip is off: this observer has no key")
         if self._local.last_refused:
             lines.append(f"last report refused: {self._local.last_refused}")
+        if self._inbox.last_bad:
+            lines.append(f"last datagram refused: {self._inbox.last_bad}")
         return tuple(lines)
 
     # --- inside: reports and verdicts ------------------------------------------------------------------------------
 
-    def _submit(self, reports: Iterable[Report]) -> tuple[list[Ack], list[Kept]]:
-        now_ns = time.time_ns()
+    def _check(self, who: Principal, reports: Sequence[Report]) -> None:
+        """Raises Refused when the access rules forbid any of them; that is told."""
+        for subject in () if self._access.open else {report.subject for report in reports}:
+            try:
+                self._access.check(who, "send", subject)
+            except Refused:
+                event = self._refusals.note(str(who), "send", subject, time.time_ns())
+                if event is not None:
+                    self._keep([Kept("event", event, event.t_ns, {"event": event.event})])
+                raise
+
+    def _take(self, reports: Sequence[Report], handle: int) -> tuple[list[Ack], list[Kept]]:
+        """Takes reports made on this node, tells the peers: the acks, and what is to be kept. Raises nothing."""
+        now_ns, doubt = time.time_ns(), self.doubt()
         acks, accepted, kept = [], [], []
         for report in reports:
-            ack, numbered, change = self._local.submit(report, now_ns)
+            if doubt > report.doubt:
+                report = msgspec.structs.replace(report, doubt=doubt)
+            try:
+                ack, numbered, change = self._local.submit(report, now_ns)
+            except Exception as error:  # a strategy from elsewhere: one subject fails, not those beside it
+                self.failed(f"infer {report.subject}", error)
+                ack, numbered, change = Ack.FAILED, report, None
             acks.append(ack)
             if ack is Ack.ACCEPTED:
                 accepted.append(numbered)
@@ -216,78 +281,41 @@ class ObserverActor(Actor):
         self._send(self._gossip.on_local(accepted, now_ns))
         return acks, kept
 
-    def _changed(self, change: Inference | None) -> list[Kept]:
-        """Tells the subscribers of a new verdict; the event, to be kept."""
+    def _take_unanswered(self, reports: Sequence[Report]) -> None:
+        self._keep(self._take(reports, 0)[1])
+
+    def _changed(self, inference: Inference | None) -> list[Kept]:
+        """Tells of a new verdict; its records."""
+        change = self.verdicts.note(inference) if inference is not None else None
         if change is None:
             return []
-        was = self._was.get(change.subject, Status.NA)
-        if change.observers:
-            self._was[change.subject] = change.status
-        else:
-            self._was.pop(change.subject, None)
-        accusers = sorted({name for verdict in change.contexts.values() for name in verdict.accusers})
-        event = Event(
-            change.t_ns,
-            "health.changed",
-            self.seat.node,
-            Level.WARNING if change.status > Status.PENDING else Level.INFO,
-            self.seat.name,
-            {"subject": change.subject, "status": change.status.name, "was": was.name, "accusers": ",".join(accusers)},
-        )
         self.counts["changes"] += 1
-        for callback in list(self._subscribers):
-            try:
-                callback(event)
-            except Exception as error:
-                self.failed("subscriber", error)
-        return [("event", event, event.t_ns, {"event": event.event, "subject": change.subject})]
+        return change.kept()
 
     def _tick(self) -> None:
-        now_ns = time.time_ns()
-        self._keep([kept for change in self._local.tick(now_ns) for kept in self._changed(change)])
-
-    # --- inside: the store -----------------------------------------------------------------------------------------
+        self._keep([kept for change in self._local.tick(time.time_ns()) for kept in self._changed(change)])
 
     def _keep(self, kept: list[Kept]) -> None:
         """Writes in the background; a failure is counted."""
         if kept:
-
-            async def write() -> None:
-                await self._writes.put(kept)
-
-            self.spawn(write())
-
-    async def _write(self, kept: list[Kept]) -> list[None]:
-        """One commit for everything that came while the last one was under way."""
-        if kept:
-            await asyncio.get_running_loop().run_in_executor(self._writer, self._commit, kept)
-        return [None] * len(kept)
-
-    def _commit(self, kept: list[Kept]) -> None:
-        for kind, record, t_ns, index in kept:
-            self._written.put(kind, record, t_ns=t_ns, index=index)
-        self._written.flush()
-
-    async def _sync(self) -> None:
-        await asyncio.to_thread(self._sync_store)  # beside the writer: commits go on meanwhile
-
-    def _sync_store(self) -> None:
-        with self._closing:
-            if self._store is not None:
-                self._store.sync()
-
-    def _close(self, store: Store) -> None:
-        with self._closing:
             try:
-                store.flush()
-                store.sync()
-            finally:
-                store.close()
+                self._kept_by().put(kept, self._written)
+            except PeerUnreachable as error:
+                self.failed("store", error)
+
+    def _written(self, error: Exception | None) -> None:
+        """In the thread that commits."""
+        if error is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self.failed, "store", error)
+
+    def _kept_by(self) -> Keeper:
+        if self._keeper is None:
+            raise PeerUnreachable(f"{self.seat.name} is not started: it has no store")
+        return self._keeper
 
     async def _retain(self) -> None:
-        if self._store is not None:
-            limits = (seconds(self.config.store.retain), self.config.store.retain_bytes)
-            await asyncio.get_running_loop().run_in_executor(self._writer, self._store.retain, *limits)
+        limits = (seconds(self.config.store.retain), self.config.store.retain_bytes)
+        await self._kept_by().run(lambda store: store.retain(*limits))
 
     # --- inside: gossip --------------------------------------------------------------------------------------------
 
@@ -296,7 +324,7 @@ class ObserverActor(Actor):
 
     def _send(self, sends: Iterable[Send]) -> None:
         for send in sends:
-            self._wire.send(send.to, send.payload)
+            self.wire.send(send.to, send.payload)
 
     def _hear(self, node: str, body: bytes) -> None:
         now_ns = time.time_ns()
@@ -322,54 +350,6 @@ class ObserverActor(Actor):
         self.counts["merged"] += 1
         return [_kept(report), *self._changed(change)]
 
-    # --- inside: sockets -------------------------------------------------------------------------------------------
-
-    def _open_sockets(self) -> None:
-        host, port = "127.0.0.1", self.config.health.port
-        if self.config.gateway.bind == "node":
-            host = str(self.seat.options.get("address", "")) or own_address()
-        self._wire.open(host, port)
-        self._inbox = open_unix(self._inbox_path)  # a predecessor's file may go: the store's lock says it is dead
-        asyncio.get_running_loop().add_reader(self._inbox.fileno(), self._take)
-
-    def _refused(self, who: Principal, reports: Iterable[Report]) -> bool:
-        """Whether the access rules refuse any of them; that is told."""
-        for subject in () if self._access.open else {report.subject for report in reports}:
-            if not self._access.allows(who, "send", subject):
-                self.counts["inbox_refused"] += 1
-                event = self._refusals.note(str(who), "send", subject, time.time_ns())
-                if event is not None:
-                    self._keep([("event", event, event.t_ns, {"event": event.event})])
-                return True
-        return False
-
-    def _take(self) -> None:
-        """Reads reports of local processes; bad ones are counted. Nobody waits for an answer."""
-        for data, uid in arrived_from(self._inbox, MAX_INBOX_BYTES):
-            try:
-                reports = read_reports(data)
-                if self._refused(Principal("uid", str(uid)), reports):
-                    continue
-                _, kept = self._submit(reports)
-            except ConfigError as error:
-                self.counts["inbox_bad"] += 1
-                self.last_error = f"report socket: {error}"[:500]
-                continue
-            except Exception as error:  # a strategy from elsewhere
-                self.failed("report socket", error)
-                continue
-            self._keep(kept)
-
 
 def _kept(report: Report) -> Kept:
-    return "report", report, report.t_ns, {"subject": report.subject}
-
-
-def _key(key: bytes | str) -> bytes:
-    """The key from bytes or hex. Raises ConfigError."""
-    if isinstance(key, bytes):
-        return key
-    try:
-        return bytes.fromhex(key)
-    except ValueError as error:
-        raise ConfigError("the gossip key is not hexadecimal; 64 digits are needed") from error
+    return Kept("report", report, report.t_ns, {"subject": report.subject})

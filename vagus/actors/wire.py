@@ -73,11 +73,16 @@ class Wire:
         host, port = self._udp.getsockname()[:2]
         return str(host), int(port)
 
-    def connect(self, addresses: Mapping[str, Address], key: bytes = b"") -> list[str]:
-        """Takes the peers' numeric addresses and, if it changed, the key; whom to greet. Raises ConfigError."""
-        if len(addresses) > MAX_PEERS:
-            raise ConfigError(f"{len(addresses)} peers; at most {MAX_PEERS}")
+    def connect(self, addresses: Mapping[str, Address], key: bytes | str = b"") -> list[str]:
+        """Takes the peers' numeric addresses and, if it changed, the key (bytes, or hex); whom to greet.
+
+        Raises ConfigError.
+        """
         known = set(self.addresses)
+        try:
+            key = bytes.fromhex(key) if isinstance(key, str) else key
+        except ValueError as error:
+            raise ConfigError("the gossip key is not hexadecimal; 64 digits are needed") from error
         if key and key != self._key:
             self.sealer, self._key, known = Sealer(key, self.node), key, set()
         self.addresses = {node: address for node, address in addresses.items() if node != self.node}

@@ -1,0 +1,196 @@
+"""The observer's store and the one thread that writes it: a slow disk delays answers, never gossip or inference.
+
+What came while one commit was under way goes into the next, so that the disk's pace sets the size of commits and not
+the number of those who wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from vagus.errors import PeerUnreachable, StoreError
+from vagus.store import Store
+
+MAX_QUEUED = 50_000
+"""Records that wait for their commit; more are refused at once."""
+MAX_COMMIT = 5000
+SYNC_COMMITS = 12
+"""Commits after which the disk is told to hurry, in a thread of its own: before the store itself waits for it."""
+
+Result = TypeVar("Result")
+Then = Callable[[Exception | None], None]
+"""Called in the writing thread once a commit is done, with why it failed or None. Must not raise or wait."""
+
+
+class Kept(NamedTuple):
+    """A record on its way into the store."""
+
+    kind: str
+    record: msgspec.Struct
+    t_ns: int
+    pairs: Mapping[str, str]
+
+
+class _Job(NamedTuple):
+    kept: Sequence[Kept]
+    then: Then | None
+    work: Callable[[Store], Any] | None = None
+
+
+class Keeper:
+    """Writes records in the order given. `then` is called after the commit: kill -9 of everything loses nothing of it.
+
+    What a power cut may take is what came since the last `sync` (config.store.sync).
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.commits = 0
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._given = self._done = 0  # records: the first is written by givers, the second by the thread
+        self._open = True
+        self._hurry = threading.Event()
+        self._syncing = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._write, name="observer-store", daemon=True),
+            threading.Thread(target=self._sync_often, name="observer-sync", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def queued(self) -> int:
+        """Records that wait for their commit."""
+        return self._given - self._done
+
+    def put(self, kept: Sequence[Kept], then: Then | None = None) -> None:
+        """Writes records, then calls `then`. Call from the loop's thread. Raises PeerUnreachable: overloaded, closed."""
+        if not self._open:
+            raise PeerUnreachable("the observer's store is closed: the observer ends")
+        if kept and self.queued + len(kept) > MAX_QUEUED:
+            raise PeerUnreachable(f"{self.queued} records wait for the disk already; try again later")
+        self._given += len(kept)
+        self._queue.put(_Job(kept, then))
+
+    async def keep(self, kept: Sequence[Kept]) -> None:
+        """Writes records; returns after their commit. Raises StoreError, PeerUnreachable."""
+        await self._answered(lambda then: self.put(kept, then))
+
+    async def run(self, work: Callable[[Store], Result]) -> Result:
+        """Calls `work` with the store in the writing thread, and commits. Raises what it raises, and StoreError."""
+        results: list[Result] = []
+
+        def submit(then: Then) -> None:
+            if not self._open:
+                raise PeerUnreachable("the observer's store is closed: the observer ends")
+            self._queue.put(_Job((), then, lambda store: results.append(work(store))))
+
+        await self._answered(submit)
+        return results[0]
+
+    async def sync(self) -> None:
+        """Puts everything committed on disk, beside the commits that go on. Raises StoreError."""
+        await asyncio.to_thread(self._sync)
+
+    async def close(self) -> None:
+        """Writes what waits, syncs, closes the store. Raises StoreError. Idempotent."""
+        if self._open:
+            self._open = False
+            self._queue.put(None)
+            self._hurry.set()
+            await asyncio.to_thread(self._end)
+
+    async def _answered(self, submit: Callable[[Then], None]) -> None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def answer(error: Exception | None) -> None:
+            if not future.done():
+                future.set_result(None) if error is None else future.set_exception(error)
+
+        def then(error: Exception | None) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(answer, error)
+
+        submit(then)
+        await future
+
+    # --- in the writing thread ---------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        ended = False
+        while not ended:
+            first = self._queue.get()
+            if first is None:
+                return
+            jobs, records = [first], len(first.kept)
+            while first.work is None and records < MAX_COMMIT:
+                try:
+                    job = self._queue.get_nowait()
+                except Empty:
+                    break
+                if job is None:
+                    ended = True
+                    break
+                jobs.append(job)
+                records += len(job.kept)
+                if job.work is not None:
+                    break
+            self._commit(jobs)
+
+    def _commit(self, jobs: Sequence[_Job]) -> None:
+        errors: list[Exception | None] = [None] * len(jobs)
+        for at, job in enumerate(jobs):
+            try:
+                for kept in job.kept:
+                    self.store.put(kept.kind, kept.record, t_ns=kept.t_ns, index=kept.pairs)
+                if job.work is not None:
+                    job.work(self.store)
+            except Exception as error:  # a record that cannot be packed, or a pending part that cannot be written
+                errors[at] = error
+        try:
+            self.store.flush()
+        except Exception as error:
+            errors = [known or error for known in errors]
+        self.commits += 1
+        if self.commits % SYNC_COMMITS == 0:
+            self._hurry.set()
+        for job, problem in zip(jobs, errors, strict=True):
+            self._done += len(job.kept)
+            if job.then is not None:
+                job.then(problem)
+
+    # --- in the syncing thread, and at the end -----------------------------------------------------------------------
+
+    def _sync_often(self) -> None:
+        while True:
+            self._hurry.wait()
+            self._hurry.clear()
+            if not self._open:
+                return
+            with suppress(StoreError):  # the next flush says so to those who wait
+                self._sync()
+            time.sleep(0.005)  # a disk that is quick is not kept busy for its own sake
+
+    def _sync(self) -> None:
+        with self._syncing:
+            if self._open:
+                self.store.sync()
+
+    def _end(self) -> None:
+        for thread in self._threads:
+            thread.join()
+        with self._syncing:
+            try:
+                self.store.flush()
+                self.store.sync()
+            finally:
+                self.store.close()
