@@ -14,7 +14,9 @@ from time import perf_counter
 
 TICK_S = 0.25
 GAP_S = 0.05  # between two batches: a storm is sent together
+WORK_S = 5.0  # sending takes no longer, whatever does not answer
 EXIT_S = 0.5
+START_AGAIN_S = 1.0
 
 
 class Background:
@@ -32,9 +34,12 @@ class Background:
         self.dropped = 0
         self.failed = 0
         self.last_error = ""
-        self._wake = threading.Event()
+        # A plain lock as a bell: ringing it is safe in a signal handler or a finalizer, which an Event's lock is not.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._flushes: deque[threading.Event] = deque()
         self._lock = threading.Lock()
+        self._start_after = 0.0
         self._stopping = False
         self._pid = os.getpid()
 
@@ -42,24 +47,38 @@ class Background:
         """Sends what waits; urgent: somebody waits for it, a pause after a failure is not kept."""
         raise NotImplementedError
 
+    def waited(self, asked_s: float, took_s: float) -> None:
+        """The thread asked to sleep so long at most, and slept so long: how late this process runs."""
+
+    def begun(self) -> None:
+        """The thread has started."""
+
     def wake(self) -> None:
         """Something waits: starts the thread, or wakes it."""
         if not self.running:
             self.start()
-        if not self._wake.is_set():
-            self._wake.set()
+        self._ring()
+
+    def _ring(self) -> None:
+        try:
+            self._bell.release()
+        except RuntimeError:  # it rings already
+            pass
 
     def start(self) -> None:
-        """Starts the thread, once in each process."""
-        with self._lock:
-            if self.running or self._stopping:
-                return
-            self.running = True
-            try:
+        """Starts the thread, once in each process; what hinders it now is tried again a second later."""
+        if self._stopping or perf_counter() < self._start_after or not self._lock.acquire(blocking=False):
+            return  # not acquired: it is being started, perhaps by this very thread, below a signal handler
+        try:
+            if not self.running:
+                self.running = True
                 threading.Thread(target=self._run, name=self.name, daemon=True).start()
-            except RuntimeError as error:  # no threads left, or the interpreter is going down
-                self.failed += 1
-                self.last_error = str(error)
+        except Exception as error:  # no threads left, or the interpreter is going down
+            self.running = False
+            self._start_after = perf_counter() + START_AGAIN_S
+            self.fail(error)
+        finally:
+            self._lock.release()
 
     def flush(self, timeout_s: float = EXIT_S) -> bool:
         """Sends what is queued; whether the thread got through it in time."""
@@ -67,7 +86,7 @@ class Background:
             return True
         done = threading.Event()
         self._flushes.append(done)
-        self._wake.set()
+        self._ring()
         return done.wait(timeout_s)
 
     def close(self) -> None:
@@ -76,7 +95,7 @@ class Background:
             done = threading.Event()
             self._flushes.append(done)  # before the thread may see that it is to stop
             self._stopping = True
-            self._wake.set()
+            self._ring()
             done.wait(EXIT_S)
 
     def counts(self) -> dict[str, int]:
@@ -84,18 +103,34 @@ class Background:
         return {"sent": self.sent, "dropped": self.dropped, "failed": self.failed}
 
     def _run(self) -> None:
+        self.begun()
+        slept_at = perf_counter()
         while True:
-            woken = self._wake.wait(TICK_S)
-            self._wake.clear()
+            woken = self._bell.acquire(timeout=TICK_S)
             flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
+            now = perf_counter()
             try:
-                self.work(perf_counter(), bool(flushes))
+                self.waited(TICK_S, now - slept_at)
+                self.work(now, bool(flushes))
             except Exception as error:  # the host program must not notice
-                self.failed += 1
-                self.last_error = f"{type(error).__name__}: {error}"
+                self.fail(error)
             for done in flushes:
                 done.set()
             if self._stopping and not self._flushes:
                 return
+            slept_at = perf_counter()
+            if slept_at - now > WORK_S:
+                self.waited(WORK_S, slept_at - now)
             if woken and not flushes:
                 time.sleep(GAP_S)
+                now = perf_counter()
+                self.waited(GAP_S, now - slept_at)
+                slept_at = now
+
+    def fail(self, error: BaseException, count: int = 1) -> None:
+        """Counts what went wrong instead of raising it."""
+        self.failed += count
+        try:
+            self.last_error = f"{type(error).__name__}: {error}"[:500]
+        except Exception:  # the exception's own __str__
+            self.last_error = type(error).__name__

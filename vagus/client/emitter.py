@@ -80,7 +80,7 @@ class Emitter(Background):
             except IndexError:
                 pass
         self._queue.append(item)
-        if not self._wake.is_set():
+        if not self.running or self._bell.locked():
             self.wake()
 
     def counter(self, kind: str, unit: str, labels: Mapping[str, Any]) -> Counter:
@@ -110,8 +110,7 @@ class Emitter(Background):
             try:
                 bodies.append(self._body(*self._queue.popleft()))
             except ConfigError as error:
-                self.failed += 1
-                self.last_error = str(error)
+                self.fail(error)
         if not bodies:
             return
         if self._send is None:
@@ -121,8 +120,7 @@ class Emitter(Background):
         try:
             self._send(bodies)
         except Exception as error:
-            self.failed += len(bodies)
-            self.last_error = f"{type(error).__name__}: {error}"
+            self.fail(error, len(bodies))
             self._not_before = now + RETRY_S
             oldest_ns = time.time_ns() - KEEP_NS
             kept = [body for body in bodies if body["t_ns"] >= oldest_ns][-QUEUE:]

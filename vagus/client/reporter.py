@@ -7,39 +7,47 @@ counted, oldest first; nothing here raises into the host program, blocks it, or 
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from time import perf_counter
 from typing import Any
 
 from vagus.client.background import Background
+from vagus.client.lateness import LATE_S, Lateness
 from vagus.model import MAX_NAME, Metric, Report, Status
 
 HEALTHY_EVERY_S = 20.0
 QUEUE = 2000
 MAX_TRACKS = 10_000
+MAX_WAITING = 10_000
 RETRY_S = 1.0
 KEEP_NS = 60 * 10**9  # a report that nobody took for so long is dropped
 
-Item = tuple["Track", Status, float, int, int]  # track, status, mean duration_s, t_ns, how many calls
+Item = tuple["Track", Status, float, int, int, int]  # track, status, mean score, t_ns, how many calls, doubt
+Call = list[Any]  # since when (perf_counter), when it is due to be said that it hangs, its track
 Send = Callable[[list[Report]], None]
+Chore = Callable[[float], None]
 
 
 class Track:
     """One (observer, subject, context): when HEALTHY is due next, and what has been averaged since."""
 
-    __slots__ = ("context", "count", "due", "observer", "subject", "total_s")
+    __slots__ = ("context", "count", "due", "every_s", "observer", "subject", "total_s", "ttl_ns")
 
-    def __init__(self, observer: str, subject: str, context: str) -> None:
+    def __init__(self, observer: str, subject: str, context: str, every_s: float = HEALTHY_EVERY_S) -> None:
         self.observer = observer
         self.subject = subject
         self.context = context
         self.due = 0.0
         self.count = 0
         self.total_s = 0.0
+        self.every_s = every_s
+        self.ttl_ns = 0
 
 
 class Reporter(Background):
@@ -48,7 +56,7 @@ class Reporter(Background):
     name = "vagus-observe"
 
     def __init__(self, send: Send | None = None, healthy_every_s: float = HEALTHY_EVERY_S) -> None:
-        self.tracks: dict[tuple[str, str, str | None], Track] = {}
+        self.tracks: dict[tuple[Any, Any, Any], Track] = {}
         self.healthy_every_s = healthy_every_s
         self._given = send
         super().__init__()
@@ -56,27 +64,40 @@ class Reporter(Background):
     def _reset(self) -> None:
         """As new, but for the tracks: at the start, and in a forked child, which has no thread and owes nothing."""
         super()._reset()
-        self.open_calls: dict[int, list[Any]] = {}
+        self.open_calls: dict[int, Call] = {}
+        self.waiting: dict[int, Call] = {}
+        self.chores: dict[Hashable, Chore] = {}
+        self.lateness = Lateness()
+        self._collecting_since = 0.0
         self._send = self._given
         self._queue: deque[Item] = deque()
-        self._unsent: dict[tuple[int, Status], Item] = {}
+        self._unsent: dict[tuple[Track, Status], Item] = {}
+        self._merging = threading.Lock()
         self._not_before = 0.0
         for key, track in list(self.tracks.items()):
             track.count, track.total_s, track.due = 0, 0.0, 0.0
             if key[2] is None:
                 track.observer = default_observer()
 
-    def track(self, subject: str, context: str, observer: str | None) -> Track:
+    def divert(self, send: Send | None) -> None:
+        """Hands reports to `send` from now on, instead of to the node; None: to the node again."""
+        self._given = self._send = send
+
+    def track(self, subject: Any, context: Any, observer: Any) -> Track:
         """The track of these names; malformed names are mended, since observing must not raise."""
-        with self._lock:
-            if len(self.tracks) >= MAX_TRACKS:
-                self.tracks.clear()  # names without end, such as request ids: forget, but stay bounded
-            key = (subject, context, observer)
+        if len(self.tracks) >= MAX_TRACKS:
+            self.tracks.clear()  # names without end, such as request ids: forget, but stay bounded
+        key = (subject, context, observer)
+        try:
             found = self.tracks.get(key)
-            if found is None:
-                names = (default_observer() if observer is None else observer, subject, context)
-                found = self.tracks[key] = Track(*(_printable(str(name))[:MAX_NAME] or "?" for name in names))
-            return found
+        except Exception:  # what is no name at all, such as a list, or one whose __hash__ fails
+            key = (name_of(subject), name_of(context), None if observer is None else name_of(observer))
+            found = self.tracks.get(key)
+        if found is None:
+            who = default_observer() if observer is None else name_of(observer)
+            made = Track(who, name_of(subject), name_of(context), self.healthy_every_s)
+            found = self.tracks.setdefault(key, made)
+        return found
 
     # --- called by observe, in the host program's threads ------------------------------------------------------------
 
@@ -84,20 +105,59 @@ class Reporter(Background):
         """Queues the mean of the successes since the last report; the next is due in 20 s."""
         count, total_s = track.count, track.total_s
         track.count, track.total_s = 0, 0.0
-        track.due = now + self.healthy_every_s
+        track.due = now + track.every_s
         if count:
-            self.put(track, Status.HEALTHY, total_s / count, count)
+            self.put(track, Status.HEALTHY, total_s / count * 1e3, count)
 
-    def put(self, track: Track, status: Status, duration_s: float, count: int = 1) -> None:
-        """Queues one observation; when the queue is full the oldest is dropped."""
-        if len(self._queue) >= QUEUE:
+    def unwell(self, track: Track, status: Status, duration_s: float) -> None:
+        """Queues what is not HEALTHY, with how long it took; the next success passes at once."""
+        track.due = 0.0
+        self.put(track, status, duration_s * 1e3)
+
+    def put(self, track: Track, status: Status, score: float, count: int = 1, t_ns: int = 0) -> None:
+        """Queues one observation. When the queue is full it is merged, or, if that is under way, loses its oldest."""
+        try:
+            if len(self._queue) >= QUEUE:
+                self._make_room()
+            # the doubt of the moment in which it is sent: a thread that was stopped learns of it when it wakes
+            self._queue.append((track, status, float(f"{score:.9g}"), t_ns or time.time_ns(), count, -1))
+            self.wake()
+        except Exception as error:  # no memory, no stack left
+            self.fail(error)
+
+    def wait_for(self, track: Track, expire_s: float) -> Call:
+        """Tracks something that is not a call on a stack; PENDING once it is not resolved within `expire_s`.
+
+        Beyond MAX_WAITING the oldest is given up, after it was said once that it is pending.
+        """
+        begun = perf_counter()
+        call: Call = [begun, begun + expire_s, track]
+        while len(self.waiting) >= MAX_WAITING:
             try:
-                self._queue.popleft()
-                self.dropped += 1
-            except IndexError:
-                pass
-        self._queue.append((track, status, duration_s, time.time_ns(), count))
-        self.wake()
+                oldest = self.waiting.pop(next(iter(self.waiting)))
+            except (KeyError, RuntimeError, StopIteration):  # another thread was quicker
+                continue
+            self.dropped += 1
+            if oldest[1] - oldest[0] <= expire_s:  # never said
+                self.unwell(oldest[2], Status.PENDING, begun - oldest[0])
+        self.waiting[id(call)] = call
+        if not self.running:
+            self.start()
+        return call
+
+    def resolve(self, call: Call, status: Status | None, now: float = 0.0) -> None:
+        """What was waited for has come: HEALTHY, rate-limited; or failed with another status; None: no verdict."""
+        self.waiting.pop(id(call), None)
+        track: Track = call[2]
+        now = now or perf_counter()
+        duration_s = now - call[0]
+        if status == Status.HEALTHY:
+            track.count += 1
+            track.total_s += duration_s
+            if now >= track.due:
+                self.healthy(track, now)
+        elif status is not None:
+            self.unwell(track, status, duration_s)
 
     def close(self) -> None:
         """At exit: sends what is left, for at most 0.5 s, averaged successes included."""
@@ -105,21 +165,61 @@ class Reporter(Background):
             for track in list(self.tracks.values()):
                 self.healthy(track, perf_counter())
             super().close()
+            self._forget_gc()
 
     # --- the thread --------------------------------------------------------------------------------------------------
 
+    def begun(self) -> None:
+        self._forget_gc()  # the parent's, after a fork
+        gc.callbacks.append(self._collected)
+
+    def _forget_gc(self) -> None:
+        try:
+            gc.callbacks.remove(self._collected)
+        except ValueError:
+            pass
+
+    def _collected(self, phase: str, info: dict[str, int]) -> None:
+        """The garbage collector's pauses: nothing else ran meanwhile."""
+        if phase == "start":
+            self._collecting_since = perf_counter()
+        elif self._collecting_since:
+            took_s = perf_counter() - self._collecting_since
+            if took_s >= LATE_S:
+                self.lateness.note(0.0, took_s)
+
+    def waited(self, asked_s: float, took_s: float) -> None:
+        """Doubts itself when it woke late; while this process did not run, nobody kept it waiting."""
+        late_s = self.lateness.note(asked_s, took_s)
+        if late_s:
+            now = perf_counter()
+            for calls in (self.open_calls, self.waiting):
+                for call in calls.copy().values():
+                    slept_s = min(late_s, now - call[0])
+                    call[0] += slept_s
+                    call[1] += slept_s
+
     def work(self, now: float, urgent: bool) -> None:
         self._collect(now)
+        for key, chore in list(self.chores.items()):
+            try:
+                chore(now)
+            except Exception as error:
+                self.chores.pop(key, None)
+                self.fail(error)
         self._drain(perf_counter(), urgent)
 
     def _collect(self, now: float) -> None:
         """Calls that hang become PENDING, again at growing distance; averages that are due become HEALTHY."""
-        for call in self.open_calls.copy().values():
-            begun, due, track = call
-            if now >= due:
-                call[1] = now + min(max(due - begun, 1.0), HEALTHY_EVERY_S)
-                track.due = 0.0  # should it return after all, that passes at once
-                self.put(track, Status.PENDING, now - begun)
+        longest: dict[Track, float] = {}  # one report for a track, however many calls hang
+        for calls in (self.open_calls, self.waiting):
+            for call in calls.copy().values():
+                begun, due, track = call[:3]
+                if now >= due:
+                    call[1] = now + min(max(due - begun, 1.0), HEALTHY_EVERY_S)
+                    longest[track] = max(longest.get(track, 0.0), now - begun)
+        for track, hung_s in longest.items():
+            self.unwell(track, Status.PENDING, hung_s)  # should it return after all, that passes at once
         for track in list(self.tracks.values()):
             if track.count and now >= track.due:
                 self.healthy(track, now)
@@ -128,46 +228,83 @@ class Reporter(Background):
         """Sends everything queued, one report for each track and status; what fails is tried again a second later."""
         if now < self._not_before and not urgent:
             return
-        merged, queue = self._unsent, self._queue
-        for _ in range(len(queue)):
-            item = queue.popleft()
-            track, status, duration_s, t_ns, count = item
-            known = merged.pop((id(track), status), None)
-            if known is not None:
-                mean_s = (known[2] * known[4] + duration_s * count) / (known[4] + count)
-                item = (track, status, mean_s, t_ns, known[4] + count)
-            merged[id(track), status] = item  # behind the others: the order of the newest
-        if not merged:
+        with self._merging:
+            self._merge()
+            batch, self._unsent = self._unsent, {}
+        if not batch:
             return
         if self._send is None:
             from vagus.client.transport import Transport
 
             self._send = Transport().send
         try:
-            self._send([_report(item) for item in merged.values()])
+            self._send([_report(item) for item in batch.values()])
         except Exception as error:
-            self.failed += len(merged)
-            self.last_error = f"{type(error).__name__}: {error}"
+            self.fail(error, len(batch))
             self._not_before = now + RETRY_S
             oldest_ns = time.time_ns() - KEEP_NS
-            kept = [(key, item) for key, item in merged.items() if item[3] >= oldest_ns][-QUEUE:]
-            self.dropped += len(merged) - len(kept)
-            self._unsent = dict(kept)
+            kept = {key: item for key, item in batch.items() if item[3] >= oldest_ns}
+            self.dropped += len(batch) - len(kept)
+            with self._merging:
+                newer, self._unsent = self._unsent, kept
+                for item in newer.values():
+                    self._add(item)
             return
-        self.sent += len(merged)
-        self._unsent = {}
+        self.sent += len(batch)
+
+    def _make_room(self) -> None:
+        """In a host's thread: many say the same, and are one report; only a storm of different ones loses any."""
+        if self._merging.acquire(blocking=False):
+            try:
+                self._merge()
+            finally:
+                self._merging.release()
+            return
+        try:
+            self._queue.popleft()
+            self.dropped += 1
+        except IndexError:
+            pass
+
+    def _merge(self) -> None:
+        while self._queue:
+            try:
+                item = self._queue.popleft()
+            except IndexError:  # a full queue lost it meanwhile
+                return
+            self._add(item)
+
+    def _add(self, item: Item) -> None:
+        track, status, score, t_ns, count, doubt = item
+        doubt = self.lateness.doubt if doubt < 0 else doubt
+        known = self._unsent.pop((track, status), None)
+        if known is not None:
+            score = (known[2] * known[4] + score * count) / (known[4] + count)
+            count, doubt, t_ns = known[4] + count, min(known[5], doubt), max(known[3], t_ns)
+        elif len(self._unsent) >= QUEUE:
+            del self._unsent[next(iter(self._unsent))]
+            self.dropped += 1
+        self._unsent[track, status] = (track, status, score, t_ns, count, doubt)  # behind: the order of the newest
 
 
 def _report(item: Item) -> Report:
-    track, status, duration_s, t_ns, _ = item
-    contexts = {track.context: Metric(status, round(duration_s * 1e3, 3))}
-    return Report(track.observer, track.subject, t_ns, contexts)
+    track, status, score, t_ns, _, doubt = item
+    contexts = {track.context: Metric(status, float(f"{score:.9g}"))}
+    return Report(track.observer, track.subject, t_ns, contexts, ttl_ns=track.ttl_ns, doubt=doubt)
 
 
 def default_observer() -> str:
     """Who reports when nobody is named: `program:pid@host`."""
     program = os.path.basename(sys.argv[0] if sys.argv else "") or "python"
     return f"{_printable(program)[:80]}:{os.getpid()}@{os.uname().nodename}"[:MAX_NAME]
+
+
+def name_of(value: Any) -> str:
+    """Anything as a name: printable, of 1 to 200 characters."""
+    try:
+        return _printable(str(value)[:MAX_NAME]) or "?"
+    except Exception:  # the value's own __str__
+        return type(value).__name__[:MAX_NAME]
 
 
 def _printable(text: str) -> str:
