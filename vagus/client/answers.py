@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+import msgspec
+
 from vagus.errors import ConfigError, NoData, PeerUnreachable, PolicyError, StoreError, Unsupported, VagusError
 
 T = TypeVar("T")
@@ -72,3 +74,19 @@ def error_of(status: int, body: bytes, url: str) -> VagusError:
     error = _ERRORS.get(code, ConfigError if status < 500 else VagusError)(text)
     error.__cause__ = Refusal(code, message, where, hint)
     return error
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """MessagePack of the gateway. Raises VagusError."""
+    try:
+        return msgspec.msgpack.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise VagusError(f"the gateway's answer cannot be read: {error}; are both of one version?") from error
+
+
+def decode_json(body: bytes, kind: type[T]) -> T:
+    """JSON of the gateway. Raises VagusError."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise VagusError(f"the gateway's answer cannot be read: {error}; are both of one version?") from error

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from vagus.client.answers import Answer, missing_of
-from vagus.client.http import MSGPACK, Http
+from vagus.client.answers import Answer, decode_json, missing_of
+from vagus.client.health import Health
+from vagus.client.http import Http
 from vagus.config import seconds
-from vagus.errors import ConfigError, NoData, PeerUnreachable, VagusError
+from vagus.errors import ConfigError, NoData, PeerUnreachable
 from vagus.model import (
     Decision,
     DirectoryEntry,
     Event,
-    Inference,
     Meta,
-    Metric,
     NodeStatus,
     Receipt,
     Report,
     Reward,
     Scalar,
     SensorInfo,
-    Status,
 )
 
 if TYPE_CHECKING:
@@ -36,12 +33,8 @@ if TYPE_CHECKING:
     from vagus.client.series import Series
     from vagus.client.tail import Tail
 
-T = TypeVar("T")
 
-Context = Metric | tuple[str | Status, float] | str | Status
-
-
-class Connection(Http):
+class Connection(Health):
     """A gateway as an object; each method is one request. Use it in a `with`, or `close` it.
 
     Errors are those of vagus.errors: ConfigError when the question is wrong, NoData when nothing is known,
@@ -69,7 +62,7 @@ class Connection(Http):
         Raises NoData for an end that is not known.
         """
         body, _ = self.request("GET", "/v1/path", query={"from": a, "to": b, "history": int(history)})
-        answer: dict[str, Any] = _decode_json(body, dict[str, Any])
+        answer: dict[str, Any] = decode_json(body, dict[str, Any])
         return answer
 
     def query(
@@ -156,36 +149,13 @@ class Connection(Http):
             raise NoData(f"direct: it is not known where {', '.join(nodes)} can be reached; is its collector running?")
         return Http(min(urls), self._headers["Authorization"].partition(" ")[2], self.timeout_s)
 
-    # --- health ------------------------------------------------------------------------------------------------------
-
-    def report(self, subject: str, contexts: Mapping[str, Context], observer: str = "") -> str:
-        """Says how `subject` is, for instance `{"read": ("UNHEALTHY", 30)}`; ACCEPTED, IGNORED or FAILED."""
-        from vagus.client.reporter import default_observer
-
-        body = {
-            "observer": observer or default_observer(),
-            "subject": subject,
-            "t_ns": time.time_ns(),
-            "contexts": {context: _context(given) for context, given in contexts.items()},
-        }
-        return self._results("/v1/report", body)[0]
-
-    def inference(self, subject: str) -> Inference:
-        """The verdict on a subject with its accusers and the reports behind. Raises NoData."""
-        body, _ = self.request("GET", f"/v1/health/{quote(subject, safe='')}", accept=MSGPACK)
-        return _decode(body, _InferenceBody).inference
-
-    def health(self, status: str = "") -> Answer[Inference]:
-        """All verdicts, the newest of each subject; `status` narrows, comma-separated."""
-        return self._records("/v1/health", {"status": status}, "inferences", Inference)
-
     # --- decisions ---------------------------------------------------------------------------------------------------
 
     def decide(self, features: Mapping[str, Scalar], arms: Sequence[str]) -> Decision:
         """One of `arms` for these features, with the propensity of the draw; keep its decision_id for `update`."""
         body = msgspec.msgpack.encode({"features": dict(features), "arms": list(arms)})
         answer, _ = self.request("POST", "/v1/decide", body=body)
-        made = _decode_json(answer, _DecideBody)
+        made = decode_json(answer, _DecideBody)
         return Decision(
             made.decision_id,
             time.time_ns(),
@@ -229,27 +199,8 @@ class Connection(Http):
         """Any path of the gateway: JSON as builtins, anything else as text."""
         body, headers = self.request("GET", path)
         if headers.get("Content-Type", "").startswith("application/json"):
-            return _decode_json(body, Any)
+            return decode_json(body, Any)
         return body.decode()
-
-    def _records(self, path: str, query: Mapping[str, Any], name: str, kind: Any) -> Answer[Any]:
-        body, _ = self.request("GET", path, query=query, accept=MSGPACK)
-        answer = _decode(body, dict[str, Any])
-        try:
-            records = msgspec.convert(answer.get(name), list[kind])
-        except msgspec.ValidationError as error:
-            raise VagusError(
-                f"{self.url} answered {path} in an unknown form: {error}; are both of one version?"
-            ) from error
-        return Answer(records, [(entry["node"], entry["error"]) for entry in answer.get("missing", ())])
-
-    def _results(self, path: str, body: Mapping[str, Any], idempotent: bool = False) -> list[str]:
-        answer, _ = self.request("POST", path, body=msgspec.msgpack.encode(body), idempotent=idempotent)
-        return _decode_json(answer, _ResultsBody).results
-
-
-class _InferenceBody(msgspec.Struct):
-    inference: Inference
 
 
 class _DecideBody(msgspec.Struct):
@@ -260,10 +211,6 @@ class _DecideBody(msgspec.Struct):
     version: int
 
 
-class _ResultsBody(msgspec.Struct):
-    results: list[str]
-
-
 _RECORDS: Mapping[str, Any] = {
     "event": Event,
     "item": Meta,
@@ -272,24 +219,3 @@ _RECORDS: Mapping[str, Any] = {
     "reward": Reward,
     "report": Report,
 }
-
-
-def _decode(body: bytes, kind: type[T]) -> T:
-    try:
-        return msgspec.msgpack.decode(body, type=kind)
-    except msgspec.DecodeError as error:
-        raise VagusError(f"the gateway's answer cannot be read: {error}; are both of one version?") from error
-
-
-def _decode_json(body: bytes, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
-        raise VagusError(f"the gateway's answer cannot be read: {error}; are both of one version?") from error
-
-
-def _context(given: Context) -> tuple[str, float]:
-    if isinstance(given, Metric):
-        return given.status.name, given.score
-    status, score = given if isinstance(given, tuple) else (given, 0.0)
-    return (status.name if isinstance(status, Status) else status), float(score)

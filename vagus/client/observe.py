@@ -122,7 +122,9 @@ class observe:  # noqa: N801  # reads as a verb: with observe(subject)
         if isinstance(function, (staticmethod, classmethod)):
             return type(function)(self(function.__func__))
         if not callable(function) or isinstance(function, type):
-            raise ConfigError(f"observe decorates functions and methods, not {type(function).__name__} {function!r:.80}")
+            raise ConfigError(
+                f"observe decorates functions and methods, not {type(function).__name__} {function!r:.80}"
+            )
         flags = _flags(function)
         if flags & _CO_COROUTINE:
             return self._of_coroutine_function(function)
@@ -241,7 +243,7 @@ def _flags(function: Any) -> int:
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if code is None:
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004  # not whether, but what
     flags = getattr(code, "co_flags", 0)
     return flags if isinstance(flags, int) else 0
 

@@ -103,16 +103,9 @@ class Transport(Carrier[Report]):
         return msgspec.msgpack.encode(items)
 
     def post(self, connection: Connection, items: Sequence[Report]) -> None:
-        reports = [
-            {
-                "observer": report.observer,
-                "subject": report.subject,
-                "t_ns": report.t_ns,
-                "contexts": {name: (metric.status.name, metric.score) for name, metric in report.contexts.items()},
-            }
-            for report in items
-        ]
-        connection.request("POST", "/v1/report", body=msgspec.msgpack.encode({"reports": reports}))
+        from vagus.client.health import bodies_of
+
+        connection.request("POST", "/v1/report", body=msgspec.msgpack.encode({"reports": bodies_of(items)}))
 
 
 class Parcels(Carrier["dict[str, Any]"]):

@@ -1,0 +1,173 @@
+"""What a program knows of others, or of itself, said outright: queued, or acknowledged.
+
+vagus.inform("db@2", "replication", "UNHEALTHY", lag_s)
+vagus.inform_self("queue", "MAYBE_UNHEALTHY", depth)
+ack = vagus.inform_acked("db@2", "replication", "UNHEALTHY", lag_s)    # waits; ACCEPTED is committed
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from vagus.client import endpoint
+from vagus.client.reporter import REPORTER, Reporter, default_observer
+from vagus.config import seconds
+from vagus.errors import PeerUnreachable
+from vagus.model import Ack, Metric, Report, Status
+
+if TYPE_CHECKING:
+    from vagus.client.connection import Connection
+    from vagus.client.submit import Submitter
+
+TIMEOUT_S = 5.0
+
+
+def inform(
+    subject: str,
+    context: str,
+    status: Status | str,
+    score: float = 0.0,
+    *,
+    observer: str | None = None,
+    ttl_s: float = 0.0,
+    reporter: Reporter = REPORTER,
+) -> None:
+    """Queues that `context` of `subject` has this status: a Status, its name or letter. Costs microseconds, never raises.
+
+    HEALTHY is rate-limited as in `observe`: the first passes, repeats are averaged and sent at most every 20 s. ttl_s:
+    for how long it counts, 0: as long as the node's observer says. A status that is none is counted as failed.
+    """
+    try:
+        given = status if isinstance(status, Status) else Status.parse(status)
+        number = Metric(given, float(score)).score
+        track = reporter.track(subject, context, observer)
+        track.ttl_ns = round(seconds(ttl_s) * 1e9)
+        if given == Status.HEALTHY:
+            now = perf_counter()
+            track.count += 1
+            track.total_s += number / 1e3
+            if now >= track.due:
+                reporter.healthy(track, now)
+            elif not reporter.running:
+                reporter.start()
+        else:
+            if given > Status.HEALTHY:
+                track.due = 0.0  # should it recover, that passes at once
+            reporter.put(track, given, number)
+    except Exception as error:
+        reporter.fail(error)
+
+
+def inform_self(
+    context: str,
+    status: Status | str,
+    score: float = 0.0,
+    *,
+    name: str | None = None,
+    ttl_s: float = 0.0,
+    reporter: Reporter = REPORTER,
+) -> None:
+    """As `inform`, of this program by itself; name: what the others call it, by default `program:pid@host`."""
+    inform(name or default_observer(), context, status, score, observer=name, ttl_s=ttl_s, reporter=reporter)
+
+
+def inform_acked(
+    subject: str,
+    context: str,
+    status: Status | str,
+    score: float = 0.0,
+    *,
+    observer: str | None = None,
+    handle: int = 0,
+    ttl_s: float = 0.0,
+) -> Ack:
+    """Reports and waits for the answer: ACCEPTED is committed, IGNORED not of interest there, FAILED refused.
+
+    handle: as `vagus.register` gave it; the observer must be its own. Over the unix socket of this machine's observer,
+    else the gateway. No rate limit. Raises ConfigError, PeerUnreachable.
+    """
+    given = status if isinstance(status, Status) else Status.parse(status)
+    contexts = {context: Metric(given, float(score))}
+    ttl_ns, doubt = round(seconds(ttl_s) * 1e9), REPORTER.lateness.doubt
+    report = Report(observer or default_observer(), subject, time.time_ns(), contexts, ttl_ns=ttl_ns, doubt=doubt)
+    return _WAYS.submit(report, handle)
+
+
+def register(module: str, observer: str) -> int:
+    """The handle of a module's observer at the node: the same pair has the same one, also after restarts of both.
+
+    Raises ConfigError, PeerUnreachable.
+    """
+    return _WAYS.gateway().register(module, observer)
+
+
+def unregister(handle: int) -> bool:
+    """Gives a handle back; whether it was one. Raises PeerUnreachable."""
+    return _WAYS.gateway().unregister(handle)
+
+
+class _Ways:
+    """The connections that are kept for acknowledged reports: to the observer's socket, one for each handle; else to
+    the gateway."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        """As new; a forked child leaves the parent's connections alone."""
+        self._lock = threading.Lock()
+        self._idle: dict[int, list[Submitter]] = {}
+        self._connection: Connection | None = None
+
+    def submit(self, report: Report, handle: int) -> Ack:
+        """One report, one answer. Raises ConfigError, PeerUnreachable."""
+        found = endpoint.find()
+        if found.home is not None:
+            try:
+                with self._line(found, handle) as line:
+                    return line.submit([report])[0]
+            except PeerUnreachable:
+                pass  # an older node, or an observer that restarts: the gateway knows; a report twice does no harm
+        return self.gateway(found).submit([report], handle)[0]
+
+    @contextmanager
+    def _line(self, found: endpoint.Endpoint, handle: int) -> Iterator[Submitter]:
+        from vagus.client.submit import Submitter
+
+        with self._lock:
+            idle = self._idle.setdefault(handle, [])
+            line = idle.pop() if idle else None
+        if line is None:
+            line = Submitter.connect(found.home, found.node, handle=handle, timeout_s=TIMEOUT_S)
+        try:
+            yield line
+        except PeerUnreachable:
+            raise
+        except BaseException:
+            line.close()  # interrupted half-way: what would be read next is another's answer
+            raise
+        with self._lock:
+            if len(idle) < 4 and len(self._idle) <= 16:
+                idle.append(line)
+                return
+        line.close()
+
+    def gateway(self, found: endpoint.Endpoint | None = None) -> Connection:
+        """The connection to the gateway, made once for each address. Raises PeerUnreachable, ConfigError."""
+        from vagus.client.connection import Connection
+
+        found = found or endpoint.find()
+        with self._lock:
+            if self._connection is None or self._connection.url != found.url:
+                self._connection = Connection(found.url, found.token, timeout_s=TIMEOUT_S)
+            return self._connection
+
+
+_WAYS = _Ways()
+os.register_at_fork(after_in_child=_WAYS._forget)
