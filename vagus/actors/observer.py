@@ -32,6 +32,7 @@ from vagus.errors import ConfigError, PeerUnreachable, Refused, StoreError
 from vagus.health import STRATEGIES
 from vagus.health.gossip import Gossip, Send
 from vagus.health.local import LocalStore
+from vagus.health.matrix import MAX_SUBJECTS, Overview
 from vagus.model import MAX_T_NS, Ack, Event, Inference, Report
 from vagus.store import Store
 
@@ -72,6 +73,7 @@ class ObserverActor(Actor):
         self._local = LocalStore(seat.node, strategy, ttl_ns=ttl_ns, pending_ns=pending_ns)
         self._gossip = Gossip(seat.node, Random(int.from_bytes(os.urandom(8), "big")), window_ns=ttl_ns)
         self.verdicts = Verdicts(seat.node, seat.name, self._local.panorama, self.failed)
+        self._overview = Overview()
         self._merged: list[Kept] = []
         self._access = Access(seat.config.access, seat.node)
         self._refusals = Refusals(seat.node, seat.name)
@@ -167,6 +169,12 @@ class ObserverActor(Actor):
     async def subjects(self) -> dict[str, int]:
         """Every subject with the time of its newest report."""
         return self._local.subjects()
+
+    async def matrix(self, limit: int = 1000, known: Sequence[str] = ()) -> tuple[str, bytes]:
+        """Observers x subjects, packed (see health/matrix.py), with a tag; b"" when the tag is among `known`."""
+        if not 1 <= limit <= MAX_SUBJECTS:
+            raise ConfigError(f"limit must be 1 to {MAX_SUBJECTS}, got {limit}")
+        return self._overview.packed(self._local, limit, known)
 
     async def watch(self, subject: str) -> None:
         """Reports of other nodes on `subject` count again."""
