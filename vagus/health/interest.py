@@ -1,0 +1,166 @@
+"""What a node wants to hear: a filter over all subjects, and a watch list for what other nodes report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from fnmatch import translate
+from typing import Any
+
+from vagus.errors import ConfigError
+from vagus.model import check_name
+
+MAX_WATCHED = 10_000
+"""Subjects watched by request; as many more by reports made here, the longest known dropped first."""
+MAX_CACHED = 20_000
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a subject is one of `patterns`: names, or globs (* ? [..]), case-sensitive."""
+    given = frozenset(patterns)
+    globs = [translate(pattern) for pattern in sorted(given) if _is_glob(pattern)]
+    if not globs:
+        return given.__contains__
+    found = re.compile("|".join(globs)).match
+    return lambda subject: subject in given or found(subject) is not None
+
+
+class Interest:
+    """Which subjects count on this node. The filter wins over everything; of others' reports the rest depends on mode.
+
+    all: every subject but those that `unwatch` stopped. watched: those that `watch` names (globs allowed), that an
+    observer here is registered as, or that somebody here reports on.
+    """
+
+    def __init__(self, subjects: Iterable[str] = ("*",), mode: str = "all", watch: Iterable[str] = ()) -> None:
+        if mode not in ("all", "watched"):
+            raise ConfigError(f"interest is {mode!r}; it must be all or watched")
+        self.mode = mode
+        self.subjects = tuple(subjects)
+        self._open = "*" in self.subjects
+        self._allowed = matcher(self.subjects)
+        self._asked = dict.fromkeys(watch)
+        self._registered: dict[str, None] = {}
+        self._reported: dict[str, None] = {}
+        self._stopped: dict[str, None] = {}
+        self._cached: dict[str, bool] = {}
+        self._changes: dict[str, bool] = {}
+        self._match_globs()
+
+    def allows(self, subject: str) -> bool:
+        """Whether the filter lets reports on `subject` in, whoever sends them."""
+        return self._open or self._allowed(subject)
+
+    def wants(self, subject: str) -> bool:
+        """Whether other nodes' reports on `subject` count here."""
+        found = self._cached.get(subject)
+        if found is None:
+            if len(self._cached) >= MAX_CACHED:
+                self._cached.clear()
+            found = self._cached[subject] = self._decide(subject)
+        return found
+
+    def watching(self) -> tuple[str, ...]:
+        """The watch list: names and globs asked for, registered observers, subjects reported on here; sorted."""
+        return tuple(sorted({*self._asked, *self._registered, *self._reported}))
+
+    def watch(self, subject: str) -> None:
+        """Others' reports on `subject`, a name or a glob, count. Raises ConfigError for too many or a bad name."""
+        check_name("subject", subject)
+        if subject not in self._asked and len(self._asked) >= MAX_WATCHED:
+            raise ConfigError(f"{MAX_WATCHED} subjects are watched here; unwatch some, or watch a glob such as db*")
+        named = matcher([subject])
+        changed = not self.wants(subject) or (subject not in self._asked and _is_glob(subject))
+        for stopped in [name for name in self._stopped if named(name)]:
+            del self._stopped[stopped]
+            changed = True
+        self._asked[subject] = None
+        self._forget(subject)
+        if changed:
+            self._change(subject, wanted=True)
+
+    def unwatch(self, subject: str) -> None:
+        """Others' reports on `subject`, a name or a glob, count no longer, until it is watched or reported on here."""
+        named = matcher([subject])
+        for reason in (self._asked, self._registered, self._reported, self._stopped):
+            for name in [name for name in reason if named(name)]:
+                del reason[name]
+        self._stopped[subject] = None
+        self._forget(subject)
+        dropped = _bound(self._stopped, MAX_WATCHED)
+        if dropped is not None:
+            self._forget(dropped)
+        self._change(subject, wanted=False)
+
+    def reported(self, subject: str) -> None:
+        """Somebody here reports on `subject`: it is watched from now on."""
+        if subject not in self._reported:
+            self._add(self._reported, subject)
+
+    def registered(self, observer: str) -> None:
+        """An observer is registered here: what others say of it counts."""
+        if observer not in self._registered:
+            self._add(self._registered, observer)
+
+    def unregistered(self, observer: str) -> None:
+        """No observer of that name is registered any more."""
+        if observer in self._registered:
+            del self._registered[observer]
+            self._cached.pop(observer, None)
+            if not self.wants(observer):
+                self._change(observer, wanted=False)
+
+    def changes(self) -> dict[str, bool]:
+        """Since the last call: names and globs that are wanted now and were not (True), or the reverse (False)."""
+        changes, self._changes = self._changes, {}
+        return changes
+
+    def _add(self, reasons: dict[str, None], subject: str) -> None:
+        wanted = self.wants(subject)
+        self._stopped.pop(subject, None)
+        reasons[subject] = None
+        self._cached.pop(subject, None)
+        dropped = _bound(reasons, MAX_WATCHED)
+        if dropped is not None:
+            self._cached.pop(dropped, None)
+        if not wanted and self.wants(subject):
+            self._change(subject, wanted=True)
+
+    def _decide(self, subject: str) -> bool:
+        if subject in self._stopped or not self.allows(subject):
+            return False
+        if subject in self._reported or subject in self._registered or subject in self._asked:
+            return True
+        return not self._stops(subject) and (self.mode == "all" or self._asks(subject))
+
+    def _forget(self, subject: str) -> None:
+        """What was decided on `subject` before, and on all that it may match."""
+        if _is_glob(subject):
+            self._cached.clear()
+            self._match_globs()
+        else:
+            self._cached.pop(subject, None)
+
+    def _match_globs(self) -> None:
+        self._asks = matcher(name for name in self._asked if _is_glob(name))
+        self._stops = matcher(name for name in self._stopped if _is_glob(name))
+
+    def _change(self, subject: str, *, wanted: bool) -> None:
+        self._changes.pop(subject, None)
+        self._changes[subject] = wanted
+        _bound(self._changes, MAX_WATCHED)
+
+
+def _is_glob(subject: str) -> bool:
+    return _GLOB.search(subject) is not None
+
+
+def _bound(names: dict[str, Any], most: int) -> str | None:
+    """Drops the oldest name of more than `most`, and says which."""
+    if len(names) <= most:
+        return None
+    oldest = next(iter(names))
+    del names[oldest]
+    return oldest
