@@ -9,7 +9,7 @@ import pytest
 import schemathesis
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
-from gateway_backend import MemoryBackend, a_report, serving
+from gateway_backend import NOW_NS, MemoryBackend, a_report, serving
 
 from vagus.gateway.openapi import describe, described
 from vagus.gateway.routes import ROUTES
@@ -23,6 +23,7 @@ PUBLISHED = Path(__file__).parents[2] / "schemas" / "openapi.json"
 def served():
     backend = MemoryBackend(("b", "c"))
     backend.reports.append(a_report())
+    backend.stores["a"].submit(a_report(), NOW_NS)
     with serving(backend) as running:
         yield running
 
@@ -76,8 +77,22 @@ def test_the_server_has_no_other_operations(served):
         ("get", "/v1/status", "/v1/status", None),
         ("get", "/v1/records?kind=receipt", "/v1/records", None),
         ("get", "/v1/query?selector=*", "/v1/query", None),
+        ("get", "/v1/health/db@2/panorama", "/v1/health/{subject}/panorama", None),
+        ("get", "/v1/panoramas?limit=5", "/v1/panoramas", None),
+        ("get", "/v1/subjects", "/v1/subjects", None),
+        ("get", "/v1/matrix", "/v1/matrix", None),
+        ("get", "/v1/observer?node=b", "/v1/observer", None),
+        ("post", "/v1/register", "/v1/register", {"module": "api", "observer": "api@1"}),
+        ("post", "/v1/unregister?node=b", "/v1/unregister", {"handle": 7}),
+        ("post", "/v1/watch", "/v1/watch", {"subject": "db@3"}),
+        ("post", "/v1/unwatch", "/v1/unwatch", {"subject": "db@3"}),
         ("post", "/v1/decide", "/v1/decide", {"arms": ["a"]}),
-        ("post", "/v1/report", "/v1/report", {"observer": "a", "subject": "b", "contexts": {"c": ["h", 1]}}),
+        (
+            "post",
+            "/v1/report",
+            "/v1/report",
+            {"observer": "a", "subject": "b", "contexts": {"c": ["h", 1]}, "doubt": 2},
+        ),
         ("post", "/v1/update", "/v1/update", {"updates": [{"decision_id": "x", "reward": 1}]}),
     ],
 )

@@ -24,7 +24,10 @@ OPERATIONS = [
     for method, operation in item.items()
     if path not in ("/v1/tail", "/v1/subscribe")
 ]
-BODIES = ("/v1/report", "/v1/decide", "/v1/update", "/v1/samples", "/v1/events", "/v1/metrics", "/v1/logs")
+BODIES = (
+    *("/v1/report", "/v1/decide", "/v1/update", "/v1/samples", "/v1/events", "/v1/metrics", "/v1/logs"),
+    *("/v1/register", "/v1/unregister", "/v1/watch", "/v1/unwatch"),
+)
 QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
@@ -41,7 +44,10 @@ contexts = st.dictionaries(
 )
 report = st.fixed_dictionaries(
     {"observer": st.text(max_size=8), "subject": st.text(max_size=8), "contexts": contexts},
-    optional={"t_ns": st.integers() | anything, "other": anything},
+    optional={
+        **dict.fromkeys(("t_ns", "ttl_ns", "doubt", "handle"), st.integers() | anything),
+        "other": anything,
+    },
 )
 decide = st.fixed_dictionaries(
     {"arms": st.lists(st.text(max_size=5), max_size=4) | anything},
@@ -114,6 +120,9 @@ bodies = st.one_of(
     update,
     st.fixed_dictionaries({"reports": st.lists(report, max_size=3) | anything}),
     st.fixed_dictionaries({"updates": st.lists(update, max_size=3) | anything}),
+    st.fixed_dictionaries({"module": st.text(max_size=8), "observer": st.text(max_size=8) | anything}),
+    st.fixed_dictionaries({"handle": st.integers() | anything}),
+    st.fixed_dictionaries({"subject": st.text(max_size=8) | anything}),
     anything,
 )
 

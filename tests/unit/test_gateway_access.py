@@ -101,6 +101,10 @@ BODIES = {
     "/v1/events": EVENTS,
     "/v1/metrics": {"resourceMetrics": []},
     "/v1/logs": {"resourceLogs": []},
+    "/v1/register": {"module": "m", "observer": "api@1"},
+    "/v1/unregister": {"handle": 7},
+    "/v1/watch": {"subject": "db@2"},
+    "/v1/unwatch": {"subject": "db@2"},
 }
 QUERIES = {"/v1/query": "?selector=*", "/v1/records": "?kind=event", "/v1/path": "?from=a&to=b"}
 LISTS = ("records", "sensors", "inferences", "batches", "entries", "partialSuccess")

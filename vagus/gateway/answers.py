@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -51,32 +51,34 @@ class UpdateAnswer(msgspec.Struct, frozen=True):
     results: list[AckText]
 
 
-class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """Of every answer that several nodes make together: whether any is missing, which, and what was not shown."""
+
     partial: bool = False
     missing: tuple[MissingNode, ...] = ()
     refused: tuple[str, ...] = ()  # names of what the access rules left out
 
 
-class HealthAnswer(_Envelope, frozen=True, kw_only=True):
+class HealthAnswer(Envelope, frozen=True, kw_only=True):
     """Verdicts over the cluster, the newest of each subject."""
 
     inferences: list[Inference]
 
 
-class SubjectAnswer(_Envelope, frozen=True, kw_only=True):
+class SubjectAnswer(Envelope, frozen=True, kw_only=True):
     """One verdict with its accusers, contexts and the reports behind it."""
 
     inference: Inference
 
 
-class SensorsAnswer(_Envelope, frozen=True, kw_only=True):
+class SensorsAnswer(Envelope, frozen=True, kw_only=True):
     """The directory of streams. ended: how many more there are in history, when that was not asked for."""
 
     sensors: list[SensorInfo]
     ended: int = 0
 
 
-class DirectoryAnswer(_Envelope, frozen=True, kw_only=True):
+class DirectoryAnswer(Envelope, frozen=True, kw_only=True):
     """What there is, by type, name and node. ended: as of SensorsAnswer."""
 
     entries: list[DirectoryEntry]
@@ -90,7 +92,7 @@ class EarlierPath(msgspec.Struct, frozen=True):
     hops: list[Hop]
 
 
-class PathAnswer(_Envelope, frozen=True, kw_only=True):
+class PathAnswer(Envelope, frozen=True, kw_only=True):
     """The hops from one end to the other. note: why the target was not reached."""
 
     node: str
@@ -102,14 +104,14 @@ class PathAnswer(_Envelope, frozen=True, kw_only=True):
     earlier: list[EarlierPath] = []
 
 
-class StatusAnswer(_Envelope, frozen=True, kw_only=True):
+class StatusAnswer(Envelope, frozen=True, kw_only=True):
     """What each node says of itself."""
 
     cluster: str
     nodes: list[NodeStatus]
 
 
-class RecordsAnswer(_Envelope, frozen=True, kw_only=True):
+class RecordsAnswer(Envelope, frozen=True, kw_only=True):
     """Records, newest first."""
 
     records: list[dict[str, Any]]
@@ -123,7 +125,7 @@ class BatchAnswer(msgspec.Struct, frozen=True):
     columns: dict[str, list[float | int | None]]
 
 
-class QueryAnswer(_Envelope, frozen=True, kw_only=True):
+class QueryAnswer(Envelope, frozen=True, kw_only=True):
     """Samples, a batch for each stream."""
 
     batches: list[BatchAnswer]
@@ -132,6 +134,13 @@ class QueryAnswer(_Envelope, frozen=True, kw_only=True):
 def json_response(answer: Any, status: int = 200) -> web.Response:
     """A small answer as JSON."""
     return web.Response(status=status, body=msgspec.json.encode(answer), headers=JSON_HEADERS)
+
+
+def packed_response(request: web.BaseRequest, answer: Any) -> web.Response:
+    """A small answer in MessagePack when the client accepts it, else JSON."""
+    if MSGPACK not in request.headers.get("Accept", ""):
+        return json_response(answer)
+    return web.Response(body=msgspec.msgpack.encode(answer), headers={**JSON_HEADERS, "Content-Type": MSGPACK})
 
 
 async def records_response(
@@ -146,6 +155,6 @@ async def records_response(
             return msgspec.msgpack.encode({name: records, **envelope})
         return msgspec.json.encode({name: to_builtins(records), **envelope})
 
-    big = isinstance(records, Sequence) and len(records) > OFF_LOOP_ITEMS
+    big = isinstance(records, (Sequence, Mapping)) and len(records) > OFF_LOOP_ITEMS
     body = await asyncio.to_thread(render) if big else render()
     return web.Response(body=body, headers={**JSON_HEADERS, "Content-Type": MSGPACK} if packed else JSON_HEADERS)

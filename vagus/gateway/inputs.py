@@ -21,10 +21,14 @@ from vagus.errors import ConfigError
 from vagus.gateway.errors import Problem, invalid_input
 from vagus.gateway.route import Site
 from vagus.inputs.inflate import TooLarge, inflate
-from vagus.model import MAX_NAME, Metric, Report, Reward, Scalar, Status, check_time
+from vagus.model import MAX_DOUBT, MAX_NAME, MAX_T_NS, Metric, Report, Reward, Scalar, Status, check_time
 
 T = TypeVar("T")
 MAX_ITEMS = 1000
+MAX_HANDLE = 2**53 - 1
+"""Larger integers are not exact in every language's JSON."""
+MAX_HANDLES = 16
+"""Different ones in one body: each is a call of its own."""
 BODY_TIMEOUT_S = 10.0
 AHEAD_S = 3600
 
@@ -32,21 +36,22 @@ Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 StatusText = Annotated[
     str, Meta(min_length=1, max_length=20, description="a status name in any case, or its letter: n h p m u d dd")
 ]
+Handle = Annotated[int, Meta(ge=0, le=MAX_HANDLE, description="what POST /v1/register gave for this observer; 0: none")]
 Time = Annotated[int, Meta(description="nanoseconds since the epoch, 1970 to 2100, at most 1 h ahead; default: now")]
 
 
-class _Input(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class Input(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Base: an unknown field is an error, so that a typing mistake is never silently ignored."""
 
 
-class ContextScore(_Input, frozen=True):
+class ContextScore(Input, frozen=True):
     """A status with its score, spelled out."""
 
     status: StatusText
     score: float = 0.0
 
 
-class ReportBody(_Input, frozen=True):
+class ReportBody(Input, frozen=True):
     """What one observer says of one subject; a context is a status, or a status with its score."""
 
     # plain str in the union: msgspec 0.22 crashes on a tuple beside a struct and a constrained str
@@ -55,29 +60,32 @@ class ReportBody(_Input, frozen=True):
     subject: Name
     contexts: Annotated[dict[Name, tuple[StatusText, float] | ContextScore | str], Meta(min_length=1, max_length=100)]
     t_ns: Time | None = None
+    ttl_ns: Annotated[int, Meta(ge=0, lt=MAX_T_NS, description="for how long it counts; 0: as vagus.yaml says")] = 0
+    doubt: Annotated[int, Meta(ge=0, le=MAX_DOUBT, description="how unwell the observer was itself; 0: well")] = 0
+    handle: Handle = 0
 
 
-class ReportsBody(_Input, frozen=True):
+class ReportsBody(Input, frozen=True):
     """Several reports; all are kept or, when one is malformed, none."""
 
     reports: Annotated[list[ReportBody], Meta(min_length=1, max_length=MAX_ITEMS)]
 
 
-class DecideBody(_Input, frozen=True):
+class DecideBody(Input, frozen=True):
     """The features of a request, and the arms that are feasible for it."""
 
     arms: Annotated[list[Name], Meta(min_length=1, max_length=1000)]
     features: Annotated[dict[Name, Scalar], Meta(max_length=100)] = {}
 
 
-class UpdateBody(_Input, frozen=True):
+class UpdateBody(Input, frozen=True):
     """The outcome of a decision; larger is better."""
 
     decision_id: Name
     reward: float
 
 
-class UpdatesBody(_Input, frozen=True):
+class UpdatesBody(Input, frozen=True):
     """Several outcomes."""
 
     updates: Annotated[list[UpdateBody], Meta(min_length=1, max_length=MAX_ITEMS)]
@@ -190,8 +198,8 @@ def _unpack(body: bytes) -> Any:
     return msgpack.unpackb(body, strict_map_key=True, max_ext_len=0)
 
 
-def reports_of(body: bytes, packed: bool, now_ns: int) -> list[Report]:
-    """The body of `POST /v1/report` as reports. Raises Problem."""
+def reports_of(body: bytes, packed: bool, now_ns: int) -> tuple[list[Report], list[int]]:
+    """The body of `POST /v1/report` as reports, and the handle of each. Raises Problem."""
     items, single = decode_one_or_many(body, packed, ReportBody, ReportsBody, "reports")
     reports = []
     for index, item in enumerate(items):
@@ -199,10 +207,15 @@ def reports_of(body: bytes, packed: bool, now_ns: int) -> list[Report]:
         try:
             contexts = {name: _metric(metric) for name, metric in item.contexts.items()}
             t_ns = now_ns if item.t_ns is None else check_recent(item.t_ns, now_ns)
-            reports.append(Report(item.observer, item.subject, t_ns, contexts))
+            report = Report(item.observer, item.subject, t_ns, contexts, ttl_ns=item.ttl_ns, doubt=item.doubt)
+            reports.append(report)
         except ConfigError as error:
             raise Problem(422, "invalid", str(error), where) from error
-    return reports
+    handles = [item.handle for item in items]
+    if len(set(handles)) > MAX_HANDLES:
+        message = f"{len(set(handles))} different handles in one body; at most {MAX_HANDLES}"
+        raise Problem(422, "invalid", message, "body.reports", "send the reports of each observer by themselves")
+    return reports, handles
 
 
 def _metric(given: tuple[str, float] | ContextScore | str) -> Metric:

@@ -79,6 +79,8 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.body:
         operation["requestBody"] = {"required": True, "content": _body(route)}
+    if route.tagged:
+        operation["responses"]["304"] = {"description": "What If-None-Match names is still current"}
     if route.public:
         operation["security"] = [{}, {"token": []}]
     return operation

@@ -30,11 +30,11 @@ Since = Annotated[str, Meta(max_length=40, description="how far back: seconds, o
 TimeText = Annotated[str, Meta(max_length=40, description="RFC 3339 with a zone, or nanoseconds since the epoch")]
 
 
-class _Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base: an unknown parameter is an error."""
 
 
-class QueryParams(_Params, frozen=True):
+class QueryParams(Params, frozen=True):
     """Of GET /v1/query: which samples, of when, in which format."""
 
     selector: SelectorText
@@ -50,7 +50,7 @@ class QueryParams(_Params, frozen=True):
 History = Annotated[bool, Meta(description="also what has ended")]
 
 
-class SensorsParams(_Params, frozen=True):
+class SensorsParams(Params, frozen=True):
     """Of GET /v1/sensors: which streams, of which node."""
 
     selector: SelectorText = "*"
@@ -58,7 +58,7 @@ class SensorsParams(_Params, frozen=True):
     history: History = False
 
 
-class DirectoryParams(_Params, frozen=True):
+class DirectoryParams(Params, frozen=True):
     """Of GET /v1/directory: what kind of thing, of which node, with which labels."""
 
     type: Literal["", "stream", "gateway", "observer", "feed", "policy", "actuator"] = ""
@@ -67,7 +67,7 @@ class DirectoryParams(_Params, frozen=True):
     history: History = False
 
 
-class PathParams(_Params, frozen=True, rename={"origin": "from"}):
+class PathParams(Params, frozen=True, rename={"origin": "from"}):
     """Of GET /v1/path: from a node (its name or address) to a node, a device or any address."""
 
     origin: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
@@ -75,20 +75,20 @@ class PathParams(_Params, frozen=True, rename={"origin": "from"}):
     history: History = False
 
 
-class HealthParams(_Params, frozen=True):
+class HealthParams(Params, frozen=True):
     """Of GET /v1/health: only verdicts of these statuses, comma-separated."""
 
     status: Annotated[str, Meta(max_length=200, description="names or letters, comma-separated; default: all")] = ""
     node: NodeName = ""
 
 
-class SubjectParams(_Params, frozen=True):
-    """Of GET /v1/health/{subject} and GET /v1/status."""
+class SubjectParams(Params, frozen=True):
+    """Of routes that take nothing but a node."""
 
     node: NodeName = ""
 
 
-class RecordsParams(_Params, frozen=True):
+class RecordsParams(Params, frozen=True):
     """Of GET /v1/records: which records, since when, how many, newest first."""
 
     kind: Literal["event", "receipt", "decision", "reward", "report", "item"]
@@ -107,7 +107,7 @@ class RecordsParams(_Params, frozen=True):
     )
 
 
-class NoParams(_Params, frozen=True):
+class NoParams(Params, frozen=True):
     """Of routes that take none."""
 
 

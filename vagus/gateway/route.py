@@ -16,6 +16,7 @@ from vagus.gateway.access import Door
 from vagus.gateway.backend import Backend
 from vagus.gateway.hub import Hub
 from vagus.gateway.reader import Reader
+from vagus.health.matrix import Matrix
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Site:
     sockets: set[Callable[[], None]] = field(default_factory=set)  # what closes an open WebSocket
     gateways: dict[str, str] = field(default_factory=dict)  # of each node, the URL as last known
     check_origin: Callable[[web.BaseRequest], None] = lambda request: None
+    matrices: dict[str, tuple[str, Matrix]] = field(default_factory=dict)  # of each node the last one, with its tag
     hub: Hub = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,6 +65,7 @@ class Route:
 
     query: struct of its parameters; body: structs of which the body is one, in one of the content types `accepts`;
     answer: struct of the JSON answer; media: other content types of the answer; public: no token needed; errors: statuses beyond those of every route.
+    tagged: answers carry an ETag, and 304 is one of them.
     verb, what: what access rules are asked before it is handled; an empty `what`: the handler asks for each item.
     """
 
@@ -77,6 +80,7 @@ class Route:
     media: tuple[str, ...] = ()
     public: bool = False
     errors: tuple[int, ...] = ()
+    tagged: bool = False
     verb: Verb = "read"
     what: str = ""
 

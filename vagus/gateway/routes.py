@@ -7,6 +7,9 @@ from vagus.gateway import (
     routes_directory,
     routes_discovery,
     routes_health,
+    routes_health_page,
+    routes_health_register,
+    routes_health_views,
     routes_ingest,
     routes_meta,
     routes_query,
@@ -15,8 +18,14 @@ from vagus.gateway import (
 )
 from vagus.gateway.route import Route
 
-ROUTES: tuple[Route, ...] = (
+_HEALTH = (
     *routes_health.ROUTES,
+    *routes_health_views.ROUTES,
+    *routes_health_register.ROUTES,
+    *routes_health_page.ROUTES,
+)
+ROUTES: tuple[Route, ...] = (
+    *_HEALTH,
     *routes_ingest.ROUTES,
     *routes_decide.ROUTES,
     *routes_query.ROUTES,
@@ -26,5 +35,5 @@ ROUTES: tuple[Route, ...] = (
     *websocket.ROUTES,
     *routes_meta.ROUTES,
 )
-HEALTH_ROUTES: tuple[Route, ...] = (*routes_health.ROUTES, *routes_meta.ROUTES)
+HEALTH_ROUTES: tuple[Route, ...] = (*_HEALTH, *routes_meta.ROUTES)
 """What is served where only health is: see actors/health_server.py."""

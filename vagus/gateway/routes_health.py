@@ -12,11 +12,13 @@ from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.gateway.access import who_asks
 from vagus.gateway.answers import (
+    MSGPACK,
     HealthAnswer,
     HealthzAnswer,
     ReportAnswer,
     SubjectAnswer,
     json_response,
+    packed_response,
     records_response,
 )
 from vagus.gateway.errors import Problem
@@ -25,7 +27,7 @@ from vagus.gateway.inputs import ReportBody, ReportsBody, read_body, reports_of
 from vagus.gateway.params import HealthParams, NoParams, SubjectParams, params_of
 from vagus.gateway.permitted import permitted
 from vagus.gateway.route import Route, Site
-from vagus.model import Status, to_builtins
+from vagus.model import Ack, Report, Status, to_builtins
 
 WELL = ("HEALTHY", "STARTING", "DRAINING")
 CHECK_NS = NS
@@ -59,12 +61,30 @@ async def _check(site: Site) -> dict[str, Any]:
 
 
 async def report(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
-    """Reports on subjects, one or up to 1000; ACCEPTED ones survive a crash."""
-    reports = reports_of(*await read_body(site, request), site.clock.time_ns())
+    """Reports on subjects, one or up to 1000; ACCEPTED ones survive a crash.
+
+    A report may carry the handle of its observer, which is refused with another's; `node` takes them elsewhere.
+    """
+    node = params_of(request, SubjectParams).node
+    reports, handles = reports_of(*await read_body(site, request), site.clock.time_ns())
     for subject in {report.subject for report in reports}:
-        site.door.check(who_asks(request), "send", subject)
-    acks = await asyncio.wait_for(site.backend.report(reports), site.timeout_s)
-    return json_response(ReportAnswer([ack.value for ack in acks]))
+        site.door.check(who_asks(request), "send", subject, node)
+    acks: list[Ack] = [Ack.FAILED] * len(reports)
+    for handle in dict.fromkeys(handles):
+        places = [at for at, given in enumerate(handles) if given == handle]
+        answers = await _submit(site, [reports[at] for at in places], handle, node)
+        for at, ack in zip(places, answers, strict=True):
+            acks[at] = ack
+    return packed_response(request, ReportAnswer([ack.value for ack in acks]))
+
+
+async def _submit(site: Site, reports: list[Report], handle: int, node: str) -> list[Ack]:
+    if not handle and node in ("", site.backend.node):
+        return await asyncio.wait_for(site.backend.report(reports), site.timeout_s)
+    node = node or site.backend.node
+    gathered = await gather(site.backend, "observer", ("report", (reports, handle)), node, site.timeout_s)
+    acks: list[Ack] = gathered.parts[node]
+    return acks
 
 
 async def health(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
@@ -96,7 +116,17 @@ async def subject_health(site: Site, request: web.BaseRequest, subject: str) -> 
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/healthz", healthz, "Is this gateway alive", query=NoParams, answer=HealthzAnswer, public=True),
-    Route("POST", "/v1/report", report, "Report", body=(ReportBody, ReportsBody), answer=ReportAnswer),
+    Route(
+        "POST",
+        "/v1/report",
+        report,
+        "Report",
+        query=SubjectParams,
+        body=(ReportBody, ReportsBody),
+        answer=ReportAnswer,
+        media=(MSGPACK,),
+        errors=(404,),
+    ),
     Route("GET", "/v1/health", health, "All verdicts", query=HealthParams, answer=HealthAnswer, errors=(404,)),
     Route(
         "GET",
