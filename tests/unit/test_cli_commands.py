@@ -328,7 +328,7 @@ def test_health_of_one_subject(gateway: Gateway) -> None:
 
 def test_report(gateway: Gateway) -> None:
     result = gateway.run("report", "db@2", "read:u:30", "a:b:healthy", "--observer", "me")
-    assert (result.exit_code, result.stdout) == (0, "ACCEPTED\n")
+    assert (result.exit_code, result.stdout) == (0, "Accepted\n")
     sent = gateway.asked[-1][3]
     assert (sent["observer"], sent["subject"]) == ("me", "db@2")
     assert sent["contexts"] == {"read": ["UNHEALTHY", 30.0], "a:b": ["HEALTHY", 0.0]}

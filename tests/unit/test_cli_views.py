@@ -188,12 +188,12 @@ def test_a_url_without_token_names_the_option(tmp_path: Any, monkeypatch: pytest
 def test_watch_draws_over_the_last_page() -> None:
     import contextlib
 
-    from vagus.cli.status import _shown_as
+    from vagus.cli.redraw import _shown
 
     console = terminal(80)
     document = to_builtins({"nodes": [node_status()]})
     with contextlib.ExitStack() as stack:
-        show = _shown_as(console, False, stack)
+        show = _shown(render_status, None, console, stack)
         show(document)
         show(NoData("no answer"))
     assert isinstance(console.file, io.StringIO)

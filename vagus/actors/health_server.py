@@ -50,7 +50,7 @@ class HealthServer:
 
     home: the state folder, whose `secret` all peers share and whose `token` callers need (both are made if missing);
     peers: where each observer hears gossip, this one may be among them; gossip_address: where this one does, port 0:
-    any free one. `url` and `address()` say where it listens once it is started.
+    any free one; http_host, spare_ports: as of Gateway. `url` and `address()` say where it listens once it is started.
     """
 
     def __init__(
@@ -60,6 +60,8 @@ class HealthServer:
         config: Config,
         peers: Mapping[str, Address] = {},
         gossip_address: Address = (LOOPBACK, 0),
+        http_host: str = LOOPBACK,
+        spare_ports: int = SPARE_PORTS,
     ) -> None:
         self.home = Path(home)
         self.node = node
@@ -68,6 +70,8 @@ class HealthServer:
         self.observer: ObserverActor | None = None
         self._peers = dict(peers)
         self._gossip_address = gossip_address
+        self._http_host = http_host
+        self._spare_ports = spare_ports
         self._gateway: Gateway | None = None
         self._folder = self._seat({}).folder
 
@@ -85,8 +89,9 @@ class HealthServer:
             self._gateway = Gateway(
                 ObserverBackend(observer, self.config.cluster),
                 token=token,
+                host=self._http_host,
                 port=settings.port,
-                spare_ports=SPARE_PORTS,
+                spare_ports=self._spare_ports,
                 max_body_bytes=settings.max_body_bytes,
                 timeout_s=seconds(settings.timeout),
                 tokens={name: read_token(name, path) for name, path in self.config.tokens.items()},

@@ -40,12 +40,17 @@ COMMANDS = (
 
 
 class Options:
-    """The global options; empty text means not given. Reached as `ctx.obj`."""
+    """The global options; empty text means not given. Reached as `ctx.obj`.
+
+    observer: who reports, and interactive: whether more commands follow; of the interactive client.
+    """
 
     def __init__(self, home: str = "", url: str = "", token: str = "") -> None:
         self.home = home
         self.url = url
         self.token = token
+        self.observer = ""
+        self.interactive = False
 
 
 @click.group(

@@ -22,8 +22,39 @@ if TYPE_CHECKING:
 
 AHEAD_S = 3600  # as far as a gateway lets clocks differ
 YEAR_2100_NS = 4_102_444_800 * NS
+DEFAULT_PORT = 7117
 
 node_option = click.option("--node", default="", metavar="NODE", help="Ask only this node; default: all of them.")
+
+
+def _take_server(ctx: click.Context, param: click.Parameter, value: str) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.find_root().obj.url = server_url(value, param, ctx)
+
+
+server_option = click.option(
+    *("--server", "-server"),
+    default="",
+    metavar="ADDR",
+    expose_value=False,
+    callback=_take_server,
+    help="Gateway to ask, HOST[:PORT] or a URL; the same as --url.",
+)
+
+
+def server_url(text: str, param: click.Parameter | None = None, ctx: click.Context | None = None) -> str:
+    """The gateway's URL from `HOST`, `HOST:PORT` or a URL. Raises BadParameter."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        host, port = parts.hostname or "", parts.port or DEFAULT_PORT
+    except ValueError:
+        host = ""
+    if not host or parts.scheme != "http" or parts.path.strip("/") or parts.query or parts.username:
+        raise click.BadParameter(f"{text[:80]!r} is not HOST, HOST:PORT or http://HOST:PORT", ctx, param)
+    host = "127.0.0.1" if host == "localhost" else host  # as gateways announce themselves
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @contextlib.contextmanager
@@ -50,6 +81,18 @@ def connected(ctx: click.Context) -> Iterator[Connection]:
 def ask(connection: Connection, path: str, **params: Any) -> dict[str, Any]:
     """The JSON object that the gateway answers to GET `path`; parameters that are empty are left out."""
     body, _ = connection.request("GET", path, query=params)
+    return _object(connection, path, body)
+
+
+def post(connection: Connection, path: str, document: dict[str, Any], **params: Any) -> dict[str, Any]:
+    """The JSON object that the gateway answers to POST `path` with a document."""
+    import msgspec
+
+    body, _ = connection.request("POST", path, query=params, body=msgspec.msgpack.encode(document))
+    return _object(connection, path, body)
+
+
+def _object(connection: Connection, path: str, body: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(body)
     except ValueError as error:

@@ -1,0 +1,124 @@
+"""`vagus health tail`: changes of verdicts as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import click
+
+from vagus.cli.lazy import one_line
+from vagus.cli.output import emit_ndjson, json_option
+from vagus.cli.session import Span, ask, connected, node_option, server_option
+from vagus.cli.view_panorama import coloured, instant
+from vagus.client.connection import Connection
+from vagus.errors import ConfigError, NoData, PeerUnreachable, Unsupported
+from vagus.model import Event
+
+EVENT = "health.changed"
+PATIENCE = "60s"
+POLL_S = 0.25
+
+
+@click.command()
+@click.argument("subjects", nargs=-1, metavar="[SUBJECT...]")
+@click.option("--since", type=Span(), default="", help="Begin so far back, such as 5m, then go on live.")
+@click.option("-n", "count", type=click.IntRange(0), default=0, help="End after so many; 0: never.")
+@server_option
+@node_option
+@json_option
+@click.pass_context
+def tail(ctx: click.Context, subjects: tuple[str, ...], since: str, count: int, node: str, as_json: bool) -> None:
+    """Changes of verdicts as they come, each once, until Ctrl-C: what the node that is asked infers (or --node).
+
+    SUBJECT: only these; glob patterns. A lost connection is taken up again where it broke off. An observer that is
+    served alone keeps no past to begin with, and is asked four times a second.
+
+    \b
+    Examples:
+      vagus health tail
+      vagus health tail 'node:*' --since 1h
+      vagus health tail --json | jq -r 'select(.status == "DEAD") | .subject'
+    """
+    left = count
+    with connected(ctx) as connection:
+        for change in _changes(connection, since, node):
+            if subjects and not any(fnmatchcase(change["subject"], pattern) for pattern in subjects):
+                continue
+            if as_json:
+                emit_ndjson(change)
+            else:
+                click.echo(_line(change))
+            left -= 1
+            if not left:
+                return
+
+
+def _changes(connection: Connection, since: str, node: str) -> Iterator[dict[str, Any]]:
+    node = node or str(ask(connection, "/healthz").get("node", ""))
+    try:
+        tailed = connection.subscribe(events=EVENT, since=since or 0.0, node=node, patience=PATIENCE)
+    except (NoData, Unsupported) as error:
+        if since:
+            raise ConfigError("this observer is served alone and tells no past: leave out --since") from error
+        yield from _polled(connection)
+        return
+    with tailed:
+        for item in tailed.ticks():
+            if isinstance(item, Event) and item.event == EVENT:
+                yield {"t_ns": item.t_ns, "node": item.node, **item.fields}
+
+
+def _polled(connection: Connection) -> Iterator[dict[str, Any]]:
+    """What differs between one answer and the next. A gateway that is away is asked again until patience ends."""
+    node = str(ask(connection, "/healthz").get("node", ""))
+    known = {inference["subject"]: inference for inference in ask(connection, "/v1/health")["inferences"]}
+    heard_s = time.monotonic()
+    while True:
+        time.sleep(POLL_S)
+        try:
+            now = {inference["subject"]: inference for inference in ask(connection, "/v1/health")["inferences"]}
+        except PeerUnreachable:
+            if time.monotonic() - heard_s > 60.0:
+                raise
+            continue
+        heard_s = time.monotonic()
+        for subject in sorted(known.keys() | now.keys()):
+            for change in changes(known.get(subject), now.get(subject)):
+                yield {"t_ns": time.time_ns(), "node": node, "subject": subject, **change}
+        known = now
+
+
+def changes(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
+    """What changed from one verdict on a subject to the next (None: there is none), as `health.changed` says it."""
+    verdicts = now["contexts"] if now else {}
+    was, status = before["status"] if before else "NA", now["status"] if now else "NA"
+    held = {name: verdict["status"] for name, verdict in verdicts.items()}
+    earlier = {name: verdict["status"] for name, verdict in (before["contexts"] if before else {}).items()}
+    moved = sorted(name for name in held.keys() | earlier.keys() if held.get(name) != earlier.get(name))
+    if was != status:
+        accusers = sorted({name for verdict in verdicts.values() for name in verdict["accusers"]})
+        yield {
+            "status": status,
+            "was": was,
+            "verdict": status,
+            "contexts": ",".join(moved),
+            "accusers": ",".join(accusers),
+        }
+        return
+    for name in moved:
+        accusers = sorted(verdicts[name]["accusers"]) if name in verdicts else []
+        one = {"status": held.get(name, "NA"), "was": earlier.get(name, "NA"), "verdict": status}
+        yield {**one, "context": name, "accusers": ",".join(accusers)}
+
+
+def _line(change: Mapping[str, Any]) -> str:
+    """`2017-05-19T17:16:25Z db@2: HEALTHY -> UNHEALTHY (read), accused by api@1`; of a context alone `db@2 read: …`."""
+    text = {name: one_line(str(change.get(name, ""))) for name in ("subject", "context", "contexts", "accusers")}
+    was, status = coloured(str(change.get("was", "NA"))), coloured(str(change.get("status", "")))
+    name = f"{text['subject']} {text['context']}".strip()
+    said = f"{instant(change['t_ns'])} {name}: {was} -> {status}"
+    said += f" ({text['contexts']})" if text["contexts"] else ""
+    return said + (f", accused by {text['accusers']}" if text["accusers"] else "")
