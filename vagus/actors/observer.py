@@ -22,6 +22,7 @@ from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.datagrams import Address, own_address, resolve
 from vagus.actors.inbox import Inbox
 from vagus.actors.keeping import Keeper, Kept
+from vagus.actors.registrations import Registrations
 from vagus.actors.submits import Submits
 from vagus.actors.usage import rss_bytes
 from vagus.actors.verdicts import Verdicts
@@ -33,7 +34,7 @@ from vagus.health import STRATEGIES
 from vagus.health.gossip import Gossip, Send
 from vagus.health.local import LocalStore
 from vagus.health.matrix import MAX_SUBJECTS, Overview
-from vagus.model import MAX_T_NS, Ack, Event, Inference, Report
+from vagus.model import MAX_T_NS, Ack, Event, Inference, Report, check_name
 from vagus.store import Store
 
 GOSSIP_PERIOD_S = 1.0
@@ -44,6 +45,8 @@ MAX_BATCH = 10_000
 MAX_RESTORED = 100_000
 """Newest reports read back at start."""
 MAX_PANORAMAS = 10_000
+MAX_TOLD = 1000
+"""Names of the watch list in `about`."""
 
 COUNTS = ("accepted", "ignored", "failed", "merged", "restored", "changes")
 WIRE_COUNTS = ("sent", "received", "dropped", "unsealed")
@@ -70,8 +73,17 @@ class ObserverActor(Actor):
         self.wire.hear(GOSSIP, self._hear)
         self.wire.met.append(lambda _: self._gossip.peers(self.wire.addresses))
         self.wire.drained.append(self._heard)
-        self._local = LocalStore(seat.node, strategy, ttl_ns=ttl_ns, pending_ns=pending_ns)
-        self._gossip = Gossip(seat.node, Random(int.from_bytes(os.urandom(8), "big")), window_ns=ttl_ns)
+        self._local = LocalStore(
+            seat.node,
+            strategy,
+            ttl_ns=ttl_ns,
+            pending_ns=pending_ns,
+            subjects=settings.subjects,
+            interest=settings.interest,
+            watch=settings.watch,
+        )
+        self._registrations = Registrations(self._local)
+        self._gossip = Gossip(seat.node, Random(int.from_bytes(os.urandom(8), "big")), local=self._local, window_ns=ttl_ns)
         self.verdicts = Verdicts(seat.node, seat.name, self._local.panorama, self.failed)
         self._overview = Overview()
         self._merged: list[Kept] = []
@@ -112,9 +124,11 @@ class ObserverActor(Actor):
     def _restored(self) -> Store:
         store = Store.open(self.seat.store_path, create=True, map_bytes=self.config.store.map_bytes)
         try:
+            self._registrations.restore(store)
             now_ns = time.time_ns()
             since_ns = now_ns - self._local.ttl_ns
             history = list(store.records("report", Report, since_ns, MAX_T_NS, limit=MAX_RESTORED, newest_first=True))
+            history = self._registrations.heard(history)
             self.counts["restored"] = self._local.restore(history, now_ns)
             self._gossip.restore(history, now_ns)
             self.verdicts.restore(self._local.inferences())
@@ -134,12 +148,15 @@ class ObserverActor(Actor):
 
     # --- what others call ------------------------------------------------------------------------------------------
 
-    async def report(self, reports: Sequence[Report]) -> list[Ack]:
-        """An answer for each report. FAILED: refused (see status), or not stored; then it still counts until this
-        actor ends. Raises ConfigError for too many."""
+    async def report(self, reports: Sequence[Report], handle: int = 0) -> list[Ack]:
+        """An answer for each report; with a handle only its observer may report.
+
+        FAILED: refused (see status), or not stored; then it still counts until this actor ends. IGNORED: too old, or
+        not a subject that is kept here. Raises ConfigError for too many.
+        """
         if len(reports) > MAX_BATCH:
             raise ConfigError(f"{len(reports)} reports in one call; at most {MAX_BATCH}, send several")
-        acks, kept = self._take(reports, 0)
+        acks, kept = self._take(reports, handle)
         if kept:
             try:
                 await self._kept_by().keep(kept)
@@ -176,14 +193,31 @@ class ObserverActor(Actor):
             raise ConfigError(f"limit must be 1 to {MAX_SUBJECTS}, got {limit}")
         return self._overview.packed(self._local, limit, known)
 
+    async def register(self, module: str, observer: str) -> int:
+        """A handle for an observer: the same for the same pair, also after restarts, and never another one's.
+
+        What others say of the observer is watched from now on. Raises ConfigError, StoreError.
+        """
+        handle, save = self._registrations.register(module, observer, time.time_ns())
+        await self._kept_by().run(save)
+        return handle
+
+    async def unregister(self, handle: int) -> bool:
+        """Ends a registration; False when there is none. Raises StoreError."""
+        save = self._registrations.unregister(handle, time.time_ns())
+        if save is not None:
+            await self._kept_by().run(save)
+        return save is not None
+
     async def watch(self, subject: str) -> None:
-        """Reports of other nodes on `subject` count again."""
-        self._local.watch(subject)
+        """Reports of other nodes on `subject`, a name or a glob, count, also after a restart. Raises ConfigError."""
+        await self._kept_by().run(self._registrations.watch(subject, time.time_ns()))
 
     async def unwatch(self, subject: str) -> None:
-        """Forgets `subject` until it is watched, or reported on here."""
-        self._local.unwatch(subject)
-        self.verdicts.forget(subject)
+        """Forgets `subject`, a name or a glob, until it is watched, or reported on here. Raises ConfigError."""
+        save = self._registrations.unwatch(check_name("subject", subject), time.time_ns())
+        self.verdicts.keep_only(self._local.subjects())
+        await self._kept_by().run(save)
 
     async def about(self) -> dict[str, Any]:
         """Who this is, whom it knows, and what it holds, as plain values."""
@@ -196,6 +230,8 @@ class ObserverActor(Actor):
             },
             "filter": list(self.config.health.subjects),
             "interest": self.config.health.interest,
+            "watching": list(self._local.watching()[:MAX_TOLD]),
+            "registered": sum(handle.active for handle in self._local.handles()),
             "counts": {name: int(value) for name, value in self.figures().items()},
             "memory_bytes": int(rss_bytes()),
         }
@@ -269,14 +305,15 @@ class ObserverActor(Actor):
                 raise
 
     def _take(self, reports: Sequence[Report], handle: int) -> tuple[list[Ack], list[Kept]]:
-        """Takes reports made on this node, tells the peers: the acks, and what is to be kept. Raises nothing."""
+        """Takes reports made on this node, tells the peers: the acks, and what is to be kept."""
         now_ns, doubt = time.time_ns(), self.doubt()
         acks, accepted, kept = [], [], []
-        for report in reports:
+        last = {report.subject: at for at, report in enumerate(reports)}  # one verdict on a subject, after the last
+        for at, report in enumerate(reports):
             if doubt > report.doubt:
                 report = msgspec.structs.replace(report, doubt=doubt)
             try:
-                ack, numbered, change = self._local.submit(report, now_ns)
+                ack, numbered, change = self._local.submit(report, now_ns, handle, judge=last[report.subject] == at)
             except Exception as error:  # a strategy from elsewhere: one subject fails, not those beside it
                 self.failed(f"infer {report.subject}", error)
                 ack, numbered, change = Ack.FAILED, report, None
@@ -284,6 +321,9 @@ class ObserverActor(Actor):
             if ack is Ack.ACCEPTED:
                 accepted.append(numbered)
                 kept.append(_kept(numbered))
+                revived = self._registrations.reported(report.subject)
+                if revived is not None:
+                    self.spawn(self._kept_by().run(revived))
             kept += self._changed(change)
             self.counts[ack.value.lower()] += 1
         self._send(self._gossip.on_local(accepted, now_ns))

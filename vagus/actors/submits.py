@@ -47,7 +47,7 @@ MAX_ERROR = 1000
 Allowed = Callable[[Principal, Sequence[Report]], None]
 """Raises Refused when the rules forbid somebody one of these reports."""
 Take = Callable[[Sequence[Report], int], "tuple[list[Ack], list[Kept]]"]
-"""Takes reports in the name of a handle: the acks, and what is to be kept. Raises nothing."""
+"""Takes reports in the name of a handle: the acks, and what is to be kept."""
 
 _LENGTH = struct.Struct(">I")
 _pack = msgspec.msgpack.Encoder().encode
@@ -230,7 +230,11 @@ class Submits:
     ) -> None:
         """Hands a turn's reports to the store; their answers follow in the order of the turns."""
         assert self._keeper is not None
-        acks, kept = self._take(batch, handle) if batch else ([], [])
+        try:
+            acks, kept = self._take(batch, handle) if batch else ([], [])
+        except Exception as error:  # whatever it was, the client gets its answer
+            self._failed("observer.sock", error)
+            acks, kept = [Ack.FAILED] * len(batch), []
         units = len(batch) + len(answers)
         client.given += units
         client.last_s = time.monotonic()

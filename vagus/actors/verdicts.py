@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -68,9 +68,10 @@ class Verdicts:
         for inference in inferences:
             self._known[inference.subject] = _known(inference)
 
-    def forget(self, subject: str) -> None:
-        """Whatever is said of the subject next is new."""
-        self._known.pop(subject, None)
+    def keep_only(self, subjects: Container[str]) -> None:
+        """Forgets the others: whatever is said of them next is new."""
+        for subject in [subject for subject in self._known if subject not in subjects]:
+            del self._known[subject]
 
     def note(self, inference: Inference) -> Change | None:
         """Tells of a verdict that may have changed; None when nothing has that anybody was told."""

@@ -25,7 +25,9 @@ MAX_FRAME_BYTES = 64 << 10
 MAX_FRAME_REPORTS = 1000
 MAX_ANSWER_BYTES = 64 << 10
 MAX_AHEAD = 2000
-"""Frames sent before their answers are read: fewer than the observer lets wait, so that neither waits for the other."""
+MAX_AHEAD_REPORTS = 10_000
+"""Frames, and reports in them, sent before their answers are read: few enough that their answers fit the observer's
+buffer, for else it would wait for this side to read, and this side for it."""
 
 _LENGTH = struct.Struct(">I")
 _pack = msgspec.msgpack.Encoder().encode
@@ -43,6 +45,7 @@ class Submitter:
         self._socket = sock
         self._begun = bytearray()
         self._sent: deque[int] = deque()  # reports in each frame that is not answered yet
+        self._reports = 0  # in all of them
         if handle:
             self._send(_pack({"handle": handle}), 0)
             self.receive()
@@ -98,7 +101,7 @@ class Submitter:
         problem: ConfigError | None = None
         frames = _frames(reports)
         while frames or self._sent:
-            while frames and len(self._sent) < MAX_AHEAD:
+            while frames and not self._is_ahead():
                 self._send(*frames.popleft())
             try:
                 acks += self.receive()
@@ -111,8 +114,8 @@ class Submitter:
     def send(self, reports: Sequence[Report]) -> None:
         """Sends one frame and does not wait: `receive` gives its answer, in order. Raises ConfigError: too many, or too
         far ahead; PeerUnreachable."""
-        if len(self._sent) >= MAX_AHEAD:
-            raise ConfigError(f"{MAX_AHEAD} frames are not answered yet: call receive() first")
+        if self._is_ahead():
+            raise ConfigError(f"{len(self._sent)} frames are not answered yet: call receive() first")
         frames = _frames(reports)
         if len(frames) != 1:
             raise ConfigError(f"{len(reports)} reports do not fit one frame of {MAX_FRAME_BYTES} bytes: send several")
@@ -142,8 +145,9 @@ class Submitter:
 
     def _read(self, body: bytes) -> list[Ack]:
         count = self._sent.popleft()
+        self._reports -= count
         try:
-            answer = _answer.decode(body)
+            answer: list[Ack] | dict[str, str] = _answer.decode(body)
         except (ValueError, RecursionError) as error:
             raise self._lost(f"not an answer: {error}") from error
         if isinstance(answer, dict):
@@ -158,6 +162,10 @@ class Submitter:
         except OSError as error:
             raise self._lost(f"{error}") from error
         self._sent.append(count)
+        self._reports += count
+
+    def _is_ahead(self) -> bool:
+        return len(self._sent) >= MAX_AHEAD or self._reports >= MAX_AHEAD_REPORTS
 
     def _lost(self, why: str) -> PeerUnreachable:
         self.close()

@@ -1,0 +1,186 @@
+"""Submits to one observer from another process, acknowledged after their commit; memory; kill -9.
+
+    python -m benchmarks.health_submit [--json]
+
+Limits measured in the same run: a round trip over a unix stream socket between two processes, and LMDB's commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import tempfile
+import time
+from typing import Any
+
+from benchmarks.health_nodes import Node, nodes
+from vagus.client.submit import Submitter
+from vagus.model import Ack, Metric, Report, Status
+
+SEQUENTIAL = 3000
+PIPELINED = 30_000
+RATE = 10_000.0
+MEMORY = 100_000
+KILLED = 3000
+
+
+def report(n: int) -> Report:
+    """One of ten observers on one of a hundred subjects."""
+    return Report(f"o{n % 10}", f"s{n // 10 % 100}", time.time_ns(), {"read": Metric(Status.HEALTHY, n % 50)})
+
+
+def percentile(times: list[float], part: float) -> float:
+    """In the unit of the times."""
+    return sorted(times)[min(len(times) - 1, int(len(times) * part))]
+
+
+def sequential(to: Submitter, count: int = SEQUENTIAL) -> dict[str, float]:
+    """One report after the other's answer."""
+    times = []
+    for n in range(count):
+        one = report(n)
+        began = time.perf_counter()
+        acks = to.submit([one])
+        times.append(time.perf_counter() - began)
+        assert acks == [Ack.ACCEPTED]
+    return {
+        "submit_p50_us": statistics.median(times) * 1e6,
+        "submit_p99_us": percentile(times, 0.99) * 1e6,
+        "submits_sequential_per_s": count / sum(times),
+    }
+
+
+def pipelined(to: Submitter, count: int = PIPELINED, ahead: int = 256) -> float:
+    """Reports a second, one in each frame, at most `ahead` unanswered."""
+    began = time.perf_counter()
+    sent = got = 0
+    while got < count:
+        while sent < count and sent - got < ahead:
+            to.send([report(sent)])
+            sent += 1
+        got += 1
+        assert to.receive() == [Ack.ACCEPTED]
+    return count / (time.perf_counter() - began)
+
+
+def at_rate(to: Submitter, rate: float = RATE, for_s: float = 2.0) -> dict[str, float]:
+    """Latencies at a fixed rate, from the moment when each report was due (so that a stall counts for all behind it)."""
+    times: list[float] = []
+    due: list[float] = []
+    count = int(rate * for_s)
+    began = time.perf_counter()
+    sent = 0
+    while len(times) < count:
+        now = time.perf_counter()
+        while sent < count and began + sent / rate <= now and to.unanswered < 1500:
+            due.append(began + sent / rate)
+            to.send([report(sent)])
+            sent += 1
+        if to.unanswered:
+            assert to.receive() == [Ack.ACCEPTED]
+            times.append(time.perf_counter() - due[len(times)])
+        else:
+            time.sleep(max(0.0, began + sent / rate - time.perf_counter()))
+    took = time.perf_counter() - began
+    return {
+        "at_10k_p50_ms": statistics.median(times) * 1e3,
+        "at_10k_p99_ms": percentile(times, 0.99) * 1e3,
+        "at_10k_max_ms": max(times) * 1e3,
+        "at_10k_reached_per_s": count / took,
+    }
+
+
+def memory(node: Node, to: Submitter, count: int = MEMORY) -> dict[str, float]:
+    """Resident memory before and after so many reports."""
+    rss, anon = node.rss()
+    for n in range(0, count, 500):
+        assert set(to.submit([report(n + k) for k in range(500)])) == {Ack.ACCEPTED}
+    rss_after, anon_after = node.rss()
+    return {
+        "rss_before_mb": rss / 1e6,
+        "rss_after_mb": rss_after / 1e6,
+        "rss_anon_before_mb": anon / 1e6,
+        "rss_anon_after_mb": anon_after / 1e6,
+        "rss_ratio": rss_after / rss,
+        "rss_anon_ratio": anon_after / anon,
+    }
+
+
+def killed(home: str, count: int = KILLED) -> dict[str, float]:
+    """Accepted reports that are there after kill -9."""
+    from vagus.config import node_folder
+    from vagus.store import Store
+
+    node = Node(home, "victim")
+    with Submitter.connect(home, "victim") as to:
+        for n in range(count):
+            to.send([report(n)])
+            if to.unanswered >= 500:
+                assert to.receive() == [Ack.ACCEPTED]
+        while to.unanswered:
+            assert to.receive() == [Ack.ACCEPTED]
+    node.end(kill=True)
+    again = Node(home, "victim")
+    restored = again.ask("figures")["restored"]
+    again.end()
+    from pathlib import Path
+
+    with Store.open(node_folder(Path(home), "victim") / "store" / "observer", readonly=True) as store:
+        return {"killed_accepted": count, "killed_kept": store.count("report"), "killed_restored": restored}
+
+
+def unix_round_trip_us(count: int = 3000) -> float:
+    """The limit: 100 bytes to another process and back, median."""
+    one, two = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        one.close()
+        while data := two.recv(200):
+            two.send(data)
+        os._exit(0)
+    two.close()
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        one.send(bytes(100))
+        one.recv(200)
+        times.append(time.perf_counter() - began)
+    one.close()
+    os.waitpid(child, 0)
+    return statistics.median(times) * 1e6
+
+
+def measure(reports: int = MEMORY) -> dict[str, Any]:
+    """All of it; about 20 s."""
+    found: dict[str, Any] = {"unix_round_trip_us": unix_round_trip_us()}
+    with tempfile.TemporaryDirectory() as home:
+        with nodes(home, 1) as (node,), Submitter.connect(home, "n0") as to:
+            to.submit([report(n) for n in range(10_000)])  # every view is full
+            found |= sequential(to)
+            found["submits_pipelined_per_s"] = pipelined(to)
+            cpu_s = node.cpu_s()
+            found |= at_rate(to)
+            found["at_10k_cpu_ratio"] = (node.cpu_s() - cpu_s) / 2.0
+        with nodes(home, 1) as (node,), Submitter.connect(home, "n0") as to:
+            found |= memory(node, to, reports)
+        found |= killed(home)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    wants_json = parser.parse_args().json
+    found = measure()
+    if wants_json:
+        print(json.dumps(found))
+        return
+    for name, value in found.items():
+        print(f"{name:38} {value:12.3f}")
+
+
+if __name__ == "__main__":
+    main()

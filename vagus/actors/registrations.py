@@ -1,0 +1,133 @@
+"""Who is registered at an observer and what it watches, over restarts: restored before anything is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from vagus.actors.book import Book
+from vagus.errors import StoreError
+from vagus.health.handles import Handle
+from vagus.health.local import LocalStore
+from vagus.model import Report
+from vagus.store import Store
+
+MAX_WATCHES = 20_000
+"""Subjects in the book; then those that are no longer watched are forgotten."""
+
+Save = Callable[[Store], None]
+
+_handle = msgspec.msgpack.Decoder(Handle).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Watch(msgspec.Struct, frozen=True, array_like=True):
+    """What was asked of a subject last, and when."""
+
+    wanted: bool
+    t_ns: int
+
+
+_watch = msgspec.msgpack.Decoder(_Watch).decode
+
+
+class Registrations:
+    """Changes `local` and says how to keep that: what a method returns is called with the store, then committed.
+
+    Each registration, and its end, is a record (kind "registration") besides, for people; records age, the book not.
+    """
+
+    def __init__(self, local: LocalStore) -> None:
+        self._local = local
+        self._handles = Book("handle")
+        self._watches = Book("watch")
+        self._stopped: dict[str, int] = {}  # subjects, names or globs, that are not to be heard of, and since when
+
+    def restore(self, store: Store) -> None:
+        """Takes back handles and watch list. Raises StoreError when they are damaged."""
+        try:
+            handles = [_handle(packed) for packed in self._handles.read(store).values()]
+            watches = {subject: _watch(packed) for subject, packed in self._watches.read(store).items()}
+        except ValueError as error:
+            raise StoreError(f"the registrations in {store.path} are damaged: {error}") from error
+        self._local.restore_handles(sorted(handles, key=lambda handle: not handle.active))
+        kept = {str(handle.number) for handle in self._local.handles()}
+        self._handles.drop({str(handle.number) for handle in handles} - kept)(store)
+        for subject, watch in sorted(watches.items(), key=lambda item: item[1].t_ns):
+            if watch.wanted:
+                self._local.watch(subject)
+            else:
+                self._local.unwatch(subject)
+                self._stopped[subject] = watch.t_ns
+
+    def heard(self, history: Iterable[Report]) -> list[Report]:
+        """The reports of `history` but those on subjects that were stopped after them."""
+        names = {subject: t_ns for subject, t_ns in self._stopped.items() if not any(c in subject for c in "*?[")}
+        globs = [item for item in self._stopped.items() if item[0] not in names]
+        return [
+            report
+            for report in history
+            if report.t_ns > names.get(report.subject, 0)
+            and not any(report.t_ns <= t_ns and fnmatchcase(report.subject, glob) for glob, t_ns in globs)
+        ]
+
+    def register(self, module: str, observer: str, now_ns: int) -> tuple[int, Save]:
+        """The observer's handle. Raises ConfigError."""
+        number = self._local.register(module, observer)
+        handle = Handle(number, module, observer)
+        saves = [self._handles.put(str(number), _encode(handle))]
+        if observer in self._stopped:
+            saves.append(self._revive(observer))
+        return number, _all(*saves, _record(handle, now_ns))
+
+    def unregister(self, number: int, now_ns: int) -> Save | None:
+        """Ends a registration; None where there was none."""
+        known = next((handle for handle in self._local.handles() if handle.number == number and handle.active), None)
+        if known is None or not self._local.unregister(number):
+            return None
+        ended = msgspec.structs.replace(known, active=False)
+        return _all(self._handles.put(str(number), _encode(ended)), _record(ended, now_ns))
+
+    def watch(self, subject: str, now_ns: int) -> Save:
+        """Others' reports on a subject, a name or a glob, count. Raises ConfigError."""
+        self._local.watch(subject)
+        for stopped in [name for name in self._stopped if fnmatchcase(name, subject)]:
+            del self._stopped[stopped]
+        return _all(*self._room(), self._watches.put(subject, _encode(_Watch(True, now_ns))))
+
+    def unwatch(self, subject: str, now_ns: int) -> Save:
+        """Forgets a subject, a name or a glob, until it is watched or reported on here."""
+        self._local.unwatch(subject)
+        self._stopped[subject] = now_ns
+        return _all(*self._room(), self._watches.put(subject, _encode(_Watch(False, now_ns))))
+
+    def reported(self, subject: str) -> Save | None:
+        """Somebody here reports on a subject: if it was stopped it is not any longer."""
+        return self._revive(subject) if subject in self._stopped else None
+
+    def _revive(self, subject: str) -> Save:
+        del self._stopped[subject]
+        return self._watches.drop([subject])
+
+    def _room(self) -> list[Save]:
+        if len(self._watches) < MAX_WATCHES:
+            return []
+        longest = sorted(self._stopped, key=self._stopped.__getitem__)[: max(1, len(self._stopped) // 2)]
+        for subject in longest:
+            del self._stopped[subject]
+        return [self._watches.drop(longest)]
+
+
+def _record(handle: Handle, now_ns: int) -> Save:
+    index = {"observer": handle.observer, "module": handle.module}
+    return lambda store: store.put("registration", handle, t_ns=now_ns, index=index)
+
+
+def _all(*saves: Save) -> Save:
+    def save(store: Store) -> None:
+        for one in saves:
+            one(store)
+
+    return save
