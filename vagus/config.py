@@ -96,6 +96,18 @@ class SnmpSettings(_Settings, frozen=True):
     timeout: Duration = "2s"
 
 
+class LogSettings(_Settings, frozen=True):
+    """A log file to follow, and what reads it for signs of health."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]  # or a glob pattern
+    filter: str = ""  # a registered log filter; empty: only those of log_filters
+    filter_file: str = ""  # Panorama's JSON, instead of the filter's own rules
+    ensemble: str = ""  # server.ID=HOST:PORT lines, such as zoo.cfg's
+    timezone: str = ""  # of times without an offset, such as Europe/Zurich; empty: this machine's
+    stale: Duration = "300s"  # a line that was written longer ago says nothing
+    merge: Duration = "1s"  # the same again within this is reported once
+
+
 class CollectSettings(_Settings, frozen=True):
     """What to sense, how often."""
 
@@ -112,8 +124,8 @@ class CollectSettings(_Settings, frozen=True):
         "snmp",
         "availability",
     )
-    logs: tuple[str, ...] = ()  # paths of log files to follow; glob patterns allowed
-    log_filters: tuple[str, ...] = ()  # names of registered log filters
+    logs: tuple[str | LogSettings, ...] = ()  # paths of log files to follow; glob patterns allowed
+    log_filters: tuple[str, ...] = ()  # names of registered log filters, for every log
     cgroups: tuple[str, ...] = ("*", "*/*")  # glob patterns of cgroups below each hierarchy's root
     max_cgroups: Annotated[int, msgspec.Meta(ge=0, le=5000)] = 100
     top_processes: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
@@ -387,6 +399,8 @@ def _known_keys(problem: str, kind: Any) -> str:
             kind = typing.get_type_hints(kind)[step]
         else:  # the items of a tuple, the values of a dict
             kind = [a for a in typing.get_args(kind) if a is not Ellipsis][-1]
+    if not hasattr(kind, "__struct_fields__"):  # an object or a text
+        kind = next(a for a in typing.get_args(kind) if hasattr(a, "__struct_fields__"))
     known: tuple[str, ...] = kind.__struct_fields__
     close = difflib.get_close_matches(found[1], known, n=1)
     return f"; did you mean `{close[0]}`?" if close else f"; the keys there are {', '.join(known)}"
@@ -409,6 +423,8 @@ def _check_durations(settings: object, origin: str) -> None:
         "latency_every",
         "bandwidth_every",
         "bandwidth_time",
+        "stale",
+        "merge",
     )
     if isinstance(settings, _Settings):
         for name in settings.__struct_fields__:

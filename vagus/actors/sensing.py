@@ -15,11 +15,11 @@ from vagus.actors.arrivals import Arrival, Arrivals, Journal, stream_number
 from vagus.actors.following import Following
 from vagus.actors.foretelling import WARM_ROWS, Foretelling
 from vagus.actors.live import Live
+from vagus.actors.log_filters import LogFilters
 from vagus.actors.outbox import Outbox
 from vagus.collectors.run import Runner
 from vagus.config import Config, seconds
 from vagus.errors import PeerUnreachable, StoreError
-from vagus.health import LOG_FILTERS, LogFilter
 from vagus.health.rules import SELECTORS, judge_device, judge_node, judge_service
 from vagus.model import Event, Level, Metric, Report, Sample, Status, Stream
 from vagus.store import Store
@@ -44,7 +44,7 @@ class _Shape(NamedTuple):
 class Sensing:
     """Opens and owns the collector's store; `run` is its loop. `failed` is told what went wrong.
 
-    Raises StoreError, ConfigError (an unknown log filter).
+    Raises StoreError, ConfigError (a log filter or one of its files).
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Sensing:
         self._told_s = 0.0
         self._began_s = 0.0  # 0: no tick is under way
         self._closed = False
-        self._filters: list[LogFilter] = [LOG_FILTERS.make(name, node) for name in config.collect.log_filters]
+        self._filters = LogFilters(node, config.collect)
         self._runner = Runner.from_settings(node, config.collect)
         self.foretelling = Foretelling(config.forecast)
         self._since: list[Sample] = []  # what others sent since the last tick, not yet forecast
@@ -277,17 +277,12 @@ class Sensing:
             _, events = done.result()
             self.ticks += 1
             for event in events:
-                self._filter(event)
+                if event.event == "log.line":
+                    self._outbox.note(self._filters.reports(event))
                 if event.event in ("service.up", "service.down", "device.unreachable", "device.recovered"):
                     self._told_s = 0.0  # the report on it does not wait
         except Exception as error:
             self._failed("sense", error)
-
-    def _filter(self, event: Event) -> None:
-        if event.event == "log.line":
-            text = str(event.fields.get("text", ""))
-            found = (log_filter.read(text, event.source, event.t_ns) for log_filter in self._filters)
-            self._outbox.note(report for report in found if report is not None)
 
     def hanging(self) -> str:
         """Which collector has been called for too long, or nothing."""

@@ -84,8 +84,9 @@ class LogsCollector:
 
     def __init__(self, node: str, root: Path, settings: CollectSettings) -> None:
         self._node = node
-        self._plain = tuple(p for p in settings.logs if not _MAGIC.search(p))
-        self._patterns = tuple(p for p in settings.logs if _MAGIC.search(p))
+        paths = [log if isinstance(log, str) else log.path for log in settings.logs]
+        self._plain = tuple(p for p in paths if not _MAGIC.search(p))
+        self._patterns = tuple(p for p in paths if _MAGIC.search(p))
         self._files: dict[str, _LogFile] = {}
         self._readers: dict[_Key, _Reader] = {}
         self._refused: set[str] = set()  # there at the first call, but not readable so far

@@ -27,12 +27,15 @@ class Strategy(Protocol):
 class LogFilter(Protocol):
     """Turns a line of a log into a report, or None. Must not raise on any line.
 
-    Made as `LogFilter(node)`; the node's name may be left out.
+    Made as `LogFilter(node, zone=, tree=, ensemble=, observer=)`: this node's name, the time zone of the log, a
+    filter file instead of the filter's own rules, servers' addresses, who reports; all may be left out. `log_rules`
+    has a base class.
 
     `t_ns` is when the line was read; a filter that finds a full date in the line prefers that.
     """
 
     name: str
+    fields: tuple[str, ...]  # which a line has, for filter files
 
     def read(self, line: str, path: str, t_ns: int) -> Report | None: ...
 
@@ -50,6 +53,12 @@ LOG_FILTERS: Registry[LogFilter] = Registry(
     "vagus.log_filters",
     {
         "zookeeper": "vagus.health.filter_zookeeper:ZooKeeperFilter",
+        "hdfs": "vagus.health.filter_hdfs:HdfsFilter",
+        "hbase": "vagus.health.filter_hbase:HBaseFilter",
+        "cassandra": "vagus.health.filter_cassandra:CassandraFilter",
+        "kafka": "vagus.health.filter_kafka:KafkaFilter",
+        "syslog": "vagus.health.filter_syslog:SyslogFilter",
+        "journald": "vagus.health.filter_journald:JournaldFilter",
         "kernel": "vagus.health.filter_kernel:KernelFilter",
     },
 )
