@@ -20,7 +20,8 @@ from types import CodeType, TracebackType
 from typing import Any, TypeVar
 
 from vagus.client.emitter import EMITTER, Counter, Emitter
-from vagus.client.reporter import REPORTER, default_observer
+from vagus.client.reporter import REPORTER
+from vagus.client.track import default_observer
 from vagus.model import Event
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vagus.client.background import Background
-from vagus.client.reporter import default_observer
+from vagus.client.track import default_observer
 from vagus.errors import ConfigError
 from vagus.model import MAX_FIELDS, MAX_LABEL_VALUE, MAX_NAME, Field, Level, Stream
 

@@ -34,7 +34,7 @@ class Health(Http):
 
         handle: as `register` gave it for this observer; ttl: for how long it counts (0: as the node says).
         """
-        from vagus.client.reporter import default_observer
+        from vagus.client.track import default_observer
 
         body = {
             "observer": observer or default_observer(),
@@ -57,7 +57,7 @@ class Health(Http):
     def unregister(self, handle: int) -> bool:
         """Gives a handle back; False: it was none."""
         answer, _ = self.request("POST", "/v1/unregister", body=_packed(handle=handle))
-        return decode_json(answer, _Result).result is True
+        return decode_json(answer, _Result).result == "ACCEPTED"
 
     def watch(self, subject: str) -> None:
         """What other nodes report on `subject` counts at this one again."""
@@ -125,7 +125,7 @@ class _Registered(msgspec.Struct):
 
 
 class _Result(msgspec.Struct):
-    result: bool | str
+    result: str
 
 
 class _ResultsBody(msgspec.Struct):

@@ -16,7 +16,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from vagus.client import endpoint
-from vagus.client.reporter import REPORTER, Reporter, default_observer
+from vagus.client.reporter import REPORTER, Reporter
+from vagus.client.track import default_observer
 from vagus.config import seconds
 from vagus.errors import PeerUnreachable
 from vagus.model import Ack, Metric, Report, Status

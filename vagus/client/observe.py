@@ -17,7 +17,8 @@ from time import perf_counter
 from types import CoroutineType, TracebackType
 from typing import Any, TypeVar
 
-from vagus.client.reporter import REPORTER, Call, Reporter, Track
+from vagus.client.reporter import REPORTER, Reporter
+from vagus.client.track import Call, Track
 from vagus.errors import ConfigError
 from vagus.model import Status
 

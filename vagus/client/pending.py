@@ -1,7 +1,7 @@
 """Panorama's pending tracker: a request whose answer comes elsewhere in the program, or never.
 
-    waiting = vagus.pending("db@2", "commit")
-    ... waiting.clear()          # in the callback of the answer; or waiting.fail()
+waiting = vagus.pending("db@2", "commit")
+... waiting.clear()          # in the callback of the answer; or waiting.fail()
 """
 
 from __future__ import annotations

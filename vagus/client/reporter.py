@@ -8,46 +8,42 @@ from __future__ import annotations
 
 import atexit
 import gc
+import math
 import os
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vagus.client.background import Background
 from vagus.client.lateness import LATE_S, Lateness
-from vagus.model import MAX_NAME, Metric, Report, Status
+from vagus.client.track import HEALTHY_EVERY_S, Call, Track, again, default_observer, name_of, postpone
+from vagus.model import Metric, Report, Status
 
-HEALTHY_EVERY_S = 20.0
+if TYPE_CHECKING:
+    from vagus.client.transport import Transport
+
 QUEUE = 2000
 MAX_TRACKS = 10_000
 MAX_WAITING = 10_000
 RETRY_S = 1.0
 KEEP_NS = 60 * 10**9  # a report that nobody took for so long is dropped
 
-Item = tuple["Track", Status, float, int, int, int]  # track, status, mean score, t_ns, how many calls, doubt
-Call = list[Any]  # since when (perf_counter), when it is due to be said that it hangs, its track
+Item = tuple[Track, Status, float, int, int, int]  # track, status, mean score, t_ns, how many calls, doubt
 Send = Callable[[list[Report]], None]
-Chore = Callable[[float], None]
+Look = Callable[[str, str], Sequence[Report]]
 
 
-class Track:
-    """One (observer, subject, context): when HEALTHY is due next, and what has been averaged since."""
+class Chore(Protocol):
+    """What else the thread looks after, four times a second."""
 
-    __slots__ = ("context", "count", "due", "every_s", "observer", "subject", "total_s", "ttl_ns")
+    def check(self, now: float) -> None:
+        """It is `now`, in seconds of perf_counter."""
 
-    def __init__(self, observer: str, subject: str, context: str, every_s: float = HEALTHY_EVERY_S) -> None:
-        self.observer = observer
-        self.subject = subject
-        self.context = context
-        self.due = 0.0
-        self.count = 0
-        self.total_s = 0.0
-        self.every_s = every_s
-        self.ttl_ns = 0
+    def slept(self, late_s: float, now: float) -> None:
+        """This process did not run for the last `late_s` seconds: nobody else is to blame for them."""
 
 
 class Reporter(Background):
@@ -58,6 +54,7 @@ class Reporter(Background):
     def __init__(self, send: Send | None = None, healthy_every_s: float = HEALTHY_EVERY_S) -> None:
         self.tracks: dict[tuple[Any, Any, Any], Track] = {}
         self.healthy_every_s = healthy_every_s
+        self.looks: Look | None = None  # given in tests
         self._given = send
         super().__init__()
 
@@ -66,10 +63,12 @@ class Reporter(Background):
         super()._reset()
         self.open_calls: dict[int, Call] = {}
         self.waiting: dict[int, Call] = {}
-        self.chores: dict[Hashable, Chore] = {}
+        self._hanging: set[Track] = set()  # those with a call that was said to be pending, and still is
+        self.chores: dict[str, Chore] = {}
         self.lateness = Lateness()
         self._collecting_since = 0.0
         self._send = self._given
+        self._transport: Transport | None = None
         self._queue: deque[Item] = deque()
         self._unsent: dict[tuple[Track, Status], Item] = {}
         self._merging = threading.Lock()
@@ -107,11 +106,17 @@ class Reporter(Background):
         track.count, track.total_s = 0, 0.0
         track.due = now + track.every_s
         if count:
-            self.put(track, Status.HEALTHY, total_s / count * 1e3, count)
+            t_ns = max(time.time_ns(), track.after_ns + 1)
+            self.put(track, Status.HEALTHY, total_s / count * 1e3, count, t_ns)
 
     def unwell(self, track: Track, status: Status, duration_s: float) -> None:
-        """Queues what is not HEALTHY, with how long it took; the next success passes at once."""
-        track.due = 0.0
+        """Queues what is not HEALTHY, with how long it took; the next success passes at once.
+
+        Successes before it go unsaid: said now, they would be later than it, and clear it.
+        """
+        track.count, track.total_s = 0, 0.0
+        if track not in self._hanging:
+            track.due = 0.0
         self.put(track, status, duration_s * 1e3)
 
     def put(self, track: Track, status: Status, score: float, count: int = 1, t_ns: int = 0) -> None:
@@ -126,24 +131,31 @@ class Reporter(Background):
             self.fail(error)
 
     def wait_for(self, track: Track, expire_s: float) -> Call:
-        """Tracks something that is not a call on a stack; PENDING once it is not resolved within `expire_s`.
+        """Tracks what is no call on a stack: PENDING once it is not resolved within `expire_s`.
 
-        Beyond MAX_WAITING the oldest is given up, after it was said once that it is pending.
+        Beyond MAX_WAITING those go that were said to be pending; where there are none, the new one is not tracked.
         """
         begun = perf_counter()
         call: Call = [begun, begun + expire_s, track]
-        while len(self.waiting) >= MAX_WAITING:
-            try:
-                oldest = self.waiting.pop(next(iter(self.waiting)))
-            except (KeyError, RuntimeError, StopIteration):  # another thread was quicker
-                continue
+        if len(self.waiting) >= MAX_WAITING:
             self.dropped += 1
-            if oldest[1] - oldest[0] <= expire_s:  # never said
-                self.unwell(oldest[2], Status.PENDING, begun - oldest[0])
+            if not self._forget_oldest():
+                return call
         self.waiting[id(call)] = call
         if not self.running:
             self.start()
         return call
+
+    def _forget_oldest(self) -> bool:
+        """Makes room, if the oldest has been said to hang; younger ones must have their time."""
+        try:
+            oldest = next(iter(self.waiting))
+            if len(self.waiting[oldest]) > 3:
+                del self.waiting[oldest]
+                return True
+        except (KeyError, RuntimeError, StopIteration):  # another thread was quicker
+            return True
+        return False
 
     def resolve(self, call: Call, status: Status | None, now: float = 0.0) -> None:
         """What was waited for has come: HEALTHY, rate-limited; or failed with another status; None: no verdict."""
@@ -193,33 +205,44 @@ class Reporter(Background):
         late_s = self.lateness.note(asked_s, took_s)
         if late_s:
             now = perf_counter()
-            for calls in (self.open_calls, self.waiting):
-                for call in calls.copy().values():
-                    slept_s = min(late_s, now - call[0])
-                    call[0] += slept_s
-                    call[1] += slept_s
+            postpone([*self.open_calls.copy().values(), *self.waiting.copy().values()], late_s, now)
+            for chore in list(self.chores.values()):
+                chore.slept(late_s, now)
 
     def work(self, now: float, urgent: bool) -> None:
         self._collect(now)
-        for key, chore in list(self.chores.items()):
+        for chore in list(self.chores.values()):
             try:
-                chore(now)
+                chore.check(now)
             except Exception as error:
-                self.chores.pop(key, None)
                 self.fail(error)
         self._drain(perf_counter(), urgent)
 
     def _collect(self, now: float) -> None:
-        """Calls that hang become PENDING, again at growing distance; averages that are due become HEALTHY."""
+        """Calls that hang become PENDING, again at growing distance; averages that are due become HEALTHY.
+
+        While a call hangs, successes of other calls of its track are held back: they came over another connection,
+        or from another thread of the subject, and do not speak for what hangs.
+        """
+        t_ns = time.time_ns()  # a call that ends while we look has ended later
         longest: dict[Track, float] = {}  # one report for a track, however many calls hang
+        hanging: set[Track] = set()
         for calls in (self.open_calls, self.waiting):
             for call in calls.copy().values():
-                begun, due, track = call[:3]
+                begun, due, track = call[:3]  # a fourth: it was said before
                 if now >= due:
-                    call[1] = now + min(max(due - begun, 1.0), HEALTHY_EVERY_S)
+                    again(call, now)
                     longest[track] = max(longest.get(track, 0.0), now - begun)
+                if len(call) > 3:
+                    hanging.add(track)
+        for track in self._hanging - hanging:
+            track.due = 0.0  # it returned after all, or not: what comes now passes at once
+        self._hanging = hanging
+        for track in hanging:
+            track.due = math.inf
         for track, hung_s in longest.items():
-            self.unwell(track, Status.PENDING, hung_s)  # should it return after all, that passes at once
+            track.count, track.total_s = 0, 0.0
+            self.put(track, Status.PENDING, hung_s * 1e3, t_ns=t_ns)
         for track in list(self.tracks.values()):
             if track.count and now >= track.due:
                 self.healthy(track, now)
@@ -233,12 +256,9 @@ class Reporter(Background):
             batch, self._unsent = self._unsent, {}
         if not batch:
             return
-        if self._send is None:
-            from vagus.client.transport import Transport
-
-            self._send = Transport().send
         try:
-            self._send([_report(item) for item in batch.values()])
+            send = self._send or self._way().send
+            send([_report(item) for item in batch.values()])
         except Exception as error:
             self.fail(error, len(batch))
             self._not_before = now + RETRY_S
@@ -251,6 +271,26 @@ class Reporter(Background):
                     self._add(item)
             return
         self.sent += len(batch)
+        for track, status, _, t_ns, _, _ in batch.values():
+            if track.told is not None and status != Status.PENDING:
+                track.told.append(t_ns)
+
+    def look(self, observer: str, subject: str) -> Sequence[Report] | None:
+        """An observer's last reports on a subject, as this node has them; None: it cannot be asked. For chores."""
+        if self._send is not None and self.looks is None:
+            return None
+        try:
+            return (self.looks or self._way().view)(observer, subject)
+        except Exception as error:
+            self.fail(error)
+            return None
+
+    def _way(self) -> Transport:
+        if self._transport is None:
+            from vagus.client.transport import Transport
+
+            self._transport = Transport()
+        return self._transport
 
     def _make_room(self) -> None:
         """In a host's thread: many say the same, and are one report; only a storm of different ones loses any."""
@@ -291,24 +331,6 @@ def _report(item: Item) -> Report:
     track, status, score, t_ns, _, doubt = item
     contexts = {track.context: Metric(status, float(f"{score:.9g}"))}
     return Report(track.observer, track.subject, t_ns, contexts, ttl_ns=track.ttl_ns, doubt=doubt)
-
-
-def default_observer() -> str:
-    """Who reports when nobody is named: `program:pid@host`."""
-    program = os.path.basename(sys.argv[0] if sys.argv else "") or "python"
-    return f"{_printable(program)[:80]}:{os.getpid()}@{os.uname().nodename}"[:MAX_NAME]
-
-
-def name_of(value: Any) -> str:
-    """Anything as a name: printable, of 1 to 200 characters."""
-    try:
-        return _printable(str(value)[:MAX_NAME]) or "?"
-    except Exception:  # the value's own __str__
-        return type(value).__name__[:MAX_NAME]
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 REPORTER = Reporter()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from vagus.client import endpoint
+from vagus.errors import NoData, VagusError
 from vagus.model import Report
 
 if TYPE_CHECKING:
@@ -99,6 +100,10 @@ class Transport(Carrier[Report]):
 
     socket_name = "report"
 
+    def __init__(self, find: Callable[[], endpoint.Endpoint] = endpoint.find) -> None:
+        super().__init__(find)
+        self._asked: tuple[Connection, str] | None = None
+
     def pack(self, items: Sequence[Report]) -> bytes:
         return msgspec.msgpack.encode(items)
 
@@ -106,6 +111,22 @@ class Transport(Carrier[Report]):
         from vagus.client.health import bodies_of
 
         connection.request("POST", "/v1/report", body=msgspec.msgpack.encode({"reports": bodies_of(items)}))
+
+    def view(self, observer: str, subject: str) -> Sequence[Report]:
+        """An observer's last reports on a subject, as the node has them, oldest first. Raises VagusError."""
+        from vagus.client.connection import Connection
+
+        if self._asked is None:
+            found = self._find()
+            self._asked = Connection(found.url, found.token, timeout_s=GATEWAY_TIMEOUT_S), found.node
+        connection, node = self._asked
+        try:
+            return connection.panorama(subject, observer, node).get(observer, ())
+        except NoData:
+            return ()
+        except VagusError:
+            self._asked = None
+            raise
 
 
 class Parcels(Carrier["dict[str, Any]"]):

@@ -1,0 +1,96 @@
+"""Observation of an aiohttp client's requests, without a change at the calls:
+
+    aiohttp.ClientSession(trace_configs=[vagus.trace_config()])
+
+Exceptions, time-outs and 5xx are UNHEALTHY, anything else that answers is HEALTHY, and a request that hangs is PENDING
+while it does. What is observed ends with the answer's headers: aiohttp tells nothing of its body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from importlib import import_module
+from time import perf_counter
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from vagus.client.observe import PENDING_S, seconds_of
+from vagus.client.reporter import REPORTER, Reporter
+from vagus.client.subjects import Subjects, subjects
+from vagus.client.track import Call
+from vagus.model import Status
+
+if TYPE_CHECKING:
+    from aiohttp import TraceConfig
+
+
+def _is_failure(status: int) -> bool:
+    return status >= 500
+
+
+def trace_config(
+    subject: str | None = None,
+    context: str | None = None,
+    observer: str | None = None,
+    *,
+    pending_s: float | None = PENDING_S,
+    failed: Callable[[int], bool] = _is_failure,
+    names: Subjects = subjects,
+    reporter: Reporter = REPORTER,
+) -> TraceConfig:
+    """A TraceConfig that observes every request of the sessions it is given to.
+
+    subject: default: what `vagus.subjects` calls the request's host:port; context: default: the method; pending_s:
+    None: never; failed: which HTTP statuses speak against the server. Each hop of a redirect is a request of its own.
+    Raises ImportError without aiohttp.
+    """
+    pending = seconds_of(pending_s)
+
+    def begin(tracing: SimpleNamespace, method: str, url: Any) -> None:
+        named = subject or names.resolve(url.host or "?", url.port)
+        track = reporter.track(named, context or method, observer)
+        tracing.vagus = reporter.wait_for(track, pending)
+
+    def end(tracing: SimpleNamespace, status: Status | None) -> None:
+        call: Call | None = tracing.__dict__.pop("vagus", None)
+        if call is not None:
+            reporter.resolve(call, status)
+
+    async def on_start(_: Any, tracing: SimpleNamespace, params: Any) -> None:
+        begin(tracing, params.method, params.url)
+
+    async def on_redirect(_: Any, tracing: SimpleNamespace, params: Any) -> None:
+        end(tracing, Status.HEALTHY)
+        location = params.response.headers.get("Location") or params.response.headers.get("URI") or ""
+        try:
+            target = params.url.join(type(params.url)(location))
+        except ValueError:  # aiohttp refuses it in its own words
+            return
+        begin(tracing, params.method, target)
+
+    async def on_end(_: Any, tracing: SimpleNamespace, params: Any) -> None:
+        end(tracing, Status.UNHEALTHY if failed(params.response.status) else Status.HEALTHY)
+
+    async def on_exception(_: Any, tracing: SimpleNamespace, params: Any) -> None:
+        if not isinstance(params.exception, (asyncio.CancelledError, KeyboardInterrupt, SystemExit)):
+            return end(tracing, Status.UNHEALTHY)
+        call: Call | None = tracing.__dict__.get("vagus")  # ours to end: a verdict only when it had hung by then
+        hung = call is not None and perf_counter() - call[0] >= pending
+        return end(tracing, Status.PENDING if hung else None)
+
+    def safely(step: Any) -> Any:
+        async def stepped(session: Any, tracing: SimpleNamespace, params: Any) -> None:
+            try:
+                await step(session, tracing, params)
+            except Exception as error:
+                reporter.fail(error)
+
+        return stepped
+
+    made: TraceConfig = import_module("aiohttp").TraceConfig()
+    made.on_request_start.append(safely(on_start))
+    made.on_request_redirect.append(safely(on_redirect))
+    made.on_request_end.append(safely(on_end))
+    made.on_request_exception.append(safely(on_exception))
+    return made
