@@ -52,21 +52,29 @@ async def health_page(site: Site, request: web.BaseRequest, _: str) -> web.Strea
     return _file(request, "health.html", "text/html")
 
 
-async def health_script(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
-    """The page's script."""
-    return _file(request, "health.js", "text/javascript")
+def _part(name: str, media: str) -> Route:
+    async def part(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
+        """A file of the page."""
+        return _file(request, name, media)
 
-
-async def health_style(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
-    """The page's style."""
-    return _file(request, "health.css", "text/css")
-
-
-ROUTES: tuple[Route, ...] = tuple(
-    Route("GET", path, handle, summary, query=NoParams, media=(media,), public=True, tagged=True)
-    for path, handle, summary, media in (
-        ("/health", health_page, "The page of health", "text/html"),
-        ("/health/health.js", health_script, "Its script", "text/javascript"),
-        ("/health/health.css", health_style, "Its style", "text/css"),
+    part.__name__ = f"health_{name.replace('.', '_')}"
+    return Route(
+        "GET", f"/health/{name}", part, f"{name} of the page", query=NoParams, media=(media,), public=True, tagged=True
     )
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/health",
+        health_page,
+        "The page of health",
+        query=NoParams,
+        media=("text/html",),
+        public=True,
+        tagged=True,
+    ),
+    _part("health.css", "text/css"),
+    _part("icon.svg", "image/svg+xml"),
+    *(_part(f"{name}.js", "text/javascript") for name in ("main", "matrix", "evidence", "source", "words")),
 )

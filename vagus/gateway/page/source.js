@@ -1,0 +1,41 @@
+// Asks the gateway with the token, which comes behind the address's # and stays in this tab.
+
+const KEY = "vagus.token";
+
+export class Denied extends Error {}
+export class Missing extends Error {}
+
+/** The token, taken out of the address if it stands there, so that it is in no history and no bookmark. */
+export function token() {
+  const given = new URLSearchParams(location.hash.slice(1).replaceAll("+", "%2B")).get("token");
+  if (given) {
+    keep(given);
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+  return sessionStorage.getItem(KEY) || "";
+}
+
+export function keep(text) {
+  if (text) sessionStorage.setItem(KEY, text);
+  else sessionStorage.removeItem(KEY);
+}
+
+let ahead = 0; // of this machine's clock before the gateway's, in milliseconds
+
+/** The gateway's time in milliseconds, as far as it differs by more than its answers' resolution. */
+export const now = () => Date.now() - ahead;
+
+/** {etag, body} of a path; body is null while what `etag` names is current. */
+export async function ask(path, etag = "") {
+  const headers = { Authorization: `Bearer ${token()}` };
+  if (etag) headers["If-None-Match"] = etag;
+  const answer = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(15000) });
+  const sent = Date.parse(answer.headers.get("Date"));
+  if (sent) ahead = Math.abs(Date.now() - sent) > 3000 ? Date.now() - sent : 0;
+  if (answer.status === 304) return { etag, body: null };
+  if (answer.ok) return { etag: answer.headers.get("ETag") || "", body: await answer.json() };
+  const told = await answer.json().then((body) => body.error.message, () => answer.statusText);
+  if (answer.status === 404) throw new Missing(told);
+  if (answer.status === 401 || answer.status === 403) throw new Denied(told);
+  throw new Error(told);
+}
