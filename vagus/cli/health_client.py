@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KINDS = ("report", "view", "inference", "panorama")
 GET_USAGE = "get [report|view|inference|panorama] [OBSERVER] SUBJECT"
-MAX_DUMPED = 10_000
+MAX_DUMPED = 1000
 HELD = ("subjects", "reports", "evicted", "gossip_retained", "unwritten", "submit_clients", "peers")
 
 Views = dict[str, "list[dict[str, Any]]"]
@@ -123,7 +123,9 @@ def list_(ctx: click.Context, what: str, node: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("what", required=False, type=click.Choice(["inference", "panorama"]), default="inference")
-@click.option("--limit", type=click.IntRange(1, MAX_DUMPED), default=1000, show_default=True, help="Most panoramas.")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_DUMPED), default=MAX_DUMPED, show_default=True, help="Most panoramas."
+)
 @server_option
 @node_option
 @json_option
@@ -271,14 +273,11 @@ def _told(ctx: click.Context, path: str, document: Mapping[str, Any], node: str,
     """Posts, and prints the result as one word."""
     with connected(ctx) as connection:
         answer = post(connection, path, dict(document), node=node)
-    result = answer.get("result")
     if as_json:
         emit_json(answer)
-    if result in (False, "FAILED"):
-        name, value = next(iter(document.items()))
-        raise NoData(f"there is no {name} {value!r} here")
-    if not as_json:
-        click.secho("Done" if isinstance(result, bool) or result is None else str(result).capitalize(), fg="green")
+        return
+    word = str(answer.get("result", ""))
+    click.secho(one_line(word.capitalize()), fg="green" if word == "ACCEPTED" else "yellow")
 
 
 # --- the observers themselves ----------------------------------------------------------------------------------------

@@ -28,37 +28,34 @@ NOTHING = "·"
 
 
 class Layout(NamedTuple):
-    """How a matrix fits: the width of subjects, of each observer's column, and how many observers are shown.
+    """How a matrix fits: the width of subjects and of the column of each observer that is shown.
 
     words: statuses in full, else letters; numbered: columns have numbers, and the names follow below.
     """
 
     subject: int
-    column: int
-    observers: int
+    columns: tuple[int, ...]
     words: bool
     numbered: bool
 
 
-def layout(width: int, subjects: Sequence[str], observers: Sequence[str], verdict: int) -> Layout:
+def layout(width: int, subjects: Sequence[str], observers: Mapping[str, int], verdict: int) -> Layout:
     """The first of these that fits in `width`: names and words, names and letters, numbers and letters, fewer columns.
 
-    verdict: the width of the column with the verdict.
+    observers: by name the longest status word that it said; verdict: the width of the column with the verdict.
     """
     subject = min(MOST_SUBJECT, max(map(len, ("subject", *subjects))))
-    count = len(observers)
-    name = max(map(len, observers), default=0)
-    number = max(2, len(str(count)))
-    for words, column, numbered in (
-        (True, max(name, len("MAYBE_UNHEALTHY")), False),
-        (False, max(name, 2), False),
-        (False, number, True),
+    number = max(2, len(str(len(observers))))
+    for words, numbered, columns in (
+        (True, False, tuple(max(len(name), word) for name, word in observers.items())),
+        (False, False, tuple(max(len(name), 2) for name in observers)),
+        (False, True, (number,) * len(observers)),
     ):
-        if subject + GAP + verdict + count * (GAP + column) <= width:
-            return Layout(subject, column, count, words, numbered)
+        if subject + GAP + verdict + sum(columns) + GAP * len(columns) <= width:
+            return Layout(subject, columns, words, numbered)
     subject = max(LEAST_SUBJECT, min(subject, width // 3))
     fits = max(1, (width - subject - GAP - verdict) // (GAP + number))
-    return Layout(subject, number, min(count, fits), False, True)
+    return Layout(subject, (number,) * min(len(observers), fits), False, True)
 
 
 def render_matrix(answer: Mapping[str, Any], to: Console) -> None:
@@ -72,39 +69,42 @@ def render_matrix(answer: Mapping[str, Any], to: Console) -> None:
         return
     said = {(c["observer"], c["subject"]): c["status"] for c in answer["cells"]}
     verdict = max(len("verdict"), *(len(s["status"]) for s in subjects))
-    fit = layout(to.width, [s["subject"] for s in subjects], observers, verdict)
-    shown = observers[: fit.observers]
+    longest = dict.fromkeys(observers, 1)
+    for (observer, _), status in said.items():
+        if observer in longest:
+            longest[observer] = max(longest[observer], len(status))
+    fit = layout(to.width, [s["subject"] for s in subjects], longest, verdict)
+    shown = observers[: len(fit.columns)]
     heads = [str(n) for n in range(1, len(shown) + 1)] if fit.numbered else shown
     line = Text.assemble(_pad("subject", fit.subject), " " * GAP, _pad("verdict", verdict), style="dim")
-    for head in heads:
-        line.append_text(Text.assemble(" " * GAP, _pad(head, fit.column)))
+    for head, column in zip(heads, fit.columns, strict=True):
+        line.append_text(Text.assemble(" " * GAP, _pad(head, column)))
     to.print(line, soft_wrap=True)
     for s in subjects:
         line = Text.assemble(
             cell(_pad(s["subject"], fit.subject), "bold"), " " * GAP, _padded(status_cell(s["status"]), verdict)
         )
-        for observer in shown:
-            line.append_text(
-                Text.assemble(" " * GAP, _padded(_said(said.get((observer, s["subject"])), fit), fit.column))
-            )
+        for observer, column in zip(shown, fit.columns, strict=True):
+            word = _said(said.get((observer, s["subject"])), fit.words)
+            line.append_text(Text.assemble(" " * GAP, _padded(word, column)))
         line.rstrip()
         to.print(line, soft_wrap=True)
     if fit.numbered:
         legend = "  ".join(f"{n} {one_line(name)}" for n, name in enumerate(shown, 1))
         to.print()
         to.print(Text(legend, style="dim"), soft_wrap=not to.is_terminal)
-    if fit.observers < len(observers):
-        more = f"and {len(observers) - fit.observers} more observers: a wider terminal, or --json, has them"
+    if len(shown) < len(observers):
+        more = f"and {len(observers) - len(shown)} more observers: a wider terminal, or --json, has them"
         to.print(Text(more, style="yellow"), soft_wrap=not to.is_terminal)
     if not fit.words:
         letters = "  ".join(f"{letter} {name}" for name, letter in LETTERS.items())
         to.print(Text(letters, style="dim"), soft_wrap=not to.is_terminal)
 
 
-def _said(status: str | None, fit: Layout) -> Text:
+def _said(status: str | None, words: bool) -> Text:
     if status is None:
         return cell(NOTHING, "dim")
-    return cell(status if fit.words else LETTERS.get(status, "?"), STATUS_STYLE.get(status, ""))
+    return cell(status if words else LETTERS.get(status, "?"), STATUS_STYLE.get(status, ""))
 
 
 def _pad(text: str, width: int) -> str:
