@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vagus.api import Vagus, connect, down, up
+    from vagus.client.aiohttp_trace import trace_config
+    from vagus.client.alive import observe_process, observe_thread
     from vagus.client.emit import action, counter, event, heartbeat, sample
+    from vagus.client.grpc_calls import grpc_aio_interceptors, grpc_interceptors
     from vagus.client.handler import NetLoggerHandler
+    from vagus.client.health_handler import HealthHandler
+    from vagus.client.indirection import origin, sink
+    from vagus.client.inform import inform, inform_acked, inform_self, register, unregister
     from vagus.client.observe import observe
+    from vagus.client.pending import pending
+    from vagus.client.ray_handle import observed
+    from vagus.client.subjects import subjects
 
 __version__ = "0.1.0"
 __all__ = [
+    "HealthHandler",
     "NetLoggerHandler",
     "Vagus",
     "__version__",
@@ -24,20 +34,41 @@ __all__ = [
     "counter",
     "down",
     "event",
+    "grpc_aio_interceptors",
+    "grpc_interceptors",
     "heartbeat",
+    "inform",
+    "inform_acked",
+    "inform_self",
     "observe",
+    "observe_process",
+    "observe_thread",
+    "observed",
+    "origin",
+    "pending",
+    "register",
     "sample",
+    "sink",
+    "subjects",
+    "trace_config",
+    "unregister",
     "up",
 ]
 
 _LAZY = {
-    "Vagus": "vagus.api",
-    "connect": "vagus.api",
-    "up": "vagus.api",
-    "down": "vagus.api",
-    "observe": "vagus.client.observe",
+    **dict.fromkeys(("Vagus", "connect", "down", "up"), "vagus.api"),
     **dict.fromkeys(("action", "counter", "event", "heartbeat", "sample"), "vagus.client.emit"),
+    "HealthHandler": "vagus.client.health_handler",
     "NetLoggerHandler": "vagus.client.handler",
+    **dict.fromkeys(("grpc_aio_interceptors", "grpc_interceptors"), "vagus.client.grpc_calls"),
+    **dict.fromkeys(("inform", "inform_acked", "inform_self", "register", "unregister"), "vagus.client.inform"),
+    "observe": "vagus.client.observe",
+    "observed": "vagus.client.ray_handle",
+    **dict.fromkeys(("observe_process", "observe_thread"), "vagus.client.alive"),
+    **dict.fromkeys(("origin", "sink"), "vagus.client.indirection"),
+    "pending": "vagus.client.pending",
+    "subjects": "vagus.client.subjects",
+    "trace_config": "vagus.client.aiohttp_trace",
 }
 
 

@@ -109,8 +109,8 @@ class Background:
             woken = self._bell.acquire(timeout=TICK_S)
             flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
             now = perf_counter()
+            self._note(TICK_S, now - slept_at)
             try:
-                self.waited(TICK_S, now - slept_at)
                 self.work(now, bool(flushes))
             except Exception as error:  # the host program must not notice
                 self.fail(error)
@@ -120,12 +120,18 @@ class Background:
                 return
             slept_at = perf_counter()
             if slept_at - now > WORK_S:
-                self.waited(WORK_S, slept_at - now)
+                self._note(WORK_S, slept_at - now)
             if woken and not flushes:
                 time.sleep(GAP_S)
                 now = perf_counter()
-                self.waited(GAP_S, now - slept_at)
+                self._note(GAP_S, now - slept_at)
                 slept_at = now
+
+    def _note(self, asked_s: float, took_s: float) -> None:
+        try:
+            self.waited(asked_s, took_s)
+        except Exception as error:
+            self.fail(error)
 
     def fail(self, error: BaseException, count: int = 1) -> None:
         """Counts what went wrong instead of raising it."""
