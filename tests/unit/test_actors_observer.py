@@ -217,12 +217,9 @@ async def test_a_hung_peer_costs_bounded_memory_and_no_acknowledgement(begin: Ma
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hung:
         hung.bind(("127.0.0.1", 0))  # never reads
         await actor.set_peers({"n2": hung.getsockname()})
-        actor._gossip.max_reports = 500
         for _ in range(10):
             assert set(await actor.report([said() for _ in range(500)])) == {Ack.ACCEPTED}
-        assert len(actor._gossip) == 500
-        assert len(actor._local) == 10
-        assert actor._gossip.counts["dropped"] == 4500
+        assert len(actor._gossip) == len(actor._local) == 10, "what views hold is retained, the rest superseded"
         assert actor.wire.counts["sent"] + actor.wire.counts["dropped"] >= 100
 
 

@@ -10,30 +10,29 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from random import Random
+from random import SystemRandom
 from typing import Any
 
 import msgspec
 
 from vagus.access import Access, Principal, Refusals
-from vagus.actors.base import Actor, Links, Seat
+from vagus.actors.base import Links, Seat
 from vagus.actors.datagrams import Address, own_address, resolve
+from vagus.actors.exchange import Exchange
+from vagus.actors.exchange import kept as kept_of
 from vagus.actors.inbox import Inbox
 from vagus.actors.keeping import Keeper, Kept
+from vagus.actors.observer_reads import ObserverReads
 from vagus.actors.registrations import Registrations
 from vagus.actors.submits import Submits
 from vagus.actors.usage import rss_bytes
 from vagus.actors.verdicts import Verdicts
-from vagus.actors.wire import GOSSIP, MAX_PEERS, Wire
-from vagus.clock import NS
+from vagus.actors.wire import MAX_PEERS, Wire
 from vagus.config import seconds, socket_path
 from vagus.errors import ConfigError, PeerUnreachable, Refused, StoreError
-from vagus.health import STRATEGIES
-from vagus.health.gossip import Gossip, Send
-from vagus.health.local import LocalStore
-from vagus.health.matrix import MAX_SUBJECTS, Overview
+from vagus.health.gossip import Gossip
 from vagus.model import MAX_T_NS, Ack, Event, Inference, Report, check_name
 from vagus.store import Store
 
@@ -44,15 +43,14 @@ MAX_BATCH = 10_000
 """Reports in one call."""
 MAX_RESTORED = 100_000
 """Newest reports read back at start."""
-MAX_PANORAMAS = 10_000
 MAX_TOLD = 1000
 """Names of the watch list in `about`."""
 
-COUNTS = ("accepted", "ignored", "failed", "merged", "restored", "changes")
+COUNTS = ("accepted", "ignored", "failed", "restored", "changes")
 WIRE_COUNTS = ("sent", "received", "dropped", "unsealed")
 
 
-class ObserverActor(Actor):
+class ObserverActor(ObserverReads):
     """`vagus:observer@NODE`. Options of its seat: key (32 bytes or their hex), peers, address (of this node).
 
     What ACCEPTED promises, whichever way a report came: it is committed, so that kill -9 of every process loses
@@ -63,30 +61,14 @@ class ObserverActor(Actor):
 
     def __init__(self, seat: Seat, links: Links) -> None:
         super().__init__(seat, links)
-        settings = seat.config.health
-        ttl_ns, pending_ns = round(seconds(settings.ttl) * NS), round(seconds(settings.pending) * NS)
-        strategy = STRATEGIES.make(settings.strategy, pending_ns=pending_ns)
         self.counts: Counter[str] = Counter()
         self.doubt: Callable[[], int] = lambda: 0
         """How unwell this node is (Lifeguard's multiplier): it is added to what is reported here."""
         self.wire = Wire(seat.node, self.failed)
-        self.wire.hear(GOSSIP, self._hear)
-        self.wire.met.append(lambda _: self._gossip.peers(self.wire.addresses))
-        self.wire.drained.append(self._heard)
-        self._local = LocalStore(
-            seat.node,
-            strategy,
-            ttl_ns=ttl_ns,
-            pending_ns=pending_ns,
-            subjects=settings.subjects,
-            interest=settings.interest,
-            watch=settings.watch,
-        )
         self._registrations = Registrations(self._local)
-        self._gossip = Gossip(seat.node, Random(int.from_bytes(os.urandom(8), "big")), local=self._local, window_ns=ttl_ns)
+        self._gossip = Gossip(seat.node, SystemRandom(), local=self._local, window_ns=self._local.ttl_ns)
         self.verdicts = Verdicts(seat.node, seat.name, self._local.panorama, self.failed)
-        self._overview = Overview()
-        self._merged: list[Kept] = []
+        self._exchange = Exchange(self.wire, self._gossip, self._local, self._changed, self._keep, self.failed)
         self._access = Access(seat.config.access, seat.node)
         self._refusals = Refusals(seat.node, seat.name)
         self._inbox = Inbox(self._check, self._take_unanswered, self.failed)
@@ -107,7 +89,7 @@ class ObserverActor(Actor):
             await self.stop()
             raise
         self.every(TICK_PERIOD_S, self._tick, "tick")
-        self.every(GOSSIP_PERIOD_S, self._gossip_tick, "gossip")
+        self.every(GOSSIP_PERIOD_S, self._exchange.tick, "gossip")
         self.every(seconds(self.config.store.sync), self._keeper.sync, "sync")
         self.every(SWEEP_PERIOD_S, self._submits.sweep, "sweep")
         self.every(60.0, self._retain, "retain")
@@ -165,40 +147,13 @@ class ObserverActor(Actor):
                 acks = [Ack.FAILED if ack is Ack.ACCEPTED else ack for ack in acks]
         return acks
 
-    async def inferences(self, subject: str = "") -> list[Inference]:
-        """Every subject's verdict without reports, or that of one with them; an empty list for an unknown one."""
-        if not subject:
-            return self._local.inferences()
-        found = self._local.inference(subject)
-        return [found] if found is not None else []
-
-    async def panorama(self, subject: str) -> dict[str, tuple[Report, ...]]:
-        """Each observer's last reports on a subject, oldest first."""
-        return self._local.panorama(subject)
-
-    async def panoramas(self, limit: int = 1000) -> dict[str, dict[str, tuple[Report, ...]]]:
-        """The panoramas of the subjects heard of last, at most `limit`. Raises ConfigError."""
-        if not 1 <= limit <= MAX_PANORAMAS:
-            raise ConfigError(f"limit must be 1 to {MAX_PANORAMAS}, got {limit}")
-        newest = sorted(self._local.subjects().items(), key=lambda item: (-item[1], item[0]))[:limit]
-        return {subject: self._local.panorama(subject) for subject, _ in newest}
-
-    async def subjects(self) -> dict[str, int]:
-        """Every subject with the time of its newest report."""
-        return self._local.subjects()
-
-    async def matrix(self, limit: int = 1000, known: Sequence[str] = ()) -> tuple[str, bytes]:
-        """Observers x subjects, packed (see health/matrix.py), with a tag; b"" when the tag is among `known`."""
-        if not 1 <= limit <= MAX_SUBJECTS:
-            raise ConfigError(f"limit must be 1 to {MAX_SUBJECTS}, got {limit}")
-        return self._overview.packed(self._local, limit, known)
-
     async def register(self, module: str, observer: str) -> int:
         """A handle for an observer: the same for the same pair, also after restarts, and never another one's.
 
         What others say of the observer is watched from now on. Raises ConfigError, StoreError.
         """
         handle, save = self._registrations.register(module, observer, time.time_ns())
+        self._exchange.news()
         await self._kept_by().run(save)
         return handle
 
@@ -206,17 +161,21 @@ class ObserverActor(Actor):
         """Ends a registration; False when there is none. Raises StoreError."""
         save = self._registrations.unregister(handle, time.time_ns())
         if save is not None:
+            self._exchange.news()
             await self._kept_by().run(save)
         return save is not None
 
     async def watch(self, subject: str) -> None:
         """Reports of other nodes on `subject`, a name or a glob, count, also after a restart. Raises ConfigError."""
-        await self._kept_by().run(self._registrations.watch(subject, time.time_ns()))
+        save = self._registrations.watch(subject, time.time_ns())
+        self._exchange.news()
+        await self._kept_by().run(save)
 
     async def unwatch(self, subject: str) -> None:
         """Forgets `subject`, a name or a glob, until it is watched, or reported on here. Raises ConfigError."""
         save = self._registrations.unwatch(check_name("subject", subject), time.time_ns())
         self.verdicts.keep_only(self._local.subjects())
+        self._exchange.news()
         await self._kept_by().run(save)
 
     async def about(self) -> dict[str, Any]:
@@ -248,10 +207,7 @@ class ObserverActor(Actor):
         for node, (host, port) in peers.items():
             if node != self.seat.node:
                 addresses[node] = await resolve(host, port)
-        new = self.wire.connect(addresses, key)
-        self._gossip.peers(self.wire.addresses)
-        for node in new:
-            self._send(self._gossip.greet(node))
+        self._exchange.connect(addresses, key)
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Calls back with every `health.changed` event from now on, in this process; returns how to stop that."""
@@ -266,6 +222,7 @@ class ObserverActor(Actor):
             **{name: float(self.counts[name]) for name in COUNTS},
             **{f"inbox_{name}": float(self._inbox.counts[name]) for name in ("bad", "refused")},
             **{f"gossip_{name}": float(self.wire.counts[name]) for name in WIRE_COUNTS},
+            "merged": float(self._exchange.counts["merged"]),
             "submit_clients": float(len(self._submits)),
             **{
                 f"submit_{name}": float(self._submits.counts[name]) for name in ("bad", "refused", "stalled", "crowded")
@@ -320,13 +277,13 @@ class ObserverActor(Actor):
             acks.append(ack)
             if ack is Ack.ACCEPTED:
                 accepted.append(numbered)
-                kept.append(_kept(numbered))
+                kept.append(kept_of(numbered))
                 revived = self._registrations.reported(report.subject)
                 if revived is not None:
                     self.spawn(self._kept_by().run(revived))
             kept += self._changed(change)
             self.counts[ack.value.lower()] += 1
-        self._send(self._gossip.on_local(accepted, now_ns))
+        self._exchange.tell(accepted, now_ns)
         return acks, kept
 
     def _take_unanswered(self, reports: Sequence[Report]) -> None:
@@ -364,40 +321,3 @@ class ObserverActor(Actor):
     async def _retain(self) -> None:
         limits = (seconds(self.config.store.retain), self.config.store.retain_bytes)
         await self._kept_by().run(lambda store: store.retain(*limits))
-
-    # --- inside: gossip --------------------------------------------------------------------------------------------
-
-    def _gossip_tick(self) -> None:
-        self._send(self._gossip.tick(time.time_ns()))
-
-    def _send(self, sends: Iterable[Send]) -> None:
-        for send in sends:
-            self.wire.send(send.to, send.payload)
-
-    def _hear(self, node: str, body: bytes) -> None:
-        now_ns = time.time_ns()
-        reports, answers = self._gossip.on_message(node, body, now_ns)
-        for report in reports:
-            self._merged += self._merge(report, now_ns)
-        self._send(answers)
-
-    def _heard(self) -> None:
-        """After everything that came together: one commit for it."""
-        self._local.advance(self._gossip.highest(self.seat.node))
-        kept, self._merged = self._merged, []
-        self._keep(kept)
-
-    def _merge(self, report: Report, now_ns: int) -> list[Kept]:
-        try:
-            ack, change = self._local.merge(report, now_ns)
-        except Exception as error:  # a strategy from elsewhere: one subject fails, not the gossip
-            self.failed(f"infer {report.subject}", error)
-            return [_kept(report)]
-        if ack is not Ack.ACCEPTED:
-            return self._changed(change)
-        self.counts["merged"] += 1
-        return [_kept(report), *self._changed(change)]
-
-
-def _kept(report: Report) -> Kept:
-    return Kept("report", report, report.t_ns, {"subject": report.subject})
