@@ -10,11 +10,11 @@ import grpc
 from vagus.client.grpc_calls import Calls
 
 
-class Interceptor(  # type: ignore[misc]  # grpcio has no types
-    grpc.UnaryUnaryClientInterceptor,
-    grpc.UnaryStreamClientInterceptor,
-    grpc.StreamUnaryClientInterceptor,
-    grpc.StreamStreamClientInterceptor,
+class Interceptor(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]  # grpcio has no types
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[misc]
+    grpc.StreamStreamClientInterceptor,  # type: ignore[misc]
 ):
     """Observes calls of all four shapes."""
 
