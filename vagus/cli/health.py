@@ -25,6 +25,7 @@ ENTRIES = (
     Entry("list", "vagus.cli.health_client:list_", "Every subject with the time of its newest report.", "Ask"),
     Entry("dump", "vagus.cli.health_client:dump", "All inferences, or all panoramas.", "Ask"),
     Entry("matrix", "vagus.cli.health_matrix:matrix", "Observers × subjects as a coloured table.", "Ask"),
+    Entry("page", "vagus.cli.health_page:page", "The address of the same as a page, live.", "Ask"),
     Entry("tail", "vagus.cli.health_tail:tail", "Changes of verdicts as they come.", "Ask"),
     Entry("report", "vagus.cli.health:report", "Report what you observed of a subject.", "Say"),
     Entry("me", "vagus.cli.health_client:me", "In whose name you report.", "Say"),

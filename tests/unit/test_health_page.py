@@ -1,0 +1,79 @@
+"""The page's files and their headers, and the command that prints its address; the page itself: tests/system."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
+from gateway_backend import TOKEN, serving
+
+from vagus.cli import cli
+from vagus.gateway import routes_health_page
+from vagus.gateway.routes_health_page import FOLDER, ROUTES
+
+PAGE = FOLDER / "health.html"
+
+
+@pytest.fixture(scope="module")
+def served():
+    with serving() as running:
+        yield running
+
+
+@pytest.mark.parametrize("path", [route.path for route in ROUTES])
+def test_files_are_public_closed_in_and_kept(served, path):
+    status, headers, body = served.ask("GET", path, token=None)
+    assert status == 200
+    assert body
+    assert headers["Content-Type"].split(";")[0] == next(r.media[0] for r in ROUTES if r.path == path)
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "trusted-types 'none'" in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    again = served.ask("GET", path, token=None, headers={"If-None-Match": headers["ETag"]})
+    assert (again[0], again[2], again[1]["ETag"]) == (304, b"", headers["ETag"])
+    assert served.ask("GET", f"{path}?x=1", token=None)[0] == 422
+    assert served.ask("POST", path)[0] == 405
+
+
+def test_every_file_of_the_page_is_served_and_no_other():
+    served = {"health.html", *(route.path.removeprefix("/health/") for route in ROUTES if route.path != "/health")}
+    assert served == {path.name for path in FOLDER.iterdir()}
+
+
+def test_the_page_names_its_own_files_only_and_holds_no_script_or_style_of_its_own():
+    text = PAGE.read_text()
+    assert re.findall(r'(?:src|href)="([^"]*)"', text) == ["/health/icon.svg", "/health/health.css", "/health/main.js"]
+    assert not re.search(r"<style|<script>|\son\w+=|\sstyle=", text)
+    for path in FOLDER.glob("*.js"):
+        source = path.read_text()
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|https?://", source), path
+        for name in re.findall(r'from "\./([^"]+)"', source):
+            assert (FOLDER / name).exists()
+
+
+def test_the_files_hold_no_address_outside(served):
+    assert "http" not in (FOLDER / "health.css").read_text()
+    assert routes_health_page.POLICY.count("self") == 4
+
+
+def test_the_command_prints_an_address_with_the_token(served, monkeypatch):
+    monkeypatch.delenv("VAGUS_URL", raising=False)
+    asked = ["health", "page", "--url", served.url, "--token", TOKEN]
+    found = CliRunner().invoke(cli, asked)
+    assert (found.exit_code, found.output) == (0, f"{served.url}/health#token={TOKEN}\n")
+    found = CliRunner().invoke(cli, [*asked, "--json"])
+    assert json.loads(found.output) == {"url": f"{served.url}/health#token={TOKEN}"}
+
+
+def test_the_command_says_when_the_token_is_wrong(served):
+    found = CliRunner().invoke(cli, ["health", "page", "--url", served.url, "--token", "another-token-altogether"])
+    assert found.exit_code == 1
+    assert "token" in found.output

@@ -1,0 +1,47 @@
+"""`vagus health page`: the address of the page that shows health live."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import click
+
+from vagus.cli.output import emit_json, json_option
+from vagus.cli.session import ask, connected, server_option
+from vagus.errors import VagusError
+
+
+@click.command()
+@click.option("--open", "in_browser", is_flag=True, help="Open it in this machine's browser as well.")
+@server_option
+@json_option
+@click.pass_context
+def page(ctx: click.Context, in_browser: bool, as_json: bool) -> None:
+    """The address of the page with observers × subjects, live, and the evidence behind each cell.
+
+    The address carries the token behind its #, which browsers send to nobody; the page takes it out of the address at
+    once and keeps it for its tab. Whoever has the address has the token. A gateway listens on its own machine only:
+    from another one, forward its port first.
+
+    \b
+    Examples:
+      vagus health page
+      vagus health page --open
+      ssh -L 7117:127.0.0.1:7117 node1      then, on your machine, open the address that node1 printed
+    """
+    from vagus.client import endpoint
+
+    with connected(ctx) as connection:
+        ask(connection, "/v1/subjects")  # says clearly when nothing listens there, or the token is not good
+    options = ctx.find_root().obj
+    found = endpoint.find(options.url, options.token, home=options.home or None)
+    url = f"{found.url}/health#token={quote(found.token, safe='')}"
+    if as_json:
+        emit_json({"url": url})
+    else:
+        click.echo(url)
+    if in_browser:
+        import webbrowser
+
+        if not webbrowser.open(url):
+            raise VagusError("no browser was found on this machine; open the address yourself")
