@@ -66,7 +66,7 @@ class Node:
         self.peers: dict[str, Node] = {}
         self._told = told
         self._local = LocalStore(name, STRATEGIES.make(strategy))
-        self._gossip = Gossip(name, Random(world.rng.random()))
+        self._gossip = Gossip(name, Random(world.rng.random()), local=self._local)
 
     def start(self) -> None:
         self._gossip.peers(self.peers)

@@ -47,31 +47,42 @@ def test_any_order_with_repeats_gives_the_same_inference(name: str, given: list,
     assert len(one) == len(two) == sum(len(view) for view in one.panorama("s").values())
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=60))
+spans = st.tuples(st.sampled_from(["add", "extend", "remove"]), st.integers(1, 60), st.integers(0, 9))
+
+
+@given(st.lists(spans, max_size=60))
 @settings(deadline=None, max_examples=100)
-def test_known_is_a_set(steps: list[tuple[bool, int]]) -> None:
+def test_known_is_a_set(steps: list[tuple[str, int, int]]) -> None:
     known, model = Known(), {0}
-    for cover, number in steps:
-        if cover:
-            known.cover(number)
-            model |= set(range(number + 1))
+    for step, first, more in steps:
+        span = set(range(first, first + more + 1))
+        if step == "add":
+            assert known.add(first) is (first not in model)
+            model.add(first)
+        elif step == "extend":
+            known.extend(first, first + more)
+            model |= span
         else:
-            assert known.add(number) is (number not in model)
-            model.add(number)
+            known.remove(first, first + more)
+            model -= span
         assert known.high == max(model)
-        missing = {n for first, last in known.gaps() for n in range(first, last + 1)}
+        missing = {n for low, high in known.gaps() for n in range(low, high + 1)}
         assert missing == set(range(known.high + 1)) - model
-        assert all((n in known) == (n in model) for n in range(45))
+        assert all((n in known) == (n in model) for n in range(75))
+        assert {n for low, high in known.within(5, 50) for n in range(low, high + 1)} == model & set(range(5, 51))
 
 
-@given(st.lists(st.integers(1, 10_000), max_size=200))
+@given(st.lists(st.integers(1, 300), max_size=200), st.booleans())
 @settings(deadline=None, max_examples=50)
-def test_known_keeps_few_gaps(numbers: list[int]) -> None:
-    known = Known(max_gaps=5)
-    for number in numbers:
+def test_known_keeps_few_gaps_and_errs_on_the_side_it_was_told(numbers: list[int], fill: bool) -> None:
+    known = Known(max_gaps=5, fill=fill)
+    for count, number in enumerate(numbers, 1):
         known.add(number)
-        assert number in known
         assert len(known.gaps()) <= 5
+        model = {0, *numbers[:count]}
+        held = {n for n in range(301) if n in known}
+        assert held >= model if fill else held <= model
+        assert known.high == max(model)
 
 
 def test_statuses_are_ordered_by_severity() -> None:

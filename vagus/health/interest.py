@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from fnmatch import translate
 from typing import Any
 
@@ -17,14 +17,16 @@ MAX_CACHED = 20_000
 _GLOB = re.compile(r"[*?\[]")
 
 
-def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a subject is one of `patterns`: names, or globs (* ? [..]), case-sensitive."""
-    given = frozenset(patterns)
-    globs = [translate(pattern) for pattern in sorted(given) if _is_glob(pattern)]
-    if not globs:
-        return given.__contains__
-    found = re.compile("|".join(globs)).match
-    return lambda subject: subject in given or found(subject) is not None
+class Named:
+    """Whether a subject is one of some patterns: names, or globs (* ? [..]), case-sensitive."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self.names = frozenset(patterns)
+        self.globs = tuple(sorted(name for name in self.names if _is_glob(name)))
+        self._found = re.compile("|".join(map(translate, self.globs))).match if self.globs else None
+
+    def __call__(self, subject: str) -> bool:
+        return subject in self.names or (self._found is not None and self._found(subject) is not None)
 
 
 class Interest:
@@ -40,7 +42,7 @@ class Interest:
         self.mode = mode
         self.subjects = tuple(subjects)
         self._open = "*" in self.subjects
-        self._allowed = matcher(self.subjects)
+        self._allowed = Named(self.subjects)
         self._asked = dict.fromkeys(watch)
         self._registered: dict[str, None] = {}
         self._reported: dict[str, None] = {}
@@ -71,7 +73,7 @@ class Interest:
         check_name("subject", subject)
         if subject not in self._asked and len(self._asked) >= MAX_WATCHED:
             raise ConfigError(f"{MAX_WATCHED} subjects are watched here; unwatch some, or watch a glob such as db*")
-        named = matcher([subject])
+        named = Named([subject])
         changed = not self.wants(subject) or (subject not in self._asked and _is_glob(subject))
         for stopped in [name for name in self._stopped if named(name)]:
             del self._stopped[stopped]
@@ -83,7 +85,7 @@ class Interest:
 
     def unwatch(self, subject: str) -> None:
         """Others' reports on `subject`, a name or a glob, count no longer, until it is watched or reported on here."""
-        named = matcher([subject])
+        named = Named([subject])
         for reason in (self._asked, self._registered, self._reported, self._stopped):
             for name in [name for name in reason if named(name)]:
                 del reason[name]
@@ -144,8 +146,8 @@ class Interest:
             self._cached.pop(subject, None)
 
     def _match_globs(self) -> None:
-        self._asks = matcher(name for name in self._asked if _is_glob(name))
-        self._stops = matcher(name for name in self._stopped if _is_glob(name))
+        self._asks = Named(name for name in self._asked if _is_glob(name))
+        self._stops = Named(name for name in self._stopped if _is_glob(name))
 
     def _change(self, subject: str, *, wanted: bool) -> None:
         self._changes.pop(subject, None)

@@ -1,27 +1,30 @@
-"""Which numbers of an origin are known: sorted disjoint intervals, bounded in number."""
+"""Sets of an origin's numbers as sorted disjoint intervals, bounded in number."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 
 Gap = tuple[int, int]
+MAX_GAPS = 256
 
 
 class Known:
-    """A set of sequence numbers from 1 up, as intervals; 0 is always known.
+    """A set of sequence numbers from 1 up; 0 is always in it.
 
-    At most `max_gaps` gaps are kept: beyond that the lowest is given up, which means counted as known.
+    At most `max_gaps` gaps are kept. What gives way beyond that depends on which mistake is harmless: with `fill` the
+    narrowest gap is counted in, else the shortest run of numbers is left out (and, here, asked for once more).
     """
 
-    def __init__(self, max_gaps: int = 64) -> None:
+    def __init__(self, max_gaps: int = MAX_GAPS, *, fill: bool = False) -> None:
         self.max_gaps = max_gaps
-        self.given_up = 0
+        self.fill = fill
         self._lows = [0]
         self._highs = [0]
 
     @property
     def high(self) -> int:
-        """The highest number known."""
+        """The highest number in the set."""
         return self._highs[-1]
 
     def __contains__(self, seq: int) -> bool:
@@ -29,37 +32,52 @@ class Known:
         return at >= 0 and seq <= self._highs[at]
 
     def add(self, seq: int) -> bool:
-        """Adds a number of at least 1; False if it was known."""
-        lows, highs = self._lows, self._highs
-        if seq == highs[-1] + 1:  # the usual case
-            highs[-1] = seq
+        """Adds a number of at least 1; False if it was in the set."""
+        if seq == self._highs[-1] + 1:  # the usual case
+            self._highs[-1] = seq
             return True
-        at = bisect_right(lows, seq) - 1
-        if seq <= highs[at]:
+        if seq in self:
             return False
-        joins_left = seq == highs[at] + 1
-        joins_right = at + 1 < len(lows) and seq == lows[at + 1] - 1
-        if joins_left and joins_right:
-            highs[at] = highs[at + 1]
-            del lows[at + 1], highs[at + 1]
-        elif joins_left:
-            highs[at] = seq
-        elif joins_right:
-            lows[at + 1] = seq
-        else:
-            lows.insert(at + 1, seq)
-            highs.insert(at + 1, seq)
-            if len(lows) - 1 > self.max_gaps:
-                self.given_up += 1
-                self.cover(lows[1] - 1)
+        self.extend(seq, seq)
         return True
 
-    def cover(self, seq: int) -> None:
-        """Counts everything up to `seq` as known: it will not be asked for."""
-        at = bisect_right(self._lows, seq + 1) - 1  # the last interval that begins at or next to seq
-        self._highs[: at + 1] = [max(seq, self._highs[at])]
-        self._lows[: at + 1] = [0]
+    def extend(self, first: int, last: int) -> None:
+        """Adds all numbers from `first` to `last`, both included."""
+        lows, highs = self._lows, self._highs
+        start = bisect_left(highs, first - 1)  # the first interval that reaches to, or next to, these
+        stop = bisect_right(lows, last + 1)
+        if start < stop:
+            first, last = min(first, lows[start]), max(last, highs[stop - 1])
+        lows[start:stop], highs[start:stop] = [first], [last]
+        self._bound()
+
+    def remove(self, first: int, last: int) -> None:
+        """Takes out all numbers from `first`, at least 1, to `last`."""
+        lows, highs = self._lows, self._highs
+        start, stop = bisect_left(highs, first), bisect_right(lows, last)
+        if start >= stop:
+            return
+        left = [(lows[start], first - 1)] if lows[start] < first else []
+        right = [(last + 1, highs[stop - 1])] if highs[stop - 1] > last else []
+        rest = left + right
+        lows[start:stop], highs[start:stop] = [low for low, _ in rest], [high for _, high in rest]
+        self._bound()
 
     def gaps(self) -> tuple[Gap, ...]:
         """The gaps below `high`, lowest first, as inclusive (first, last)."""
         return tuple((high + 1, low - 1) for high, low in zip(self._highs[:-1], self._lows[1:], strict=True))
+
+    def within(self, first: int, last: int) -> Iterator[Gap]:
+        """The intervals of the set between `first` and `last`, both included."""
+        for at in range(bisect_left(self._highs, first), bisect_right(self._lows, last)):
+            yield max(first, self._lows[at]), min(last, self._highs[at])
+
+    def _bound(self) -> None:
+        lows, highs = self._lows, self._highs
+        while len(lows) - 1 > self.max_gaps:
+            if self.fill:
+                at = min(range(len(lows) - 1), key=lambda n: lows[n + 1] - highs[n])
+                del highs[at], lows[at + 1]
+            else:  # neither 0 nor the highest: that one is told as such
+                at = min(range(1, len(lows) - 1), key=lambda n: highs[n] - lows[n], default=len(lows) - 1)
+                del lows[at], highs[at]

@@ -14,7 +14,7 @@ from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.health import Strategy
 from vagus.health.handles import Handle, Handles
-from vagus.health.interest import Interest, matcher
+from vagus.health.interest import Interest, Named
 from vagus.health.views import VIEW, Dropped, Views, order_of
 from vagus.model import Ack, Inference, Report, Status
 
@@ -207,7 +207,7 @@ class LocalStore:
     def unwatch(self, subject: str) -> None:
         """Forgets `subject`, a name or a glob, and what others say of it until it is watched or reported on here."""
         self.interest.unwatch(subject)
-        named = matcher([subject])
+        named = Named([subject])
         for known in [known for known in self._views if named(known)]:
             self._forget(known)
 
