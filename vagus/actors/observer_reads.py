@@ -9,6 +9,7 @@ from vagus.clock import NS
 from vagus.config import seconds
 from vagus.errors import ConfigError
 from vagus.health import STRATEGIES
+from vagus.health.handles import Handle
 from vagus.health.local import LocalStore
 from vagus.health.matrix import MAX_SUBJECTS, Overview
 from vagus.model import Inference, Report
@@ -56,6 +57,10 @@ class ObserverReads(Actor):
     async def subjects(self) -> dict[str, int]:
         """Every subject with the time of its newest report."""
         return self._local.subjects()
+
+    async def handles(self) -> list[Handle]:
+        """Every handle that was given, and to whom."""
+        return self._local.handles()
 
     async def matrix(self, limit: int = 1000, known: Sequence[str] = ()) -> tuple[str, bytes]:
         """Observers x subjects, packed (see health/matrix.py), with a tag; b"" when the tag is among `known`."""
