@@ -132,7 +132,9 @@ def main() -> None:
     if given.json:
         print(json.dumps(found))
         return
-    print(f"{found['gray_runs_passed']} of {found['gray_runs']} runs met the bar of {BAR_S:.0f} s, longest {found['gray_convicted_max_s']} s")
+    print(
+        f"{found['gray_runs_passed']} of {found['gray_runs']} runs met the bar of {BAR_S:.0f} s, longest {found['gray_convicted_max_s']} s"
+    )
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ class Hosts:
 
     def do(self, name: str, argv: Sequence[str], given: str | None = None) -> str:
         """Runs a command on a host to its end; what it printed. Raises subprocess.CalledProcessError."""
-        return subprocess.run([*self._enter(name), *argv], input=given, check=True, text=True, stdout=subprocess.PIPE).stdout
+        return subprocess.run(
+            [*self._enter(name), *argv], input=given, check=True, text=True, stdout=subprocess.PIPE
+        ).stdout
 
 
 def _ip(lines: Sequence[str], prefix: Sequence[str] = ()) -> None:

@@ -65,14 +65,16 @@ def _half_open(culprit: Culprit) -> None:
 
 def _exhausted_pool(culprit: Culprit) -> None:
     argv = [sys.executable, "-m", "benchmarks.gray.hog", culprit.hosts.addresses[culprit.host], str(culprit.port)]
-    culprit.hosts.start(culprit.host, argv, stdout=subprocess.DEVNULL)
+    hog = culprit.hosts.start(culprit.host, argv, stdout=subprocess.PIPE)
+    assert hog.stdout is not None
+    hog.stdout.readline()  # it is the last one gone that is the fault, not the program's start
 
 
 def _overloaded_peer(culprit: Culprit) -> None:
     pids = [culprit.pid, *faults.children(culprit.pid)]
-    stress = culprit.hosts.start(culprit.host, ["stress-ng", "--quiet", "--cpu", "8"])
+    stress = culprit.hosts.start(culprit.host, ["stress-ng", "--quiet", "--cpu", "16"])
     group = faults.cgroup("cpu", f"{culprit.tag}-cpu", [*pids, stress.pid])
-    faults.less_cpu(group, 0.1)
+    faults.less_cpu(group, 0.03)
 
 
 def _partial_partition(culprit: Culprit) -> None:
@@ -137,7 +139,7 @@ SCENARIOS = {
             "postgres",
             "sums",
             _overloaded_peer,
-            "a tenth of a core, shared with eight busy processes",
+            "three hundredths of a core, shared with sixteen busy processes",
             ("stress-ng", "/sys/fs/cgroup/cpu"),
             POSTGRES,
         ),

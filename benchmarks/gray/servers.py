@@ -75,7 +75,9 @@ def _nginx(place: Place) -> subprocess.Popen[str]:
     address = place.hosts.addresses[place.host]
     settings = _NGINX.format(folder=place.folder, data=place.data, address=address, key=SIGNING_KEY)
     (place.folder / "nginx.conf").write_text(settings)
-    return place.start(["nginx", "-p", str(place.folder), "-e", f"{place.folder}/error.log", "-c", f"{place.folder}/nginx.conf"])
+    return place.start(
+        ["nginx", "-p", str(place.folder), "-e", f"{place.folder}/error.log", "-c", f"{place.folder}/nginx.conf"]
+    )
 
 
 def _redis(place: Place) -> subprocess.Popen[str]:

@@ -95,12 +95,12 @@ class Stage:
         self._start_clients()
         self._start_monitor()
         time.sleep(SETTLE_S + self.random.random())
-        broken_s = time.monotonic()
+        begun_s = time.monotonic()
         if not self.options.quiet:
             self.scenario.fault(self._outside())
-        took_s = time.monotonic() - broken_s
-        time.sleep(max(0.0, broken_s + self.options.watch_s - time.monotonic()))
-        return {**self._found(broken_s), "fault_took_s": round(took_s, 2)}
+        broken_s = time.monotonic()
+        time.sleep(self.options.watch_s)
+        return {**self._found(begun_s, broken_s), "fault_took_s": round(broken_s - begun_s, 2)}
 
     # --- building --------------------------------------------------------------------------------------------------
 
@@ -149,14 +149,14 @@ class Stage:
 
     # --- judging ---------------------------------------------------------------------------------------------------
 
-    def _found(self, broken_s: float) -> dict[str, Any]:
+    def _found(self, begun_s: float, broken_s: float) -> dict[str, Any]:
         guilty = f"{self.scenario.server}@{self.culprit}"
         told = [line for line in list(self.verdicts.lines) if "subject" in line]
         bad = [line for line in told if Status[line["status"]] > Status.MAYBE_UNHEALTHY]
         touched = sorted(
-            {f"{line['subject']} by {line['node']}" for line in bad if line["subject"] != guilty or line["t"] < broken_s}
+            {f"{line['subject']} by {line['node']}" for line in bad if line["subject"] != guilty or line["t"] < begun_s}
         )
-        convictions = [line for line in bad if line["subject"] == guilty and line["t"] >= broken_s]
+        convictions = [line for line in bad if line["subject"] == guilty and line["t"] >= begun_s]
         mine = [line for line in convictions if line["node"] == JUDGE]
         found: dict[str, Any] = {
             "scenario": self.scenario.name,
@@ -184,13 +184,13 @@ class Stage:
         found["at_the_end"] = last[-1]["status"] if last else ""
         found["evidence"] = [{**line, "t": round(line["t"] - broken_s, 2)} for line in last[-20:]]
         for detector in ("heartbeat", "phi"):
-            found[detector] = self._suspected(detector, broken_s)
+            found[detector] = self._suspected(detector, begun_s, broken_s)
         return found
 
-    def _suspected(self, detector: str, broken_s: float) -> dict[str, Any]:
+    def _suspected(self, detector: str, begun_s: float, broken_s: float) -> dict[str, Any]:
         """When it first suspected the culprit, how often it changed its mind, whether it does at the end; whom else."""
         said = [line for line in list(self.suspicions.lines) if line.get("detector") == detector]
-        mine = [line for line in said if line["server"] == self.culprit and line["t"] >= broken_s]
+        mine = [line for line in said if line["server"] == self.culprit and line["t"] >= begun_s]
         others = {line["server"] for line in said if line not in mine and line["suspected"]}
         first = next((line["t"] - broken_s for line in mine if line["suspected"]), None)
         return {

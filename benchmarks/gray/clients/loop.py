@@ -31,7 +31,9 @@ def forever(connect: Callable[[str, str, int], Step], threads: int = 1) -> None:
     threading.Event().wait()
 
 
-def _repeat(connect: Callable[[str, str, int], Step], name: str, host: str, port: int, answered: threading.Event) -> None:
+def _repeat(
+    connect: Callable[[str, str, int], Step], name: str, host: str, port: int, answered: threading.Event
+) -> None:
     step = connect(name, host, port)
     while True:
         with contextlib.suppress(Exception):  # the program goes on, as programs do
