@@ -2,6 +2,8 @@
 
 All are msgspec structs: immutable, typed, array-like on the wire (MessagePack). Decoding bytes from outside into
 them checks types and sizes; a bad record raises `msgspec.ValidationError` there, `ConfigError` when built in Python.
+Those that an observer holds by the hundred thousand are kept from the garbage collector (gc=False): nothing that they
+refer to refers back, and looking through them would hold everything up for tens of milliseconds.
 Times are `t_ns`: integer nanoseconds since the Unix epoch.
 """
 
@@ -252,7 +254,7 @@ _LETTERS = {
 }
 
 
-class Metric(msgspec.Struct, frozen=True, array_like=True):
+class Metric(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One context of an observation: a status and a finite score (what it counts is the observer's choice)."""
 
     status: Status
@@ -263,7 +265,7 @@ class Metric(msgspec.Struct, frozen=True, array_like=True):
             raise ConfigError(f"score must be a finite number, got {self.score}")
 
 
-class Report(msgspec.Struct, frozen=True, array_like=True):
+class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one observer says of one subject: a metric for each context. Panorama's report.
 
     origin and seq name the copy for gossip: the node that accepted it and its counter there (0: not yet accepted).
@@ -297,7 +299,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
             )
 
 
-class Verdict(msgspec.Struct, frozen=True, array_like=True):
+class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The inferred state of one context: status, score, and the observers who accuse (anything worse than PENDING)."""
 
     status: Status
@@ -305,7 +307,7 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
     accusers: tuple[str, ...] = ()
 
 
-class Inference(msgspec.Struct, frozen=True, array_like=True):
+class Inference(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The verdict on a subject: its worst context's status, every context, and the reports behind it."""
 
     subject: str

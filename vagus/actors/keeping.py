@@ -22,6 +22,8 @@ from vagus.store import Store
 MAX_QUEUED = 50_000
 """Records that wait for their commit; more are refused at once."""
 MAX_COMMIT = 5000
+GATHER_S = 0.0003
+"""After a commit for several: so long more are waited for, since a commit costs as much as ten records in it."""
 SYNC_COMMITS = 12
 """Commits after which the disk is told to hurry, in a thread of its own: before the store itself waits for it."""
 
@@ -126,11 +128,13 @@ class Keeper:
     # --- in the writing thread ---------------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        ended = False
+        ended = crowded = False
         while not ended:
             first = self._queue.get()
             if first is None:
                 return
+            if crowded:
+                time.sleep(GATHER_S)
             jobs, records = [first], len(first.kept)
             while first.work is None and records < MAX_COMMIT:
                 try:
@@ -144,6 +148,7 @@ class Keeper:
                 records += len(job.kept)
                 if job.work is not None:
                     break
+            crowded = len(jobs) > 1
             self._commit(jobs)
 
     def _commit(self, jobs: Sequence[_Job]) -> None:

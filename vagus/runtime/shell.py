@@ -16,7 +16,7 @@ import ray
 from vagus import config as configuration
 from vagus.actors import ROLES
 from vagus.actors.base import Actor, Seat
-from vagus.actors.heap import return_large_blocks
+from vagus.actors.heap import return_large_blocks, settle
 from vagus.errors import PeerUnreachable
 from vagus.model import ActorStatus
 from vagus.runtime.links import RayLinks
@@ -61,6 +61,7 @@ class Shell:
 
     async def _begin(self) -> str:
         name = await self._actor.begin()
+        settle()
         self._actor.every(1.0, self._beat, "beat")
         self._actor.every(METRICS_PERIOD_S, self._publish, "metrics")
         return name
