@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
-from vagus.health.view import mean, walk
+from vagus.health.view import Opinion, mean, opinion_of
 from vagus.model import Inference, Metric, Report, Status, Verdict
 
 PENDING_NS = 3_000_000_000
 PENDING_REPEATS = 3
-
-
-class Opinion(NamedTuple):
-    """One observer on one context: its metric, and when it last spoke of it."""
-
-    observer: str
-    metric: Metric
-    t_ns: int
 
 
 def opinions(
@@ -31,30 +22,13 @@ def opinions(
     """
     found: dict[str, list[Opinion]] = {}
     for observer in sorted(views):
-        view = views[observer]
-        for context, metric in walk(view).items():
-            t_ns, repeats, since_ns = _run(view, context)
-            if metric.status == Status.PENDING and (repeats > pending_repeats or now_ns - since_ns >= pending_ns):
-                metric = Metric(Status.UNHEALTHY, metric.score)
-            found.setdefault(context, []).append(Opinion(observer, metric, t_ns))
+        for context, opinion in opinion_of(views[observer]).items():
+            if opinion.metric.status == Status.PENDING and (
+                opinion.repeats > pending_repeats or now_ns - opinion.since_ns >= pending_ns
+            ):
+                opinion = opinion._replace(metric=Metric(Status.UNHEALTHY, opinion.metric.score))
+            found.setdefault(context, []).append(opinion)
     return dict(sorted(found.items()))
-
-
-def _run(view: Sequence[Report], context: str) -> tuple[int, int, int]:
-    """The newest time of a context, and the length and first time of the run of equal statuses that it ends."""
-    newest_ns = since_ns = repeats = 0
-    status = None
-    for report in reversed(view):
-        metric = report.contexts.get(context)
-        if metric is None:
-            continue
-        if status is None:
-            status, newest_ns = metric.status, report.t_ns
-        elif metric.status != status:
-            break
-        repeats += 1
-        since_ns = report.t_ns
-    return newest_ns, repeats, since_ns
 
 
 def votes(given: Sequence[Opinion]) -> list[Opinion]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vagus.health.opinion import PENDING_NS, PENDING_REPEATS, Opinion, conclude, most_common, opinions, verdict, votes
+from vagus.health.opinion import PENDING_NS, PENDING_REPEATS, conclude, most_common, opinions, verdict, votes
+from vagus.health.view import Opinion
 from vagus.model import Inference, Report, Status
 
 

@@ -2,12 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from vagus.model import Metric, Report, Status
 
 AVERAGED = 2
 """At most so many observations of the same status share the score."""
+
+
+class Opinion(NamedTuple):
+    """One observer on one context: its metric, and when it last spoke of it.
+
+    repeats: how many equal statuses in a row end its view; since_ns: when they began.
+    """
+
+    observer: str
+    metric: Metric
+    t_ns: int
+    repeats: int
+    since_ns: int
+
+
+class View(list[Report]):
+    """A view that remembers what it says; whoever changes it sets `said` to None."""
+
+    __slots__ = ("said",)
+
+    said: dict[str, Opinion] | None
+
+    def __init__(self, reports: Iterable[Report] = ()) -> None:
+        super().__init__(reports)
+        self.said = None
+
+
+def opinion_of(view: Sequence[Report]) -> dict[str, Opinion]:
+    """What a view says of each context, from its walk. Not to be changed: a `View` keeps it."""
+    said = view.said if isinstance(view, View) else None
+    if said is None:
+        said = {context: Opinion(view[0].observer, m, *_run(view, context)) for context, m in walk(view).items()}
+        if isinstance(view, View):
+            view.said = said
+    return said
+
+
+def _run(view: Sequence[Report], context: str) -> tuple[int, int, int]:
+    newest_ns = since_ns = repeats = 0
+    status = None
+    for report in reversed(view):
+        metric = report.contexts.get(context)
+        if metric is None:
+            continue
+        if status is None:
+            status, newest_ns = metric.status, report.t_ns
+        elif metric.status != status:
+            break
+        repeats += 1
+        since_ns = report.t_ns
+    return newest_ns, repeats, since_ns
 
 
 def walk(view: Sequence[Report]) -> dict[str, Metric]:

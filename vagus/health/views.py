@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from vagus.health.view import View
 from vagus.model import Report
 
 VIEW = 10
 """Reports that are kept of one observer on one subject."""
 
-Panorama = dict[str, list[Report]]
+Panorama = dict[str, View]
 
 
 class Dropped(NamedTuple):
@@ -69,7 +70,7 @@ class Views:
         if view is None:
             if len(panorama) >= self.max_observers and not self._room(panorama, report):
                 return False
-            panorama[report.observer] = [report]
+            view = panorama[report.observer] = View([report])
         elif report.t_ns > view[-1].t_ns:
             view.append(report)
         else:
@@ -82,7 +83,8 @@ class Views:
                 return False
             view.insert(at, report)
         self._size += 1
-        if view is not None and len(view) > VIEW:
+        view.said = None
+        if len(view) > VIEW:
             self.drop(view.pop(0), superseded=True)
             self._size -= 1
         if 0 < report.ttl_ns < self.ttl_ns:
@@ -123,6 +125,7 @@ class Views:
             self._size -= len(view) - len(kept)
             if kept:
                 view[:] = kept
+                view.said = None
             else:
                 del panorama[observer]
         if subject in self._brief and not any(0 < r.ttl_ns < self.ttl_ns for view in panorama.values() for r in view):
