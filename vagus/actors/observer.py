@@ -24,6 +24,7 @@ from vagus.actors.exchange import Exchange
 from vagus.actors.exchange import kept as kept_of
 from vagus.actors.inbox import Inbox
 from vagus.actors.keeping import Keeper, Kept
+from vagus.actors.membership import Membership
 from vagus.actors.observer_reads import ObserverReads
 from vagus.actors.registrations import Registrations
 from vagus.actors.submits import Submits
@@ -62,9 +63,10 @@ class ObserverActor(ObserverReads):
     def __init__(self, seat: Seat, links: Links) -> None:
         super().__init__(seat, links)
         self.counts: Counter[str] = Counter()
-        self.doubt: Callable[[], int] = lambda: 0
-        """How unwell this node is (Lifeguard's multiplier): it is added to what is reported here."""
         self.wire = Wire(seat.node, self.failed)
+        self.membership = Membership(self.wire, seconds(seat.config.health.probe), self._take_unanswered, self.failed)
+        self.doubt: Callable[[], int] = lambda: self.membership.doubt
+        """How unwell this node is (Lifeguard's multiplier): it is added to what is reported here."""
         self._registrations = Registrations(self._local)
         self._gossip = Gossip(seat.node, SystemRandom(), local=self._local, window_ns=self._local.ttl_ns)
         self.verdicts = Verdicts(seat.node, seat.name, self._local.panorama, self.failed)
@@ -84,6 +86,7 @@ class ObserverActor(ObserverReads):
         try:
             self._keeper = Keeper(await asyncio.to_thread(self._restored))
             self._open_sockets(self._keeper)
+            self.membership.start()
             await self.set_peers(self.seat.options.get("peers", {}), self.seat.options.get("key", b""))
         except BaseException:
             await self.stop()
@@ -96,6 +99,7 @@ class ObserverActor(ObserverReads):
 
     async def stop(self) -> None:
         """Closes and removes the sockets, writes what waits, closes the store. Idempotent."""
+        self.membership.stop()
         self.wire.close()
         self._inbox.stop()
         self._submits.stop()
@@ -180,13 +184,16 @@ class ObserverActor(ObserverReads):
 
     async def about(self) -> dict[str, Any]:
         """Who this is, whom it knows, and what it holds, as plain values."""
+        members = self.membership.about()
         return {
             "node": self.seat.node,
             "strategy": self.config.health.strategy,
             "pid": os.getpid(),
             "peers": {
-                node: {"address": f"{host}:{port}"} for node, (host, port) in sorted(self.wire.addresses.items())
+                node: {"address": f"{host}:{port}", **members.get(node, {})}
+                for node, (host, port) in sorted(self.wire.addresses.items())
             },
+            "doubt": self.doubt(),
             "filter": list(self.config.health.subjects),
             "interest": self.config.health.interest,
             "watching": list(self._local.watching()[:MAX_TOLD]),
@@ -208,11 +215,17 @@ class ObserverActor(ObserverReads):
             if node != self.seat.node:
                 addresses[node] = await resolve(host, port)
         self._exchange.connect(addresses, key)
+        self.membership.set_peers()
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Calls back with every `health.changed` event from now on, in this process; returns how to stop that."""
         self.verdicts.told.append(callback)
         return lambda: self.verdicts.told.remove(callback)
+
+    async def stored_events(self, limit: int) -> list[Event]:
+        """The newest events in its store, oldest first. Raises PeerUnreachable, StoreError."""
+        found = await self._kept_by().run(lambda store: list(store.records("event", Event, limit=limit)))
+        return found[::-1]
 
     def figures(self) -> dict[str, float]:
         """Counters since start, and what is held now."""
@@ -222,6 +235,7 @@ class ObserverActor(ObserverReads):
             **{name: float(self.counts[name]) for name in COUNTS},
             **{f"inbox_{name}": float(self._inbox.counts[name]) for name in ("bad", "refused")},
             **{f"gossip_{name}": float(self.wire.counts[name]) for name in WIRE_COUNTS},
+            **self.membership.figures(),
             "merged": float(self._exchange.counts["merged"]),
             "submit_clients": float(len(self._submits)),
             **{

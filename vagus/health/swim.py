@@ -132,7 +132,7 @@ class Swim:
         self._relays: dict[int, tuple[str, str, int]] = {}  # by number: who asked, about whom, under which number
         self._telling = False
         self._leaving = False
-        self._vouch_s = -math.inf
+        self._vouch_s = now_s - rng.uniform(0, VOUCH_S * 2 / 3)  # those that start together do not ask together
         self._todo: list[Directive] = []
         self._later(rng.random() * period_s, self._round)
 
@@ -151,6 +151,12 @@ class Swim:
                 self._left(member, -1)
         for name in sorted(wanted):
             self._met(name)
+        return self._end()
+
+    def meet(self, name: str, now_s: float) -> list[Directive]:
+        """A node that this cluster's key speaks for, and that nobody told of."""
+        self._begin(now_s)
+        self._met(name)
         return self._end()
 
     def on_message(self, peer: str, body: bytes, now_s: float) -> list[Directive]:
