@@ -139,6 +139,14 @@ def test_three_processes_one_killed_comes_back_and_catches_up(served: Served) ->
 
     shown = served.vagus("health", "--server", f"127.0.0.1:{served.first + 2}", "get", "panorama", "db@2")
     assert shown.stdout.startswith("[[... api@1->db@2 (2 observations) ...]]\n|api@1| "), shown.stderr
+    told = served.vagus(
+        "health", "tail", "--since", "5m", "-n", "2", "--server", f"127.0.0.1:{served.first + 2}", "--json"
+    )
+    changes = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [(c["subject"], c["was"], c["status"]) for c in changes] == [
+        ("db@2", "NA", "UNHEALTHY"),  # of its life before
+        ("queue", "NA", "HEALTHY"),
+    ]
     for n in range(3):
         assert served.end(n, signal.SIGTERM if n else signal.SIGINT) == 0
     assert list(served.home.glob("nodes/*/gateway.json")) == []

@@ -9,12 +9,11 @@ from typing import Any
 
 import click
 import pytest
-from cli_gateway import BAD, GOOD, Gateway, serve
+from cli_gateway import BAD, Gateway, serve
 from click.testing import CliRunner
 
 from vagus.cli import cli
 from vagus.cli.health import ENTRIES, arranged
-from vagus.cli.health_tail import changes
 from vagus.cli.session import server_url
 from vagus.cli.view_panorama import instant, moment
 from vagus.model import Metric, Report, Status, to_builtins
@@ -205,44 +204,6 @@ def test_tail_follows_the_asked_node_s_events(gateway: Gateway) -> None:
     assert gateway.asked[-1][2] == {"events": "health.changed", "node": "n1", "since": "300.000s"}
     line = json.loads(gateway.run("health", "tail", "--json", "-n", "1").stdout)
     assert (line["subject"], line["status"], line["node"]) == ("db@2", "UNHEALTHY", "n1")
-
-
-def test_tail_of_an_observer_alone_tells_each_change_once(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    better = to_builtins(BAD) | {"status": "HEALTHY", "contexts": {"read": {"status": "HEALTHY", "accusers": []}}}
-    answers = iter([[BAD], [BAD], [better, GOOD], [better, GOOD], [GOOD]])
-    plain = gateway.answer
-
-    def answer(path: str, params: dict[str, str]) -> tuple[int, str, bytes]:
-        if path == "/v1/tail":
-            path = "/nowhere"
-        elif path == "/v1/health":
-            gateway.answers[path] = {"inferences": next(answers)}
-        return plain(path, params)
-
-    monkeypatch.setattr(gateway, "answer", answer)
-    monkeypatch.setattr("vagus.cli.health_tail.POLL_S", 0.0)
-    found = gateway.run("health", "tail", "-n", "3", "--json")
-    lines = [json.loads(line) for line in found.stdout.splitlines()]
-    assert [(x["subject"], x["was"], x["status"]) for x in lines] == [
-        ("api@1", "NA", "HEALTHY"),
-        ("db@2", "UNHEALTHY", "HEALTHY"),
-        ("db@2", "HEALTHY", "NA"),
-    ]
-    assert lines[1]["contexts"] == "read,write"
-    refused = gateway.run("health", "tail", "--since", "5m")
-    assert refused.exit_code == 1
-    assert "leave out --since" in refused.stderr
-
-
-def test_changes_name_the_context_that_moved() -> None:
-    before = to_builtins(BAD)
-    after = json.loads(json.dumps(before))
-    assert list(changes(before, after)) == []
-    after["contexts"]["write"] = {"status": "DEAD", "score": 0.0, "accusers": ["api@3"]}
-    assert list(changes(before, after)) == [
-        {"status": "DEAD", "was": "HEALTHY", "verdict": "UNHEALTHY", "context": "write", "accusers": "api@3"}
-    ]
-    assert list(changes(None, None)) == []
 
 
 # --- how commands are found ------------------------------------------------------------------------------------------

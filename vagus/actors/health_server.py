@@ -16,6 +16,7 @@ from vagus.actors.announcement import announce, withdraw
 from vagus.actors.base import Seat
 from vagus.actors.datagrams import Address, resolve
 from vagus.actors.observer import ObserverActor
+from vagus.actors.recent import MAX_EVENTS, Recent
 from vagus.config import Config, read_token, seconds, secret
 from vagus.controllers.decision import DecisionTable
 from vagus.errors import PeerUnreachable, Unsupported, VagusError
@@ -87,7 +88,7 @@ class HealthServer:
         settings = self.config.gateway
         try:
             self._gateway = Gateway(
-                ObserverBackend(observer, self.config.cluster),
+                ObserverBackend(observer, self.config.cluster, await self._recent(observer)),
                 token=token,
                 host=self._http_host,
                 port=settings.port,
@@ -121,6 +122,18 @@ class HealthServer:
             raise PeerUnreachable(f"the observer of {self.node} is not started")
         return await self.observer.address()
 
+    async def _recent(self, observer: ObserverActor) -> Recent:
+        """The observer's events from now on, behind those that it stored before. Raises StoreError."""
+        fresh: list[Event] = []
+        stop = observer.subscribe(fresh.append)
+        past = await observer.stored_events(MAX_EVENTS)
+        stop()
+        recent = Recent([event for event in past if event not in fresh])
+        for event in fresh:
+            recent.note(event)
+        observer.subscribe(recent.note)
+        return recent
+
     def _seat(self, options: dict[str, Any]) -> Seat:
         host, port = self._gossip_address
         config = replace(self.config, health=replace(self.config.health, port=port))
@@ -132,11 +145,12 @@ class HealthServer:
 class ObserverBackend:
     """The gateway's Backend over an observer in this process. What is not health is Unsupported."""
 
-    def __init__(self, observer: ObserverActor, cluster: str) -> None:
+    def __init__(self, observer: ObserverActor, cluster: str, recent: Recent) -> None:
         self.node = observer.seat.node
         self.cluster = cluster
         self.table = DecisionTable(Random(0))
         self._observer = observer
+        self._recent = recent
 
     def nodes(self) -> Sequence[str]:
         """This one: what the peers know comes by gossip."""
@@ -207,7 +221,7 @@ class ObserverBackend:
         raise _missing("records")
 
     async def follow(self, selector: str, events: str, after: str, since_ns: int, until: str, wait_s: float) -> Page:
-        raise _missing("subscriptions")
+        return await self._recent.follow(events, after, since_ns, until, wait_s)
 
     def decided(self, decision: Decision) -> None:
         raise _missing("decisions")

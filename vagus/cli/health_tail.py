@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -14,12 +13,10 @@ from vagus.cli.output import emit_ndjson, json_option
 from vagus.cli.session import Span, ask, connected, node_option, server_option
 from vagus.cli.view_panorama import coloured, instant
 from vagus.client.connection import Connection
-from vagus.errors import ConfigError, NoData, PeerUnreachable, Unsupported
 from vagus.model import Event
 
 EVENT = "health.changed"
 PATIENCE = "60s"
-POLL_S = 0.25
 
 
 @click.command()
@@ -33,8 +30,7 @@ POLL_S = 0.25
 def tail(ctx: click.Context, subjects: tuple[str, ...], since: str, count: int, node: str, as_json: bool) -> None:
     """Changes of verdicts as they come, each once, until Ctrl-C: what the node that is asked infers (or --node).
 
-    SUBJECT: only these; glob patterns. A lost connection is taken up again where it broke off. An observer that is
-    served alone keeps no past to begin with, and is asked four times a second.
+    SUBJECT: only these; glob patterns. A lost connection is taken up again where it broke off.
 
     \b
     Examples:
@@ -57,61 +53,11 @@ def tail(ctx: click.Context, subjects: tuple[str, ...], since: str, count: int, 
 
 
 def _changes(connection: Connection, since: str, node: str) -> Iterator[dict[str, Any]]:
-    node = node or str(ask(connection, "/healthz").get("node", ""))
-    try:
-        tailed = connection.subscribe(events=EVENT, since=since or 0.0, node=node, patience=PATIENCE)
-    except (NoData, Unsupported) as error:
-        if since:
-            raise ConfigError("this observer is served alone and tells no past: leave out --since") from error
-        yield from _polled(connection)
-        return
-    with tailed:
+    node = node or str(ask(connection, "/healthz").get("node", ""))  # the others infer the same
+    with connection.subscribe(events=EVENT, since=since or 0.0, node=node, patience=PATIENCE) as tailed:
         for item in tailed.ticks():
             if isinstance(item, Event) and item.event == EVENT:
                 yield {"t_ns": item.t_ns, "node": item.node, **item.fields}
-
-
-def _polled(connection: Connection) -> Iterator[dict[str, Any]]:
-    """What differs between one answer and the next. A gateway that is away is asked again until patience ends."""
-    node = str(ask(connection, "/healthz").get("node", ""))
-    known = {inference["subject"]: inference for inference in ask(connection, "/v1/health")["inferences"]}
-    heard_s = time.monotonic()
-    while True:
-        time.sleep(POLL_S)
-        try:
-            now = {inference["subject"]: inference for inference in ask(connection, "/v1/health")["inferences"]}
-        except PeerUnreachable:
-            if time.monotonic() - heard_s > 60.0:
-                raise
-            continue
-        heard_s = time.monotonic()
-        for subject in sorted(known.keys() | now.keys()):
-            for change in changes(known.get(subject), now.get(subject)):
-                yield {"t_ns": time.time_ns(), "node": node, "subject": subject, **change}
-        known = now
-
-
-def changes(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
-    """What changed from one verdict on a subject to the next (None: there is none), as `health.changed` says it."""
-    verdicts = now["contexts"] if now else {}
-    was, status = before["status"] if before else "NA", now["status"] if now else "NA"
-    held = {name: verdict["status"] for name, verdict in verdicts.items()}
-    earlier = {name: verdict["status"] for name, verdict in (before["contexts"] if before else {}).items()}
-    moved = sorted(name for name in held.keys() | earlier.keys() if held.get(name) != earlier.get(name))
-    if was != status:
-        accusers = sorted({name for verdict in verdicts.values() for name in verdict["accusers"]})
-        yield {
-            "status": status,
-            "was": was,
-            "verdict": status,
-            "contexts": ",".join(moved),
-            "accusers": ",".join(accusers),
-        }
-        return
-    for name in moved:
-        accusers = sorted(verdicts[name]["accusers"]) if name in verdicts else []
-        one = {"status": held.get(name, "NA"), "was": earlier.get(name, "NA"), "verdict": status}
-        yield {**one, "context": name, "accusers": ",".join(accusers)}
 
 
 def _line(change: Mapping[str, Any]) -> str:

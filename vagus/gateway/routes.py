@@ -35,5 +35,5 @@ ROUTES: tuple[Route, ...] = (
     *websocket.ROUTES,
     *routes_meta.ROUTES,
 )
-HEALTH_ROUTES: tuple[Route, ...] = (*_HEALTH, *routes_meta.ROUTES)
+HEALTH_ROUTES: tuple[Route, ...] = (*_HEALTH, *routes_subscribe.ROUTES, *routes_meta.ROUTES)
 """What is served where only health is: see actors/health_server.py."""
