@@ -153,9 +153,20 @@ def chatter(network: Network, ticks: int, *, subjects: int = 5, share: float = 1
 
 
 def healed_partition(
-    seed: int, *, nodes: int = 100, loss: float = 0.2, interest: str = "all", before: int = 2, during: int = 3
+    seed: int,
+    *,
+    nodes: int = 100,
+    loss: float = 0.2,
+    interest: str = "all",
+    share: float = 0.3,
+    before: int = 2,
+    during: int = 3,
 ) -> tuple[int, Network]:
-    """Rounds from the end of a partition into two halves until all stores that are interested agree."""
+    """Rounds from the end of a partition into two halves until all stores that are interested agree.
+
+    before, during: rounds of reports by about this share of the nodes. watched: each wants half of the subjects, and
+    those on which it reports.
+    """
     names = [f"n{number:03}" for number in range(nodes)]
     network = Network(names, seed, loss=loss, delay_ns=NS // 5, interest=interest)
     if interest == "watched":
@@ -163,12 +174,12 @@ def healed_partition(
             for subject in network.rng.sample(range(20), 10):
                 store.watch(f"s{subject}")
             network.send(name, network.gossips[name].news(network.now_ns))
-    chatter(network, before, subjects=20, share=0.3)
+    chatter(network, before, subjects=20, share=share)
     halves: defaultdict[int, list[str]] = defaultdict(list)
     for name in names:
         halves[network.rng.randrange(2)].append(name)
     network.part(*halves.values())
-    chatter(network, during, subjects=20, share=0.3)
+    chatter(network, during, subjects=20, share=share)
     network.part()
     return network.until_agreed(60), network
 
