@@ -266,8 +266,17 @@ def test_registration_needs_to_send_as_the_observer_and_watching_to_act(ruled):
     assert ask("/v1/unregister", {"handle": ruled.backend.stores["a"].register("m", "api")}) == 200
     assert ask("/v1/watch", {"subject": "db"}) == 200
     assert ask("/v1/unwatch", {"subject": "cache"}) == 403
+    assert ask("/v1/unwatch", {"subject": "d*"}) == 403
     assert ask("/v1/watch?node=b", {"subject": "db"}) == 403
     assert ask("/v1/report?node=b", {"observer": "api", "subject": "db", "contexts": {"c": "u"}}) == 403
+
+
+@pytest.mark.parametrize(("act", "status"), [("*", 200), ("?*", 200), ("?", 403), ("??", 403), ("d*", 403)])
+def test_a_pattern_of_subjects_needs_a_rule_for_all_of_them(act, status):
+    rule = AccessRule(who=("token:alice",), act=(act,))
+    with serving(tokens={"alice": ALICE}, access=(rule,)) as served:
+        for pattern in ("*", "d*", "?"):
+            assert served.ask("POST", "/v1/unwatch", {"subject": pattern}, token=ALICE)[0] == status, pattern
 
 
 # --- merging, without a server ---------------------------------------------------------------------------------------

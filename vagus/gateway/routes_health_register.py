@@ -1,7 +1,8 @@
 """Who observes, and what is observed: registration of observers, and the watch list of a node's observer.
 
 Access rules: to register, and to give a handle back, is to `send` as that observer; to watch and to unwatch is to
-`act` on the subject, since it changes what a node keeps for everybody (unwatch forgets the evidence).
+`act` on the subject, since it changes what a node keeps for everybody (unwatch forgets the evidence). A glob pattern of
+subjects needs a rule for all of them: whether one pattern covers another is not decided here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from vagus.gateway.params import SubjectParams, params_of
 from vagus.gateway.route import Route, Site
 from vagus.model import check_name
 
+_GLOB = frozenset("*?[")
+
 
 class RegisterBody(Input, frozen=True):
     """An observer, and the module (program, library) in which it sits."""
@@ -37,7 +40,7 @@ class UnregisterBody(Input, frozen=True):
 
 
 class SubjectBody(Input, frozen=True):
-    """A subject of the watch list."""
+    """A subject of the watch list, or a glob pattern of subjects."""
 
     subject: Name
 
@@ -86,7 +89,8 @@ async def unwatch(site: Site, request: web.BaseRequest, _: str) -> web.StreamRes
 async def _watch_list(site: Site, request: web.BaseRequest, method: str) -> web.StreamResponse:
     node, body = await _asked(site, request, SubjectBody)
     _names(body)
-    site.door.check(who_asks(request), "act", body.subject, node)
+    for what in ("*", "**") if _GLOB & set(body.subject) else (body.subject,):  # both: `?` is no rule for all
+        site.door.check(who_asks(request), "act", what, node)
     await _call(site, node, method, body.subject)
     return packed_response(request, ResultAnswer("ACCEPTED"))
 
