@@ -69,6 +69,19 @@ PIECES = [
     "blocked for more than ",
     "[1]: segfault at ",
     "eth0: Link is Down",
+    "2022-12-02 15:22:04,287 INFO  [main] org.apache.hadoop.hdfs.StateChange: ",
+    "BLOCK* removeDeadDatanode: lost heartbeat from ",
+    "Error Recovery for block x in pipeline a:1, b:1: bad datanode ",
+    "ABORTING region server a,1,2",
+    "INFO  [GossipStage:1] 2020-10-23 08:01:42,096 Gossiper.java:1090 - InetAddress /",
+    "10.0.0.1 is now DOWN",
+    "[2019-09-21 11:24:07,626] WARN [ReplicaFetcher replicaId=4, leaderId=0, fetcherId=0] ",
+    "Connection to node 1 (a) could not be established. Broker may not be available",
+    "Shrinking ISR from 1,2,3 to 1,2. Out of sync replicas: (brokerId: 3, a)",
+    "systemd[1]: a.service: Failed with result 'x'",
+    '{"_TRANSPORT":"kernel","MESSAGE":"',
+    "__CURSOR=s=739ad463348b4ceca5a9e69c95a3c93f;",
+    "MESSAGE",
 ]
 
 
@@ -94,8 +107,29 @@ def test_a_filter_is_not_slowed_by_hostile_lines(name: str) -> None:
             PIECES[3],
             PIECES[4],
             PIECES[3] + "INFO: task blocked for more than ink segfault at ",
+            PIECES[11] + PIECES[12],
+            PIECES[11] + "Error Recovery for bad datanode ",
+            PIECES[15],
+            PIECES[17] + "could not be established. Connection to node 1 (",
+            PIECES[17] + "Shrinking ISR from 1 to Out of sync replicas: (brokerId: 3, ",
+            PIECES[4].replace("kernel", "systemd") + "Failed with result Started ",
         )
-        for piece in ("a", " ", ":", ":a", "[", "]: ", "a[1", "-;", "Link ", "task a:1 ", "1,", "@1] - ")
+        for piece in (
+            "a",
+            " ",
+            ":",
+            ":a",
+            "[",
+            "]: ",
+            "a[1",
+            "-;",
+            "Link ",
+            "task a:1 ",
+            "1,",
+            "@1] - ",
+            "(a) ",
+            "a=1 ",
+        )
     ]
     began = time.process_time()
     for line in hostile:

@@ -356,9 +356,8 @@ async def test_a_line_of_a_log_becomes_an_event_and_through_a_filter_a_report(tm
     try:
         await until(lambda: actor.figures()["ticks"] > 0)  # the file is known now; what comes later is read
         with open(log, "a") as file:
-            file.write(
-                "Nov 21 20:00:00 n1 kernel: Out of memory: Killed process 4711 (db) total-vm:1kB, anon-rss:1kB\n"
-            )
+            now = time.strftime("%b %e %H:%M:%S")  # the report is of the line's time, and an old one says nothing
+            file.write(f"{now} n1 kernel: Out of memory: Killed process 4711 (db) total-vm:1kB, anon-rss:1kB\n")
         await until(lambda: any(r.observer == "kernel@n1" for r in links.reports))
         (report,) = [r for r in links.reports if r.observer == "kernel@n1"]
         assert report.subject == "host@n1"

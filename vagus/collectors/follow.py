@@ -69,11 +69,21 @@ class Follower:
         begin = max(0, self._line_at - _CHECK_BYTES)
         return Place(os.fstat(self._fd).st_ino, self._line_at, os.pread(self._fd, self._line_at - begin, begin))
 
+    def unfinished(self) -> bytes:
+        """What was read of a line whose end was not written yet."""
+        return self._partial
+
+    def written_ns(self) -> int:
+        """When the file was last written."""
+        return os.fstat(self._fd).st_mtime_ns
+
     def pending_bytes(self) -> int:
         """How much there may be to read; negative when the file is shorter than it was."""
         return os.fstat(self._fd).st_size - self._offset
 
-    def read(self, max_lines: int, max_bytes: int = MAX_READ_BYTES) -> Lines:
+    def read(
+        self, max_lines: int, max_bytes: int = MAX_READ_BYTES, max_backlog_bytes: int | None = None
+    ) -> Lines:
         """What was appended since: at most `max_lines` lines of at most 8 KiB; lines beyond are counted only.
 
         What was there already when the file was resumed is not dropped, but left for the next call.
@@ -83,7 +93,7 @@ class Follower:
         skipped = 0
         if truncated:
             self._restart()
-        elif size - self._offset > MAX_BACKLOG_BYTES:
+        elif size - self._offset > (MAX_BACKLOG_BYTES if max_backlog_bytes is None else max_backlog_bytes):
             skipped = size - MAX_READ_BYTES - self._offset
             self._offset += skipped
             self._line_at = self._offset

@@ -229,7 +229,9 @@ def _items(given: str | tuple[str, ...], where: str) -> list[str]:
     if not isinstance(given, str):
         return list(given)
     text = given.strip()
-    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if text.startswith("[") and not text.endswith("]"):
+        raise ConfigError(f"{where}: {given[:200]!r} is not a list such as ['one', 'two']")
+    inner = text[1:-1] if text.startswith("[") else text
     found, at = [], 0
     while at < len(inner):
         item = _ITEM.match(inner, at)
