@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from benchmarks.gray.phi import MAX_PHI, THRESHOLD, PhiAccrual
 
 
