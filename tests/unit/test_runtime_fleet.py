@@ -366,3 +366,18 @@ async def test_the_roster_is_repeated_so_that_collectors_know_that_somebody_supe
     clock.now_s += news.ROSTER_PERIOD_S
     await fleet.round()
     assert sum(asked[:2] == ("call", "set_roster") for asked in collector.asked) == told + 1
+
+
+async def test_the_state_of_each_node_is_told_to_one_observer(fleet, ray, clock):
+    def told() -> list[dict[str, str]]:
+        asked = [a for p in ray.running.values() for a in p.asked if a[:2] == ("call", "report")]
+        return [{r.subject: r.contexts["ray"].status.name for r in a[2]} for a in asked]
+
+    await settled(fleet)
+    assert told() == [{"node:a": "HEALTHY", "node:b": "HEALTHY"}]
+    ray.alive = ["id-a"]
+    await settled(fleet)
+    assert told()[1:] == [{"node:b": "DEAD"}]
+    clock.now_s += 61
+    await settled(fleet)
+    assert told()[2:] == [{"node:a": "HEALTHY", "node:b": "DEAD"}]

@@ -22,6 +22,7 @@ from vagus.runtime.engine import Engine, Handle
 from vagus.runtime.links import ActorGone
 from vagus.runtime.names import SUPERVISOR, is_head, node_names
 from vagus.runtime.news import FAILED, News
+from vagus.runtime.node_states import NodeStates
 
 ASK_TIMEOUT_S = 2.0
 ADOPT_TIMEOUT_S = 5.0
@@ -61,6 +62,7 @@ class Fleet:
         self._leaving: set[str] = set()
         self._adopted = False
         self._news = News(clock)
+        self._node_states = NodeStates()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- what people ask for ---------------------------------------------------------------------------------------
@@ -166,6 +168,9 @@ class Fleet:
             else:
                 self._stop(step)
         await self._news.tell(tuple(sorted(self.node_names.values())), self.seen, self.roster(), self._ask)
+        evidence = self._node_states.due(table, self.node_names, self._clock(), time.time_ns())
+        if await self._news.report(evidence, self.seen, self._ask):
+            self._node_states.taken(evidence, self._clock())
         self.rounds += 1
 
     async def _adopt(self) -> None:

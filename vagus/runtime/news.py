@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from vagus.model import ActorStatus, Event, Level
+from vagus.model import ActorStatus, Event, Level, Report
 from vagus.runtime.names import SUPERVISOR
 from vagus.runtime.plan import Observed
 
 log = logging.getLogger("vagus")
 ROSTER_PERIOD_S = 10.0  # unchanged, it is repeated: the collectors know from it that somebody supervises
 MAX_EVENTS = 1000  # a burst: they wait for a collector on their node
+OBSERVERS_TRIED = 2
 FAILED = object()
 ADDRESSES = (("observer", "address", "set_peers"), ("collector", "probe_address", "set_probe_peers"))
 """Of which role an address is asked how, and how its peers are told the others'."""
@@ -64,6 +65,14 @@ class News:
                 mine = [e for e in events if e.node == node]
                 told.append(self._report(o, ask, [a for a in roster if a.node == node], mine))
         await asyncio.gather(*told)
+
+    async def report(self, reports: list[Report], seen: Mapping[str, Observed], ask: Ask) -> bool:
+        """Evidence of the supervisor's own, to one observer, which tells the others; False when none took it."""
+        observers = [name for name, o in seen.items() if o.seat.role == "observer" and o.state == "HEALTHY"]
+        for name in observers[:OBSERVERS_TRIED] if reports else ():
+            if await ask(name, "report", reports) is not FAILED:
+                return True
+        return False
 
     async def _addresses(self, actors: list[Observed], method: str, ask: Ask) -> dict[str, tuple[str, Any]]:
         """Node and address of each actor that has one, by its name; each is asked once in its life."""
