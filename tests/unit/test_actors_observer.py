@@ -18,10 +18,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from vagus.actors.base import Seat
 from vagus.actors.observer import ObserverActor
-from vagus.config import AccessRule, Config, GatewaySettings, HealthSettings, socket_path
+from vagus.config import AccessRule, Config, GatewaySettings, HealthSettings, WebhookSettings, socket_path
 from vagus.errors import ConfigError, PeerUnreachable, StoreError
 from vagus.model import Ack, Event, Metric, Report, Status
 from vagus.store import Store
@@ -85,6 +86,46 @@ def statuses(actor: ObserverActor) -> dict[str, Status]:
     return {inference.subject: inference.status for inference in actor._local.inferences()}
 
 
+async def test_events_of_verdicts_go_to_the_collector_which_has_the_subscribers(begin: Make) -> None:
+    actor, got = await begin(), []
+
+    class Links(NoLinks):
+        async def call(self, actor: str, method: str, *args: Any, timeout_s: float = 5.0) -> Any:
+            assert (actor, method) == ("vagus:collector@n1", "told")
+            got.extend(args[0])
+
+    actor._herald._telling._links = Links()
+    await actor.report([said(U)])
+    await until(lambda: got)
+    assert [event.fields["subject"] for event in got] == ["db"]
+    await actor._keeper.run(lambda store: None)
+    assert not list(actor._keeper.store.records("event", Event)), "not in two stores"
+
+
+async def test_a_webhook_is_told_with_the_evidence(begin: Make) -> None:
+    got: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def take(request: web.Request) -> web.Response:
+        got.put_nowait(await request.json())
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    hook = WebhookSettings(url=f"http://127.0.0.1:{runner.addresses[0][1]}/", statuses=("UNHEALTHY",))
+    actor = await begin(health={"webhooks": (hook,)})
+    await actor.report([said(H)])
+    await actor.report([said(U)])
+    body = await asyncio.wait_for(got.get(), 10)
+    assert (body["subject"], body["was"], body["status"], body["node"]) == ("db", "HEALTHY", "UNHEALTHY", "n1")
+    assert [report["observer"] for report in body["reports"]] == ["api"]
+    await until(lambda: actor.figures()["webhook_told"] == 1)
+    await actor.end()
+    await runner.cleanup()
+
+
 async def test_a_report_is_accepted_judged_kept_and_told(begin: Make) -> None:
     actor = await begin()
     told: list[Event] = []
@@ -97,6 +138,8 @@ async def test_a_report_is_accepted_judged_kept_and_told(begin: Make) -> None:
     assert await actor.inferences("nothing") == []
     assert list(await actor.panorama("db")) == ["api"]
     assert [event.fields["was"] for event in told] == ["NA", "HEALTHY"]
+    await actor._herald.stop()  # no collector took them: kept here
+    await actor._keeper.run(lambda store: None)
     kept = list(actor._keeper.store.records("event", Event, where=("subject", "db"), newest_first=False))
     assert kept == told
     said_of = {"subject": "db", "status": "UNHEALTHY", "was": "HEALTHY", "verdict": "UNHEALTHY"}

@@ -189,13 +189,43 @@ def test_a_storm_of_failures_is_merged(sent):
 
 
 def test_the_queue_is_bounded_and_drops_are_counted():
-    reporter = Reporter(send=lambda reports: None)
+    sent = []
+    reporter = Reporter(send=sent.extend)
     reporter.running = True  # no thread: nothing is taken away
-    track = reporter.track("s", "c", "o")
-    for _ in range(QUEUE + 10):
+    tracks = [reporter.track(f"s{n}", "c", "o") for n in range(QUEUE + 10)]
+    for track in tracks:
         reporter.put(track, Status.UNHEALTHY, 0.1)
-    assert len(reporter._queue) == QUEUE
-    assert reporter.counts()["dropped"] == 10
+    for track in tracks:
+        reporter.put(track, Status.UNHEALTHY, 0.1)
+    assert len(reporter._queue) + len(reporter._unsent) <= 2 * QUEUE
+    reporter.work(0.0, True)
+    assert len(sent) == QUEUE
+    assert reporter.counts()["dropped"] >= 10
+
+
+def test_a_storm_about_one_subject_costs_no_report_on_another():
+    sent = []
+    reporter = Reporter(send=sent.extend)
+    reporter.running = True
+    reporter.put(reporter.track("quiet", "c", "o"), Status.DEAD, 7.0)
+    noisy = reporter.track("noisy", "c", "o")
+    for _ in range(10 * QUEUE):
+        reporter.put(noisy, Status.UNHEALTHY, 0.1)
+    reporter.work(0.0, True)
+    assert [(r.subject, r.contexts["c"].score) for r in sent] == [("quiet", 7.0), ("noisy", 0.1)]
+    assert reporter.counts()["dropped"] == 0
+
+
+def test_a_failure_is_newer_than_the_successes_held_back_before_it(sent):
+    for _ in range(5):
+        with observe("db@2", reporter=sent.reporter):
+            pass
+    assert sent.take() == [("db@2", "call", "HEALTHY")]
+    with pytest.raises(OSError), observe("db@2", reporter=sent.reporter):
+        raise OSError
+    assert sent.take() == [("db@2", "call", "UNHEALTHY")]
+    sent.reporter._collect(1e9)
+    assert sent.take() == []  # nothing says that it is well again
 
 
 def test_subjects_without_end_are_bounded(monkeypatch):

@@ -76,7 +76,6 @@ class HealthHandler(logging.Handler):
         if status == Status.HEALTHY:
             for kind in Status:
                 self._known.pop((track, kind), None)  # should it begin again, that is said at once
-            track.due = 0.0
             reporter.put(track, status, 1.0)
             return
         if len(self._known) >= MAX_KNOWN:
@@ -85,7 +84,7 @@ class HealthHandler(logging.Handler):
         known[1] += 1.0
         if now >= known[0]:
             count, known[0], known[1] = known[1], now + self._every_s, 0.0
-            track.due = 0.0
+            track.forget(track.count)
             reporter.put(track, status, count)
 
 

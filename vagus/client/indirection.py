@@ -45,7 +45,7 @@ class Origin:
     `carry` makes the headers that travel with it; `clear`, `fail` and `drop` end it here, once, as those of `pending`.
     """
 
-    __slots__ = ("_call", "_crossings", "_open", "context", "key", "observer", "sent_ns", "subject")
+    __slots__ = ("_call", "_crossings", "_open", "carried", "context", "key", "observer", "sent_ns", "subject")
 
     def __init__(self, crossings: Crossings, key: str, call: Call) -> None:
         track = call[2]
@@ -54,12 +54,14 @@ class Origin:
         self.subject: str = track.subject
         self.context: str = track.context
         self.sent_ns = time.time_ns()
+        self.carried = False  # then only this process can meet it
         self._open = [True]
         self._call = call
         self._crossings = crossings
 
     def carry(self) -> dict[str, str]:
         """One header, of printable ASCII and bounded length, for a queue, a proxy, a message of any kind."""
+        self.carried = True
         return write_carried(Carried(self.key, self.sent_ns, self.observer, self.subject, self.context))
 
     def clear(self) -> bool:
@@ -134,14 +136,16 @@ class Crossings:
 
     def check(self, now: float) -> None:
         """PENDING of what is due, unless a sink elsewhere has spoken meanwhile."""
-        now_ns = time.time_ns()  # what is met while we look is met later
+        now_ns = time.time_ns()  # what is met while we look is met, and counted, later
+        held = {origin._call[2]: origin._call[2].count for origin in list(self.open.values())}
         due: dict[tuple[str, str], list[Origin]] = {}
         for origin in list(self.open.values()):
             if now >= origin._call[1]:
                 due.setdefault((origin.observer, origin.subject), []).append(origin)
         looks = 0
         for pair, origins in due.items():
-            left = [origin for origin in origins if not self._is_met(origin)]
+            self._say([origin for origin in origins if not origin.carried], held, now_ns, now)
+            left = [origin for origin in origins if origin.carried and not self._is_met(origin)]
             looked = False
             if left and now >= self._look_after and now < self._looked.get(pair, 0.0):
                 continue  # it was looked up a moment ago: the next time is soon enough
@@ -149,7 +153,7 @@ class Crossings:
                 looks += 1
                 looked = self._look(pair, left, now)
                 left = [origin for origin in left if not self._is_met(origin)]
-            self._say(left, now_ns if looked else 0, now)
+            self._say(left, held, now_ns if looked else 0, now)
 
     def _look(self, pair: tuple[str, str], origins: list[Origin], now: float) -> bool:
         """Notes what others have said in our name, as this node has it; whether it could be asked.
@@ -181,20 +185,21 @@ class Crossings:
         self.resolve(origin, status if well_again else None)
         return True
 
-    def _say(self, left: list[Origin], looked_ns: int, now: float) -> None:
-        """One PENDING for a track; its time is that of sending, since whatever a sink says of it is newer than that.
+    def _say(self, left: list[Origin], held: dict[Track, int], now_ns: int, now: float) -> None:
+        """One PENDING for a track.
 
-        Said again it is as of when it was looked for: it shall not grow too old to count.
+        Of what is carried to other processes, its time is that of sending, since whatever a sink there says of it is
+        newer; said again it is as of when that was looked for (now_ns; 0: it was not), not to grow too old to count.
         """
         worst: dict[Track, tuple[float, int]] = {}
         for origin in left:
             call = origin._call
-            t_ns = looked_ns if looked_ns and len(call) > 3 else origin.sent_ns
+            t_ns = origin.sent_ns if origin.carried and (len(call) <= 3 or not now_ns) else now_ns
             waited_s, newest_ns = worst.get(call[2], (0.0, 0))
             worst[call[2]] = max(waited_s, now - call[0]), max(newest_ns, t_ns)
             again(call, now)
         for track, (waited_s, t_ns) in worst.items():
-            track.due = 0.0
+            track.forget(held.get(track, 0))
             self._reporter.put(track, Status.PENDING, waited_s * 1e3, t_ns=t_ns)
 
 
@@ -261,7 +266,7 @@ def _speak(reporter: Reporter, carried: Carried, ok: bool) -> None:
     now_ns, now = time.time_ns(), perf_counter()
     took_s = max(0, now_ns - carried.sent_ns) / NS
     if not ok:
-        track.due = 0.0
+        track.forget(track.count)
         reporter.put(track, Status.UNHEALTHY, took_s * 1e3, t_ns=max(now_ns, carried.sent_ns + 1))
         return
     track.count += 1

@@ -59,7 +59,7 @@ def inform(
                 reporter.start()
         else:
             if given > Status.HEALTHY:
-                track.due = 0.0  # should it recover, that passes at once
+                track.forget(track.count)
             reporter.put(track, given, number)
     except Exception as error:
         reporter.fail(error)

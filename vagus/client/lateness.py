@@ -7,7 +7,7 @@ Source: Dadgar et al., "Lifeguard: local health awareness for more accurate fail
 
 from __future__ import annotations
 
-from math import ceil, log2
+from math import ceil, floor, log2
 
 from vagus.model import MAX_DOUBT
 
@@ -33,7 +33,7 @@ class Lateness:
             return 0.0
         self.late_s += late_s
         self.worst_s = max(self.worst_s, late_s)
-        self._level = max(self._level, min(float(MAX_DOUBT), 1.0 + log2(late_s / LATE_S)))
+        self._level = max(self._level, min(float(MAX_DOUBT), 1.0 + floor(log2(late_s / LATE_S))))
         return late_s
 
     @property

@@ -224,7 +224,9 @@ class Reporter(Background):
         While a call hangs, successes of other calls of its track are held back: they came over another connection,
         or from another thread of the subject, and do not speak for what hangs.
         """
-        t_ns = time.time_ns()  # a call that ends while we look has ended later
+        # A call that ends while we look has ended later, and is counted later.
+        t_ns = time.time_ns()
+        held = {track: track.count for track in list(self.tracks.values()) if track.count}
         longest: dict[Track, float] = {}  # one report for a track, however many calls hang
         hanging: set[Track] = set()
         for calls in (self.open_calls, self.waiting):
@@ -243,7 +245,7 @@ class Reporter(Background):
         for track, hung_s in longest.items():
             track.count, track.total_s = 0, 0.0
             self.put(track, Status.PENDING, hung_s * 1e3, t_ns=t_ns)
-        for track in list(self.tracks.values()):
+        for track in held:
             if track.count and now >= track.due:
                 self.healthy(track, now)
 

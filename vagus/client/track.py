@@ -31,6 +31,14 @@ class Track:
         self.after_ns = 0  # HEALTHY is later than this, whatever this machine's clock says
         self.told: deque[int] | None = None  # times of what was sent last, PENDING left out, where somebody asks
 
+    def forget(self, count: int) -> None:
+        """What was averaged so far is from before something went wrong, and shall not be said after it; the next
+        success passes at once. count: as it was before that was found, since what has ended meanwhile is newer."""
+        self.count -= min(count, self.count)
+        if not self.count:
+            self.total_s = 0.0
+        self.due = 0.0
+
 
 def again(call: Call, now: float) -> None:
     """It was said that this call hangs: when to say so again, at growing distance."""
