@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
+from urllib.parse import quote, unquote
 
 from vagus.clock import NS
 from vagus.errors import ConfigError
@@ -34,15 +35,11 @@ class Carried(NamedTuple):
 
 def write_carried(carried: Carried) -> dict[str, str]:
     """The header, of printable ASCII."""
-    from urllib.parse import quote
-
     return {HEADER: ";".join((VERSION, *(quote(str(part), safe="", errors="replace") for part in carried)))}
 
 
 def read_carried(value: str, now_ns: int) -> Carried:
     """The header's value, which came from outside. Raises ConfigError."""
-    from urllib.parse import unquote
-
     if not isinstance(value, str) or len(value) > MAX_CARRIED or not _CARRIED.match(value):
         raise ConfigError(f"{HEADER}: not 1 to {MAX_CARRIED} printable characters of ASCII")
     version, *rest = value.split(";")
