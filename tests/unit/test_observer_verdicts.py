@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from vagus.actors import verdicts
-from vagus.actors.verdicts import MAX_EVIDENCE, MAX_EVIDENCE_BYTES, MAX_TOLD, Verdicts
+from vagus.actors.verdicts import MAX_EVIDENCE, MAX_EVIDENCE_BYTES, MAX_TOLD, Verdicts, kept_event
 from vagus.model import Event, Inference, Level, Metric, Report, Status, Verdict
 
 H, M, U, D, NA = Status.HEALTHY, Status.MAYBE_UNHEALTHY, Status.UNHEALTHY, Status.DEAD, Status.NA
@@ -131,7 +131,8 @@ def test_the_record_has_the_accusers_newest_evidence() -> None:
     }
     told = Told(views)
     change = told.note(U, read=U)
-    event, record = change.kept()
+    (record,) = change.kept()
+    event = kept_event(told.events[0])
     assert (event.kind, event.record, event.pairs["subject"]) == ("event", told.events[0], "db")
     assert (record.kind, record.pairs) == ("inference", {"subject": "db"})
     assert [(r.observer, r.t_ns) for r in record.record.reports] == [("accuser of read", 5)]

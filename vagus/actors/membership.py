@@ -94,6 +94,13 @@ class Membership:
         """How unwell this node is itself: 0 to 8."""
         return self._swim.doubt if self._swim is not None else 0
 
+    def alive(self) -> tuple[str, ...]:
+        """The nodes whose observers are not known to be gone, this one included."""
+        swim = self._swim
+        if swim is None:
+            return (self._wire.node,)
+        return (swim.node, *(member.name for member in swim.members if member.state in (ALIVE, SUSPECT)))
+
     def about(self) -> dict[str, dict[str, Any]]:
         """Of each peer: its state, the round trip, since when nothing came from it, whether it answers us itself."""
         swim = self._swim

@@ -22,6 +22,7 @@ from vagus.actors.base import Links, Seat
 from vagus.actors.datagrams import Address, own_address, resolve
 from vagus.actors.exchange import Exchange
 from vagus.actors.exchange import kept as kept_of
+from vagus.actors.herald import Herald
 from vagus.actors.inbox import Inbox
 from vagus.actors.keeping import Keeper, Kept
 from vagus.actors.membership import Membership
@@ -29,7 +30,7 @@ from vagus.actors.observer_reads import ObserverReads
 from vagus.actors.registrations import Registrations
 from vagus.actors.submits import Submits
 from vagus.actors.usage import rss_bytes
-from vagus.actors.verdicts import Verdicts
+from vagus.actors.verdicts import Verdicts, kept_event
 from vagus.actors.wire import MAX_PEERS, Wire
 from vagus.config import seconds, socket_path
 from vagus.errors import ConfigError, PeerUnreachable, Refused, StoreError
@@ -70,6 +71,7 @@ class ObserverActor(ObserverReads):
         self._registrations = Registrations(self._local)
         self._gossip = Gossip(seat.node, SystemRandom(), local=self._local, window_ns=self._local.ttl_ns)
         self.verdicts = Verdicts(seat.node, seat.name, self._local.panorama, self.failed)
+        self._herald = Herald(seat, links, self.verdicts, self._keep_events, self.membership.alive)
         self._exchange = Exchange(self.wire, self._gossip, self._local, self._changed, self._keep, self.failed)
         self._access = Access(seat.config.access, seat.node)
         self._refusals = Refusals(seat.node, seat.name)
@@ -87,11 +89,13 @@ class ObserverActor(ObserverReads):
             self._keeper = Keeper(await asyncio.to_thread(self._restored))
             self._open_sockets(self._keeper)
             self.membership.start()
+            await self._herald.start()
             await self.set_peers(self.seat.options.get("peers", {}), self.seat.options.get("key", b""))
         except BaseException:
             await self.stop()
             raise
         self.every(TICK_PERIOD_S, self._tick, "tick")
+        self.every(TICK_PERIOD_S, self._herald.flush, "tell")
         self.every(GOSSIP_PERIOD_S, self._exchange.tick, "gossip")
         self.every(seconds(self.config.store.sync), self._keeper.sync, "sync")
         self.every(SWEEP_PERIOD_S, self._submits.sweep, "sweep")
@@ -103,6 +107,7 @@ class ObserverActor(ObserverReads):
         self.wire.close()
         self._inbox.stop()
         self._submits.stop()
+        await self._herald.stop()
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             await keeper.close()
@@ -236,6 +241,7 @@ class ObserverActor(ObserverReads):
             **{f"inbox_{name}": float(self._inbox.counts[name]) for name in ("bad", "refused")},
             **{f"gossip_{name}": float(self.wire.counts[name]) for name in WIRE_COUNTS},
             **self.membership.figures(),
+            **self._herald.figures(),
             "merged": float(self._exchange.counts["merged"]),
             "submit_clients": float(len(self._submits)),
             **{
@@ -247,6 +253,7 @@ class ObserverActor(ObserverReads):
             "unwritten": float(keeper.queued if keeper else 0),
             "evicted": float(local["evicted_subjects"] + local["evicted_observers"]),
             "gossip_refused": float(refused + gossip["bad"]),
+            "gossip_lost": float(self.wire.lost()),
             "gossip_filled": float(gossip["filled"]),
             "gossip_retained": float(len(self._gossip)),
         }
@@ -260,7 +267,7 @@ class ObserverActor(ObserverReads):
             lines.append(f"last report refused: {self._local.last_refused}")
         if self._inbox.last_bad:
             lines.append(f"last datagram refused: {self._inbox.last_bad}")
-        return tuple(lines)
+        return (*lines, *self._herald.notes())
 
     # --- inside: reports and verdicts ------------------------------------------------------------------------------
 
@@ -272,7 +279,7 @@ class ObserverActor(ObserverReads):
             except Refused:
                 event = self._refusals.note(str(who), "send", subject, time.time_ns())
                 if event is not None:
-                    self._keep([Kept("event", event, event.t_ns, {"event": event.event})])
+                    self._herald.note(event)
                 raise
 
     def _take(self, reports: Sequence[Report], handle: int) -> tuple[list[Ack], list[Kept]]:
@@ -321,6 +328,10 @@ class ObserverActor(ObserverReads):
                 self._kept_by().put(kept, self._written)
             except PeerUnreachable as error:
                 self.failed("store", error)
+
+    def _keep_events(self, events: Sequence[Event]) -> None:
+        if self._keeper is not None:
+            self._keep([kept_event(event) for event in events])
 
     def _written(self, error: Exception | None) -> None:
         """In the thread that commits."""

@@ -31,10 +31,14 @@ class Change(NamedTuple):
     events: tuple[Event, ...]
 
     def kept(self) -> list[Kept]:
-        """Its records: the events, and the inference (kind "inference")."""
-        subject = self.inference.subject
-        records = [Kept("event", e, e.t_ns, {"event": e.event, "subject": subject}) for e in self.events]
-        return [*records, Kept("inference", self.inference, self.inference.t_ns, {"subject": subject})]
+        """Its record: the inference with its evidence (kind "inference"); events go the way of all events."""
+        return [Kept("inference", self.inference, self.inference.t_ns, {"subject": self.inference.subject})]
+
+
+def kept_event(event: Event) -> Kept:
+    """An event's record in the observer's own store, where no collector took it."""
+    subject = event.fields.get("subject")
+    return Kept("event", event, event.t_ns, {"event": event.event, **({"subject": str(subject)} if subject else {})})
 
 
 class _Known(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
 
@@ -19,6 +20,9 @@ MAX_PEERS = 1000
 GOSSIP = range(0x90, 0x100)
 """First bytes of gossip's bodies; of membership's it is `SWIM`."""
 SWIM = b"S"
+
+SO_MEMINFO = 55
+_MEMINFO = struct.Struct("=9I")  # linux/sock_diag.h: the last one is SK_MEMINFO_DROPS
 
 Hearer = Callable[[str, bytes], None]
 """Takes the node that sealed a body, and the body. What it raises goes to `failed`."""
@@ -72,6 +76,13 @@ class Wire:
             raise PeerUnreachable(f"the observer of {self.node} is not started: it has no gossip address yet")
         host, port = self._udp.getsockname()[:2]
         return str(host), int(port)
+
+    def lost(self) -> int:
+        """Datagrams that came when the socket's buffer was full, since this process hung or was slow."""
+        if self._udp is None:
+            return 0
+        told = self._udp.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
+        return int(_MEMINFO.unpack(told)[-1]) if len(told) == _MEMINFO.size else 0
 
     def connect(self, addresses: Mapping[str, Address], key: bytes | str = b"") -> list[str]:
         """Takes the peers' numeric addresses and, if it changed, the key (bytes, or hex); whom to greet.
