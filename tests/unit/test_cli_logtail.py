@@ -251,7 +251,7 @@ def test_what_is_refused_is_not_tried_for_ever(node: Node, outbox: Outbox) -> No
     outbox.put(report(1))
     assert outbox.flush(0.0) == 0
     assert outbox.told == ["1 report refused: token:x may not send o"]
-    assert outbox.dropped == 1
+    assert (outbox.refused, outbox.dropped) == (1, 0)
 
 
 def test_the_same_again_is_printed_and_reported_once(node: Node, outbox: Outbox, capsys) -> None:
@@ -274,6 +274,16 @@ def test_reports_that_nobody_took_are_an_error_at_the_end(
     assert code == 1
     assert "reports wait: no running vagus found" in err
     assert "2 reports could not be delivered" in err
+
+
+def test_a_server_without_its_token_is_an_error(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VAGUS_URL", "VAGUS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    options = ("zookeeper", str(log), "--stale", "-1", "--once", "--server", "127.0.0.1:1")
+    code, _, err = run("--home", str(tmp_path), *options)
+    assert code == 1
+    assert "no token for http://127.0.0.1:1" in err
+    assert "2 reports refused" in err
 
 
 def test_times_are_printed_in_utc() -> None:

@@ -335,6 +335,7 @@ def test_a_filter_names_this_machine_unless_told_and_refuses_a_bad_name() -> Non
     assert KernelFilter("n" * 200).read(line, "kern.log", NOW) is None, "a name that is too long is no report"
 
 
+# fields as https://systemd.io/JOURNAL_EXPORT_FORMATS/ and systemd.journal-fields(7) describe them
 OOM = "Out of memory: Killed process 4242 (chrome) total-vm:1kB"
 ENTRY = {"__REALTIME_TIMESTAMP": "1700000000123456", "_TRANSPORT": "kernel", "MESSAGE": OOM, "_HOSTNAME": "n1"}
 

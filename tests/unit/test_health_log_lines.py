@@ -192,7 +192,7 @@ SAID = [
     # https://github.com/Kimplul/hid-tmff2/issues/22
     ("kernel", "kernel@n1", "host@n1", "cpu", U, 20,
      "[13889.797554] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:"),
-    # https://github.com/ColinIanKing/stress-ng/issues/177
+    # https://github.com/ColinIanKing/stress-ng/issues/177 (of the second line only the begin is shown there)
     ("kernel", "kernel@n1", "stress-ng@n1", "segfault", U, 20,
      "[44179.196425] stress-ng[1821]: segfault at 10000c44d10 ip 0000000000a239c4 (rpc 00000000009cab50) "
      "sp fff80002849af1a1 error 2 in stress-ng[10000000000+148000]"),

@@ -122,6 +122,8 @@ def logtail(
     click.secho(tail.summary(), dim=True, err=True)
     if unsent:
         raise VagusError(f"{counted(unsent, 'report')} could not be delivered: no node took them; is vagus up?")
+    if outbox is not None and outbox.refused:
+        raise VagusError(f"{counted(outbox.refused, 'report')} refused, as told above")
 
 
 class LogTail:
@@ -180,6 +182,7 @@ class LogTail:
                 (window.stale, "too old (--stale)"),
                 (window.ahead, "in the future (--timezone?)"),
                 (self._outbox.dropped if self._outbox else 0, "dropped"),
+                (self._outbox.refused if self._outbox else 0, "refused"),
             )
             if number
         ]
@@ -192,7 +195,8 @@ class Outbox:
     """Reports on their way: a bounded queue that outlives the node's absence, and tells when that begins and ends."""
 
     def __init__(self, send: Callable[[Sequence[Report]], None], tell: Callable[[str], None]) -> None:
-        self.dropped = 0
+        self.dropped = 0  # nobody took them, and there were too many
+        self.refused = 0
         self._send = send
         self._tell = tell
         self._waiting: deque[Report] = deque()
@@ -216,7 +220,7 @@ class Outbox:
                 self._send(batch)
             except (Refused, ConfigError) as error:  # not better the next time
                 self._tell(one_line(f"{counted(len(batch), 'report')} refused: {error}"))
-                self.dropped += len(batch)
+                self.refused += len(batch)
             except VagusError as error:
                 self._not_before_s = now_s + RETRY_S
                 if not self._away:

@@ -81,9 +81,7 @@ class Follower:
         """How much there may be to read; negative when the file is shorter than it was."""
         return os.fstat(self._fd).st_size - self._offset
 
-    def read(
-        self, max_lines: int, max_bytes: int = MAX_READ_BYTES, max_backlog_bytes: int | None = None
-    ) -> Lines:
+    def read(self, max_lines: int, max_bytes: int = MAX_READ_BYTES, max_backlog_bytes: int | None = None) -> Lines:
         """What was appended since: at most `max_lines` lines of at most 8 KiB; lines beyond are counted only.
 
         What was there already when the file was resumed is not dropped, but left for the next call.
