@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Generator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -39,8 +40,8 @@ def tail(ctx: click.Context, subjects: tuple[str, ...], since: str, count: int, 
       vagus health tail --json | jq -r 'select(.status == "DEAD") | .subject'
     """
     left = count
-    with connected(ctx) as connection:
-        for change in _changes(connection, since, node):
+    with connected(ctx) as connection, contextlib.closing(_changes(connection, since, node)) as found:
+        for change in found:
             if subjects and not any(fnmatchcase(change["subject"], pattern) for pattern in subjects):
                 continue
             if as_json:
@@ -52,7 +53,7 @@ def tail(ctx: click.Context, subjects: tuple[str, ...], since: str, count: int, 
                 return
 
 
-def _changes(connection: Connection, since: str, node: str) -> Iterator[dict[str, Any]]:
+def _changes(connection: Connection, since: str, node: str) -> Generator[dict[str, Any], None, None]:
     node = node or str(ask(connection, "/healthz").get("node", ""))  # the others infer the same
     with connection.subscribe(events=EVENT, since=since or 0.0, node=node, patience=PATIENCE) as tailed:
         for item in tailed.ticks():

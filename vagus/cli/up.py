@@ -112,7 +112,7 @@ def _next(cluster: ray_cluster.ClusterFile, armed: bool) -> list[tuple[str, str]
         ("vagus status", "this view, at any time"),
         ("vagus query host.cpu --since 1m", "what was sensed"),
         ("vagus plot pressure.cpu.some_avg10", "as a picture in the terminal"),
-        ("vagus health", "verdicts and their accusers"),
+        ("vagus health show", "verdicts and their accusers"),
         ("vagus demo", "two minutes: a hog is noticed, judged, limited"),
         ("vagus down", "stop everything, restore every limit"),
     ]

@@ -90,15 +90,24 @@ def render_matrix(answer: Mapping[str, Any], to: Console) -> None:
         line.rstrip()
         to.print(line, soft_wrap=True)
     if fit.numbered:
-        legend = "  ".join(f"{n} {one_line(name)}" for n, name in enumerate(shown, 1))
         to.print()
-        to.print(Text(legend, style="dim"), soft_wrap=not to.is_terminal)
+        _legend([f"{n} {name}" for n, name in enumerate(shown, 1)], to)
     if len(shown) < len(observers):
         more = f"and {len(observers) - len(shown)} more observers: a wider terminal, or --json, has them"
         to.print(Text(more, style="yellow"), soft_wrap=not to.is_terminal)
     if not fit.words:
-        letters = "  ".join(f"{letter} {name}" for name, letter in LETTERS.items())
-        to.print(Text(letters, style="dim"), soft_wrap=not to.is_terminal)
+        _legend([f"{letter} {name}" for name, letter in LETTERS.items()], to)
+
+
+def _legend(entries: Sequence[str], to: Console) -> None:
+    """Entries in lines as wide as the terminal; none is broken that fits in one."""
+    line = ""
+    for entry in map(one_line, entries):
+        if line and len(line) + GAP + len(entry) > to.width:
+            to.print(cell(line, "dim"))
+            line = ""
+        line += (" " * GAP if line else "") + entry
+    to.print(cell(line, "dim"))
 
 
 def _said(status: str | None, words: bool) -> Text:
