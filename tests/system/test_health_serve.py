@@ -166,6 +166,10 @@ def test_a_second_one_of_the_same_id_and_a_taken_port_are_refused(served: Served
         refused = served.vagus("health", "serve", "--config", str(served.folder / "hs.cfg"), f"pano{served.first + 1}")
     assert refused.returncode == 1
     assert f"port {served.first + 1} of 127.0.0.1 is taken" in refused.stderr
+    elsewhere = served.vagus("health", "serve", "--address", "192.0.2.1:6688", "x")
+    assert "name an address of this machine" in elsewhere.stderr
+    nowhere = served.vagus("--home", "/proc/x", "health", "serve", "x")
+    assert nowhere.stderr.startswith("error: cannot write the state folder /proc/x: ")
     assert served.end(0, signal.SIGTERM) == 0
 
 

@@ -19,7 +19,7 @@ from vagus.actors.observer import ObserverActor
 from vagus.actors.recent import MAX_EVENTS, Recent
 from vagus.config import Config, read_token, seconds, secret
 from vagus.controllers.decision import DecisionTable
-from vagus.errors import PeerUnreachable, Unsupported, VagusError
+from vagus.errors import ConfigError, PeerUnreachable, Unsupported, VagusError
 from vagus.gateway.backend import OBSERVER_METHODS
 from vagus.gateway.path import Trace
 from vagus.gateway.routes import HEALTH_ROUTES
@@ -78,7 +78,12 @@ class HealthServer:
 
     async def start(self) -> str:
         """Opens store and sockets, serves, announces itself; the gateway's URL. Raises ConfigError, StoreError."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write the state folder {self.home}: {error.strerror}; choose another with VAGUS_HOME"
+            ) from error
         host, _ = await resolve(*self._gossip_address)
         key, token = secret(self.home / "secret"), secret(self.home / "token")
         nobody: Any = None  # to call: there are no other actors

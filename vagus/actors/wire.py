@@ -7,6 +7,7 @@ what the kernel does not take now is dropped and counted, and the protocols abov
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections import Counter
@@ -58,9 +59,9 @@ class Wire:
         try:
             self._udp = open_udp(host, port)
         except OSError as error:
-            raise ConfigError(
-                f"cannot bind UDP {host}:{port} for gossip: {error.strerror}; set health.port to a free port, or to 0"
-            ) from error
+            elsewhere = error.errno == errno.EADDRNOTAVAIL
+            remedy = "name an address of this machine" if elsewhere else "set health.port to a free port, or to 0"
+            raise ConfigError(f"cannot bind UDP {host}:{port} for gossip: {error.strerror}; {remedy}") from error
         asyncio.get_running_loop().add_reader(self._udp.fileno(), self._readable)
 
     def close(self) -> None:
