@@ -26,6 +26,12 @@ def test_json(metric: str) -> None:
     assert read_reports(f"\n[{JSON % metric},{JSON % metric}]\n".encode()) == [REPORT, REPORT]
 
 
+def test_a_time_to_live_and_doubt_may_be_given() -> None:
+    (report,) = read_reports((JSON % '"h"').replace('"contexts"', '"ttl_ns":5000000000,"doubt":3,"contexts"').encode())
+    assert (report.ttl_ns, report.doubt) == (5_000_000_000, 3)
+    assert read_reports(msgspec.msgpack.encode(report)) == [report]
+
+
 def test_the_score_may_be_left_out() -> None:
     assert read_reports((JSON % '"h"').encode())[0].contexts == {"read": Metric(Status.HEALTHY, 0)}
 
@@ -52,6 +58,8 @@ def test_the_score_may_be_left_out() -> None:
         (b'{"observer":"a","subject":"b","t_ns":1,"contexts":{"read":"sick"}}', "status"),
         (b'{"observer":"a","subject":"b","t_ns":1,"contexts":{"read":8}}', "status 8"),
         (b'{"observer":"a","subject":"b","t_ns":1,"contexts":{"read":"h"},"extra":1}', "extra"),
+        (b'{"observer":"a","subject":"b","t_ns":1,"contexts":{"read":"h"},"doubt":9}', "doubt=9"),
+        (b'{"observer":"a","subject":"b","t_ns":1,"contexts":{"read":"h"},"ttl_ns":-1}', "ttl_ns=-1"),
         (msgspec.msgpack.encode(["a", "b", 1, {"read": [5, float("nan")]}]), "finite"),
         (msgspec.msgpack.encode(["a", "b"]), "not a report"),
         (msgspec.msgpack.encode([["a", "b", 1, {"r": [5, 1.0]}]] * 1001), "1001 reports"),

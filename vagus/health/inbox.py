@@ -16,6 +16,8 @@ class _Draft(msgspec.Struct, forbid_unknown_fields=True):
     subject: str
     t_ns: int
     contexts: dict[str, str | int | tuple[str | int, float]]
+    ttl_ns: int = 0
+    doubt: int = 0
 
 
 _report = msgspec.msgpack.Decoder(Report)
@@ -28,7 +30,8 @@ def read_reports(data: bytes) -> list[Report]:
 
     MessagePack: a Report (an array), or an array of them. JSON: an object, or an array of them, such as
     `{"observer": "api@1", "subject": "db@2", "t_ns": 1700000000000000000, "contexts": {"read": ["UNHEALTHY", 30]}}`;
-    a status is a name, a letter or a number, the score may be left out. At most 64 KiB and 1000 reports.
+    a status is a name, a letter or a number; the score may be left out, and so may ttl_ns (for how long it counts) and
+    doubt (how unwell the observer is, 0 to 8). At most 64 KiB and 1000 reports.
     """
     if not data or len(data) > MAX_INBOX_BYTES:
         raise ConfigError(f"a message of reports has {len(data)} bytes; 1 to {MAX_INBOX_BYTES} are allowed")
@@ -60,7 +63,7 @@ def _finish(draft: _Draft) -> Report:
     for context, given in draft.contexts.items():
         status, score = given if isinstance(given, tuple) else (given, 0.0)
         contexts[context] = Metric(_status(status), score)
-    return Report(draft.observer, draft.subject, draft.t_ns, contexts)
+    return Report(draft.observer, draft.subject, draft.t_ns, contexts, ttl_ns=draft.ttl_ns, doubt=draft.doubt)
 
 
 def _status(given: str | int) -> Status:

@@ -11,7 +11,8 @@ from vagus.errors import ConfigError
 from vagus.model import check_name
 
 MAX_WATCHED = 10_000
-"""Subjects watched by request; as many more by reports made here, the longest known dropped first."""
+"""Names watched by request; as many subjects of reports made here, of which the longest known are dropped first."""
+MAX_GLOBS = 1000
 MAX_CACHED = 20_000
 
 _GLOB = re.compile(r"[*?\[]")
@@ -32,8 +33,8 @@ class Named:
 class Interest:
     """Which subjects count on this node. The filter wins over everything; of others' reports the rest depends on mode.
 
-    all: every subject but those that `unwatch` stopped. watched: those that `watch` names (globs allowed), that an
-    observer here is registered as, or that somebody here reports on.
+    all: every subject but those that `unwatch` stopped. watched: those that `watch` names, that an observer here is
+    registered as, or that somebody here reports on. Of names and globs that contradict each other the later one counts.
     """
 
     def __init__(self, subjects: Iterable[str] = ("*",), mode: str = "all", watch: Iterable[str] = ()) -> None:
@@ -43,13 +44,13 @@ class Interest:
         self.subjects = tuple(subjects)
         self._open = "*" in self.subjects
         self._allowed = Named(self.subjects)
-        self._asked = dict.fromkeys(watch)
+        self._asked = {name: None for name in watch if not _is_glob(name)}
         self._registered: dict[str, None] = {}
         self._reported: dict[str, None] = {}
         self._stopped: dict[str, None] = {}
         self._cached: dict[str, bool] = {}
         self._changes: dict[str, bool] = {}
-        self._match_globs()
+        self._globs = {name: (Named([name]), True) for name in watch if _is_glob(name)}  # the latest last
 
     def allows(self, subject: str) -> bool:
         """Whether the filter lets reports on `subject` in, whoever sends them."""
@@ -66,34 +67,25 @@ class Interest:
 
     def watching(self) -> tuple[str, ...]:
         """The watch list: names and globs asked for, registered observers, subjects reported on here; sorted."""
-        return tuple(sorted({*self._asked, *self._registered, *self._reported}))
+        globs = (name for name, (_, wanted) in self._globs.items() if wanted)
+        return tuple(sorted({*self._asked, *self._registered, *self._reported, *globs}))
 
     def watch(self, subject: str) -> None:
         """Others' reports on `subject`, a name or a glob, count. Raises ConfigError for too many or a bad name."""
         check_name("subject", subject)
-        if subject not in self._asked and len(self._asked) >= MAX_WATCHED:
+        if _is_glob(subject):
+            if subject not in self._globs and len(self._globs) >= MAX_GLOBS:
+                raise ConfigError(f"{MAX_GLOBS} globs say what is watched here; unwatch some")
+        elif subject not in self._asked and len(self._asked) >= MAX_WATCHED:
             raise ConfigError(f"{MAX_WATCHED} subjects are watched here; unwatch some, or watch a glob such as db*")
-        named = Named([subject])
-        changed = not self.wants(subject) or (subject not in self._asked and _is_glob(subject))
-        for stopped in [name for name in self._stopped if named(name)]:
-            del self._stopped[stopped]
-            changed = True
-        self._asked[subject] = None
-        self._forget(subject)
-        if changed:
+        wanted = self.wants(subject) and not _is_glob(subject)
+        self._set(subject, wanted=True)
+        if not wanted:
             self._change(subject, wanted=True)
 
     def unwatch(self, subject: str) -> None:
         """Others' reports on `subject`, a name or a glob, count no longer, until it is watched or reported on here."""
-        named = Named([subject])
-        for reason in (self._asked, self._registered, self._reported, self._stopped):
-            for name in [name for name in reason if named(name)]:
-                del reason[name]
-        self._stopped[subject] = None
-        self._forget(subject)
-        dropped = _bound(self._stopped, MAX_WATCHED)
-        if dropped is not None:
-            self._forget(dropped)
+        self._set(subject, wanted=False)
         self._change(subject, wanted=False)
 
     def reported(self, subject: str) -> None:
@@ -135,19 +127,28 @@ class Interest:
             return False
         if subject in self._reported or subject in self._registered or subject in self._asked:
             return True
-        return not self._stops(subject) and (self.mode == "all" or self._asks(subject))
+        for named, wanted in reversed(self._globs.values()):
+            if named(subject):
+                return wanted
+        return self.mode == "all"
 
-    def _forget(self, subject: str) -> None:
-        """What was decided on `subject` before, and on all that it may match."""
+    def _set(self, subject: str, *, wanted: bool) -> None:
+        """What was said before of all that is named so is over."""
+        named = Named([subject])
+        for reason in (self._stopped,) if wanted else (self._asked, self._registered, self._reported):
+            for name in [name for name in reason if named(name)] if _is_glob(subject) else [subject]:
+                reason.pop(name, None)
         if _is_glob(subject):
+            self._globs.pop(subject, None)
+            self._globs[subject] = (named, wanted)
+            _bound(self._globs, MAX_GLOBS)
             self._cached.clear()
-            self._match_globs()
-        else:
-            self._cached.pop(subject, None)
-
-    def _match_globs(self) -> None:
-        self._asks = Named(name for name in self._asked if _is_glob(name))
-        self._stops = Named(name for name in self._stopped if _is_glob(name))
+            return
+        names = self._asked if wanted else self._stopped
+        names[subject] = None
+        dropped = _bound(names, MAX_WATCHED)
+        for name in (subject, dropped or subject):
+            self._cached.pop(name, None)
 
     def _change(self, subject: str, *, wanted: bool) -> None:
         self._changes.pop(subject, None)

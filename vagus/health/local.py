@@ -283,12 +283,11 @@ class LocalStore:
     def _take_back(self, report: Report, now_ns: int, *, local: bool) -> bool:
         if local:
             self.advance(report.seq)
-        counts = (self.interest.allows if local else self.interest.wants)(report.subject)
-        if not counts or self._ended(report, now_ns) or self._wrong(report, now_ns):
+            if self.interest.allows(report.subject):
+                self.interest.reported(report.subject)
+        if not self.interest.wants(report.subject) or self._ended(report, now_ns) or self._wrong(report, now_ns):
             self._views.drop(report, superseded=False)
             return False
-        if local:
-            self.interest.reported(report.subject)
         return self._place(report, now_ns)
 
     def _place(self, report: Report, now_ns: int) -> bool:
