@@ -56,3 +56,20 @@ def test_each_observer_says_whom_it_knows(at):
         assert about["node"] == node
         assert set(NODES) - {node} <= set(about["peers"])
         assert about["memory_bytes"] > 1e6
+
+
+def test_a_changed_verdict_is_pushed_to_subscribers(at):
+    connection = at("n3")
+    with connection.subscribe(events="health.changed", since="5m", patience="10s") as changes:
+        assert connection.report("pushed", {"read": ("UNHEALTHY", 1)}, observer="api@n3") == "ACCEPTED"
+        told = set()
+        for change in changes.ticks():
+            if change.fields.get("subject") == "pushed":
+                assert change.fields["status"] == "UNHEALTHY"
+                assert change.node not in told, "each node's change once"
+                told.add(change.node)
+                if told == set(NODES):
+                    break
+    stored, _ = connection.request("GET", "/v1/records", query={"kind": "event", "event": "health.changed"})
+    nodes = [e["node"] for e in json.loads(stored)["records"] if e["fields"].get("subject") == "pushed"]
+    assert sorted(nodes) == sorted(NODES), "and each is stored once"
