@@ -2,7 +2,8 @@
 
     python -m benchmarks.health_nodes HOME NODE [SETTINGS]
 
-Commands on its standard input: {"peers": {node: [host, port]}}, {"figures": true}, {"seen": true} (subjects whose
+Commands on its standard input: {"peers": {node: [host, port]}}, {"figures": true}, {"digest": "s*"} (of all
+that it holds on such subjects), {"seen": true} (subjects whose
 verdict changed, with CLOCK_MONOTONIC in ns, since the last time it was asked). It ends with its input.
 """
 
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +120,7 @@ async def serve(home: str, name: str, settings: dict[str, Any]) -> None:
     from vagus.actors import heap
     from vagus.actors.base import Seat
     from vagus.actors.observer import ObserverActor
-    from vagus.config import Config, HealthSettings
+    from vagus.config import Config, HealthSettings, hash_text
     from vagus.model import Event
 
     links: Any = None
@@ -146,6 +148,13 @@ async def serve(home: str, name: str, settings: dict[str, Any]) -> None:
                 answer = actor.figures()
             elif command == "statuses":
                 answer = {i.subject: i.status.name for i in await actor.inferences()}
+            elif command == "digest":
+                views = await actor.panoramas(10_000)
+                views = {subject: views[subject] for subject in views if fnmatchcase(subject, value)}
+                held = sorted(
+                    (r.subject, r.observer, r.origin, r.seq) for v in views.values() for rs in v.values() for r in rs
+                )
+                answer = f"{len(held)} {hash_text(repr(held)):x}"
             elif command == "seen":
                 answer, seen[:] = list(seen), []
             print(json.dumps({command: answer}), flush=True)

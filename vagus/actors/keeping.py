@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from vagus.actors.heap import let_go
 from vagus.errors import PeerUnreachable, StoreError
 from vagus.store import Store
 
@@ -26,6 +27,8 @@ GATHER_S = 0.0003
 """After a commit for several: so long more are waited for, since a commit costs as much as ten records in it."""
 SYNC_COMMITS = 12
 """Commits after which the disk is told to hurry, in a thread of its own: before the store itself waits for it."""
+LET_GO_RECORDS = 10_000
+"""Records after which the pages that their commits looked at are unmapped: the process' memory does not grow with its store."""
 
 Result = TypeVar("Result")
 Then = Callable[[Exception | None], None]
@@ -176,6 +179,7 @@ class Keeper:
     # --- in the syncing thread, and at the end -----------------------------------------------------------------------
 
     def _sync_often(self) -> None:
+        let_go_at = LET_GO_RECORDS
         while True:
             self._hurry.wait()
             self._hurry.clear()
@@ -183,6 +187,9 @@ class Keeper:
                 return
             with suppress(StoreError):  # the next flush says so to those who wait
                 self._sync()
+            if self._done >= let_go_at:
+                let_go_at = self._done + LET_GO_RECORDS
+                let_go(self.store.path / "data.mdb")
             time.sleep(0.005)  # a disk that is quick is not kept busy for its own sake
 
     def _sync(self) -> None:
