@@ -190,6 +190,23 @@ def test_systemd_is_told_and_memory_is_logged(served: Served, tmp_path: Path) ->
     assert next(line for line in logged if line["event"] == "memory")["memory_bytes"] > 1 << 20
 
 
+def test_one_process_serves_several(served: Served) -> None:
+    names = [f"pano{served.first + n}" for n in range(3)]
+    args = ["--home", str(served.home), "health", "serve", "--config", str(served.folder / "hs.cfg"), "--json", *names]
+    process = subprocess.Popen([sys.executable, "-m", "vagus", *args], stdout=subprocess.PIPE, text=True, env=_env())
+    served.processes[0] = process
+    assert process.stdout is not None
+    assert [json.loads(process.stdout.readline())["node"] for _ in names] == names
+    with served.at(0) as connection:
+        assert connection.report("db@2", {"read": "u"}, observer="api@1") == "ACCEPTED"
+    for n in range(3):
+        _eventually(lambda n=n: _contexts(served, n) == {"read"})
+    assert served.end(0, signal.SIGTERM) == 0
+    wrong = served.vagus("health", "serve", "--config", str(served.folder / "hs.cfg"), "--address", "h:1", *names)
+    assert wrong.returncode == 2
+    assert "--address is of one observer" in wrong.stderr
+
+
 def test_ray_is_not_loaded() -> None:
     code = (
         "import sys, vagus.actors.health_process, vagus.cli.health_serve, vagus.runtime.logs\n"

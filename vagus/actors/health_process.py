@@ -1,4 +1,4 @@
-"""The process around a HealthServer: names resolved, signals, systemd told, memory logged; ends when told to."""
+"""The process around HealthServers: names resolved, signals, systemd told, memory logged; ends when told to."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from vagus.actors.datagrams import Address, resolve
 from vagus.actors.health_server import LOOPBACK, SPARE_PORTS, HealthServer
-from vagus.config import Config, seconds
+from vagus.config import seconds
 from vagus.errors import ConfigError
+from vagus.health.instances import Instance
 
 log = logging.getLogger("vagus")
 RESOLVE_EVERY_S = 10.0
@@ -32,20 +34,30 @@ class Ready(NamedTuple):
     unresolved: tuple[str, ...]
 
 
-async def serve(
-    home: Path, node: str, config: Config, peers: Mapping[str, Address], ready: Callable[[Ready], None]
-) -> None:
-    """Serves health of `node` until SIGTERM or SIGINT; `ready` is told where. Raises ConfigError, StoreError.
+async def serve(home: Path, instances: Sequence[Instance], ready: Callable[[Ready], None]) -> None:
+    """Serves health of one or several observers until SIGTERM or SIGINT; `ready` is told where each listens.
 
-    peers: by id, names or numbers; this node's own says where it hears gossip, and on which loopback port it answers
-    HTTP (on that very address when it is a loopback one). Without one: config's ports of 127.0.0.1.
+    An instance's own address says where it hears gossip, and on which loopback port it answers HTTP (on that very
+    address when it is a loopback one). Without one: its configuration's ports of 127.0.0.1. Raises ConfigError,
+    StoreError.
     """
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in ENDED_BY:
         loop.add_signal_handler(number, ended.set)
-    known, unresolved = await _resolved({name: where for name, where in peers.items() if name != node})
-    own = peers.get(node)
+    async with AsyncExitStack() as stack:
+        for instance in instances:
+            ready(await stack.enter_async_context(_served(home, instance)))
+        tell_systemd("READY=1")
+        await ended.wait()
+        tell_systemd("STOPPING=1")
+
+
+@asynccontextmanager
+async def _served(home: Path, instance: Instance) -> AsyncIterator[Ready]:
+    node, config = instance.node, instance.config
+    known, unresolved = await _resolved({name: where for name, where in instance.peers.items() if name != node})
+    own = instance.peers.get(node)
     gossip = await resolve(*own) if own else (LOOPBACK, config.health.port)
     http = gossip[0] if ipaddress.ip_address(gossip[0]).is_loopback else LOOPBACK
     server = HealthServer(home, node, config, known, gossip, http_host=http, spare_ports=0 if own else SPARE_PORTS)
@@ -54,10 +66,7 @@ async def serve(
     if every_s := seconds(config.health.serve.memory):
         tasks.append(asyncio.ensure_future(_log_memory(server, every_s)))
     try:
-        ready(Ready(node, url, await server.address(), tuple(sorted(known)), tuple(sorted(unresolved))))
-        tell_systemd("READY=1")
-        await ended.wait()
-        tell_systemd("STOPPING=1")
+        yield Ready(node, url, await server.address(), tuple(sorted(known)), tuple(sorted(unresolved)))
     finally:
         for task in tasks:
             task.cancel()
@@ -93,7 +102,7 @@ async def _log_memory(server: HealthServer, every_s: float) -> None:
     """Panorama's DumpMemUsage: a line of the log, again and again."""
     while server.observer is not None:
         about = await server.observer.about()
-        log.info("memory", extra={"memory_bytes": about["memory_bytes"], **about["counts"]})
+        log.info("memory", extra={"node": about["node"], "memory_bytes": about["memory_bytes"], **about["counts"]})
         await asyncio.sleep(every_s)
 
 

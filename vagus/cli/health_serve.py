@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("id", required=False, default="")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option(
     *("-c", "--config", "-config", "path"),
     type=click.Path(path_type=Path),
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 )
 @json_option
 @click.pass_context
-def serve(ctx: click.Context, id: str, path: Path | None, address: str, as_json: bool) -> None:
-    """Serve the observer ID: take reports, infer, exchange them with its peers. No Ray, no sensors, no actuators.
+def serve(ctx: click.Context, ids: tuple[str, ...], path: Path | None, address: str, as_json: bool) -> None:
+    """Serve the observer ID, or several: take reports, infer, exchange them with the peers. No Ray, no sensors.
 
     HOST:PORT is where it hears the other observers (UDP, sealed with the key HOME/secret; `vagus up` makes that key
     too). HTTP stays on loopback: port PORT of 127.0.0.1, or of HOST itself when that is a loopback address. Commands
@@ -44,7 +44,7 @@ def serve(ctx: click.Context, id: str, path: Path | None, address: str, as_json:
     Examples:
       vagus health serve
       vagus health serve --config hs.cfg
-      vagus health serve --config hs.cfg pano1 &
+      vagus health serve --config hs.cfg pano1 pano2
       vagus health serve --address 127.0.0.1:6688 pano0
     """
     import logging
@@ -53,11 +53,12 @@ def serve(ctx: click.Context, id: str, path: Path | None, address: str, as_json:
     from vagus import config as configuration
     from vagus.health.instances import instance_of
 
-    if path:
-        instance = instance_of(_read(path), str(path), id, address)
-    else:
-        instance = instance_of(b"", "the command line", id or _host_id(), address)
-    for note in instance.notes:
+    if address and len(ids) > 1:
+        raise click.UsageError(f"--address is of one observer, not of {', '.join(ids)}.")
+    data, origin = (_read(path), str(path)) if path else (b"", "the command line")
+    names = ids or ("" if path else _host_id(),)
+    instances = [instance_of(data, origin, name, address) for name in dict.fromkeys(names)]
+    for note in instances[0].notes:
         click.secho(note, fg="yellow", err=True)
 
     import uvloop
@@ -65,13 +66,13 @@ def serve(ctx: click.Context, id: str, path: Path | None, address: str, as_json:
     from vagus.actors import health_process
     from vagus.runtime.logs import JsonLines
 
-    home = configuration.home(instance.config)
-    fresh = not (home / "secret").exists() and len(instance.peers) > 1
+    home = configuration.home(instances[0].config)
+    fresh = not (home / "secret").exists() and len(instances[0].peers) > len(instances)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logger = logging.getLogger("vagus")
     logger.addHandler(handler)
-    logger.setLevel(instance.config.health.serve.log_level.upper())
+    logger.setLevel(instances[0].config.health.serve.log_level.upper())
 
     def ready(at: Ready) -> None:
         if as_json:
@@ -88,7 +89,7 @@ def serve(ctx: click.Context, id: str, path: Path | None, address: str, as_json:
         sys.stdout.flush()
 
     try:
-        uvloop.run(health_process.serve(home, instance.node, instance.config, instance.peers, ready))
+        uvloop.run(health_process.serve(home, instances, ready))
     finally:
         logger.removeHandler(handler)
 
