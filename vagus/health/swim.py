@@ -45,6 +45,8 @@ MAX_TOLD = 16
 PROXIES = 3
 FANOUT = 3
 TOLERANCE_S = 0.05
+ROUNDING_S = 1e-6
+"""What is due so soon is due now: own time and its caller's differ by sums of floats."""
 VOUCH_S = 15.0
 """How often a member asks one of those that ping it to vouch for it."""
 VOUCHED_S = 120.0
@@ -176,6 +178,7 @@ class Swim:
     def tick(self, now_s: float) -> list[Directive]:
         """To be called at `due_s`. A call that comes much later says that this node slept: it will doubt itself."""
         self._begin(now_s)
+        self._now_s = max(self._now_s, min(self._agenda.due_s, self._now_s + ROUNDING_S))
         self._agenda.run(self._now_s)
         return self._end()
 
