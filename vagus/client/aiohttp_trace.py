@@ -58,39 +58,40 @@ def trace_config(
             reporter.resolve(call, status)
 
     async def on_start(_: Any, tracing: SimpleNamespace, params: Any) -> None:
-        begin(tracing, params.method, params.url)
+        try:
+            begin(tracing, params.method, params.url)
+        except Exception as error:  # the host program must not notice; so below
+            reporter.fail(error)
 
     async def on_redirect(_: Any, tracing: SimpleNamespace, params: Any) -> None:
-        end(tracing, Status.HEALTHY)
-        location = params.response.headers.get("Location") or params.response.headers.get("URI") or ""
         try:
-            target = params.url.join(type(params.url)(location))
-        except ValueError:  # aiohttp refuses it in its own words
-            return
-        begin(tracing, params.method, target)
+            end(tracing, Status.HEALTHY)
+            headers = params.response.headers
+            begin(tracing, params.method, params.url.join(type(params.url)(headers.get("Location") or headers["URI"])))
+        except Exception as error:  # also a location that is none, which aiohttp refuses in its own words
+            reporter.fail(error)
 
     async def on_end(_: Any, tracing: SimpleNamespace, params: Any) -> None:
-        end(tracing, Status.UNHEALTHY if failed(params.response.status) else Status.HEALTHY)
+        try:
+            end(tracing, Status.UNHEALTHY if failed(params.response.status) else Status.HEALTHY)
+        except Exception as error:
+            end(tracing, None)
+            reporter.fail(error)
 
     async def on_exception(_: Any, tracing: SimpleNamespace, params: Any) -> None:
-        if not isinstance(params.exception, (asyncio.CancelledError, KeyboardInterrupt, SystemExit)):
-            return end(tracing, Status.UNHEALTHY)
-        call: Call | None = tracing.__dict__.get("vagus")  # ours to end: a verdict only when it had hung by then
-        hung = call is not None and perf_counter() - call[0] >= pending
-        return end(tracing, Status.PENDING if hung else None)
-
-    def safely(step: Any) -> Any:
-        async def stepped(session: Any, tracing: SimpleNamespace, params: Any) -> None:
-            try:
-                await step(session, tracing, params)
-            except Exception as error:
-                reporter.fail(error)
-
-        return stepped
+        try:
+            if isinstance(params.exception, (asyncio.CancelledError, KeyboardInterrupt, SystemExit)):
+                call: Call | None = tracing.__dict__.get("vagus")  # ours to end: a verdict only if it had hung by then
+                hung = call is not None and perf_counter() - call[0] >= pending
+                end(tracing, Status.PENDING if hung else None)
+            else:
+                end(tracing, Status.UNHEALTHY)
+        except Exception as error:
+            reporter.fail(error)
 
     made: TraceConfig = import_module("aiohttp").TraceConfig()
-    made.on_request_start.append(safely(on_start))
-    made.on_request_redirect.append(safely(on_redirect))
-    made.on_request_end.append(safely(on_end))
-    made.on_request_exception.append(safely(on_exception))
+    made.on_request_start.append(on_start)
+    made.on_request_redirect.append(on_redirect)
+    made.on_request_end.append(on_end)
+    made.on_request_exception.append(on_exception)
     return made
