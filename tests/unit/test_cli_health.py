@@ -133,6 +133,15 @@ def test_dump_puts_each_under_its_name(gateway: Gateway) -> None:
     assert json.loads(gateway.run("health", "dump", "panorama", "--json").stdout)["panoramas"]["peer@9"]
 
 
+@pytest.mark.parametrize("command", ["list", "dump panorama", "get panorama db@2"])
+def test_a_partial_answer_says_so(gateway: Gateway, command: str) -> None:
+    for path in ("/v1/subjects", "/v1/panoramas", "/v1/health/db@2/panorama"):
+        gateway.answers[path] |= {"partial": True, "missing": [{"node": "b", "error": "no answer"}]}
+    result = gateway.run("health", *command.split())
+    assert result.exit_code == 0
+    assert result.stderr == "partial answer, without b: no answer\n"
+
+
 # --- who says it -----------------------------------------------------------------------------------------------------
 
 

@@ -191,7 +191,7 @@ def test_lines_that_go_well(options: Options, capsys: pytest.CaptureFixture[str]
 def test_a_defect_ends_the_line_only(
     options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("vagus.cli.health_client.moment", lambda t_ns: 1 // 0)
+    monkeypatch.setattr("vagus.cli.health_reads.moment", lambda t_ns: 1 // 0)
     assert run_line("list", options) is False
     assert capsys.readouterr().err == "error: ZeroDivisionError: integer division or modulo by zero\n"
 

@@ -21,9 +21,9 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 ENTRIES = (
     Entry("show", "vagus.cli.health:show", "The table of verdicts, or one with its evidence.", "Ask"),
-    Entry("get", "vagus.cli.health_client:get", "A report, view, inference or panorama of a subject.", "Ask"),
-    Entry("list", "vagus.cli.health_client:list_", "Every subject with the time of its newest report.", "Ask"),
-    Entry("dump", "vagus.cli.health_client:dump", "All inferences, or all panoramas.", "Ask"),
+    Entry("get", "vagus.cli.health_reads:get", "A report, view, inference or panorama of a subject.", "Ask"),
+    Entry("list", "vagus.cli.health_reads:list_", "Every subject with the time of its newest report.", "Ask"),
+    Entry("dump", "vagus.cli.health_reads:dump", "All inferences, or all panoramas.", "Ask"),
     Entry("matrix", "vagus.cli.health_matrix:matrix", "Observers × subjects as a coloured table.", "Ask"),
     Entry("page", "vagus.cli.health_page:page", "The address of the same as a page, live.", "Ask"),
     Entry("tail", "vagus.cli.health_tail:tail", "Changes of verdicts as they come.", "Ask"),

@@ -1,163 +1,25 @@
-"""What Panorama's client can ask and say, one command each: get, list, dump, me, register, watch, ping, peers, memory."""
+"""Who reports, what is watched, and the observers themselves: me, register, watch, ping, peers, memory."""
 
 from __future__ import annotations
 
 import shlex
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import click
 
 from vagus.cli.health import observer_of
 from vagus.cli.lazy import one_line
-from vagus.cli.output import cell, console, emit_json, json_option, near, quantity, table
+from vagus.cli.output import cell, console, emit_json, json_option, quantity, table
 from vagus.cli.session import ask, connected, node_option, post, server_option
-from vagus.cli.view_panorama import heading, inference_line, moment, panorama_lines, report_line
-from vagus.errors import NoData, VagusError
+from vagus.errors import VagusError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from vagus.client.connection import Connection
 
-KINDS = ("report", "view", "inference", "panorama")
-GET_USAGE = "get [report|view|inference|panorama] [OBSERVER] SUBJECT"
-MAX_DUMPED = 1000
 HELD = ("subjects", "reports", "evicted", "gossip_retained", "unwritten", "submit_clients", "peers")
-
-Views = dict[str, "list[dict[str, Any]]"]
-
-
-@click.command()
-@click.argument("words", nargs=-1, required=True, metavar="[report|view|inference|panorama] [OBSERVER] SUBJECT")
-@server_option
-@node_option
-@json_option
-@click.pass_context
-def get(ctx: click.Context, words: tuple[str, ...], node: str, as_json: bool) -> None:
-    """What is known of a subject.
-
-    \b
-    report      the newest report (of OBSERVER)
-    view        the last 10 reports of OBSERVER, oldest first; without one, of each observer
-    inference   the verdict; what is asked for when no kind is named
-    panorama    every observer's view
-
-    \b
-    Examples:
-      vagus health get db@2
-      vagus health get report api@1 db@2
-      vagus health get panorama db@2 --json | jq '.panorama | keys'
-    """
-    kind, observer, subject = _what(words)
-    if kind == "inference":
-        with connected(ctx) as connection:
-            answer = ask(connection, f"/v1/health/{quote(subject, safe='')}", node=node)
-        if as_json:
-            emit_json(answer)
-        else:
-            click.echo(inference_line(answer["inference"]))
-        return
-    with connected(ctx) as connection:
-        path = f"/v1/health/{quote(subject, safe='')}/panorama"
-        answer = ask(connection, path, observer=observer, node=node)
-    views: Views = answer["panorama"]
-    if not any(views.values()):
-        said = f"{observer!r} said nothing of" if observer else "nobody reported on"
-        raise NoData(
-            f"{said} {subject!r}; `get panorama {subject}` shows who did" if observer else f"{said} {subject!r}"
-        )
-    if kind == "report":
-        newest = max((reports[-1] for reports in views.values() if reports), key=lambda report: int(report["t_ns"]))
-        if as_json:
-            emit_json({"report": newest})
-        else:
-            click.echo(report_line(newest))
-    elif as_json:
-        emit_json(answer)
-    else:
-        for line in panorama_lines(subject, views):
-            click.echo(line)
-
-
-def _what(words: Sequence[str]) -> tuple[str, str, str]:
-    """Kind, observer ("": any) and subject. Raises UsageError."""
-    kind, rest = (words[0], words[1:]) if words[0] in KINDS else ("inference", words)
-    if not rest:
-        raise click.UsageError(f"the subject is missing: {GET_USAGE}")
-    if len(rest) > 2 or (len(rest) == 2 and words[0] not in KINDS):
-        wrong = near(words[0], KINDS) or "; a name with spaces goes in quotes"
-        raise click.UsageError(f"too many words: {GET_USAGE}{wrong}")
-    if len(rest) == 2 and kind not in ("report", "view"):
-        raise click.UsageError(f"{kind} is of all observers: get {kind} SUBJECT, or get view OBSERVER SUBJECT")
-    if not all(rest):
-        raise click.UsageError("names must not be empty.")
-    return kind, rest[0] if len(rest) == 2 else "", rest[-1]
-
-
-@click.command("list")
-@click.argument("what", required=False, type=click.Choice(["subject"]), default="subject", metavar="[subject]")
-@server_option
-@node_option
-@json_option
-@click.pass_context
-def list_(ctx: click.Context, what: str, node: str, as_json: bool) -> None:
-    """Every subject that has been observed, with the time of its newest report.
-
-    \b
-    Examples:
-      vagus health list
-      vagus health list subject --json | jq -r '.subjects[].subject'
-    """
-    with connected(ctx) as connection:
-        answer = ask(connection, "/v1/subjects", node=node)
-    if as_json:
-        emit_json(answer)
-        return
-    for entry in answer["subjects"]:
-        click.echo(f"{one_line(entry['subject'])} {moment(entry['t_ns'])}")
-    if not answer["subjects"]:
-        click.echo("no subject yet", err=True)
-
-
-@click.command()
-@click.argument("what", required=False, type=click.Choice(["inference", "panorama"]), default="inference")
-@click.option(
-    "--limit", type=click.IntRange(1, MAX_DUMPED), default=MAX_DUMPED, show_default=True, help="Most panoramas."
-)
-@server_option
-@node_option
-@json_option
-@click.pass_context
-def dump(ctx: click.Context, what: str, limit: int, node: str, as_json: bool) -> None:
-    """Every inference, or every panorama, under the subject's name.
-
-    \b
-    Examples:
-      vagus health dump
-      vagus health dump panorama > panoramas.txt
-      vagus health dump panorama --json | jq '.panoramas | length'
-    """
-    with connected(ctx) as connection:
-        if what == "inference":
-            answer = ask(connection, "/v1/health", node=node)
-        else:
-            answer = ask(connection, "/v1/panoramas", limit=limit, node=node)
-    if as_json:
-        emit_json(answer)
-        return
-    if what == "inference":
-        for inference in answer["inferences"]:
-            click.echo(f"{heading(inference['subject'])}\n{inference_line(inference)}")
-    else:
-        for subject, views in answer["panoramas"].items():
-            click.echo(heading(subject))
-            for line in panorama_lines(subject, views):
-                click.echo(line)
-    if not answer["inferences" if what == "inference" else "panoramas"]:
-        click.echo("no subject yet", err=True)
-
 
 # --- who says it -----------------------------------------------------------------------------------------------------
 
