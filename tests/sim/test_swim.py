@@ -190,7 +190,7 @@ def test_of_many_each_is_vouched_for_in_time_and_seldom() -> None:
     for times in healthy.values():
         assert len(times) / 150 < 1 / 5, "of one node"
         gaps = [b - a for a, b in zip(times, [*times[1:], network.now_s], strict=True)]
-        assert max(gaps) < VOUCHED_S / 2, "renewed long before it ends"
+        assert max(gaps) < 0.75 * VOUCHED_S, "renewed before it ends, though some askings were lost"
 
 
 def test_a_death_is_accused_by_several_who_saw_it_and_those_who_vouched_take_it_back() -> None:

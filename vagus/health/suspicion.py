@@ -48,4 +48,4 @@ class Suspicion:
     def due_s(self) -> float:
         """When it counts as dead unless it refutes."""
         most_s = MOST_RATIO * self.least_s
-        return self.since_s + timeout_s(self.least_s, most_s, len(self.accusers) - 1, self.wanted)
+        return self.since_s + timeout_s(self.least_s, most_s, max(0, len(self.accusers) - 1), self.wanted)

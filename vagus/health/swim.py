@@ -287,7 +287,7 @@ class Swim:
         elif member.state is SUSPECT:
             self._confirm(member, (self.node,))
         self._todo.append(Probed(member.name, False, member.state, self.silent_s(member), check=probe.check))
-        self._later(self.awareness.scale(self.period_s), self._check, member)  # who accuses goes on looking
+        self._check(member)  # who accuses goes on looking
 
     # --- answering -------------------------------------------------------------------------------------------------
 
