@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from observers import H, U, observer, said, statuses, until
 
-from vagus.actors import submits
+from vagus.actors import submit_client, submits
 from vagus.actors.observer import ObserverActor
 from vagus.client.submit import MAX_AHEAD, Submitter
 from vagus.config import AccessRule, socket_path
@@ -143,7 +143,7 @@ async def test_half_open_connections_lose_nothing_that_was_sent(actor: ObserverA
 async def test_a_client_that_does_not_read_is_read_no_further(
     actor: ObserverActor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submits, "MAX_UNREAD_BYTES", 1000)
+    monkeypatch.setattr(submit_client, "MAX_UNREAD_BYTES", 1000)
     monkeypatch.setattr(submits, "STALL_S", 0.0)
     raw = Raw(actor)
     raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -167,7 +167,7 @@ async def test_a_client_that_does_not_read_is_read_no_further(
 
 
 async def test_a_slow_reader_gets_every_answer(actor: ObserverActor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submits, "MAX_UNREAD_BYTES", 1000)
+    monkeypatch.setattr(submit_client, "MAX_UNREAD_BYTES", 1000)
     raw = Raw(actor)
 
     async def read() -> None:

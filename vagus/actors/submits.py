@@ -14,8 +14,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import struct
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,70 +21,25 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from vagus.access import Principal
 from vagus.actors.datagrams import CREDENTIALS, make_folder
+from vagus.actors.frames import EMPTY, LENGTH, Answer, framed, is_greeting, read_greeting, refusal
 from vagus.actors.keeping import Keeper, Kept
+from vagus.actors.submit_client import Client
 from vagus.errors import ConfigError, PeerUnreachable, Refused
 from vagus.health.inbox import MAX_INBOX_BYTES, read_reports
 from vagus.model import Ack, Report
 
 MAX_CONNECTIONS = 1000
-MAX_UNANSWERED = 4000
-"""Reports of one connection that wait for their commit; then it is not read until some are answered."""
-MAX_UNREAD_BYTES = 256 << 10
-"""Answers that a client has not read; then it is not read either."""
 TURN = 32
 """Frames served before others get their turn."""
 TURN_REPORTS = 100
 STALL_S = 30.0
 """A client that reads no answer, or sends no more of a begun frame, for so long is closed."""
-MAX_ERROR = 1000
-
 Allowed = Callable[[Principal, Sequence[Report]], None]
 """Raises Refused when the rules forbid somebody one of these reports."""
 Take = Callable[[Sequence[Report], int], "tuple[list[Ack], list[Kept]]"]
 """Takes reports in the name of a handle: the acks, and what is to be kept."""
-
-_LENGTH = struct.Struct(">I")
-_pack = msgspec.msgpack.Encoder().encode
-
-
-class _Greeting(msgspec.Struct, forbid_unknown_fields=True):
-    handle: int
-
-
-_greeting = msgspec.msgpack.Decoder(_Greeting)
-
-
-def frame(body: bytes) -> bytes:
-    """A body with its length before it."""
-    return _LENGTH.pack(len(body)) + body
-
-
-_ONE = frame(_pack([Ack.ACCEPTED]))
-_EMPTY = frame(_pack([]))
-
-
-class _Client:
-    """A connection. `given` is the loop's, `answered` the writing thread's; `unread` and `closed` are under `lock`."""
-
-    def __init__(self, sock: socket.socket, who: Principal) -> None:
-        self.sock = sock
-        self.who = who
-        self.handle = 0
-        self.begun = bytearray()
-        self.given = self.answered = 0
-        self.paused = False  # not read: too much is unanswered, unread, or its turn is over
-        self.lock = threading.Lock()
-        self.unread = bytearray()
-        self.closed = False
-        self.last_s = time.monotonic()  # of a complete frame, or of an answer that was read
-
-    def is_ahead(self) -> bool:
-        """Whether it sent more than it has read the answers of, or than the store has kept up with."""
-        return self.given - self.answered > MAX_UNANSWERED or len(self.unread) > MAX_UNREAD_BYTES
 
 
 class Submits:
@@ -100,7 +53,7 @@ class Submits:
         self._keeper: Keeper | None = None
         self._path: Path | None = None
         self._server: socket.socket | None = None
-        self._clients: dict[int, _Client] = {}
+        self._clients: dict[int, Client] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
@@ -127,9 +80,9 @@ class Submits:
 
     def sweep(self) -> None:
         """Closes whoever stalls; to be called every few seconds."""
-        late_s = time.monotonic() - STALL_S
+        since_s = time.monotonic() - STALL_S
         for client in list(self._clients.values()):
-            if client.last_s < late_s and (client.unread or (client.begun and not client.paused)):
+            if client.is_stalled(since_s):
                 self.counts["stalled"] += 1
                 self._close(client)
 
@@ -152,11 +105,11 @@ class Submits:
             if len(self._clients) >= MAX_CONNECTIONS:
                 self.counts["crowded"] += 1
                 with suppress(OSError):
-                    sock.send(_error(f"this observer has {MAX_CONNECTIONS} connections already; close some"))
+                    sock.send(refusal(f"this observer has {MAX_CONNECTIONS} connections already; close some"))
                 sock.close()
                 continue
             told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-            client = _Client(sock, Principal("uid", str(CREDENTIALS.unpack(told)[1])))
+            client = Client(sock, Principal("uid", str(CREDENTIALS.unpack(told)[1])))
             self._clients[sock.fileno()] = client
             self._loop.add_reader(sock.fileno(), self._readable, client)
 
@@ -164,7 +117,7 @@ class Submits:
         if self._server is not None and self._loop is not None:
             self._loop.add_reader(self._server.fileno(), self._accept)
 
-    def _readable(self, client: _Client) -> None:
+    def _readable(self, client: Client) -> None:
         try:
             data = client.sock.recv(MAX_INBOX_BYTES + 4 - len(client.begun))
         except (BlockingIOError, InterruptedError):
@@ -177,15 +130,15 @@ class Submits:
         client.begun += data
         self._serve(client)
 
-    def _serve(self, client: _Client) -> None:
+    def _serve(self, client: Client) -> None:
         """Serves complete frames, one turn of them, then decides whether to read on."""
         at = served = 0
         handle, begun = client.handle, client.begun
         batch: list[Report] = []
-        answers: list[int | bytes] = []  # of each frame: how many reports it had, or its answer
+        answers: list[Answer] = []  # of each frame: how many reports it had, or its answer
         broken = False
         while len(begun) - at >= 4 and served < TURN and len(batch) < TURN_REPORTS:
-            (length,) = _LENGTH.unpack_from(begun, at)
+            (length,) = LENGTH.unpack_from(begun, at)
             if length > MAX_INBOX_BYTES:
                 answers.append(self._bad(f"a frame of {length} bytes; at most {MAX_INBOX_BYTES} are taken: split it"))
                 broken = True  # where the next one begins is not known
@@ -205,17 +158,17 @@ class Submits:
         if not broken:
             self._pace(client)
 
-    def _read(self, client: _Client, body: bytes, batch: list[Report]) -> int | bytes:
+    def _read(self, client: Client, body: bytes, batch: list[Report]) -> Answer:
         """Adds a frame's reports to the batch and says how many, or gives the answer to any other frame."""
         try:
-            if body and 0x80 <= body[0] <= 0x8F:
-                client.handle = _greeting.decode(body).handle
-                return _EMPTY
+            if is_greeting(body):
+                client.handle = read_greeting(body)
+                return EMPTY
             reports = read_reports(body)
             self._allowed(client.who, reports)
         except Refused as error:
             self.counts["refused"] += 1
-            return _error(f"{error}")
+            return refusal(f"{error}")
         except (ConfigError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             return self._bad(f"{error}")
         batch += reports
@@ -223,11 +176,9 @@ class Submits:
 
     def _bad(self, problem: str) -> bytes:
         self.counts["bad"] += 1
-        return _error(problem)
+        return refusal(problem)
 
-    def _take_in(
-        self, client: _Client, handle: int, batch: list[Report], answers: list[int | bytes], last: bool
-    ) -> None:
+    def _take_in(self, client: Client, handle: int, batch: list[Report], answers: list[Answer], last: bool) -> None:
         """Hands a turn's reports to the store; their answers follow in the order of the turns."""
         assert self._keeper is not None
         try:
@@ -249,12 +200,12 @@ class Submits:
             except PeerUnreachable:  # it closes
                 self._close(client)
 
-    def _pace(self, client: _Client) -> None:
+    def _pace(self, client: Client) -> None:
         """Reads on, or serves what is here already, or waits until the client has read, or the store written."""
         if client.closed or self._loop is None:
             return
         begun = client.begun
-        more = len(begun) >= 4 and len(begun) - 4 >= _LENGTH.unpack_from(begun)[0]
+        more = len(begun) >= 4 and len(begun) - 4 >= LENGTH.unpack_from(begun)[0]
         pause = more or client.is_ahead()
         if pause and not client.paused:
             client.paused = True
@@ -265,50 +216,37 @@ class Submits:
         if pause and not client.is_ahead():  # also when the store was quicker than the line above
             self._loop.call_soon(self._go_on, client)
 
-    def _go_on(self, client: _Client) -> None:
+    def _go_on(self, client: Client) -> None:
         if client.paused and not client.closed and not client.is_ahead():
             self._serve(client)
 
-    def _unread(self, client: _Client) -> None:
+    def _unread(self, client: Client) -> None:
         """The client was not ready for an answer: waits until it is."""
         if not client.closed and self._loop is not None:
             self._loop.add_writer(client.sock.fileno(), self._writable, client)
 
-    def _writable(self, client: _Client) -> None:
-        with client.lock:
-            try:
-                sent = client.sock.send(client.unread)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                sent = -1
-            del client.unread[: max(sent, 0)]
-            empty = not client.unread
-        if sent < 0:
+    def _writable(self, client: Client) -> None:
+        try:
+            if client.send_on() and self._loop is not None:
+                self._loop.remove_writer(client.sock.fileno())
+        except OSError:
             self._close(client)
-            return
-        client.last_s = time.monotonic()
-        if empty and self._loop is not None:
-            self._loop.remove_writer(client.sock.fileno())
         self._go_on(client)
 
-    def _close(self, client: _Client) -> None:
-        with client.lock:
-            if client.closed or self._loop is None:
-                return
-            client.closed = True
-        number = client.sock.fileno()
-        self._loop.remove_reader(number)
-        self._loop.remove_writer(number)
-        self._clients.pop(number, None)
-        client.sock.close()
+    def _close(self, client: Client) -> None:
+        if self._loop is not None and client.shut():
+            number = client.sock.fileno()
+            self._loop.remove_reader(number)
+            self._loop.remove_writer(number)
+            self._clients.pop(number, None)
+            client.sock.close()
 
     # --- in the thread that commits ----------------------------------------------------------------------------------
 
     def _answer(
         self,
-        client: _Client,
-        answers: Sequence[int | bytes],
+        client: Client,
+        answers: Sequence[Answer],
         acks: list[Ack],
         units: int,
         last: bool,
@@ -316,22 +254,12 @@ class Submits:
     ) -> None:
         if error is not None:
             acks = [Ack.FAILED if ack is Ack.ACCEPTED else ack for ack in acks]
-        data = _framed(answers, acks)
-        calls: list[Callable[[_Client], None]] = []
-        with client.lock:
-            client.answered += units
-            if not client.closed:
-                waited = bool(client.unread)
-                if not waited:
-                    try:
-                        data = data[client.sock.send(data) :]
-                    except (BlockingIOError, InterruptedError):
-                        pass
-                    except OSError:
-                        data, last = b"", True
-                client.unread += data
-                if data and not waited:
-                    calls.append(self._unread)
+        calls: list[Callable[[Client], None]] = []
+        try:
+            if client.answer(framed(answers, acks), units):
+                calls.append(self._unread)
+        except OSError:
+            last = True
         if error is not None:
             calls.append(lambda _: self._failed("observer.sock", error))
         if client.paused:
@@ -342,24 +270,6 @@ class Submits:
             with suppress(RuntimeError):  # the loop is closed
                 assert self._loop is not None
                 self._loop.call_soon_threadsafe(call, client)
-
-
-def _framed(answers: Sequence[int | bytes], acks: Sequence[Ack]) -> bytes:
-    """The answers' bytes: acks are dealt out to the frames that had reports."""
-    parts: list[bytes] = []
-    at = 0
-    for answer in answers:
-        if isinstance(answer, bytes):
-            parts.append(answer)
-            continue
-        dealt = acks[at : at + answer]
-        at += answer
-        parts.append(_ONE if answer == 1 and dealt[0] is Ack.ACCEPTED else frame(_pack(dealt)))
-    return b"".join(parts)
-
-
-def _error(problem: str) -> bytes:
-    return frame(_pack({"error": problem[:MAX_ERROR]}))
 
 
 def _listen(path: Path) -> socket.socket:
