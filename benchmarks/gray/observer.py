@@ -21,7 +21,7 @@ from vagus.actors.base import Seat
 from vagus.actors.observer import ObserverActor
 from vagus.config import Config, GatewaySettings, HealthSettings, node_folder
 from vagus.errors import PeerUnreachable
-from vagus.model import Event
+from vagus.model import Inference, Status
 
 PORT = 7070
 KEY = bytes(range(32))
@@ -49,13 +49,12 @@ async def serve(node: str, home: str, strategy: str, peers: dict[str, str]) -> N
     found = {"url": "http://127.0.0.1:9", "token_file": str(folder / "token"), "node": node, "pid": os.getpid()}
     (folder / "gateway.json").write_text(json.dumps(found))
 
-    async def tell(event: Event, t_s: float) -> None:
-        for inference in await actor.inferences(str(event.fields["subject"])):
-            contexts = {name: [found.status.name, found.accusers] for name, found in inference.contexts.items()}
-            said = {"t": t_s, "node": node, "subject": inference.subject, "status": event.fields["status"]}
-            print(json.dumps({**said, "contexts": contexts}), flush=True)
+    def tell(inference: Inference, was: Status) -> None:
+        contexts = {name: [found.status.name, found.accusers] for name, found in inference.contexts.items()}
+        said = {"t": time.monotonic(), "node": node, "subject": inference.subject, "status": inference.status.name}
+        print(json.dumps({**said, "contexts": contexts}), flush=True)
 
-    actor.subscribe(lambda event: actor.spawn(tell(event, time.monotonic())))
+    actor.verdicts.changed.append(tell)
     print(json.dumps({"ready": node}), flush=True)
     await asyncio.Event().wait()
 

@@ -11,10 +11,12 @@ import contextlib
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +36,9 @@ def run(options: dict[str, Any]) -> dict[str, Any]:
     """What `stage` found for these options, which are its Options; {"error": why} if it could not."""
     tag = f"{PREFIX}{os.getpid()}"
     sweep()
-    with tempfile.TemporaryDirectory(prefix=f"{tag}-") as folder:
+    with folder() as place:
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--uts", "--ipc"]
-        argv += [sys.executable, "-m", "benchmarks.gray.stage", json.dumps({**options, "folder": folder, "tag": tag})]
+        argv += [sys.executable, "-m", "benchmarks.gray.stage", json.dumps({**options, "folder": place, "tag": tag})]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VAGUS_")}
         with subprocess.Popen(
             argv,
@@ -61,11 +63,26 @@ def run(options: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def folder() -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder whose name says which process made it; others may look into it."""
+    made = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-")
+    os.chmod(made.name, 0o755)
+    return made
+
+
 def sweep(owner: int = 0) -> None:
-    """Removes the control groups of `owner`, and of benchmarks that are no more."""
-    for controller in CGROUPS.iterdir() if CGROUPS.is_dir() else ():
-        for group in controller.glob(f"{PREFIX}*"):
-            pid = group.name[len(PREFIX) :].partition("-")[0]
-            if pid.isdecimal() and (int(pid) == owner or not Path("/proc", pid).exists()):
-                with contextlib.suppress(OSError):
-                    group.rmdir()
+    """Removes the control groups of `owner`; those of benchmarks that are no more, with their folders."""
+
+    def left(places: Iterable[Path]) -> Iterator[Path]:
+        for place in places:
+            pid = place.name[len(PREFIX) :].partition("-")[0]
+            if pid.isdecimal() and not Path("/proc", pid).exists():
+                yield place
+
+    for place in left(Path(tempfile.gettempdir()).glob(f"{PREFIX}*")):
+        shutil.rmtree(place, ignore_errors=True)
+    for controller in ("blkio", "cpu"):
+        groups = list((CGROUPS / controller).glob(f"{PREFIX}*"))
+        for group in [*left(groups), *(group for group in groups if group.name.startswith(f"{PREFIX}{owner}-"))]:
+            with contextlib.suppress(OSError):
+                group.rmdir()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from benchmarks.gray.hosts import Hosts
 
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+FAKETIME = str(next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), "/usr/lib/faketime/libfaketimeMT.so.1"))
 POSTGRES_CONNECTIONS = 30
 SIGNING_KEY = "a key that both sides know"
 

@@ -28,17 +28,18 @@ JUDGE = "n4"
 NAMES = ("a", "b", "c")
 MONITOR = "m"
 START_S = 30.0
-SETTLE_S = 6.0
-"""Before the fault: the detectors learn how regular the beats are."""
 
 
 class Options(msgspec.Struct):
-    """folder: empty, for this run alone; tag: begins the names of control groups; template: what servers' `prepare` made."""
+    """settle_s: before the fault, the detectors learn meanwhile how regular the beats are; watch_s: after it.
+
+    folder: empty, for this run alone; tag: begins the names of control groups; template: what servers' `prepare` made."""
 
     scenario: str
     seed: int
     strategy: str
     quiet: bool
+    settle_s: float
     watch_s: float
     folder: str
     tag: str
@@ -94,7 +95,7 @@ class Stage:
         self.verdicts.wait_ready(len(CLIENTS) + 1, "observers")
         self._start_clients()
         self._start_monitor()
-        time.sleep(SETTLE_S + self.random.random())
+        time.sleep(self.options.settle_s + self.random.random())
         begun_s = time.monotonic()
         if not self.options.quiet:
             self.scenario.fault(self._outside())
@@ -175,7 +176,7 @@ class Stage:
             first = mine[0]
             contexts = {name: given for name, given in first["contexts"].items() if given[1]}
             found |= {
-                "convicted_s": round(first["t"] - broken_s, 2),
+                "convicted_s": round(max(0.0, first["t"] - broken_s), 2),
                 "status": first["status"],
                 "contexts": sorted(contexts),
                 "accusers": sorted({accuser for _, accusers in contexts.values() for accuser in accusers}),

@@ -1,32 +1,25 @@
-"""Stores and reads files over HTTP (WebDAV)."""
+"""Stores and reads files over HTTP (WebDAV), with aiohttp."""
 
-import http.client
 import os
 
+import aiohttp
+
 import vagus
-from benchmarks.gray.clients.loop import Step, forever
+from benchmarks.gray.clients.loop import AsyncStep, forever_async
 
 
-def connect(name: str, host: str, port: int) -> Step:
-    connection = http.client.HTTPConnection(host, port)
-    reading, writing = (vagus.observe(f"nginx@{name}", context) for context in ("read", "store"))
-    path = f"/files/{os.uname().nodename}"
+def connect(name: str, host: str, port: int) -> AsyncStep:
+    vagus.subjects.add(f"{host}:{port}", f"nginx@{name}")
+    session = aiohttp.ClientSession(f"http://{host}:{port}", trace_configs=[vagus.trace_config()])
 
-    def ask(method: str, path: str, body: bytes | None = None) -> None:
-        connection.request(method, path, body)
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status >= 400:
-            raise OSError(f"{method} {path}: status {answer.status}")
-
-    def step() -> None:
-        with writing:
-            ask("PUT", path, b"y" * 2000)
-        with reading:
-            ask("GET", "/files/page")
+    async def step() -> None:
+        async with session.put(f"/files/{os.uname().nodename}", data=b"y" * 2000) as answer:
+            await answer.read()
+        async with session.get("/files/page") as answer:
+            await answer.read()
 
     return step
 
 
 if __name__ == "__main__":
-    forever(connect)
+    forever_async(connect)

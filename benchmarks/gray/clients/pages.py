@@ -1,24 +1,21 @@
-"""Fetches pages over HTTP connections that it keeps open, four of them."""
+"""Fetches pages with aiohttp, whose session keeps connections open; four requests at a time for each server."""
 
-import http.client
+import aiohttp
 
 import vagus
-from benchmarks.gray.clients.loop import Step, forever
+from benchmarks.gray.clients.loop import AsyncStep, forever_async
 
 
-def connect(name: str, host: str, port: int) -> Step:
-    connection = http.client.HTTPConnection(host, port)
+def connect(name: str, host: str, port: int) -> AsyncStep:
+    vagus.subjects.add(f"{host}:{port}", f"nginx@{name}")
+    session = aiohttp.ClientSession(f"http://{host}:{port}", trace_configs=[vagus.trace_config()])
 
-    @vagus.observe(f"nginx@{name}", "page")
-    def step() -> None:
-        connection.request("GET", "/pages/page")
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status != 200:
-            raise OSError(f"status {answer.status}")
+    async def step() -> None:
+        async with session.get("/pages/page") as answer:
+            await answer.read()
 
     return step
 
 
 if __name__ == "__main__":
-    forever(connect, threads=4)
+    forever_async(connect, tasks=4)
