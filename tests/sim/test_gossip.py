@@ -76,7 +76,7 @@ def test_defect_a_hung_peer_grows_memory_without_bound_now_flat_and_it_converges
     assert network.until_agreed(5) <= 4
     assert len(network.gossips["b"]) == len(network.stores["b"]) == len(network.stores["a"])
     network.run(2)
-    known = [gossip._origins["a"].known for gossip in network.gossips.values()]
+    known = [gossip._retained.origins["a"].known for gossip in network.gossips.values()]
     assert all(one.gaps() == known[0].gaps() and one.high == known[0].high for one in known), "and no gap is left"
 
 

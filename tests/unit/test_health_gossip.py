@@ -121,7 +121,7 @@ def test_retained_is_what_the_views_hold_also_within_one_call() -> None:
     assert len(one) == len(local) == 10
     new, _ = deliver(deliver(two.tick(NOW), one, "n2")[1], two, "n1")
     assert new == made[-10:]
-    assert two._origins["n1"].known.gaps() == ((1, made[0].seq - 1),), (
+    assert two._retained.origins["n1"].known.gaps() == ((1, made[0].seq - 1),), (
         "of the other 990 it knows that nobody needs them"
     )
 
@@ -212,9 +212,9 @@ def test_a_report_ahead_of_this_clock_is_taken_once_the_clock_is_right() -> None
 def test_gaps_that_nobody_can_fill_are_given_up_after_the_window() -> None:
     one = gossip(window_ns=10 * NS)
     one.on_message("n2", payload(report(3, origin="n2")), NOW)
-    assert one._origins["n2"].known.gaps() == ((1, 2),)
+    assert one._retained.origins["n2"].known.gaps() == ((1, 2),)
     for second in range(0, 150, 10):
         one.on_message("n2", payload(report(4 + second, origin="n2", t_ns=NOW + second * NS)), NOW + second * NS)
         one.tick(NOW + second * NS)
-    assert 1 in one._origins["n2"].known
-    assert list(one._origins["n2"].vouched(1, 3)) == [], "but nobody is told that they are not needed"
+    assert 1 in one._retained.origins["n2"].known
+    assert list(one._retained.origins["n2"].vouched(1, 3)) == [], "but nobody is told that they are not needed"

@@ -52,11 +52,9 @@ class Announcing:
         return [(tuple(to), want) for told, to in lagging.items() for want in self._wants(told)]
 
     def only(self, peers: Iterable[str]) -> None:
-        """Forgets all other peers; a new one has nothing to unlearn."""
-        kept = set(peers)
-        for known in (self._told, self._tries):
-            for peer in [peer for peer in known if peer not in kept]:
-                del known[peer]
+        """Forgets all other peers; a new one has nothing to unlearn, or sees by a digest that it has."""
+        self._told = {peer: self._told.get(peer, self.epoch) for peer in peers}
+        self._tries = {peer: tries for peer, tries in self._tries.items() if peer in self._told}
 
     def _wants(self, told: int) -> list[Want]:
         since = max(told, self._grown[0][0] - 1)

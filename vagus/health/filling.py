@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from vagus.health.gossip_messages import Cover, Push, encode
+from vagus.health.known import Gap
 from vagus.health.origin import Origin
 
 MAX_COVERS = 16
@@ -49,19 +50,19 @@ class _Datagrams:
 
 
 def fill(
-    ranges: Iterable[tuple[str, Origin, int, int]],
+    ranges: Iterable[tuple[str, Origin, Gap]],
     wants: Callable[[str], bool],
     *,
     chunk_bytes: int,
     budget: int,
     epoch: int,
 ) -> list[Push]:
-    """The reports held in `ranges` (name, origin, first, last) whose subject the peer wants; at most `budget` messages.
+    """The reports held in `ranges` (name, origin, first and last number) whose subject the peer wants; at most `budget` messages.
 
     If there is more than that, the last message says so. `epoch`: of the peer's interest that `wants` goes by.
     """
     out = _Datagrams(chunk_bytes, epoch)
-    for name, origin, first, last in ranges:
+    for name, origin, (first, last) in ranges:
         start, foreign = first, False
         for report in origin.between(first, last):
             if not wants(report.subject):

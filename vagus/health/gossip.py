@@ -12,7 +12,6 @@ sent that for a while; when it wants it later it says so to all, and gets what i
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from random import Random
@@ -23,11 +22,10 @@ import msgspec
 from vagus.clock import NS
 from vagus.health.announcing import Announcing
 from vagus.health.audience import Audience
+from vagus.health.digests import read_digest, write_digests
 from vagus.health.filling import fill
 from vagus.health.gossip_messages import (
-    Cover,
     Digest,
-    Entry,
     Ignore,
     Message,
     Push,
@@ -37,19 +35,12 @@ from vagus.health.gossip_messages import (
     decode,
     encode,
     is_unknown,
-    pack_gaps,
-    unpack_gaps,
 )
 from vagus.health.interest import Named
-from vagus.health.known import Gap
-from vagus.health.local import MAX_AHEAD_NS, LocalStore
-from vagus.health.origin import Origin
+from vagus.health.local import LocalStore
+from vagus.health.retained import Retained
 from vagus.model import Report
 
-MAX_SEQ = 1 << 62
-MAX_ORIGINS = 4096
-DIGEST_GAPS = 64
-"""Gaps told of one origin in a digest; the next one tells the rest."""
 EAGER = 3
 """Peers asked in a tick after one that brought something by asking; else one."""
 ASKED = 3
@@ -90,45 +81,41 @@ class Gossip:
     ) -> None:
         self.node = node
         self.rng = rng
-        self.window_ns = window_ns
-        self.max_reports = max_reports
         self.chunk_bytes = chunk_bytes
         self.budget = budget
         self.counts: Counter[str] = Counter()
         self._local = local
         self._peers: tuple[str, ...] = ()
-        self._origins: dict[str, Origin] = {}
+        self._addressed: frozenset[str] = frozenset()
+        self._retained = Retained(local, window_ns, max_reports, self.counts)
         self._audience = Audience(window_ns)
         self._announcing = Announcing(rng)
-        self._size = 0
-        self._unwanted: dict[str, None] = {}  # subjects of the payload at hand that are not wanted
         self._answered: set[tuple[str, str]] = set()  # digests that were answered by one in this tick
         self._learnt = False
         self._behind: dict[str, int] = {}  # origins of which somebody knows more: how often to ask themselves
         self._reports = msgspec.msgpack.Decoder(Report)
-        if local is not None:
-            local.dropped()  # from now on it collects
 
     def __len__(self) -> int:
         """Reports retained."""
-        return self._size
+        return len(self._retained)
 
     def peers(self, names: Iterable[str]) -> None:
         """Sets whom this node gossips with; itself is left out."""
         self._peers = tuple(sorted(set(names) - {self.node}))
-        self._audience.only(self._peers)
+        self._addressed = frozenset(self._peers)
+        self._audience.only(self._addressed)
         self._announcing.only(self._peers)
 
     def highest(self, origin: str) -> int:
         """The highest number known of an origin, 0 if none."""
-        found = self._origins.get(origin)
+        found = self._retained.origins.get(origin)
         return found.known.high if found else 0
 
     def restore(self, reports: Iterable[Report], now_ns: int) -> None:
         """Takes history back after a restart: it is not asked for again, and fills others' gaps."""
         for report in reports:
-            self._keep(report, now_ns, wanted=True)
-        self._release()
+            self._retained.keep(report, now_ns, wanted=True)
+        self._retained.release()
 
     def greet(self, peer: str) -> list[Send]:
         """What to send to a peer that is new, or back: both learn what they miss."""
@@ -137,12 +124,12 @@ class Gossip:
     def on_local(self, reports: Sequence[Report], now_ns: int) -> list[Send]:
         """Accepted reports of this node, to be pushed to all peers that want them."""
         for report in reports:
-            self._keep(report, now_ns, wanted=True)
+            self._retained.keep(report, now_ns, wanted=True)
         return self.news(now_ns) + self._push(reports, now_ns)
 
     def news(self, now_ns: int) -> list[Send]:
         """What to tell peers after `watch` or `unwatch`; a tick says it too."""
-        self._release()
+        self._retained.release()
         changes = self._local.interest.changes() if self._local is not None else {}
         if not changes:
             return []
@@ -150,14 +137,13 @@ class Gossip:
         sends = [Send(self._peers, encode(ignore)) for ignore in self._ignores(s for s in changes if not changes[s])]
         if grown:
             self._announcing.grow(grown)
-            for origin in self._origins.values():
-                origin.unlearn()
+            self._retained.unlearn()
             sends += self._announce()
         return sends if self._peers else []
 
     def on_message(self, peer: str, payload: bytes, now_ns: int) -> tuple[list[Report], list[Send]]:
         """A payload from an authenticated peer: the reports that are new here, and what to send. Never raises."""
-        self._release()
+        self._retained.release()
         try:
             return self._on(peer, decode(payload), now_ns)
         except (ValueError, RecursionError):  # msgspec's errors are ValueErrors; nesting may exhaust the stack
@@ -167,67 +153,13 @@ class Gossip:
     def tick(self, now_ns: int) -> list[Send]:
         """Forgets what is too old, and sends a digest to one random peer, or a few if it paid to ask."""
         sends = self.news(now_ns)
-        for name, origin in list(self._origins.items()):
-            origin.close(now_ns, self.window_ns + MAX_AHEAD_NS)
-            if not origin.held and origin.heard_ns + 2 * self.window_ns <= now_ns:
-                del self._origins[name]  # whatever still travels is too old to be taken
+        self._retained.age(now_ns)
         self._audience.expire(now_ns)
         self._answered.clear()
         asked = self.rng.sample(self._peers, min(EAGER if self._learnt else 1, len(self._peers)))
         self._learnt = False
         sends += self._announce()
         return sends + [send for peer in asked for send in self.greet(peer)] + self._ask_origins(asked)
-
-    # --- what is retained ------------------------------------------------------------------------------------------
-
-    def _origin(self, name: str, now_ns: int) -> Origin | None:
-        origin = self._origins.get(name)
-        if origin is None and name and len(self._origins) < MAX_ORIGINS:
-            origin = self._origins[name] = Origin(now_ns)
-        return origin
-
-    def _keep(self, report: Report, now_ns: int, *, wanted: bool) -> bool:
-        """Retains a report; False if it was known or cannot count. wanted: whatever its subject."""
-        seq = report.seq
-        origin = self._origin(report.origin, now_ns) if 0 < seq < MAX_SEQ else None
-        if origin is None:
-            self.counts["bad"] += 1
-            return False
-        if report.t_ns > now_ns + MAX_AHEAD_NS:  # not known: it is wanted once the clocks agree
-            self.counts["ahead"] += 1
-            return False
-        if not origin.known.add(seq) or seq in origin.held:
-            self.counts["duplicate"] += 1
-            return False
-        origin.heard_ns = now_ns
-        if report.t_ns + max(self.window_ns, report.ttl_ns) <= now_ns:
-            self.counts["late"] += 1
-            origin.stale.add(seq)
-            return False
-        if not wanted and self._local is not None and not self._local.wants(report.subject):
-            self.counts["foreign"] += 1
-            origin.foreign.add(seq)
-            self._unwanted[report.subject] = None
-            return False
-        origin.hold(report)
-        self._size += 1
-        return True
-
-    def _release(self) -> None:
-        """Retains no longer what no view holds, nor more than `max_reports`: the oldest go."""
-        for report, superseded in self._local.dropped() if self._local is not None else ():
-            origin = self._origins.get(report.origin)
-            if origin is None or origin.held.pop(report.seq, None) is None:
-                continue
-            self._size -= 1
-            if not superseded:
-                wanted = self._local is None or self._local.wants(report.subject)
-                (origin.stale if wanted else origin.foreign).add(report.seq)
-        while self._size > self.max_reports:
-            largest = max(self._origins.values(), key=lambda origin: len(origin.held))
-            dropped = largest.drop(self._size - self.max_reports)
-            self._size -= dropped
-            self.counts["dropped"] += dropped
 
     # --- messages --------------------------------------------------------------------------------------------------
 
@@ -247,6 +179,7 @@ class Gossip:
 
     def _on_push(self, peer: str, push: Push, now_ns: int) -> tuple[list[Report], list[Send]]:
         new: list[Report] = []
+        unwanted: dict[str, None] = {}
         ahead = self.counts["ahead"]
         for raw in push.reports:
             try:
@@ -254,26 +187,17 @@ class Gossip:
             except (ValueError, RecursionError):
                 self.counts["bad"] += 1
                 continue
-            if self._keep(report, now_ns, wanted=False):
+            if self._retained.keep(report, now_ns, wanted=False):
                 new.append(report)
+            elif self._local is not None and not self._local.wants(report.subject):
+                unwanted[report.subject] = None
         if ahead == self.counts["ahead"]:
             for cover in push.covers:
                 if not cover.foreign or push.epoch == self._announcing.epoch:
-                    self._cover(cover, now_ns)
+                    self._retained.cover(cover, now_ns)
         self._learnt |= bool(push.covers)
-        unwanted, self._unwanted = self._unwanted, {}
         sends = [Send((peer,), encode(ignore)) for ignore in self._ignores(unwanted)]
         return new, sends + (self._digest(peer, answer=False) if push.more else [])
-
-    def _cover(self, cover: Cover, now_ns: int) -> None:
-        origin = self._origin(cover.origin, now_ns) if 0 < cover.count <= cover.last < MAX_SEQ else None
-        if origin is None:
-            self.counts["bad"] += 1
-            return
-        origin.heard_ns = now_ns
-        origin.known.extend(cover.last - cover.count + 1, cover.last)
-        if cover.foreign:
-            origin.foreign.extend(cover.last - cover.count + 1, cover.last)
 
     def _on_want(self, peer: str, want: Want, now_ns: int) -> list[Send]:
         """Acknowledges, and sends what was reported here; other nodes send what was reported there."""
@@ -324,50 +248,27 @@ class Gossip:
 
     def _ask_origins(self, asked: Sequence[str]) -> list[Send]:
         """Digests about themselves to a few origins of which somebody knows more: they can always tell."""
-        known = [name for name in self._behind if name in self._peers and name not in asked]
+        known = [name for name in self._behind if name in self._addressed and name not in asked]
         sends: list[Send] = []
         for name in self.rng.sample(known, min(ASKED_ORIGINS, len(known))):
-            after = max((other for other in self._origins if other < name), default="")
+            after = max((other for other in self._retained.origins if other < name), default="")
             sends += self._digest(name, answer=False, after=after, upto=name)
         self._behind = {name: tries - 1 for name, tries in self._behind.items() if tries > 1}
         return sends
 
     def _digest(self, peer: str, *, answer: bool, after: str = "", upto: str = "") -> list[Send]:
         epoch = self._announcing.epoch
-        digests: list[Digest] = []
-        entries: list[Entry] = []
-        size = 0
-        for name in sorted(self._origins):
-            if (name <= after and after) or (upto and name > upto):
-                continue
-            known = self._origins[name].known
-            gaps = known.gaps()
-            if len(gaps) > DIGEST_GAPS:  # drawn, not the lowest: some gaps nobody can fill
-                gaps = tuple(sorted(self.rng.sample(gaps, DIGEST_GAPS)))
-            entry = (name, known.high, pack_gaps(known.high, gaps))
-            entry_bytes = len(name) + 16 + 5 * len(gaps)
-            if entries and size + entry_bytes > self.chunk_bytes:
-                digests.append(Digest(after, entries[-1][0], tuple(entries), answer, epoch))
-                after, entries, size = entries[-1][0], [], 0
-            entries.append(entry)
-            size += entry_bytes
-        digests.append(Digest(after, upto, tuple(entries), answer, epoch))
+        digests = write_digests(
+            self._retained, self.rng, self.chunk_bytes, answer=answer, after=after, upto=upto, epoch=epoch
+        )
         return [Send((peer,), encode(digest)) for digest in digests]
 
     def _answer(self, peer: str, digest: Digest, now_ns: int) -> list[Send]:
-        theirs: dict[str, tuple[int, tuple[Gap, ...]]] = {}
-        for name, high, packed in digest.entries:
-            if not 0 <= high < MAX_SEQ:
-                raise ValueError(f"the number {high}")
-            theirs[name] = high, unpack_gaps(high, packed)
-        mine = [name for name in self._origins if digest.after < name and (not digest.upto or name <= digest.upto)]
+        theirs = read_digest(digest)
+        mine = self._retained.between(digest.after, digest.upto)
         self.rng.shuffle(mine)  # if the peer refuses some, the others still get their turn
         pushes = fill(
-            (
-                (name, self._origins[name], *gap)
-                for name in mine
-                for gap in self._beyond(name, *theirs.get(name, (0, ())))
-            ),
+            ((name, self._retained.origins[name], gap) for name, gap in self._retained.beyond(mine, theirs)),
             lambda subject: self._audience.wants(peer, subject, now_ns),
             chunk_bytes=self.chunk_bytes - 64,
             budget=self.budget,
@@ -375,31 +276,10 @@ class Gossip:
         )
         self.counts["filled"] += sum(len(push.reports) for push in pushes)
         sends = [Send((peer,), encode(push)) for push in pushes]
-        lacking = [name for name, (high, gaps) in theirs.items() if self._lacks(name, high, gaps)]
-        self._behind.update((name, ASKED) for name in lacking if name != self.node)
-        if digest.answer and lacking:
-            asked = (peer, digest.after)
-            if asked not in self._answered:  # a peer that hung brings many old digests at once
-                self._answered.add(asked)
-                sends += self._digest(peer, answer=False, after=digest.after, upto=digest.upto)
+        lacking = [name for name, (high, gaps) in theirs.items() if self._retained.lacks(name, high, gaps)]
+        self._behind.update((name, ASKED) for name in lacking if name in self._addressed)
+        asked = (peer, digest.after)
+        if digest.answer and lacking and asked not in self._answered:  # a peer that hung brings many old digests
+            self._answered.add(asked)
+            sends += self._digest(peer, answer=False, after=digest.after, upto=digest.upto)
         return sends
-
-    def _beyond(self, name: str, high: int, gaps: Sequence[Gap]) -> Iterator[Gap]:
-        """What the sender of a digest does not know of an origin, as far as it is known here."""
-        yield from gaps
-        mine = self._origins[name].known.high
-        if mine > high:
-            yield high + 1, mine
-
-    def _lacks(self, name: str, high: int, gaps: Sequence[Gap]) -> bool:
-        origin = self._origins.get(name)
-        if origin is None:
-            return high > 0
-        known = origin.known
-        if high > known.high:
-            return True
-        for first, last in known.gaps():
-            at = bisect_right(gaps, (first, MAX_SEQ)) - 1
-            if first <= high and (at < 0 or last > gaps[at][1]):
-                return True
-        return False
