@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
     from vagus.client.submit import Submitter
 
 TIMEOUT_S = 5.0
+MAX_HANDLES = 16
+MAX_IDLE = 4
 
 
 def inform(
@@ -129,35 +129,43 @@ class _Ways:
     def submit(self, report: Report, handle: int) -> Ack:
         """One report, one answer. Raises ConfigError, PeerUnreachable."""
         found = endpoint.find()
+        line = self._take(handle) if found.home is not None else None
+        if line is not None:
+            try:
+                return self._on(line, report, handle)
+            except PeerUnreachable:
+                pass  # the observer was another when this was made; a report that comes twice does no harm
         if found.home is not None:
             try:
-                with self._line(found, handle) as line:
-                    return line.submit([report])[0]
+                return self._on(self._connect(found, handle), report, handle)
             except PeerUnreachable:
-                pass  # an older node, or an observer that restarts: the gateway knows; a report twice does no harm
+                pass  # an older node, or an observer that restarts: the gateway knows
         return self.gateway(found).submit([report], handle)[0]
 
-    @contextmanager
-    def _line(self, found: endpoint.Endpoint, handle: int) -> Iterator[Submitter]:
+    def _take(self, handle: int) -> Submitter | None:
+        with self._lock:
+            idle = self._idle.get(handle)
+            return idle.pop() if idle else None
+
+    def _connect(self, found: endpoint.Endpoint, handle: int) -> Submitter:
         from vagus.client.submit import Submitter
 
-        with self._lock:
-            idle = self._idle.setdefault(handle, [])
-            line = idle.pop() if idle else None
-        if line is None:
-            line = Submitter.connect(found.home, found.node, handle=handle, timeout_s=TIMEOUT_S)
+        return Submitter.connect(found.home, found.node, handle=handle, timeout_s=TIMEOUT_S)
+
+    def _on(self, line: Submitter, report: Report, handle: int) -> Ack:
         try:
-            yield line
-        except PeerUnreachable:
-            raise
+            ack = line.submit([report])[0]
         except BaseException:
-            line.close()  # interrupted half-way: what would be read next is another's answer
+            line.close()  # also when interrupted half-way: what would be read next is another's answer
             raise
         with self._lock:
-            if len(idle) < 4 and len(self._idle) <= 16:
-                idle.append(line)
-                return
+            if len(self._idle) < MAX_HANDLES or handle in self._idle:
+                idle = self._idle.setdefault(handle, [])
+                if len(idle) < MAX_IDLE:
+                    idle.append(line)
+                    return ack
         line.close()
+        return ack
 
     def gateway(self, found: endpoint.Endpoint | None = None) -> Connection:
         """The connection to the gateway, made once for each address. Raises PeerUnreachable, ConfigError."""

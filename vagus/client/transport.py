@@ -125,8 +125,15 @@ class Transport(Carrier[Report]):
         except NoData:
             return ()
         except VagusError:
+            connection.close()
             self._asked = None
             raise
+
+    def close(self) -> None:
+        super().close()
+        if self._asked is not None:
+            self._asked[0].close()
+            self._asked = None
 
 
 class Parcels(Carrier["dict[str, Any]"]):
