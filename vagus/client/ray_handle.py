@@ -161,4 +161,4 @@ def _again(
 def _subject_of(handle: Any) -> str:
     text = name_of(repr(handle))
     found = _REPR.match(text)
-    return f"actor:{found[1]}:{found[2]}" if found else text
+    return f"actor:{found[1].rpartition('.')[2]}:{found[2]}" if found else text
