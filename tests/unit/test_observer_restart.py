@@ -91,6 +91,20 @@ async def test_what_was_unwatched_does_not_come_back_with_the_history(begin: Beg
     assert statuses(again) == {"queue": U, "cache": U}
 
 
+async def test_a_report_that_lives_longer_than_the_store_keeps_is_recovered_too(begin: Begin) -> None:
+    actor = await begin(ttl="100ms")
+    now_ns = time.time_ns()
+    ages_ns = {"old": 10**9, "older": 2 * 10**9, "ended": 5 * 10**9}
+    reports = [
+        Report("api", s, now_ns - age_ns, {"read": Metric(U)}, ttl_ns=4 * 10**12) for s, age_ns in ages_ns.items()
+    ]
+    reports[-1] = Report("api", "ended", now_ns - 5 * 10**9, {"read": Metric(U)}, ttl_ns=10**9)
+    assert await actor.report(reports) == [Ack.ACCEPTED, Ack.ACCEPTED, Ack.IGNORED]
+    await actor.end()
+    again = await begin(ttl="100ms")
+    assert {s: v for s, v in statuses(again).items() if s in ages_ns} == {"old": U, "older": U}
+
+
 async def test_forgotten_subjects_do_not_fill_the_book(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registrations, "MAX_WATCHES", 20)
     actor = await begin()

@@ -13,6 +13,8 @@ from vagus.health.gossip import Gossip, Send
 from vagus.health.local import LocalStore
 from vagus.model import Ack, Inference, Report
 
+LONG = {"ttl": "long"}
+
 Changed = Callable[[Inference | None], "list[Kept]"]
 """Takes note of a verdict that may have changed: what is to be kept of it."""
 
@@ -90,10 +92,11 @@ class Exchange:
             ack, change = Ack.ACCEPTED, None
         if ack is Ack.ACCEPTED:
             self.counts["merged"] += 1
-            self._kept.append(kept(report))
+            self._kept.append(kept(report, self._local.ttl_ns))
         self._kept += self._changed(change)
 
 
-def kept(report: Report) -> Kept:
-    """A report's record."""
-    return Kept("report", report, report.t_ns, {"subject": report.subject})
+def kept(report: Report, ttl_ns: int) -> Kept:
+    """A report's record, with a mark (LONG) on those that count longer than the store's own time to live."""
+    index = {"subject": report.subject}
+    return Kept("report", report, report.t_ns, index if report.ttl_ns <= ttl_ns else {**index, **LONG})

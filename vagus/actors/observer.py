@@ -119,7 +119,8 @@ class ObserverActor(ObserverReads):
             now_ns = time.time_ns()
             since_ns = now_ns - self._local.ttl_ns
             history = list(store.records("report", Report, since_ns, MAX_T_NS, limit=MAX_RESTORED, newest_first=True))
-            history = self._registrations.heard(history)
+            long = store.records("report", Report, 0, since_ns, where=("ttl", "long"), limit=MAX_RESTORED)
+            history = self._registrations.heard([*long, *history])
             self.counts["restored"] = self._local.restore(history, now_ns)
             self._gossip.restore(history, now_ns)
             self.verdicts.restore(self._local.inferences())
@@ -298,7 +299,7 @@ class ObserverActor(ObserverReads):
             acks.append(ack)
             if ack is Ack.ACCEPTED:
                 accepted.append(numbered)
-                kept.append(kept_of(numbered))
+                kept.append(kept_of(numbered, self._local.ttl_ns))
                 revived = self._registrations.reported(report.subject)
                 if revived is not None:
                     self.spawn(self._kept_by().run(revived))
