@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from vagus.clock import NS
+from vagus.health.view import remembered
 from vagus.model import Metric, Report, Status
 
 SEEN_ILL = 0.9
@@ -53,21 +55,49 @@ def evidence(views: Mapping[str, Sequence[Report]], now_ns: int, pending_ns: int
     """
     words: dict[str, dict[str, list[_Word]]] = {}
     for observer in sorted(views):
-        for report in reversed(views[observer]):
-            weight = 1.0 / (1 + report.doubt)
-            for context, metric in report.contexts.items():
-                if metric.status >= Status.HEALTHY:
-                    words.setdefault(context, {}).setdefault(observer, []).append(_Word(report.t_ns, metric, weight))
+        for context, said in remembered(views[observer], "words", _words).items():
+            words.setdefault(context, {})[observer] = said
     found: dict[str, list[Evidence]] = {}
     for context, spoken in sorted(words.items()):
-        alarms = {name: [w.t_ns for w in said if _bad(w.metric.status)] for name, said in spoken.items()}
+        alarms = _Alarms(spoken)
         found[context] = [_weigh(name, said, alarms, now_ns, pending_ns) for name, said in spoken.items()]
     return found
 
 
-def _weigh(
-    observer: str, said: Sequence[_Word], alarms: Mapping[str, Sequence[int]], now_ns: int, pending_ns: int
-) -> Evidence:
+def _words(view: Sequence[Report]) -> dict[str, list[_Word]]:
+    """What a view says that is a vote, by context, newest first."""
+    found: dict[str, list[_Word]] = {}
+    for report in reversed(view):
+        weight = 1.0 / (1 + report.doubt)
+        for context, metric in report.contexts.items():
+            if metric.status >= Status.HEALTHY:
+                found.setdefault(context, []).append(_Word(report.t_ns, metric, weight))
+    return found
+
+
+class _Alarms:
+    """When who raised an alarm; sorted once, and only if somebody asks."""
+
+    def __init__(self, spoken: Mapping[str, Sequence[_Word]]) -> None:
+        self._spoken = spoken
+        self._alarms: list[tuple[int, str]] | None = None
+
+    def shared(self, observer: str, t_ns: int) -> bool:
+        """Whether another observer raised one about then."""
+        if self._alarms is None:
+            self._alarms = sorted(
+                (word.t_ns, name) for name, said in self._spoken.items() for word in said if _bad(word.metric.status)
+            )
+        for at in range(bisect_left(self._alarms, (t_ns - AGREED_NS, "")), len(self._alarms)):
+            alarm_ns, name = self._alarms[at]
+            if alarm_ns > t_ns + AGREED_NS:
+                return False
+            if name != observer:
+                return True
+        return False
+
+
+def _weigh(observer: str, said: Sequence[_Word], alarms: _Alarms, now_ns: int, pending_ns: int) -> Evidence:
     """`said`: newest first."""
     newest = said[0]
     at, waiting_ns = 0, 0
@@ -99,20 +129,14 @@ def _weigh(
     return Evidence(observer, newest.metric, strength, run[-1].t_ns, run[0].t_ns, weight)
 
 
-def _failing(observer: str, past: Sequence[_Word], alarms: Mapping[str, Sequence[int]]) -> float:
+def _failing(observer: str, past: Sequence[_Word], alarms: _Alarms) -> float:
     """How often this observer fails with a well subject, from what it said before and whether others agreed."""
     false = wrong = well = 0.0
     for word in past:
         if word.metric.status == Status.HEALTHY:
             well += 1
         elif _bad(word.metric.status):
-            shared = any(
-                abs(t_ns - word.t_ns) <= AGREED_NS
-                for name, times in alarms.items()
-                if name != observer
-                for t_ns in times
-            )
-            wrong += not shared
+            wrong += not alarms.shared(observer, word.t_ns)
     false = (wrong + 2 * LEAST_FAILING) / (wrong + well + 2)
     return min(max(false, LEAST_FAILING), MOST_FAILING)
 

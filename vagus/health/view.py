@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from vagus.model import Metric, Report, Status
+
+Made = TypeVar("Made")
 
 AVERAGED = 2
 """At most so many observations of the same status share the score."""
@@ -25,25 +27,34 @@ class Opinion(NamedTuple):
 
 
 class View(list[Report]):
-    """A view that remembers what it says; whoever changes it sets `said` to None."""
+    """A view that remembers what was made of it, by name; whoever changes it clears `made`."""
 
-    __slots__ = ("said",)
+    __slots__ = ("made",)
 
-    said: dict[str, Opinion] | None
+    made: dict[str, Any]
 
     def __init__(self, reports: Iterable[Report] = ()) -> None:
         super().__init__(reports)
-        self.said = None
+        self.made = {}
+
+
+def remembered(view: Sequence[Report], name: str, make: Callable[[Sequence[Report]], Made]) -> Made:
+    """`make(view)`, made once for as long as a `View` does not change. Not to be changed."""
+    if not isinstance(view, View):
+        return make(view)
+    made: Made | None = view.made.get(name)
+    if made is None:
+        made = view.made[name] = make(view)
+    return made
 
 
 def opinion_of(view: Sequence[Report]) -> dict[str, Opinion]:
-    """What a view says of each context, from its walk. Not to be changed: a `View` keeps it."""
-    said = view.said if isinstance(view, View) else None
-    if said is None:
-        said = {context: Opinion(view[0].observer, m, *_run(view, context)) for context, m in walk(view).items()}
-        if isinstance(view, View):
-            view.said = said
-    return said
+    """What a view says of each context, from its walk. Not to be changed: a `View` remembers it."""
+    return remembered(view, "opinion", _opinion_of)
+
+
+def _opinion_of(view: Sequence[Report]) -> dict[str, Opinion]:
+    return {context: Opinion(view[0].observer, m, *_run(view, context)) for context, m in walk(view).items()}
 
 
 def _run(view: Sequence[Report], context: str) -> tuple[int, int, int]:

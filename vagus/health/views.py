@@ -83,7 +83,7 @@ class Views:
                 return False
             view.insert(at, report)
         self._size += 1
-        view.said = None
+        view.made.clear()
         if len(view) > VIEW:
             self.drop(view.pop(0), superseded=True)
             self._size -= 1
@@ -125,7 +125,7 @@ class Views:
             self._size -= len(view) - len(kept)
             if kept:
                 view[:] = kept
-                view.said = None
+                view.made.clear()
             else:
                 del panorama[observer]
         if subject in self._brief and not any(0 < r.ttl_ns < self.ttl_ns for view in panorama.values() for r in view):
