@@ -173,6 +173,25 @@ def test_what_peers_ignore_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(gossip._audience) == 0, "another epoch: all anew"
 
 
+@pytest.mark.parametrize("lost", [0, 3])
+def test_much_new_interest_is_told_in_small_messages_and_one_lost_forgets_what_was_ignored(lost: int) -> None:
+    network = watched("ab")
+    one, two = network.gossips["a"], network.gossips["b"]
+    for n in range(10):
+        one.on_message("b", encode(Ignore((f"s{n}", f"t{n}"), two._announcing.epoch)), network.now_ns)
+    for n in range(1500):
+        network.stores["b"].watch(f"s{n}")
+    wants = [send.payload for send in two.news(network.now_ns)]
+    assert len(wants) > 10
+    assert all(len(want) <= 1300 for want in wants)
+    told = [answer.payload for want in wants[lost:] for answer in one.on_message("b", want, network.now_ns)[1]]
+    for payload in told:
+        two.on_message("a", payload, network.now_ns)
+    assert not any(not one._audience.wants("b", f"s{n}", network.now_ns) for n in range(10))
+    assert one._audience.wants("b", "t0", network.now_ns) is True, "more changed than is remembered: all anew"
+    assert Want not in kinds(two.tick(network.now_ns)), "acknowledged"
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_stores_of_mixed_interest_agree_after_loss_and_a_partition(seed: int) -> None:
     rounds, network = healed_partition(seed, nodes=20, interest="watched")

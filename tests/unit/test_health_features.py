@@ -180,6 +180,18 @@ def test_watch_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(local.interest.changes()) <= 3
 
 
+def test_globs_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vagus.health.interest.MAX_GLOBS", 2)
+    local = store(interest="watched")
+    local.watch("a*")
+    local.watch("b*")
+    local.watch("a*")
+    with pytest.raises(ConfigError, match="2 globs"):
+        local.watch("c*")
+    local.unwatch("d*")
+    assert (local.wants("a1"), local.wants("b1")) == (True, False), "the one said longest ago has gone"
+
+
 def test_an_unknown_interest_is_refused() -> None:
     with pytest.raises(ConfigError, match="all or watched"):
         store(interest="some")
