@@ -357,6 +357,23 @@ def test_a_node_that_slept_accuses_nobody_and_doubts_itself() -> None:
     assert off.state(to) is SUSPECT, "without Lifeguard"
 
 
+def test_a_node_without_peers_gets_well_by_itself() -> None:
+    me = Driver()
+    me.run(3.0)
+    me.now_s += 30.0
+    me.take(me.swim.tick(me.now_s))
+    assert me.swim.doubt >= 7
+    me.run(60.0)
+    assert me.swim.doubt == 0
+
+
+def test_a_node_to_which_all_others_are_dead_doubts_itself() -> None:
+    me = Driver("a", "b", "c", "d")
+    me.run(200.0)
+    assert {me.state(name) for name in "abcd"} == {DEAD}
+    assert me.swim.doubt >= 4
+
+
 def test_peers_come_leave_and_come_back_with_the_news() -> None:
     me = Driver("a", "b")
     me.hear("a", Tell(5, ()))

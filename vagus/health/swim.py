@@ -214,6 +214,8 @@ class Swim:
         member = self.members.next()
         if member is not None:
             self._probe(member)
+        elif self.awareness.score > self.members.count(DEAD):
+            self.awareness.add(-1)  # nobody can answer; but where many are dead to us, it may well be us
         # together they ask after each of the dead every four periods, however many members there are
         dead = self.members.count(DEAD)
         if dead and self._rng.random() < dead / (4 * self._size()):
