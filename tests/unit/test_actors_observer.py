@@ -20,6 +20,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from vagus.actors import telling
 from vagus.actors.base import Seat
 from vagus.actors.observer import ObserverActor
 from vagus.config import AccessRule, Config, GatewaySettings, HealthSettings, WebhookSettings, socket_path
@@ -45,8 +46,9 @@ Make = Callable[..., Any]
 
 
 @pytest.fixture
-async def begin(tmp_path: Path) -> AsyncIterator[Make]:
+async def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     """Begins an observer on a node of its own; ends all of them afterwards."""
+    monkeypatch.setattr(telling, "MAX_TRIES", 1)  # there is no collector: events are kept at once
     made: list[ObserverActor] = []
 
     async def begin(
