@@ -202,12 +202,11 @@ class Reporter(Background):
 
     def waited(self, asked_s: float, took_s: float) -> None:
         """Doubts itself when it woke late; while this process did not run, nobody kept it waiting."""
-        late_s = self.lateness.note(asked_s, took_s)
-        if late_s:
-            now = perf_counter()
-            postpone([*self.open_calls.copy().values(), *self.waiting.copy().values()], late_s, now)
+        if self.lateness.note(asked_s, took_s):
+            now = perf_counter()  # when in that time it was stopped is not known: none of it counts
+            postpone([*self.open_calls.copy().values(), *self.waiting.copy().values()], took_s, now)
             for chore in list(self.chores.values()):
-                chore.slept(late_s, now)
+                chore.slept(took_s, now)
 
     def work(self, now: float, urgent: bool) -> None:
         self._collect(now)
