@@ -25,8 +25,8 @@ MAX_QUEUED = 50_000
 MAX_COMMIT = 5000
 GATHER_S = 0.0003
 """After a commit for several: so long more are waited for, since a commit costs as much as ten records in it."""
-SYNC_COMMITS = 12
-"""Commits after which the disk is told to hurry, in a thread of its own: before the store itself waits for it."""
+SYNC_RATIO = 0.5
+"""Of what the store writes before its next commit waits for the disk: from here a thread of its own syncs instead."""
 LET_GO_RECORDS = 10_000
 """Records after which the pages that their commits looked at are unmapped: the process' memory does not grow with its store."""
 
@@ -169,7 +169,7 @@ class Keeper:
         except Exception as error:
             errors = [known or error for known in errors]
         self.commits += 1
-        if self.commits % SYNC_COMMITS == 0:
+        if self.store.unsynced_ratio() > SYNC_RATIO:
             self._hurry.set()
         for job, problem in zip(jobs, errors, strict=True):
             self._done += len(job.kept)

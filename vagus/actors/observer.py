@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,7 @@ from vagus.store import Store
 GOSSIP_PERIOD_S = 1.0
 TICK_PERIOD_S = 0.25
 SWEEP_PERIOD_S = 5.0
+SWITCH_S = 0.0005
 MAX_BATCH = 10_000
 """Reports in one call."""
 MAX_RESTORED = 100_000
@@ -85,6 +87,8 @@ class ObserverActor(ObserverReads):
     async def start(self) -> None:
         """Opens store and sockets, restores history. Raises ConfigError, StoreError."""
         self._loop = asyncio.get_running_loop()
+        # the thread that commits takes turns with the loop at every record: at Python's 5 ms an answer waits for many
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_S))
         try:
             self._keeper = Keeper(await asyncio.to_thread(self._restored))
             self._open_sockets(self._keeper)

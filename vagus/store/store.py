@@ -205,12 +205,13 @@ class Store:
                 if self._pending:
                     self._pending = Pending()
                 writer.seal_if_due(len(rows))
-            written = writer.written_bytes - self._synced_bytes
-        if (
-            written > max(AUTO_SYNC_BYTES, self._env.synced_bytes // AUTO_SYNC_PART)
-            or self._clock.monotonic_ns() - self._synced_ns > AUTO_SYNC_NS
-        ):
+        if self.unsynced_ratio() > 1 or self._clock.monotonic_ns() - self._synced_ns > AUTO_SYNC_NS:
             self.sync()
+
+    def unsynced_ratio(self) -> float:
+        """How much was written since the last sync; above 1 the next flush waits for the disk."""
+        written = self._check_writer().written_bytes - self._synced_bytes
+        return written / max(AUTO_SYNC_BYTES, self._env.synced_bytes // AUTO_SYNC_PART)
 
     def sync(self) -> None:
         """Flushes, then puts everything committed on disk. May run in a thread, beside appends. Raises StoreError."""
