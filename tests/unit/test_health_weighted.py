@@ -96,7 +96,7 @@ def test_calls_that_hang_age_into_evidence() -> None:
         ("collector@n1", "sensor:host@n1", True),
         ("kernel@n1", "host@n1", True),
         ("vagus:supervisor", "vagus:feed@n1", True),
-        ("vagus:supervisor", "node:n1", False),
+        ("vagus:supervisor", "node:n1", True),
         ("collector@n1", "node:n2", False),
         ("collector@n1", "db@n1", False),
         ("kernel@n1", "sensor:host@n1", False),

@@ -85,8 +85,9 @@ def _accused(against: Sequence[Evidence]) -> Status:
 
 
 def speaks_of_itself(observer: str, subject: str) -> bool:
-    """Whether the observer accuses itself, or what it owns: a node's collector and kernel, the actors' supervisor."""
-    if observer == subject or (observer == "vagus:supervisor" and subject.startswith("vagus:")):
+    """Whether the observer accuses itself, or what it owns: a node's collector and kernel, the supervisor of actors and
+    of Ray's nodes."""
+    if observer == subject or (observer == "vagus:supervisor" and subject.startswith(("vagus:", "node:"))):
         return True
     role, _, node = observer.rpartition("@")
     return bool(node) and (
