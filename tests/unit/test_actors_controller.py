@@ -51,6 +51,7 @@ class Neighbours:
         self.inferences: list[Inference] = []
         self.reports: list[Report] = []
         self.asked: list[Any] = []
+        self.told: list[Event] | None = None  # the collector takes no events
 
     async def call(self, actor: str, method: str, *args: Any, timeout_s: float = 5.0) -> Any:
         if (actor, method) == (f"vagus:collector@{NODE}", "latest"):
@@ -59,6 +60,11 @@ class Neighbours:
         if (actor, method) == (f"vagus:collector@{NODE}", "outlooks"):
             assert args == (["host.load.load1"],)
             return [(LOAD, (Outlook("load1", 0.5, 0.7, 0.01, "rising"),))]
+        if (actor, method) == (f"vagus:collector@{NODE}", "told"):
+            if self.told is None:
+                raise PeerUnreachable("away")
+            self.told += args[0]
+            return None
         assert actor == f"vagus:observer@{NODE}"
         if method == "inferences":
             assert args == ("",)
@@ -307,7 +313,18 @@ async def test_reports_and_events_find_their_way(tmp_path: Path, group: Path) ->
     assert links.reports[0].subject == "db@2"
     assert links.asked[0] == ["host.load"]
     with Store.open(place.store_path) as store:
-        assert next(iter(store.records("event", Event))).event == "mine.event"
+        assert next(iter(store.records("event", Event))).event == "mine.event", "kept, since no collector took it"
+
+
+async def test_events_go_to_the_collector_which_has_the_subscribers(tmp_path: Path, group: Path) -> None:
+    place, links = seat(tmp_path, Loud), Neighbours()
+    links.told = []
+    async with running(place, links) as actor:
+        await steps(actor)
+        await actor._telling.flush()
+    assert links.told[0].event == "mine.event"
+    with Store.open(place.store_path) as store:
+        assert not {e.t_ns for e in links.told} & {e.t_ns for e in store.records("event", Event)}
 
 
 async def test_a_broken_controller_is_counted_and_goes_on(tmp_path: Path, group: Path) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.limits import Limits
+from vagus.actors.telling import Telling
 from vagus.actuators.choose import choose
 from vagus.actuators.process import read_meminfo_total
 from vagus.config import ControllerSettings, seconds
@@ -30,6 +31,7 @@ from vagus.store import Store
 
 MAX_LEASE_BLIND_S = 15.0  # a step that takes longer than this hangs: the lease is left to run out
 UPKEEP_S = 60.0
+TELL_PERIOD_S = 0.5
 SELF_REPORT_S = 20.0
 RECENT = 200
 STATE = "controller"
@@ -71,6 +73,7 @@ class ControllerActor(Actor):
         self._previous: list[Receipt] = []
         self._events: list[Event] = []  # since the previous step
         self._unstored: list[Event] = []
+        self._telling = Telling(seat.node, links, self._keep_events)
         self._figures = {"steps": 0.0, "held": 0.0, "actions": 0.0, "step_s": 0.0}
 
     # --- for the runtime -------------------------------------------------------------------------------------------
@@ -89,6 +92,7 @@ class ControllerActor(Actor):
         for note in notes:
             self._event("controller.recovered", Level.WARNING, note=note)
         self.every(float(self._controller.period_s), self._step, "step")
+        self.every(TELL_PERIOD_S, self._telling.flush, "tell")
         self.every(self._limits.lease_s / 3, self._beat, "heartbeat")
         self.every(seconds(self.config.store.sync), self._sync, "sync")
         self.every(UPKEEP_S, self._upkeep, "upkeep")
@@ -96,6 +100,7 @@ class ControllerActor(Actor):
     async def stop(self) -> None:
         """Restores every limit, ends the watchdog, closes the store."""
         await self._release()
+        self._telling.close()
         self._save_state()
         self._store.flush()
         self._store.sync()
@@ -250,6 +255,12 @@ class ControllerActor(Actor):
             del self._latest[oldest]
             self._stored.pop(oldest, None)
         events, self._unstored = self._unstored, []
+        for event in events:
+            self._telling.note(event)
+        self._store.flush()
+
+    def _keep_events(self, events: Sequence[Event]) -> None:
+        """What the collector does not take."""
         for event in events:
             self._store.put("event", event, t_ns=event.t_ns, index={"event": event.event})
         self._store.flush()

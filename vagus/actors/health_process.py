@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from vagus.actors.datagrams import Address, resolve
 from vagus.actors.health_server import LOOPBACK, SPARE_PORTS, HealthServer
+from vagus.actors.heap import return_large_blocks, settle
 from vagus.config import seconds
 from vagus.errors import ConfigError
 from vagus.health.instances import Instance
@@ -41,6 +42,7 @@ async def serve(home: Path, instances: Sequence[Instance], ready: Callable[[Read
     address when it is a loopback one). Without one: its configuration's ports of 127.0.0.1. Raises ConfigError,
     StoreError.
     """
+    return_large_blocks()
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in ENDED_BY:
@@ -48,6 +50,7 @@ async def serve(home: Path, instances: Sequence[Instance], ready: Callable[[Read
     async with AsyncExitStack() as stack:
         for instance in instances:
             ready(await stack.enter_async_context(_served(home, instance)))
+        settle()
         tell_systemd("READY=1")
         await ended.wait()
         tell_systemd("STOPPING=1")
