@@ -117,7 +117,8 @@ def _suspicion(found: dict[str, Any]) -> str:
     others = f", and {','.join(found['others'])}" if found["others"] else ""
     if found["suspected_s"] is None:
         return f"never{others}"
-    mind = "" if found["at_the_end"] else f", {found['times']}x, not at the end"
+    mind = f", {found['times']} times" if found["times"] > 1 else ""
+    mind += "" if found["at_the_end"] else ", not at the end"
     return f"{found['suspected_s']:.1f} s{mind}{others}"
 
 

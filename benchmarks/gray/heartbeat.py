@@ -8,6 +8,7 @@ Prints a JSON object a line: t (monotonic seconds), detector, server, suspected;
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -34,14 +35,21 @@ def ask(kind: str, name: str, address: tuple[str, int], beats: Beats) -> None:
             well = False
         beats.put((name, time.monotonic(), well))
         due = max(due + PERIOD_S, time.monotonic())
-        time.sleep(due - time.monotonic())
+        time.sleep(max(0.0, due - time.monotonic()))
 
 
 def say(t_s: float, detector: str, server: str, suspected: bool) -> None:
     print(json.dumps({"t": t_s, "detector": detector, "server": server, "suspected": suspected}), flush=True)
 
 
+def _end(failed: threading.ExceptHookArgs) -> None:
+    """A monitor that lost a thread would look as if all were well."""
+    sys.__excepthook__(failed.exc_type, failed.exc_value or failed.exc_type(), failed.exc_traceback)
+    os._exit(1)
+
+
 def main() -> None:
+    threading.excepthook = _end
     kind, *targets = sys.argv[1:]
     beats: Beats = SimpleQueue()
     names = []

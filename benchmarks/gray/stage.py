@@ -83,6 +83,7 @@ class Stage:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "gray", str(self.folder)], check=True)
         self.hosts = Hosts([*CLIENTS, JUDGE, *NAMES, MONITOR], self.folder / "hosts")
         self.servers: dict[str, subprocess.Popen[str]] = {}
+        self.programs: list[subprocess.Popen[str]] = []
         self.verdicts = Heard()
         self.suspicions = Heard()
         self.device = ""
@@ -101,6 +102,9 @@ class Stage:
             self.scenario.fault(self._outside())
         broken_s = time.monotonic()
         time.sleep(self.options.watch_s)
+        dead = [program.args for program in self.programs if program.poll() is not None]
+        if dead:
+            raise RuntimeError(f"ended by themselves: {dead}")
         return {**self._found(begun_s, broken_s), "fault_took_s": round(broken_s - begun_s, 2)}
 
     # --- building --------------------------------------------------------------------------------------------------
@@ -108,7 +112,9 @@ class Stage:
     def _python(self, host: str, module: str, *argv: str, **environment: str) -> subprocess.Popen[str]:
         log = (self.folder / f"{module}-{host}.log").open("w")
         command = [sys.executable, "-m", f"benchmarks.gray.{module}", *argv]
-        return self.hosts.start(host, command, environment, stdout=subprocess.PIPE, stderr=log)
+        program = self.hosts.start(host, command, environment, stdout=subprocess.PIPE, stderr=log)
+        self.programs.append(program)
+        return program
 
     def _start_observers(self) -> None:
         peers = {node: self.hosts.addresses[node] for node in (*CLIENTS, JUDGE)}
