@@ -93,6 +93,8 @@ def test_a_filter_and_an_ensemble_file(log: Path, tmp_path: Path) -> None:
         (("zookeeper", "{log}", "--observer", "x" * 300), "observer must be"),
         (("zookeeper", "{log}", "--stale", "-2"), "--stale is seconds or -1"),
         (("zookeeper", "{log}", "--merge", "-1"), "--merge is seconds"),
+        (("zookeeper", "{log}", "--merge", "nan"), "--merge is seconds"),
+        (("zookeeper", "{log}", "--stale", "inf"), "--stale is seconds or -1"),
     ],
 )
 def test_what_is_wrong_is_told(log: Path, args: tuple[str, ...], match: str) -> None:

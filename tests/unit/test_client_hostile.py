@@ -15,14 +15,20 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from client_reporter import Still
+from gateway_backend import NOW_NS, TOKEN, serving
 
 from vagus import config
+from vagus.client.endpoint import Endpoint
 from vagus.client.indirection import origin, sink
 from vagus.client.inform import inform
 from vagus.client.observe import observe
 from vagus.client.pending import Pending
 from vagus.client.reporter import Reporter
-from vagus.model import Report
+from vagus.client.transport import Transport
+from vagus.clock import SystemClock
+from vagus.config import AccessRule
+from vagus.errors import PeerUnreachable
+from vagus.model import Metric, Report, Status
 
 
 class Broken(Exception):
@@ -106,6 +112,68 @@ def test_whatever_sending_raises(error):
     assert reporter.counts()["failed"] >= 3
     assert reporter.last_error.startswith(type(error).__name__)
     reporter.close()
+
+
+def test_what_cannot_be_reported_keeps_nothing_else_back():
+    still = Still()
+    for _ in range(2):  # whose mean is beyond all numbers
+        inform("huge", "lag", "UNHEALTHY", 1.7e308, reporter=still.reporter)
+    inform("db@2", "lag", "UNHEALTHY", 1.0, reporter=still.reporter)
+    assert still.step() == [("db@2", "lag", "UNHEALTHY")]
+    assert still.reporter.counts() == {"sent": 1, "dropped": 1, "failed": 1}
+    assert still.step() == []
+
+
+@pytest.mark.parametrize("named", ["db@7", "db@*"])
+def test_what_the_gateway_refuses_keeps_nothing_else_back(tmp_path, named):
+    rules = [AccessRule(who=("token:*",), send=(named,))]
+    with serving(access=rules, clock=SystemClock()) as served:
+        transport = Transport(lambda: Endpoint(served.url, TOKEN, "n1", tmp_path))
+        reporter = Still().reporter
+        reporter.divert(transport.send)
+        for subject in (*(f"db@{n}" for n in range(20)), "secret"):
+            inform(subject, "lag", "UNHEALTHY", 1.0, reporter=reporter)
+        reporter.work(0.0, True)
+        transport.close()
+        taken = {report.subject for report in served.backend.reports}
+    assert taken == ({"db@7"} if named == "db@7" else {f"db@{n}" for n in range(20)})
+    assert reporter.counts() == {"sent": len(taken), "dropped": 21 - len(taken), "failed": 21 - len(taken)}
+    assert "may not send" in reporter.last_error
+
+
+def test_a_gateway_that_moved_is_found_again(tmp_path):
+    """Its port is another after a restart, and where there is no socket nothing else tells."""
+    found = []
+    transport = Transport(lambda: found[0])
+    report = Report("api@1", "db@2", NOW_NS, {"read": Metric(Status.DEAD)})
+    with serving() as served:
+        found[:] = [Endpoint(served.url, TOKEN)]
+        transport.send([report])
+    with serving() as served:
+        found[:] = [Endpoint(served.url, TOKEN)]
+        with pytest.raises(PeerUnreachable):
+            transport.send([report])
+        transport.send([report])
+        assert served.backend.reports == [report]
+    transport.close()
+
+
+def test_the_last_word_on_what_hangs_is_that_it_does():
+    """Other calls that went well meanwhile are held back, also at exit."""
+    sent = []
+    reporter = Reporter(send=sent.extend)
+    waiting = Pending("db@2", "call", 0.0, reporter=reporter)
+    assert reporter.flush(5.0)
+    with observe("db@2", reporter=reporter):
+        pass
+    for _ in range(2):
+        with observe("db@3", reporter=reporter):
+            pass
+    reporter.close()
+    said = [(report.subject, report.contexts["call"].status) for report in sent]
+    assert [status for subject, status in said if subject == "db@2"] == [Status.PENDING]
+    assert ("db@3", Status.HEALTHY) in said
+    waiting.drop()
 
 
 def test_no_thread_can_be_started(monkeypatch):

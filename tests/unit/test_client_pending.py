@@ -156,7 +156,16 @@ def test_inform_self(still):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"status": "fine"}, {"status": None}, {"score": float("nan")}, {"score": "x"}, {"ttl_s": -1}, {"ttl_s": "soon"}],
+    [
+        {"status": "fine"},
+        {"status": None},
+        {"score": float("nan")},
+        {"score": "x"},
+        {"ttl_s": -1},
+        {"ttl_s": "soon"},
+        {"ttl_s": 5e9},
+        {"ttl_s": "200000w"},
+    ],
 )
 def test_what_cannot_be_said_is_counted_not_raised(still, wrong):
     given = {"status": "UNHEALTHY", "score": 1.0, **wrong}

@@ -14,7 +14,8 @@ import click
 
 from vagus.cli.lazy import one_line
 from vagus.cli.output import clock_time, counted, emit_ndjson, json_option
-from vagus.cli.session import server_option
+from vagus.cli.session import endpoint_of, server_option
+from vagus.client.answers import NotTaken
 from vagus.clock import NS
 from vagus.errors import ConfigError, Refused, VagusError
 from vagus.health.log_window import MERGE_S, STALE_S, LogWindow
@@ -29,6 +30,7 @@ MAX_WAITING = 10_000  # reports that nobody took yet; the oldest go first
 RETRY_S = 1.0
 LAST_TRY_S = 5.0
 MAX_BATCH = 100
+MAX_S = 1e10
 
 
 class Lines(NamedTuple):
@@ -97,7 +99,7 @@ def logtail(
     """
     from vagus.actors.log_filters import addresses_of, make_log_filter
 
-    if merge < 0 or not (stale >= 0 or stale == -1):
+    if not (0 <= merge < MAX_S and (0 <= stale < MAX_S or stale == -1)):
         raise click.UsageError("--stale is seconds or -1, --merge is seconds.")
     made = make_log_filter(
         plugin,
@@ -186,8 +188,11 @@ class LogTail:
             )
             if number
         ]
-        did = "would be reported" if self._outbox is None else "reported"
-        counts = f"{counted(self.lines, 'line')}, {counted(self.events, 'event')}, {self.reports} {did}"
+        if self._outbox is None:
+            told = f"{self.reports} would be reported"
+        else:
+            told = f"{self.reports - self._outbox.missed} reported"
+        counts = f"{counted(self.lines, 'line')}, {counted(self.events, 'event')}, {told}"
         return ", ".join([counts, *more])
 
 
@@ -202,6 +207,11 @@ class Outbox:
         self._waiting: deque[Report] = deque()
         self._not_before_s = 0.0
         self._away = False
+
+    @property
+    def missed(self) -> int:
+        """How many reports nobody took: dropped, refused, or still waiting."""
+        return self.dropped + self.refused + len(self._waiting)
 
     def put(self, report: Report) -> None:
         """Queues a report; the oldest goes when there are too many."""
@@ -219,8 +229,9 @@ class Outbox:
             try:
                 self._send(batch)
             except (Refused, ConfigError) as error:  # not better the next time
-                self._tell(one_line(f"{counted(len(batch), 'report')} refused: {error}"))
-                self.refused += len(batch)
+                count = error.count if isinstance(error, NotTaken) else len(batch)
+                self._tell(one_line(f"{counted(count, 'report')} refused: {error}"))
+                self.refused += count
             except VagusError as error:
                 self._not_before_s = now_s + RETRY_S
                 if not self._away:
@@ -244,12 +255,9 @@ class Outbox:
 
 
 def _sender(ctx: click.Context) -> Callable[[Sequence[Report]], None]:
-    from vagus.client import endpoint
     from vagus.client.transport import Transport
 
-    options = ctx.find_root().obj
-    url, token, home = (options.url, options.token, options.home) if options is not None else ("", "", "")
-    return Transport(lambda: endpoint.find(url, token, home=home or None)).send
+    return Transport(lambda: endpoint_of(ctx)).send
 
 
 def file_lines(path: str, follow: bool) -> Iterator[Lines]:

@@ -49,6 +49,14 @@ _ERRORS: Mapping[str, type[VagusError]] = {
 }
 
 
+class NotTaken(ConfigError):
+    """Some of many things sent are refused, and will be the next time; the others are delivered. count: of those."""
+
+    def __init__(self, count: int, why: str) -> None:
+        super().__init__(why)
+        self.count = count
+
+
 class Refusal(Exception):
     """The parts of a gateway's refusal: the cause of the error that `error_of` makes, for who words it otherwise."""
 

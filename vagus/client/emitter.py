@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vagus.client.answers import NotTaken
 from vagus.client.background import Background
 from vagus.client.track import default_observer
 from vagus.errors import ConfigError
@@ -117,8 +118,13 @@ class Emitter(Background):
             from vagus.client.transport import Parcels
 
             self._send = Parcels().send
+        refused = 0
         try:
             self._send(bodies)
+        except NotTaken as error:
+            refused = error.count
+            self.dropped += refused
+            self.fail(error, refused)
         except Exception as error:
             self.fail(error, len(bodies))
             self._not_before = now + RETRY_S
@@ -127,7 +133,7 @@ class Emitter(Background):
             self.dropped += len(bodies) - len(kept)
             self._unsent = kept
             return
-        self.sent += len(bodies)
+        self.sent += len(bodies) - refused
         self._unsent = []
 
     def _count(self) -> None:

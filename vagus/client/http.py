@@ -29,13 +29,17 @@ class Http:
     """A gateway's address, its token, and idle connections to it."""
 
     def __init__(self, url: str, token: str, timeout_s: float = 30.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or 80
+        except ValueError:  # a port beyond 65535, half a bracket
+            host = None
+        if host is None or parts.scheme != "http":
             raise ConfigError(f"gateway address {url!r} is not http://HOST:PORT")
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
-        self._host = parts.hostname
-        self._port = parts.port or 80
+        self._host = host
+        self._port = port
         self._headers = {"Authorization": f"Bearer {token}"}
         self._idle: list[HTTPConnection] = []
         self._lock = threading.Lock()
@@ -163,7 +167,8 @@ class Http:
         if isinstance(error, TimeoutError):
             return PeerUnreachable(f"{self.url} did not answer within {self.timeout_s:g} s")
         return PeerUnreachable(
-            f"{self.url} cannot be reached ({type(error).__name__}: {error}): is it running? `vagus up` starts it"
+            f"{self.url} cannot be reached ({type(error).__name__}: {error}): is it running? `vagus up` or "
+            "`vagus health serve` starts it"
         )
 
 

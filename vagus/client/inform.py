@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from vagus.client import endpoint
 from vagus.client.reporter import REPORTER, Reporter
 from vagus.client.track import default_observer
+from vagus.clock import NS
 from vagus.config import seconds
-from vagus.errors import PeerUnreachable
-from vagus.model import Ack, Metric, Report, Status
+from vagus.errors import ConfigError, PeerUnreachable
+from vagus.model import MAX_T_NS, Ack, Metric, Report, Status
 
 if TYPE_CHECKING:
     from vagus.client.connection import Connection
@@ -47,8 +48,11 @@ def inform(
     try:
         given = status if isinstance(status, Status) else Status.parse(status)
         number = Metric(given, float(score)).score
+        ttl_ns = round(seconds(ttl_s) * 1e9)
+        if ttl_ns >= MAX_T_NS:
+            raise ConfigError(f"ttl_s={ttl_s} is more than {MAX_T_NS // NS} seconds")
         track = reporter.track(subject, context, observer)
-        track.ttl_ns = round(seconds(ttl_s) * 1e9)
+        track.ttl_ns = ttl_ns
         if given == Status.HEALTHY:
             now = perf_counter()
             track.count += 1

@@ -18,7 +18,8 @@ class Pending:
 
     Resolved once, from any thread: by `clear` (HEALTHY, rate-limited), `fail` (UNHEALTHY, or worse), or `drop` (no
     verdict: given up for a reason of our own). As a context manager: an exception fails it, a cancellation drops it.
-    The score is milliseconds. Never raises; 10 000 are tracked at most, beyond them the oldest is let go.
+    The score is milliseconds. Never raises. 10 000 are tracked at most: beyond them the oldest is let go if it was said
+    to be pending, else the new one is not tracked.
     """
 
     __slots__ = ("_open", "_reporter")

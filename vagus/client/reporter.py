@@ -17,9 +17,11 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vagus.client.answers import NotTaken
 from vagus.client.background import Background
 from vagus.client.lateness import LATE_S, Lateness
 from vagus.client.track import HEALTHY_EVERY_S, Call, Track, again, default_observer, name_of, postpone
+from vagus.errors import ConfigError
 from vagus.model import Metric, Report, Status
 
 if TYPE_CHECKING:
@@ -175,7 +177,8 @@ class Reporter(Background):
         """At exit: sends what is left, for at most 0.5 s, averaged successes included."""
         if self.running and not self._stopping and self._pid == os.getpid():
             for track in list(self.tracks.values()):
-                self.healthy(track, perf_counter())
+                if track not in self._hanging:  # those were held back: the last word on what hangs is that it does
+                    self.healthy(track, perf_counter())
             super().close()
             self._forget_gc()
 
@@ -257,9 +260,23 @@ class Reporter(Background):
             batch, self._unsent = self._unsent, {}
         if not batch:
             return
+        reports = []
+        for key, item in list(batch.items()):
+            try:
+                reports.append(_report(item))
+            except ConfigError as error:  # numbers beyond what a report may say: the others go
+                del batch[key]
+                self.dropped += 1
+                self.fail(error)
+        if not reports:
+            return
+        refused = 0
         try:
-            send = self._send or self._way().send
-            send([_report(item) for item in batch.values()])
+            (self._send or self._way().send)(reports)
+        except NotTaken as error:
+            refused = error.count
+            self.dropped += refused
+            self.fail(error, refused)
         except Exception as error:
             self.fail(error, len(batch))
             self._not_before = now + RETRY_S
@@ -271,7 +288,7 @@ class Reporter(Background):
                 for item in newer.values():
                     self._add(item)
             return
-        self.sent += len(batch)
+        self.sent += len(batch) - refused
         for track, status, _, t_ns, _, _ in batch.values():
             if track.told is not None and status != Status.PENDING:
                 track.told.append(t_ns)

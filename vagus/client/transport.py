@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from vagus.client import endpoint
+from vagus.client.answers import NotTaken, Refusal
 from vagus.errors import NoData, VagusError
 from vagus.model import Report
 
@@ -20,6 +21,8 @@ MAX_DATAGRAM_BYTES = 60_000
 MAX_BATCH = 100
 SEND_TIMEOUT_S = 0.2
 GATEWAY_TIMEOUT_S = 1.0
+MAX_SPLITS = 20  # of what was refused, in one sending
+_OF_ITEMS = frozenset({"refused", "invalid", "too_large"})  # codes of the gateway that speak of what was sent
 
 
 class Carrier(Generic[Item]):
@@ -32,6 +35,9 @@ class Carrier(Generic[Item]):
         self._socket: socket.socket | None = None
         self._connection: Connection | None = None
         self._local = False
+        self._refused = 0
+        self._why = ""
+        self._splits = 0
 
     def pack(self, items: Sequence[Item]) -> bytes:
         """The datagram."""
@@ -42,9 +48,13 @@ class Carrier(Generic[Item]):
         raise NotImplementedError
 
     def send(self, items: Sequence[Item]) -> None:
-        """Sends items to the node's socket, else to the gateway. Raises VagusError."""
+        """Sends items to the node's socket, else to the gateway. Raises NotTaken: some are refused, the others sent;
+        VagusError: nobody takes them."""
+        self._refused, self._why, self._splits = 0, "", MAX_SPLITS
         for at in range(0, len(items), MAX_BATCH):
             self._batch(items[at : at + MAX_BATCH])
+        if self._refused:
+            raise NotTaken(self._refused, self._why)
 
     def _batch(self, items: Sequence[Item]) -> None:
         body = self.pack(items)
@@ -62,10 +72,29 @@ class Carrier(Generic[Item]):
             except OSError:  # the actor behind restarts, or is behind
                 self.close()
                 self._open(datagrams=False)
-        assert self._connection is not None
-        self.post(self._connection, items)
+        self._post(items)
         if self._local:
             self.close()  # the socket is cheaper: look for it again next time
+
+    def _post(self, items: Sequence[Item]) -> None:
+        """To the gateway; what it refuses is searched by halves, so that it keeps nothing else back."""
+        if self._connection is None:
+            self._open(datagrams=False)
+        assert self._connection is not None
+        try:
+            self.post(self._connection, items)
+        except VagusError as error:
+            if not (isinstance(error.__cause__, Refusal) and error.__cause__.code in _OF_ITEMS):
+                self.close()  # it may be elsewhere, or have another token: look for it again next time
+                raise
+            if len(items) > 1 and self._splits > 0:
+                self._splits -= 1
+                half = len(items) // 2
+                self._post(items[:half])
+                self._post(items[half:])
+                return
+            self._refused += len(items)
+            self._why = str(error)
 
     def _open(self, datagrams: bool) -> None:
         found = self._find()
