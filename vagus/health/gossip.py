@@ -115,7 +115,7 @@ class Gossip:
         """Takes history back after a restart: it is not asked for again, and fills others' gaps."""
         for report in reports:
             self._retained.keep(report, now_ns, wanted=True)
-        self._retained.release()
+        self._retained.release(now_ns)
 
     def greet(self, peer: str) -> list[Send]:
         """What to send to a peer that is new, or back: both learn what they miss."""
@@ -129,7 +129,7 @@ class Gossip:
 
     def news(self, now_ns: int) -> list[Send]:
         """What to tell peers after `watch` or `unwatch`; a tick says it too."""
-        self._retained.release()
+        self._retained.release(now_ns)
         changes = self._local.interest.changes() if self._local is not None else {}
         if not changes:
             return []
@@ -143,7 +143,7 @@ class Gossip:
 
     def on_message(self, peer: str, payload: bytes, now_ns: int) -> tuple[list[Report], list[Send]]:
         """A payload from an authenticated peer: the reports that are new here, and what to send. Never raises."""
-        self._retained.release()
+        self._retained.release(now_ns)
         try:
             return self._on(peer, decode(payload), now_ns)
         except (ValueError, RecursionError):  # msgspec's errors are ValueErrors; nesting may exhaust the stack

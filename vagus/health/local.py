@@ -24,6 +24,8 @@ MAX_AHEAD_NS = 60 * NS
 """A report from further in the future is refused: it would be the latest for ever."""
 MAX_REPORT_BYTES = 16 << 10
 """A report's MessagePack; one report must fit a datagram."""
+SET_BACK_NS = NS
+"""A clock that goes back by less was read a moment earlier; one that goes back by more was set."""
 _SMALL = 8  # contexts: so few always fit, whatever their names
 
 _encoder = msgspec.msgpack.Encoder()
@@ -33,8 +35,8 @@ class LocalStore:
     """Views, inferences and bounds of one node; a pure core, time is an argument.
 
     subjects, interest, watch: what counts here (see `Interest`); rng: draws handles.
-    `counts` has refused, filtered, late, duplicate, evicted_subjects and evicted_observers; `last_refused` says why
-    one was.
+    `counts` has refused, filtered, late, duplicate, withdrawn (subjects, when the clock was set back),
+    evicted_subjects and evicted_observers; `last_refused` says why one was.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class LocalStore:
         IGNORED: older than its time to live, or not among the subjects of this store. A local report puts its subject
         on the watch list. Without `judge` the verdict waits for `settle`, once for any number of reports.
         """
+        self._look_at(now_ns)
         wrong = self._wrong(report, now_ns) or (self._handles.wrong(handle, report.observer) if handle else "")
         if wrong:
             self._refuse(wrong)
@@ -105,6 +108,7 @@ class LocalStore:
 
     def merge(self, report: Report, now_ns: int, *, judge: bool = True) -> tuple[Ack, Inference | None]:
         """Takes a report that another node accepted; taking it twice changes nothing. `judge` as in `submit`."""
+        self._look_at(now_ns)
         wrong = self._wrong(report, now_ns)
         if not report.origin or report.seq <= 0:
             wrong = wrong or f"the report on {report.subject!r} names no origin and seq"
@@ -136,6 +140,7 @@ class LocalStore:
 
     def restore(self, reports: Iterable[Report], now_ns: int) -> int:
         """Takes history back after a restart, in any order; no change is told. Returns how many still count."""
+        self._look_at(now_ns)
         kept = 0
         theirs = []
         for report in reports:
@@ -155,7 +160,7 @@ class LocalStore:
 
         A subject of which nothing is left is told once more, as NA, and forgotten.
         """
-        self._now_ns = now_ns
+        self._look_at(now_ns)
         self._unsettled.update(subject for subject, due_ns in self._due.items() if due_ns <= now_ns)
         return self.settle(now_ns)
 
@@ -259,6 +264,15 @@ class LocalStore:
         self.counts["refused"] += 1
         self.last_refused = wrong
 
+    def _look_at(self, now_ns: int) -> None:
+        """Takes note of the time. After a clock was set back, what is ahead of it would supersede all that comes."""
+        if now_ns < self._now_ns - SET_BACK_NS:
+            for subject in self._views.withdraw(now_ns + MAX_AHEAD_NS):
+                self.counts["withdrawn"] += 1
+                self._due[subject] = now_ns
+                self._unsettled.add(subject)
+        self._now_ns = now_ns
+
     def _wrong(self, report: Report, now_ns: int) -> str:
         if report.t_ns <= 0:
             return f"the report on {report.subject!r} has no time: set t_ns to nanoseconds since the epoch"
@@ -291,7 +305,6 @@ class LocalStore:
         return self._place(report, now_ns)
 
     def _place(self, report: Report, now_ns: int) -> bool:
-        self._now_ns = now_ns
         if not self._views.place(report):
             return False
         for subject in self._views.evicted:

@@ -71,14 +71,16 @@ class Retained:
         if cover.foreign:
             origin.foreign.extend(first, cover.last)
 
-    def release(self) -> None:
+    def release(self, now_ns: int) -> None:
         """Retains no longer what no view holds, nor more than `max_reports`: the oldest go."""
         for report, superseded in self._local.dropped() if self._local is not None else ():
             origin = self.origins.get(report.origin)
             if origin is None or origin.held.pop(report.seq, None) is None:
                 continue
             self._size -= 1
-            if not superseded:
+            if report.t_ns > now_ns + MAX_AHEAD_NS:  # the clock was set back: wanted once it is right
+                origin.known.remove(report.seq, report.seq)
+            elif not superseded:
                 wanted = self._local is None or self._local.wants(report.subject)
                 (origin.stale if wanted else origin.foreign).add(report.seq)
         while self._size > self.max_reports:

@@ -111,25 +111,36 @@ class Views:
 
     def expire(self, subject: str, now_ns: int) -> None:
         """Drops what neither the store's nor its own time to live keeps any longer."""
-        panorama = self._panoramas[subject]
         before_ns = now_ns - self.ttl_ns
-        for observer, view in list(panorama.items()):
-            if view[0].t_ns > before_ns:
-                continue
-            kept = []
-            for report in view:
-                if report.t_ns > before_ns or report.t_ns + report.ttl_ns > now_ns:
-                    kept.append(report)
-                else:
-                    self.drop(report, superseded=False)
-            self._size -= len(view) - len(kept)
-            if kept:
-                view[:] = kept
-                view.made.clear()
-            else:
-                del panorama[observer]
-        if subject in self._brief and not any(0 < r.ttl_ns < self.ttl_ns for view in panorama.values() for r in view):
+        for observer, view in list(self._panoramas[subject].items()):
+            if view[0].t_ns <= before_ns:
+                kept = [r for r in view if r.t_ns > before_ns or r.t_ns + r.ttl_ns > now_ns]
+                self._keep_only(subject, observer, kept)
+        if subject in self._brief and not any(0 < r.ttl_ns < self.ttl_ns for r in self.reports(subject)):
             self._brief.discard(subject)
+
+    def withdraw(self, after_ns: int) -> list[str]:
+        """Drops what is later than a time; the subjects that have lost something."""
+        lost = [s for s, panorama in self._panoramas.items() if any(v[-1].t_ns > after_ns for v in panorama.values())]
+        for subject in lost:
+            for observer, view in list(self._panoramas[subject].items()):
+                if view[-1].t_ns > after_ns:
+                    self._keep_only(subject, observer, [report for report in view if report.t_ns <= after_ns])
+        return lost
+
+    def _keep_only(self, subject: str, observer: str, kept: list[Report]) -> None:
+        panorama = self._panoramas[subject]
+        view = panorama[observer]
+        still = set(map(id, kept))
+        for report in view:
+            if id(report) not in still:
+                self.drop(report, superseded=False)
+        self._size -= len(view) - len(kept)
+        if kept:
+            view[:] = kept
+            view.made.clear()
+        else:
+            del panorama[observer]
 
     def forget(self, subject: str) -> None:
         """Drops all of a subject."""
