@@ -387,11 +387,11 @@ def decode(text: bytes, kind: type[T], origin: str) -> T:
 
 
 def _known_keys(problem: str, kind: Any) -> str:
-    """`; did you mean …` or the keys that there are, when a decoding error is about an unknown one; else empty."""
+    """`; did you mean …` or what there is, when a decoding error is about an unknown key or word; else empty."""
     import difflib
     import typing
 
-    found = re.search(r"unknown field `(.*?)`(?: - at `\$(.*)`)?$", problem)
+    found = re.search(r"(?:unknown field `|Invalid enum value ')(.*?)['`](?: - at `\$(.*)`)?$", problem)
     if not found:
         return ""
     for step in re.findall(r"\.(\w+)|\[", found[2] or ""):
@@ -399,11 +399,21 @@ def _known_keys(problem: str, kind: Any) -> str:
             kind = typing.get_type_hints(kind)[step]
         else:  # the items of a tuple, the values of a dict
             kind = [a for a in typing.get_args(kind) if a is not Ellipsis][-1]
+    if problem.startswith("Invalid enum"):
+        return f"; it is one of {', '.join(map(str, _words(kind)))}"
     if not hasattr(kind, "__struct_fields__"):  # an object or a text
         kind = next(a for a in typing.get_args(kind) if hasattr(a, "__struct_fields__"))
     known: tuple[str, ...] = kind.__struct_fields__
     close = difflib.get_close_matches(found[1], known, n=1)
     return f"; did you mean `{close[0]}`?" if close else f"; the keys there are {', '.join(known)}"
+
+
+def _words(kind: Any) -> list[Any]:
+    """The values of the literals in a type, also of those within a union."""
+    import typing
+
+    arguments = typing.get_args(kind)
+    return list(arguments) if typing.get_origin(kind) is typing.Literal else [w for a in arguments for w in _words(a)]
 
 
 def _check_durations(settings: object, origin: str) -> None:

@@ -237,9 +237,8 @@ class Status(enum.IntEnum):
         """A status from its name in any case, or its client letter: n h p m u d dd. Raises ConfigError."""
         found = _LETTERS.get(text.lower()) or cls.__members__.get(text.upper())
         if found is None:
-            raise ConfigError(
-                f"status {text[:50]!r} is not one of {', '.join(cls.__members__)} or {' '.join(_LETTERS)}"
-            )
+            known = ", ".join(map(str, _LETTERS.values()))  # not INVALID, which only decoding needs
+            raise ConfigError(f"status {text[:50]!r} is not one of {known} or {' '.join(_LETTERS)}")
         return found
 
 

@@ -97,7 +97,10 @@ async def resolve(host: str, port: int) -> Address:
     try:
         found = await find(host, port)
     except OSError as error:
-        raise ConfigError(f"peer address {host!r}:{port} does not resolve: {error}") from error
+        raise ConfigError(
+            f"address {host}:{port} does not resolve: {error.strerror}; an entry in DNS or /etc/hosts is missing, "
+            "or write a numeric address"
+        ) from error
     return str(found[0][4][0]), int(found[0][4][1])
 
 

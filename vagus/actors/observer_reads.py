@@ -24,7 +24,10 @@ class ObserverReads(Actor):
         super().__init__(seat, links)
         settings = seat.config.health
         ttl_ns, pending_ns = round(seconds(settings.ttl) * NS), round(seconds(settings.pending) * NS)
-        strategy = STRATEGIES.make(settings.strategy, pending_ns=pending_ns)
+        try:
+            strategy = STRATEGIES.make(settings.strategy, pending_ns=pending_ns)
+        except ConfigError as error:
+            raise ConfigError(f"health.strategy: {error}") from error
         self._local = LocalStore(
             seat.node,
             strategy,

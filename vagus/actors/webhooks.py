@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from vagus.config import WebhookSettings, read_token, seconds
+from vagus.errors import ConfigError
 from vagus.health.announce import KEEP_NS, message, retry_s, speaker, wanted, worth_another_try
 from vagus.model import Inference, Status
 
@@ -33,9 +34,12 @@ class Webhooks:
         self.counts: Counter[str] = Counter()
         self.last_error = ""
         self._nodes = nodes
-        for hook in settings:
+        for at, hook in enumerate(settings):
             for text in hook.statuses:
-                Status.parse(text)
+                try:
+                    Status.parse(text)
+                except ConfigError as error:
+                    raise ConfigError(f"health.webhooks[{at}].statuses: {error}") from error
         tokens = [read_token("webhook", hook.token_file) if hook.token_file else "" for hook in settings]
         self._lines = [_Line(hook, token) for hook, token in zip(settings, tokens, strict=True)]
         self._tasks: list[asyncio.Task[None]] = []

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import click
 
 from vagus.cli.lazy import Entry, LazyGroup
-from vagus.cli.output import STATUS_STYLE, console, emit_json, json_option
+from vagus.cli.output import STATUS_STYLE, console, emit_json, json_option, near
 from vagus.cli.session import ask, connected, node_option, post, server_option
-from vagus.errors import ConfigError, VagusError
-from vagus.model import Status
+from vagus.errors import ConfigError, NoData, VagusError
+from vagus.model import Status, check_name
+
+if TYPE_CHECKING:
+    from vagus.client.connection import Connection
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -115,7 +119,11 @@ def show(ctx: click.Context, subject: str | None, statuses: str, node: str, as_j
         if statuses:
             raise click.UsageError("--status selects among all subjects; leave it out with a SUBJECT.")
         with connected(ctx) as connection:
-            answer: dict[str, Any] = ask(connection, f"/v1/health/{quote(subject, safe='')}", node=node)
+            try:
+                answer = ask_subject(connection, subject, node=node)
+            except NoData as error:
+                command = near(subject, [entry.name for entry in ENTRIES]) if subject.isalpha() else ""
+                raise NoData(f"{error}{command}") from error
         if as_json:
             emit_json(answer)
             return
@@ -134,6 +142,25 @@ def show(ctx: click.Context, subject: str | None, statuses: str, node: str, as_j
         render_health(answer["inferences"], to)
     else:
         click.echo("no subject" + (" has such a status" if statuses else " yet: vagus report adds one"), err=True)
+
+
+def ask_subject(connection: Connection, subject: str, below: str = "", **params: Any) -> dict[str, Any]:
+    """What the gateway answers to /v1/health/SUBJECT. Raises VagusError, which says why there may be nothing of it."""
+    check_name("subject", subject)
+    try:
+        return ask(connection, f"/v1/health/{quote(subject, safe='')}{below}", **params)
+    except NoData as error:
+        from vagus.cli.refusals import words
+
+        found: dict[str, Any] = {}
+        with contextlib.suppress(VagusError):
+            found = ask(connection, "/v1/observer", node=params.get("node", "")).get("observer") or {}
+        if found.get("interest") != "watched":
+            raise NoData(words(error)) from error
+        raise NoData(
+            f"{words(error)}; {found.get('node')} takes only what is reported to it or watched there: "
+            f"`vagus health watch {subject}`"
+        ) from error
 
 
 @click.command()

@@ -26,6 +26,7 @@ HELD = ("subjects", "reports", "evicted", "gossip_retained", "unwritten", "submi
 
 @click.command()
 @click.argument("observer", required=False)
+@server_option
 @json_option
 @click.pass_context
 def me(ctx: click.Context, observer: str | None, as_json: bool) -> None:

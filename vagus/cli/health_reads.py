@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import click
 
+from vagus.cli.health import ask_subject
 from vagus.cli.lazy import one_line
 from vagus.cli.output import emit_json, json_option, near
 from vagus.cli.session import ask, connected, node_option, server_option
 from vagus.cli.view_panorama import heading, inference_line, moment, panorama_lines, report_line
 from vagus.errors import NoData
+from vagus.model import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ def get(ctx: click.Context, words: tuple[str, ...], node: str, as_json: bool) ->
     kind, observer, subject = _what(words)
     if kind == "inference":
         with connected(ctx) as connection:
-            answer = ask(connection, f"/v1/health/{quote(subject, safe='')}", node=node)
+            answer = ask_subject(connection, subject, node=node)
         _warn_partial(answer)
         if as_json:
             emit_json(answer)
@@ -55,8 +56,7 @@ def get(ctx: click.Context, words: tuple[str, ...], node: str, as_json: bool) ->
             click.echo(inference_line(answer["inference"]))
         return
     with connected(ctx) as connection:
-        path = f"/v1/health/{quote(subject, safe='')}/panorama"
-        answer = ask(connection, path, observer=observer, node=node)
+        answer = ask_subject(connection, subject, "/panorama", observer=observer, node=node)
     _warn_partial(answer)
     views: Views = answer["panorama"]
     if not any(views.values()):
@@ -83,12 +83,14 @@ def _what(words: Sequence[str]) -> tuple[str, str, str]:
     if not rest:
         raise click.UsageError(f"the subject is missing: {GET_USAGE}")
     if len(rest) > 2 or (len(rest) == 2 and words[0] not in KINDS):
-        wrong = near(words[0], KINDS) or "; a name with spaces goes in quotes"
+        wrong = (words[0] not in KINDS and near(words[0], KINDS)) or "; a name with spaces goes in quotes"
         raise click.UsageError(f"too many words: {GET_USAGE}{wrong}")
     if len(rest) == 2 and kind not in ("report", "view"):
         raise click.UsageError(f"{kind} is of all observers: get {kind} SUBJECT, or get view OBSERVER SUBJECT")
     if not all(rest):
         raise click.UsageError("names must not be empty.")
+    if len(rest) == 2:
+        check_name("observer", rest[0])
     return kind, rest[0] if len(rest) == 2 else "", rest[-1]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vagus.cli.output import emit_ndjson, json_option
+from vagus.cli.output import counted, emit_ndjson, json_option
 from vagus.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def serve(ctx: click.Context, ids: tuple[str, ...], path: Path | None, address: 
         if as_json:
             emit_ndjson({**at._asdict(), "home": str(home)})
             return
-        peers = f"{len(at.peers) + len(at.unresolved)} peers"
+        peers = counted(len(at.peers) + len(at.unresolved), "peer")
         click.echo(
             f"{at.node} is ready: {at.url}, gossip at {at.gossip[0]}:{at.gossip[1]} with {peers}, state in {home}"
         )

@@ -18,7 +18,7 @@ from vagus.cli.lazy import one_line
 from vagus.cli.output import near
 from vagus.cli.session import ask, connected, server_option
 from vagus.cli.view_panorama import coloured
-from vagus.errors import NoData, VagusError
+from vagus.errors import VagusError
 from vagus.model import Status
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ def _script(ctx: click.Context) -> None:
     """The lines of standard input, without prompt; exit status 1 when one of them failed."""
     failed = False
     for line in iter(lambda: sys.stdin.readline(MAX_LINE), ""):
+        if len(line) == MAX_LINE and not line.endswith("\n"):
+            failed = not _complain(f"a line has at most {MAX_LINE} characters: {line[:40]}…")
+            while (rest := sys.stdin.readline(MAX_LINE)) and not rest.endswith("\n"):
+                pass
+            continue
         done = run_line(line, ctx.find_root().obj)
         if done is None:
             break
@@ -105,8 +110,7 @@ def run_line(line: str, options: Any) -> bool | None:
     except VagusError as error:
         from vagus.cli.refusals import words
 
-        hint = near(args[0], COMMANDS) if isinstance(error, NoData) and args[0] not in COMMANDS else ""
-        return _complain(words(error) + hint)
+        return _complain(words(error))
     except Exception as error:  # a defect; the line ends, not the client
         return _complain(f"{type(error).__name__}: {error}")
     return True

@@ -46,6 +46,8 @@ def _message(refusal: Refusal) -> str:
     name = _NAMES.get(re.split(r"[.\[]", field)[0], field)
     if _EMPTY.match(message):
         return f"{name} must not be empty"
+    if name and message.startswith("must "):
+        return f"{name} {message}"
     return f"{name}: {message}" if name and message.startswith("Expected ") else message
 
 

@@ -19,6 +19,7 @@ from vagus.errors import ConfigError, VagusError
 
 if TYPE_CHECKING:
     from vagus.client.connection import Connection
+    from vagus.client.endpoint import Endpoint
 
 AHEAD_S = 3600  # as far as a gateway lets clocks differ
 YEAR_2100_NS = 4_102_444_800 * NS
@@ -57,21 +58,30 @@ def server_url(text: str, param: click.Parameter | None = None, ctx: click.Conte
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-@contextlib.contextmanager
-def connected(ctx: click.Context) -> Iterator[Connection]:
-    """A connection to the gateway that the global options (or this machine's state folder) name."""
+def endpoint_of(ctx: click.Context) -> Endpoint:
+    """The gateway that the global options (or this machine's state folder) name. Raises ConfigError, PeerUnreachable."""
     from vagus.client import endpoint
-    from vagus.client.connection import Connection
 
     options = ctx.find_root().obj
     try:
-        found = endpoint.find(options.url, options.token, home=options.home or None)
+        return endpoint.find(options.url, options.token, home=options.home or None)
     except ConfigError as error:
         if options.url and not options.token:
-            raise ConfigError(f"no token for {options.url}: give --token TOKEN, or set VAGUS_TOKEN") from error
+            raise ConfigError(
+                f"no token for {options.url}, where nothing of this user's state folder listens: is that the address? "
+                "Else give --token TOKEN, or set VAGUS_TOKEN (of that server: the file HOME/token)"
+            ) from error
         raise
+
+
+@contextlib.contextmanager
+def connected(ctx: click.Context) -> Iterator[Connection]:
+    """A connection to the gateway that the global options (or this machine's state folder) name."""
+    from vagus.client.connection import Connection
+
+    found = endpoint_of(ctx)
     connection = Connection(found.url, found.token)
-    connection.find_again = lambda: endpoint.find(options.url, options.token, home=options.home or None)
+    connection.find_again = lambda: endpoint_of(ctx)
     try:
         yield connection
     finally:

@@ -61,10 +61,13 @@ def render_status(status: dict[str, Any], console: Console) -> None:
     each = " · ".join(f"{n.get('node')} {n.get('series', 0)}" for n in nodes) if len(nodes) > 1 else ""
     _line(console, "sense", f"{whole['series']} series live" + (f"  ({each})" if each else ""), nodes)
     bad = len(whole["unhealthy"])
+    silent = [a for a in whole["actors"] if ":observer@" in str(a.get("name")) and a.get("state") != "HEALTHY"]
     verdict = Text.assemble(
         f"{whole['inferences']} subject{'' if whole['inferences'] == 1 else 's'}, ",
         (f"{bad} unhealthy", "red") if bad else ("none unhealthy", "green"),
     )
+    if silent and not whole["inferences"]:
+        verdict = Text("unknown: no observer answers", "red")
     _line(console, "infer", verdict, nodes)
     _unhealthy(console, whole)
     _line(console, "feed", "", nodes)

@@ -41,6 +41,10 @@ def find(url: str = "", token: str = "", home: Path | str | None = None, *, here
         if not found:
             raise ConfigError(f"no token for {url}: set VAGUS_TOKEN, or pass token=")
     if not found:
+        if base.exists() and not os.access(base, os.R_OK | os.X_OK):
+            raise PeerUnreachable(
+                f"{base} is another user's: run as that user, set VAGUS_HOME to your own, or VAGUS_URL and VAGUS_TOKEN"
+            )
         raise PeerUnreachable(
             f"no running vagus found under {base / 'nodes'}: run `vagus up`, or set VAGUS_URL and VAGUS_TOKEN"
         )

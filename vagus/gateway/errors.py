@@ -59,6 +59,9 @@ _MAPPED: tuple[tuple[type[BaseException], int, str, str], ...] = (
 )
 
 
+_TOO_LONG = re.compile(r"Expected `str` of length <= (\d+)")
+
+
 def problem_of(error: BaseException) -> Problem | None:
     """The refusal that stands for an exception; None for an unexpected one, which is a defect of ours."""
     if isinstance(error, Problem):
@@ -75,7 +78,8 @@ def invalid_input(error: Exception, where: str) -> Problem:
     """A refusal from a decoding error of msgspec or msgpack; `where` is `body` or `query`."""
     text = str(error)
     if isinstance(error, msgspec.ValidationError):
-        message, _, path = text.partition(" - at `$")
+        message, _, path = text.replace(" - at `key` in `$", " as a key - at `$").partition(" - at `$")
+        message = _TOO_LONG.sub(r"must have at most \1 characters", message)
         return Problem(
             422, "invalid", message, where + path.rstrip("`"), "GET /openapi.json describes what is expected"
         )

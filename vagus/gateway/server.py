@@ -130,7 +130,7 @@ class Gateway:
         raise ConfigError(
             f"gateway: port {self._port} of {self._host} is taken"
             f"{f', and the {self._spare_ports} after it' if self._spare_ports else ''}; "
-            "set gateway.port in vagus.yaml to a free one, or to 0 to let the kernel choose"
+            "choose a free one: gateway.port in vagus.yaml (0: any), or PORT of `vagus health serve`"
         )
 
     async def stop(self) -> None:

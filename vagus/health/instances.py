@@ -101,8 +101,15 @@ def config_of_panorama(data: bytes, origin: str = "the configuration", node: str
         memory=DUMP_EVERY if given.DumpMemUsage else 0,
     )
     made = made._replace(config=replace(made.config, health=replace(made.config.health, serve=serve)))
-    unknown = sorted(raw.keys() - set(Panorama.__struct_fields__))
-    return made._replace(notes=(f"{origin}: unknown keys are ignored: {', '.join(unknown)[:200]}",) if unknown else ())
+    notes = []
+    if unknown := sorted(raw.keys() - set(Panorama.__struct_fields__)):
+        notes.append(f"{origin}: unknown keys are ignored: {', '.join(unknown)[:200]}")
+    told = (given.Peers or {}).get(node)
+    if told and address_of(told, origin) != made.peers[node]:
+        notes.append(
+            f"{origin}: {node} listens at {address_text(*made.peers[node])}, while its peers look for it at {told}"
+        )
+    return made._replace(notes=tuple(notes))
 
 
 def interest_of(subjects: Sequence[str], only: bool, origin: str) -> HealthSettings:
