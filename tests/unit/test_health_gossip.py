@@ -163,6 +163,12 @@ def test_digests_of_many_origins_are_cut_into_ranges() -> None:
         payload(covers=(Cover("n9", 1 << 62, 1),)),
         payload(covers=(Cover("", 5, 1),)),
         payload(report(1, origin="")),
+        payload(report(1, origin="o" * 50_000)),
+        payload(covers=(Cover("o" * 50_000, 5, 1),)),
+        msgspec.msgpack.encode([9, "", "z" * 50_000, [], True]),
+        msgspec.msgpack.encode([9, "", "", [["o" * 50_000, 5, []]], True]),
+        msgspec.msgpack.encode([10, ["s" * 50_000], 5]),
+        msgspec.msgpack.encode([11, [f"*{n}" for n in range(10_000)], 1, 2]),
         payload(report(0, origin="n2")),
         payload(report(1 << 63, origin="n2")),
         msgspec.msgpack.encode([8, [["a", "b", NOW, {}, "n2", 1]]]),
@@ -170,9 +176,10 @@ def test_digests_of_many_origins_are_cut_into_ranges() -> None:
     ],
 )
 def test_bad_payloads_are_counted(bad: bytes) -> None:
-    one = gossip()
+    one = gossip(local=LocalStore("n1", Paper()))
     assert one.on_message("n2", bad, NOW) == ([], [])
     assert one.counts["bad"] >= 1
+    assert all(len(send.payload) < 100 for send in one.tick(NOW)), "nothing of it is told on"
 
 
 def test_one_bad_report_does_not_spoil_its_neighbours() -> None:

@@ -7,12 +7,18 @@ that nodes of different versions understand each other where they can, and count
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated
 
 import msgspec
 
 from vagus.health.known import Gap
+from vagus.model import MAX_NAME
 
-Entry = tuple[str, int, tuple[int, ...]]
+Name = Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
+"""Of an origin or a subject, bounded, so that what is learned of a peer and told on always fits a datagram."""
+Names = Annotated[tuple[Name, ...], msgspec.Meta(max_length=1000)]
+
+Entry = tuple[Name, int, tuple[int, ...]]
 """An origin, the highest number known of it, and the gaps below: from the highest down how far and how long."""
 
 
@@ -22,7 +28,7 @@ class Cover(msgspec.Struct, frozen=True, array_like=True):
     foreign: some because the receiver does not want their subject; else because newer reports supersede them.
     """
 
-    origin: str
+    origin: Name
     last: int
     count: int
     foreign: bool = False
@@ -46,8 +52,8 @@ class Digest(msgspec.Struct, frozen=True, array_like=True, tag=9):
     answer: send a digest back if you lack something; epoch: of the sender's interest.
     """
 
-    after: str
-    upto: str
+    after: Name
+    upto: Name
     entries: tuple[Entry, ...]
     answer: bool
     epoch: int = 0
@@ -56,14 +62,14 @@ class Digest(msgspec.Struct, frozen=True, array_like=True, tag=9):
 class Ignore(msgspec.Struct, frozen=True, array_like=True, tag=10):
     """The sender does not want reports on these subjects, since `epoch` of its interest."""
 
-    subjects: tuple[str, ...]
+    subjects: Names
     epoch: int
 
 
 class Want(msgspec.Struct, frozen=True, array_like=True, tag=11):
     """From epoch `since` to `epoch` the sender's interest grew by these subjects, names or globs."""
 
-    subjects: tuple[str, ...]
+    subjects: Names
     since: int
     epoch: int
 

@@ -10,7 +10,7 @@ from vagus.health.gossip_messages import Cover
 from vagus.health.known import Gap
 from vagus.health.local import MAX_AHEAD_NS, LocalStore
 from vagus.health.origin import Origin
-from vagus.model import Report
+from vagus.model import MAX_NAME, Report
 
 MAX_SEQ = 1 << 62
 MAX_ORIGINS = 4096
@@ -130,6 +130,6 @@ class Retained:
 
     def _origin(self, name: str, now_ns: int) -> Origin | None:
         origin = self.origins.get(name)
-        if origin is None and name and len(self.origins) < MAX_ORIGINS:
+        if origin is None and 0 < len(name) <= MAX_NAME and len(self.origins) < MAX_ORIGINS:
             origin = self.origins[name] = Origin(now_ns)
         return origin
