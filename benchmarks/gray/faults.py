@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -69,11 +70,14 @@ def make_read_only(folder: Path) -> None:
 
 
 def cgroup(controller: str, name: str, pids: Iterable[int] = ()) -> Path:
-    """A control group (v1) of our own, with these processes in it. Raises OSError."""
+    """A control group (v1) of our own, with these processes and their children in it. Raises OSError."""
     group = CGROUPS / controller / name
     group.mkdir(exist_ok=True)
     for pid in pids:
         (group / "cgroup.procs").write_text(str(pid))
+        for child in children(pid):  # those it starts from now on are in the group already
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                (group / "cgroup.procs").write_text(str(child))
     return group
 
 

@@ -47,8 +47,8 @@ def _read_only_disk(culprit: Culprit) -> None:
 
 
 def _slow_disk(culprit: Culprit) -> None:
-    pids = [culprit.pid, *faults.children(culprit.pid)]
-    faults.slow_disk(faults.cgroup("blkio", f"{culprit.tag}-disk", pids), culprit.device, 512)
+    group = faults.cgroup("blkio", f"{culprit.tag}-disk", [culprit.pid])
+    faults.slow_disk(group, culprit.device, 512)
 
 
 def _hung_thread(culprit: Culprit) -> None:
@@ -71,9 +71,8 @@ def _exhausted_pool(culprit: Culprit) -> None:
 
 
 def _overloaded_peer(culprit: Culprit) -> None:
-    pids = [culprit.pid, *faults.children(culprit.pid)]
     stress = culprit.hosts.start(culprit.host, ["stress-ng", "--quiet", "--cpu", "16"])
-    group = faults.cgroup("cpu", f"{culprit.tag}-cpu", [*pids, stress.pid])
+    group = faults.cgroup("cpu", f"{culprit.tag}-cpu", [culprit.pid, stress.pid])
     faults.less_cpu(group, 0.03)
 
 

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.gray.faults import CGROUPS, PREFIX
+from benchmarks.gray.run import sweep
 from benchmarks.health_gray import BAR_S, passed, rows, skipped
 
 ROOT = Path(__file__).parents[2]
@@ -82,3 +84,5 @@ def test_nothing_is_left_of_a_benchmark_that_is_killed() -> None:
     while left := left_over(benchmark.pid):
         assert time.monotonic() < ends, left
         time.sleep(0.05)
+    sweep()
+    assert not list(Path(tempfile.gettempdir()).glob(f"{PREFIX}{benchmark.pid}-*"))
