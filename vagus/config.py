@@ -378,6 +378,8 @@ def decode(text: bytes, kind: type[T], origin: str) -> T:
         raw = yaml.load(text, Loader=_loader())  # noqa: S506  a SafeLoader, but for `on`
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError(f"{origin}: not YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{origin}: nested too deeply") from error
     try:
         settings = msgspec.convert({} if raw is None else raw, kind)
     except msgspec.ValidationError as error:

@@ -168,6 +168,10 @@ def test_a_gateway_that_is_away_is_a_line(tmp_path: Path) -> None:
         ("get a b c d", "too many words"),
         ("list --nonsense", "No such option"),
         ("--server", "--server"),
+        ("db@2 --server 127.0.0.1:1", "cannot be reached"),
+        ("get '\udcff'", "'\\udcff'"),
+        ("get report '\udcff' db@2", "'\\udcff'"),
+        ("register '\udcff' db@2", "'\\udcff'"),
     ],
 )
 def test_an_error_is_a_line(options: Options, capsys: pytest.CaptureFixture[str], line: str, says: str) -> None:
@@ -176,6 +180,7 @@ def test_an_error_is_a_line(options: Options, capsys: pytest.CaptureFixture[str]
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert says in err
+    assert run_line("db@2", options) is True, "a server that a line names is that line's"
 
 
 def test_lines_that_go_well(options: Options, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,6 +208,10 @@ def test_lines_from_a_pipe(gateway: Gateway) -> None:
     assert gateway.asked[-1][3]["observer"] == "a"
     assert CliRunner().invoke(cli, args, input="nonsense at all\nlist").exit_code == 1
     assert gateway.asked[-1][1] == "/v1/subjects"
+    odd = CliRunner().invoke(cli, args, input=b'get "\xff"\nlist\n')
+    assert odd.exit_code == 1
+    assert "'\\udcff'" in odd.stderr
+    assert "db@2" in odd.stdout, "the lines behind it are performed"
 
 
 # --- completion ------------------------------------------------------------------------------------------------------

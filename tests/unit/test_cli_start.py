@@ -98,6 +98,15 @@ def test_an_error_of_vagus_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.stdout == ""
 
 
+def test_a_word_that_is_no_text_is_told() -> None:
+    result = CliRunner().invoke(
+        cli, ["--url", "http://127.0.0.1:1", "--token", "x" * 16, "health", "register", "m", "db\udcff"]
+    )
+    assert result.exit_code == 1
+    assert "'db\\udcff'" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAGUS_DEBUG", "1")
     result = CliRunner().invoke(raising(ConfigError("wrong")), ["run"])

@@ -33,6 +33,7 @@ def test_on_is_a_key_and_not_a_boolean():
         (b"[1, 2]", "x:"),
         (b"{a: ", "not YAML"),
         (b"\xff\xfe\x00", "x:"),
+        (b"a: " + b"[" * 5000, "nested too deeply"),
         (b"!!python/object/apply:os.system [ls]", "not YAML"),
         (b"#" * (MAX_CONFIG_BYTES + 1), "at most"),
     ],

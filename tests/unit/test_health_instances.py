@@ -107,6 +107,7 @@ def test_our_own_yaml_says_the_same() -> None:
     [
         (b'{"Addr": ', "not a configuration of Panorama"),
         (b'{"Addr": "\xff"}', "not a configuration of Panorama"),
+        (b'{"Id": "a", "x": ' + b"[" * 20_000, "not a configuration of Panorama"),
         (changed(Id=7), "Expected `str`"),
         (changed(Id=""), "which observer this is"),
         (changed(Id="pano10", Addr=""), "no 'pano10' among its peers"),

@@ -228,7 +228,7 @@ def _read(file: Path) -> tuple[str, Any]:
         return "panorama", config_of_panorama(text, str(file)).config
     try:
         raw = yaml.safe_load(text) if len(text) <= MAX_CONFIG_BYTES else None
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         raw = None  # decode says what is wrong
     keys = set(raw) if isinstance(raw, dict) else set()
     only_controller = set(ControllerSettings.__struct_fields__) - set(Config.__struct_fields__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shlex
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vagus.cli.health import ENTRIES, health
-from vagus.cli.lazy import one_line
+from vagus.cli.lazy import not_text, one_line
 from vagus.cli.output import near
 from vagus.cli.session import ask, connected, server_option
 from vagus.cli.view_panorama import coloured
@@ -54,6 +55,8 @@ def client(ctx: click.Context) -> None:
     """
     options = ctx.find_root().obj
     options.interactive = True
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a line that is no text is wrong, and not the end
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         _script(ctx)
         return
@@ -90,7 +93,10 @@ def _script(ctx: click.Context) -> None:
 
 
 def run_line(line: str, options: Any) -> bool | None:
-    """Performs a line: whether it went well, None for the end. What is wrong with it is said in one line."""
+    """Performs a line: whether it went well, None for the end. What is wrong with it is said in one line.
+
+    A server that a line names is that line's.
+    """
     try:
         args = shlex.split(line)
     except ValueError as error:
@@ -101,6 +107,7 @@ def run_line(line: str, options: Any) -> bool | None:
         return None
     if args[0] in NOT_HERE:
         return _complain(f"{args[0]} is a command of the shell: vagus health {args[0]}")
+    server = options.url
     try:
         health.main(args, prog_name="vagus health", standalone_mode=False, obj=options)
     except click.Abort:  # Ctrl-C
@@ -111,8 +118,12 @@ def run_line(line: str, options: Any) -> bool | None:
         from vagus.cli.refusals import words
 
         return _complain(words(error))
+    except UnicodeEncodeError as error:
+        return _complain(not_text(error))
     except Exception as error:  # a defect; the line ends, not the client
         return _complain(f"{type(error).__name__}: {error}")
+    finally:
+        options.url = server
     return True
 
 

@@ -97,6 +97,9 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             _mute()
             sys.exit(1)
+        except UnicodeEncodeError as error:  # a word of the command line, in which bytes of no UTF-8 are escaped
+            click.secho(f"error: {not_text(error)}", fg="red", err=True)
+            sys.exit(1)
         except VagusError as error:
             if os.environ.get("VAGUS_DEBUG", "0") not in ("", "0"):
                 raise
@@ -110,6 +113,11 @@ class LazyGroup(click.Group):
 def one_line(text: str) -> str:
     """Text from elsewhere on one line, with nothing that a terminal would act on."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def not_text(error: UnicodeEncodeError) -> str:
+    """That a word which was to be sent or printed is no text."""
+    return f"{ascii(error.object[:80])} cannot be written as {error.encoding}"
 
 
 def _mute() -> None:

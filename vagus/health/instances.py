@@ -84,7 +84,7 @@ def config_of_panorama(data: bytes, origin: str = "the configuration", node: str
         text = _TRAILING_COMMA.sub(lambda found: found[1] or "", data.decode())
         raw = msgspec.json.decode(text)
         given = msgspec.convert(raw, Panorama)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{origin}: not a configuration of Panorama: {error}") from error
     level = LEVELS.get(given.LogLevel.strip().lower())
     if level is None:
