@@ -25,6 +25,10 @@ class Book:
     def __len__(self) -> int:
         return sum(map(len, self._parts))
 
+    def keys(self) -> set[str]:
+        """Every key."""
+        return set().union(*self._parts)
+
     def read(self, store: Store) -> dict[str, bytes]:
         """All of it, as the store has it. Raises StoreError, ValueError when it is damaged."""
         for at in range(PARTS):

@@ -156,7 +156,11 @@ class Keeper:
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
         errors: list[Exception | None] = [None] * len(jobs)
+        full: StoreError | None = None
         for at, job in enumerate(jobs):
+            if full is not None and job.work is None:  # each try would write all that waits once more, in vain
+                errors[at] = full
+                continue
             try:
                 for kept in job.kept:
                     self.store.put(kept.kind, kept.record, t_ns=kept.t_ns, index=kept.pairs)
@@ -164,6 +168,7 @@ class Keeper:
                     job.work(self.store)
             except Exception as error:  # a record that cannot be packed, or a pending part that cannot be written
                 errors[at] = error
+                full = error if isinstance(error, StoreError) else None
         try:
             self.store.flush()
         except Exception as error:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -268,6 +269,9 @@ class ObserverActor(ObserverReads):
         lines = []
         if self.wire.sealer is None:
             lines.append("gossip is off: this observer has no key")
+        if self.wire.namesake is not None:
+            host, port = self.wire.namesake
+            lines.append(f"another observer, at {host}:{port}, has this node's name: each needs its own")
         if self._local.last_refused:
             lines.append(f"last report refused: {self._local.last_refused}")
         if self._inbox.last_bad:
@@ -341,7 +345,8 @@ class ObserverActor(ObserverReads):
     def _written(self, error: Exception | None) -> None:
         """In the thread that commits."""
         if error is not None and self._loop is not None:
-            self._loop.call_soon_threadsafe(self.failed, "store", error)
+            with suppress(RuntimeError):  # the loop is closed: nobody counts any more
+                self._loop.call_soon_threadsafe(self.failed, "store", error)
 
     def _kept_by(self) -> Keeper:
         if self._keeper is None:

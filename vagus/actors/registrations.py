@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
+from contextlib import suppress
 
 import msgspec
 
 from vagus.actors.book import Book
-from vagus.errors import StoreError
-from vagus.health.handles import Handle
+from vagus.errors import ConfigError, StoreError
+from vagus.health.handles import MAX_HANDLES, Handle
+from vagus.health.interest import Named
 from vagus.health.local import LocalStore
 from vagus.model import Report
 from vagus.store import Store
 
 MAX_WATCHES = 20_000
 """Subjects in the book; then those that are no longer watched are forgotten."""
+MAX_KEPT = 2 * MAX_HANDLES + 1000
+"""Handles in the book; then those that ended longest ago are forgotten."""
 
 Save = Callable[[Store], None]
 
@@ -53,25 +56,27 @@ class Registrations:
         except ValueError as error:
             raise StoreError(f"the registrations in {store.path} are damaged: {error}") from error
         self._local.restore_handles(sorted(handles, key=lambda handle: not handle.active))
-        kept = {str(handle.number) for handle in self._local.handles()}
-        self._handles.drop({str(handle.number) for handle in handles} - kept)(store)
+        self._forgotten()(store)
         for subject, watch in sorted(watches.items(), key=lambda item: item[1].t_ns):
             if watch.wanted:
-                self._local.watch(subject)
+                with suppress(ConfigError):  # one too many, or no name any longer: the others are watched
+                    self._local.watch(subject)
             else:
                 self._local.unwatch(subject)
                 self._stopped[subject] = watch.t_ns
 
     def heard(self, history: Iterable[Report]) -> list[Report]:
         """The reports of `history` but those on subjects that were stopped after them."""
-        names = {subject: t_ns for subject, t_ns in self._stopped.items() if not any(c in subject for c in "*?[")}
-        globs = [item for item in self._stopped.items() if item[0] not in names]
-        return [
-            report
-            for report in history
-            if report.t_ns > names.get(report.subject, 0)
-            and not any(report.t_ns <= t_ns and fnmatchcase(report.subject, glob) for glob, t_ns in globs)
-        ]
+        stops = [(Named([subject]), t_ns) for subject, t_ns in self._stopped.items()]
+        globs = [(named, t_ns) for named, t_ns in stops if named.globs]
+        any_glob = Named(glob for named, _ in globs for glob in named.globs)
+
+        def is_over(report: Report) -> bool:
+            if report.t_ns <= self._stopped.get(report.subject, 0):
+                return True
+            return any_glob(report.subject) and any(report.t_ns <= t_ns and n(report.subject) for n, t_ns in globs)
+
+        return [report for report in history if not is_over(report)]
 
     def register(self, module: str, observer: str, now_ns: int) -> tuple[int, Save]:
         """The observer's handle. Raises ConfigError."""
@@ -80,6 +85,8 @@ class Registrations:
         saves = [self._handles.put(str(number), _encode(handle))]
         if observer in self._stopped:
             saves.append(self._revive(observer))
+        if len(self._handles) > MAX_KEPT:
+            saves.append(self._forgotten())
         return number, _all(*saves, _record(handle, now_ns))
 
     def unregister(self, number: int, now_ns: int) -> Save | None:
@@ -93,7 +100,8 @@ class Registrations:
     def watch(self, subject: str, now_ns: int) -> Save:
         """Others' reports on a subject, a name or a glob, count. Raises ConfigError."""
         self._local.watch(subject)
-        for stopped in [name for name in self._stopped if fnmatchcase(name, subject)]:
+        named = Named([subject])
+        for stopped in [name for name in self._stopped if named(name)]:
             del self._stopped[stopped]
         return _all(*self._room(), self._watches.put(subject, _encode(_Watch(True, now_ns))))
 
@@ -106,6 +114,11 @@ class Registrations:
     def reported(self, subject: str) -> Save | None:
         """Somebody here reports on a subject: if it was stopped it is not any longer."""
         return self._revive(subject) if subject in self._stopped else None
+
+    def _forgotten(self) -> Save:
+        """Drops handles from the book that nobody remembers any longer."""
+        known = {str(handle.number) for handle in self._local.handles()}
+        return self._handles.drop(self._handles.keys() - known)
 
     def _revive(self, subject: str) -> Save:
         del self._stopped[subject]

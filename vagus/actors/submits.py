@@ -157,6 +157,8 @@ class Submits:
             self._take_in(client, handle, batch, answers, broken)
         if not broken:
             self._pace(client)
+        elif self._loop is not None and not client.closed:
+            self._loop.remove_reader(client.sock.fileno())  # its answers go out, then it is closed
 
     def _read(self, client: Client, body: bytes, batch: list[Report]) -> Answer:
         """Adds a frame's reports to the batch and says how many, or gives the answer to any other frame."""

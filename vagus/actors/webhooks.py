@@ -8,7 +8,6 @@ import json
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from vagus.config import WebhookSettings, read_token, seconds
@@ -68,9 +67,7 @@ class Webhooks:
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, line: _Line) -> None:
         import aiohttp  # only where a webhook is configured

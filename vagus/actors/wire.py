@@ -18,6 +18,8 @@ from vagus.errors import ConfigError, PeerUnreachable
 from vagus.sealing import MAX_DATAGRAM_BYTES, Sealer
 
 MAX_PEERS = 1000
+TURN_BYTES = 128 << 10
+"""Heard before others get their turn: more than a burst of usual datagrams."""
 GOSSIP = range(0x90, 0x100)
 """First bytes of gossip's bodies; of membership's it is `SWIM`."""
 SWIM = b"S"
@@ -33,7 +35,8 @@ class Wire:
     """Addresses of the peers, the sealer, and the socket of one observer.
 
     `counts`: sent, dropped (the kernel's buffer was full, or no route), received, unsealed (not of this cluster),
-    unheard (of a kind that nobody here hears), unknown (to a node without an address).
+    unheard (of a kind that nobody here hears), unknown (to a node without an address), namesakes (from another
+    observer that has this node's name; `namesake` says where it is).
     """
 
     def __init__(self, node: str, failed: Callable[[str, BaseException], None]) -> None:
@@ -41,6 +44,7 @@ class Wire:
         self.counts: Counter[str] = Counter()
         self.addresses: dict[str, Address] = {}
         self.sealer: Sealer | None = None
+        self.namesake: Address | None = None
         self.met: list[Callable[[str], None]] = []
         """Called with a node that spoke to us and was not known, once it has an address."""
         self.drained: list[Callable[[], None]] = []
@@ -118,20 +122,30 @@ class Wire:
                 self.counts["dropped"] += 1
 
     def _readable(self) -> None:
+        heard_bytes = 0
         for datagram, address in arrived(self._udp, MAX_DATAGRAM_BYTES):
             self.counts["received"] += 1
-            opened = self.sealer.open(datagram) if self.sealer else None
-            if opened is None:
-                self.counts["unsealed"] += 1
-                continue
-            try:
-                self._meet(opened.node, address)
-                self._dispatch(opened.node, opened.body)
-            except Exception as error:
-                self._failed("gossip", error)
+            self._open(datagram, address)
+            heard_bytes += len(datagram)
+            if heard_bytes >= TURN_BYTES:
+                break  # the loop comes back for what still waits
         for callback in self.drained:
             try:
                 callback()
+            except Exception as error:
+                self._failed("gossip", error)
+
+    def _open(self, datagram: bytes, address: Address) -> None:
+        opened = self.sealer.open(datagram) if self.sealer else None
+        if opened is None:
+            self.counts["unsealed"] += 1
+        elif opened.node == self.node:
+            self.counts["namesakes"] += 1
+            self.namesake = address[:2]
+        else:
+            try:
+                self._meet(opened.node, address)
+                self._dispatch(opened.node, opened.body)
             except Exception as error:
                 self._failed("gossip", error)
 
