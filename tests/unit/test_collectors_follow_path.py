@@ -84,6 +84,62 @@ def test_rotation_by_copytruncate(log, read) -> None:
     assert read.follower.rotations == 2
 
 
+def test_rotation_by_copytruncate_while_the_writer_goes_on_where_it_was(log, read) -> None:
+    """Without O_APPEND it leaves a hole of zeros before its next line."""
+    with open(log, "r+b", buffering=0) as writer:
+        writer.seek(0, os.SEEK_END)
+        writer.write(b"two\nthr")
+        assert read() == ["one", "two"]
+        os.truncate(log, 0)
+        writer.write(b"ee\nfour\n")
+    assert read() == ["ee", "four"]
+
+
+def test_a_hole_larger_than_the_disk_is_leapt_over(log, read, monkeypatch: pytest.MonkeyPatch) -> None:
+    took: list[int] = []
+    whole = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, n, at: (took.append(n), whole(fd, n, at))[1])
+    for text in ("two\n", "three, behind the begin of a", " line\n"):
+        os.truncate(log, log.stat().st_size + (1 << 40))
+        append(log, text)
+    assert read()[:2] == ["one", "two"]
+    os.truncate(log, log.stat().st_size + (1 << 40))  # up to the end
+    assert read() == []
+    append(log, "four\n")
+    assert read() == ["four"]
+    assert sum(took) < 64 << 20
+
+
+def test_a_rotation_in_the_moment_of_opening_is_no_second_reading(log, read, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read() == ["one"]
+    opened = os.open
+
+    def late(path: str, flags: int) -> int:
+        monkeypatch.undo()
+        log.rename(log.with_suffix(".2"))
+        append(log, "three\n")
+        return opened(path, flags)
+
+    log.rename(log.with_suffix(".1"))
+    append(log, "two\n")
+    monkeypatch.setattr("vagus.collectors.follow.os.open", late)
+    assert read() == ["three"]
+    append(log, "four\n")
+    assert read() == ["four"]
+
+
+def test_a_deleted_file_is_let_go_and_its_successor_read(log, read) -> None:
+    assert read() == ["one"]
+    append(log, "two, without an end")
+    log.unlink()
+    assert read(0.0) == []
+    assert read(LINGER_S) == ["two, without an end"]
+    assert not read.follower._files, "its disk space is free again"
+    assert read(LINGER_S + 1) == []
+    append(log, "three\n")
+    assert read(LINGER_S + 2) == ["three"]
+
+
 def test_a_file_that_is_moved_away_and_back_is_not_read_twice(log, read) -> None:
     assert read() == ["one"]
     log.rename(log.with_suffix(".1"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ MAX_READ_BYTES = 4 << 20  # of one file in one tick
 MAX_BACKLOG_BYTES = 64 << 20  # a reader that is further behind goes on near the end
 CATCH_UP_BYTES = 256 << 10  # in one tick, of what was written while nobody followed: nothing of it is dropped
 _CHECK_BYTES = 64
+_HOLE = bytes(64)
 
 
 class Lines(NamedTuple):
@@ -73,6 +75,15 @@ class Follower:
         """What was read of a line whose end was not written yet."""
         return self._partial
 
+    def key(self) -> tuple[int, int]:
+        """What tells the file from all others while it is open: device and inode."""
+        found = os.fstat(self._fd)
+        return found.st_dev, found.st_ino
+
+    def is_deleted(self) -> bool:
+        """Whether it has no name any more."""
+        return os.fstat(self._fd).st_nlink == 0
+
     def written_ns(self) -> int:
         """When the file was last written."""
         return os.fstat(self._fd).st_mtime_ns
@@ -115,12 +126,26 @@ class Follower:
         if b"\n" in data:
             self._line_at = self._offset - (len(data) - data.rfind(b"\n") - 1)
         self._tail = (tail + data)[-_CHECK_BYTES:] if len(data) < _CHECK_BYTES else data[-_CHECK_BYTES:]
+        if data.startswith(b"\0") and not data.strip(b"\0"):
+            self._leap(size)
         lines, dropped = self._split(data, max_lines)
         return Lines(lines, dropped, len(data), skipped, truncated)
+
+    def _leap(self, size: int) -> None:
+        """Over a hole, which may be larger than any disk."""
+        try:
+            ahead = os.lseek(self._fd, self._offset, os.SEEK_DATA)
+        except OSError as error:  # ENXIO: up to the end there is nothing else; others: this file system does not tell
+            ahead = size if error.errno == errno.ENXIO else 0
+        if ahead > self._offset:
+            self._offset = ahead
+            self._line_at = self._line_at if self._partial else ahead
+            self._tail = b""
 
     def _restart(self) -> None:
         self._offset = self._line_at = self._catch_up_to = 0
         self._partial = self._tail = b""
+        self._skip_to_newline = False
 
     def _split(self, data: bytes, max_lines: int) -> tuple[list[bytes], int]:
         if self._skip_to_newline:
@@ -133,6 +158,8 @@ class Follower:
         dropped = rest.count(b"\n")
         if dropped:
             rest = rest[rest.rfind(b"\n") + 1 :]
+        if _HOLE in data:  # also what some file systems leave after a crash
+            *lines, rest = (line.lstrip(b"\0") if line.startswith(_HOLE) else line for line in (*lines, rest))
         self._partial = rest[: MAX_LINE_BYTES + 1]
         return lines, dropped
 

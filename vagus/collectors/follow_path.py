@@ -29,9 +29,9 @@ class Read(NamedTuple):
 
 
 class _Open:
-    def __init__(self, follower: Follower, key: _Key, now_s: float) -> None:
+    def __init__(self, follower: Follower, now_s: float) -> None:
         self.follower = follower
-        self.key = key
+        self.key = follower.key()
         self.quiet_since_s = now_s
 
 
@@ -64,7 +64,8 @@ class PathFollower:
                 written_ns = file.follower.written_ns()
             except OSError as error:
                 raise CollectError(f"cannot read {self.path}: {error.strerror}") from error
-            if file is not self._files[-1] and now_s - file.quiet_since_s >= LINGER_S:
+            gone = file is not self._files[-1] or file.follower.is_deleted()  # whose disk space we alone would keep
+            if gone and now_s - file.quiet_since_s >= LINGER_S:
                 rest = file.follower.unfinished()
                 file.follower.close()
                 self._files.remove(file)
@@ -85,7 +86,7 @@ class PathFollower:
     def _find(self, now_s: float) -> None:
         try:
             found = os.stat(self.path)
-            key = (found.st_dev, found.st_ino)
+            key: _Key = (found.st_dev, found.st_ino)
             if self._files and self._files[-1].key == key:
                 return
             if not stat.S_ISREG(found.st_mode):
@@ -94,7 +95,7 @@ class PathFollower:
             if known is not None:
                 self._files.remove(known)
             self.rotations += bool(self._files)
-            self._files.append(known or _Open(Follower(self.path), key, now_s))
+            self._files.append(known or _Open(Follower(self.path), now_s))  # perhaps already the next file
         except FileNotFoundError:
             return  # between a rename and the next file
         except OSError as error:
