@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -128,6 +129,53 @@ async def test_a_server_that_is_away_costs_a_bounded_queue_and_old_changes_are_d
         await hooks.stop()
 
 
+async def test_a_server_that_redirects_hangs_or_answers_without_end_holds_nothing_up() -> None:
+    served: list[str] = []
+    ended = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await response.write(b"x" * (1 << 20))
+        ended.set()
+        return response
+
+    async def redirect(request: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        served.append(request.path)
+        return web.Response()
+
+    async def silent(request: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        return web.Response()
+
+    app = web.Application()
+    for handler in (endless, redirect, elsewhere, silent):
+        app.router.add_post(f"/{handler.__name__}/secret", handler)
+    app.router.add_post("/elsewhere", elsewhere)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    server = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    urls = [f"{server}/{name}/secret" for name in ("endless", "redirect", "silent")]
+    hooks = Webhooks([WebhookSettings(url=url, timeout="200ms") for url in urls], "n1", None)
+    await hooks.start()
+    hooks.note(inference("db"), H)
+    await asyncio.wait_for(ended.wait(), 10)
+    while hooks.counts.total() < 3:
+        await asyncio.sleep(0.01)
+    assert hooks.counts == {"told": 1, "refused": 1, "failed": 1}
+    assert served == [], "nobody else is told"
+    assert hooks.last_error.startswith(f"webhook {server}: TimeoutError")
+    assert "secret" not in hooks.last_error, "a path may be all that a server asks for"
+    await hooks.stop()
+    await runner.cleanup()
+
+
 async def test_only_the_speaker_tells() -> None:
     nodes = ["n1", "n2", "n3"]
     hooks = [Webhooks([WebhookSettings(url="http://127.0.0.1:9/")], node, lambda: nodes) for node in nodes]
@@ -141,4 +189,6 @@ def test_bad_settings_are_refused(tmp_path: Any) -> None:
         Webhooks([WebhookSettings(url="http://x/", statuses=("ill",))], "n1", None).note(inference(), H)
     with pytest.raises(ConfigError, match="webhook"):
         Webhooks([WebhookSettings(url="http://x/", token_file=str(tmp_path / "absent"))], "n1", None)
+    with pytest.raises(ConfigError, match=r"webhooks\[0\].url"):
+        Webhooks([WebhookSettings(url="http://[x/")], "n1", None)
     assert not Webhooks([], "n1", None)

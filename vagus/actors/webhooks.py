@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from vagus.config import WebhookSettings, read_token, seconds
 from vagus.errors import ConfigError
@@ -39,6 +40,10 @@ class Webhooks:
                     Status.parse(text)
                 except ConfigError as error:
                     raise ConfigError(f"health.webhooks[{at}].statuses: {error}") from error
+            try:
+                urlsplit(hook.url)
+            except ValueError as error:
+                raise ConfigError(f"health.webhooks[{at}].url is no URL: {error}") from error
         tokens = [read_token("webhook", hook.token_file) if hook.token_file else "" for hook in settings]
         self._lines = [_Line(hook, token) for hook, token in zip(settings, tokens, strict=True)]
         self._tasks: list[asyncio.Task[None]] = []
@@ -106,8 +111,9 @@ class Webhooks:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # aiohttp's, the resolver's, TLS': all mean that nobody took it
-            problem, final = f"{type(error).__name__}: {error}"[:200], False
-        self.last_error = f"webhook {line.hook.url}: {problem}"
+            detail = f": {error}"[:200] if isinstance(error, OSError) and str(error) else ""  # others quote the URL
+            problem, final = f"{type(error).__name__}{detail}", False
+        self.last_error = f"webhook {line.shown}: {problem}"
         self.counts["refused" if final else "failed"] += 1
         return final
 
@@ -116,5 +122,7 @@ class _Line:
     def __init__(self, hook: WebhookSettings, token: str) -> None:
         self.hook = hook
         self.token = token
+        url = urlsplit(hook.url)
+        self.shown = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"  # the rest may be a secret
         self.waiting: deque[dict[str, Any]] = deque(maxlen=MAX_WAITING)
         self.more = asyncio.Event()
