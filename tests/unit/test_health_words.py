@@ -186,8 +186,41 @@ def test_a_strategy_that_is_none_is_named_with_its_key(tmp_path: Path) -> None:
     args = ["health", "serve", "--config", str(tmp_path / "v.yaml"), "z1"]
     result = CliRunner().invoke(cli, args, env={"VAGUS_HOME": str(tmp_path)})
     assert result.exit_code == 1
-    assert "error: health.strategy: " in result.stderr
+    assert f"error: {tmp_path}/v.yaml: health.strategy: " in result.stderr
     assert "majority, paper, weighted" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("health: {strategy: wieghted}", "health.strategy: vagus.strategies has no 'wieghted'"),
+        ("health: {webhooks: [{url: 'http://a/', statuses: [BAD]}]}", "health.webhooks[0].statuses: status 'BAD'"),
+    ],
+)
+@pytest.mark.parametrize("command", [["config", "check"], ["up", "--config"]])
+def test_before_anything_is_started_bad_words_are_found(
+    command: list[str], text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vagus.runtime.launch.up", lambda *_, **__: pytest.fail("it was started"))
+    (tmp_path / "v.yaml").write_text(text)
+    result = CliRunner().invoke(cli, [*command, str(tmp_path / "v.yaml")], env={"VAGUS_HOME": str(tmp_path)})
+    assert result.exit_code == 1
+    assert f"{tmp_path}/v.yaml: {says}" in result.stderr
+
+
+def test_an_actor_that_cannot_start_says_why_in_a_line() -> None:
+    from vagus.runtime.links import first_lines
+
+    class Died(Exception):
+        pass
+
+    told = Died(
+        "The actor died because of an error raised in its creation task, \x1b[36mray::Observer.__init__()\x1b[39m (pid=1)\n"
+        '  File "x.py", line 7, in __init__\n    raise ConfigError("no")\n        ^^^^^^^\n'
+        "vagus.errors.ConfigError: health.strategy: no"
+    )
+    assert first_lines(told) == "it cannot start: ConfigError: health.strategy: no"
+    assert first_lines(Died("The node\nis gone\nmuch more")) == "Died: The node is gone"
 
 
 def test_a_webhook_s_bad_status_is_named_with_its_place() -> None:

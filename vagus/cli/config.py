@@ -217,6 +217,7 @@ def _read(file: Path) -> tuple[str, Any]:
     import yaml
 
     from vagus.config import MAX_CONFIG_BYTES, Config, ControllerSettings, decode
+    from vagus.health.checked import check_health
     from vagus.health.instances import config_of_panorama, is_panorama
 
     try:
@@ -233,4 +234,7 @@ def _read(file: Path) -> tuple[str, Any]:
     keys = set(raw) if isinstance(raw, dict) else set()
     only_controller = set(ControllerSettings.__struct_fields__) - set(Config.__struct_fields__)
     kind = "controller" if keys & only_controller else "vagus"
-    return kind, decode(text, _settings(kind), str(file))
+    settings = decode(text, _settings(kind), str(file))
+    if isinstance(settings, Config):
+        check_health(settings.health, str(file))
+    return kind, settings

@@ -21,6 +21,7 @@ from vagus.cli.status import fetch_status
 from vagus.cli.view_status import render_status, summarise
 from vagus.config import Config, load
 from vagus.errors import PeerUnreachable, VagusError
+from vagus.health.checked import check_health
 from vagus.runtime import cluster as ray_cluster
 from vagus.runtime.doctor import doctor, short_form
 
@@ -78,6 +79,7 @@ def up(context: click.Context, path: Path | None, address: str, arm: bool | None
     vagus up --address 10.0.0.1:6379      join a cluster
     """
     settings = load(path, Config) if path else Config()
+    check_health(settings.health, str(path or "the defaults"))  # before Ray is started
     home = getattr(context.obj, "home", "")
     if home and not settings.home:
         settings = msgspec.structs.replace(settings, home=home)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from vagus.config import MAX_CONFIG_BYTES, Config, HealthSettings, Name, ServeSettings, decode
 from vagus.errors import ConfigError
+from vagus.health.checked import check_health
 from vagus.model import check_name
 
 DEFAULT_PORT = 6688  # Panorama's
@@ -68,6 +69,7 @@ def instance_of(data: bytes, origin: str, node: str = "", address: str = "") -> 
     if is_panorama(data):
         return config_of_panorama(data, origin, node, address)
     config = decode(data, Config, origin)
+    check_health(config.health, origin)
     return _instance(config, config.health.serve.peers, node or config.health.serve.id or "", address, origin)
 
 

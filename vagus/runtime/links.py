@@ -98,4 +98,6 @@ def mapped(error: RayError, what: str) -> VagusError:
 def first_lines(error: BaseException) -> str:
     """The telling lines of one of Ray's long errors."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and "in its creation task" in lines[0]:  # a traceback follows, and at its end what was raised
+        return f"it cannot start: {lines[-1].removeprefix('vagus.errors.')}"[:300]
     return f"{type(error).__name__}: {' '.join(lines[:2])}"[:300]
