@@ -58,10 +58,22 @@ SAID = [
      "2022-09-07 13:52:07,729 INFO org.apache.hadoop.hdfs.StateChange (IPC Server handler 26 on default port 8020): "
      "BLOCK* registerDatanode: from DatanodeRegistration(DN4:9866, datanodeUuid=2792b414-8c97-4a36-bb3c-1bda67ea9f28, "
      "infoPort=9864, infoSecurePort=0, ipcPort=9867)"),
-    # https://github.com/Intel-bigdata/TensorFlowOnYARN/issues/5
-    ("hdfs", "datanode@n1", "datanode@n1", "mirror", M, 40,
-     "2017-03-16 00:00:00,000 WARN org.apache.hadoop.hdfs.server.datanode.DataNode: "
-     "Slow BlockReceiver write packet to mirror took 1667ms (threshold=300ms)"),
+    # a log in a public repository (index id 69001824102), in the layout of Hadoop's own log4j.properties
+    ("hdfs", "hdfs-client@n1", "datanode@10.177.103.197", "pipeline", U, 20,
+     "2026-09-22 05:44:11,707 WARN hdfs.DataStreamer: Error Recovery for "
+     "BP-1063351587-10.177.103.199-1770116578607:blk_1076381838_2641107 in pipeline "
+     "[DatanodeInfoWithStorage[10.177.103.197:50012,DS-39fbcd73-ee12-46ca-9dd8-c92787f237b0,DISK], "
+     "DatanodeInfoWithStorage[10.177.103.198:50012,DS-db07fb70-036d-41ec-bed9-dbd9030bc92c,DISK]]: datanode "
+     "0(DatanodeInfoWithStorage[10.177.103.197:50012,DS-39fbcd73-ee12-46ca-9dd8-c92787f237b0,DISK]) is bad."),
+    # the format of BlockReceiver, https://github.com/apache/hadoop/pull/2578 (HDFS-15754)
+    ("hdfs", "datanode@n1", "datanode@10.0.0.2", "mirror", M, 40,
+     "2020-12-30 00:00:00,000 WARN org.apache.hadoop.hdfs.server.datanode.DataNode: Slow BlockReceiver write packet to "
+     "mirror took 12401ms (threshold=300ms), downstream DNs=[DatanodeInfoWithStorage[10.0.0.2:9866,null,null], "
+     "DatanodeInfoWithStorage[10.0.0.3:9866,null,null]], blockId=1477503063"),
+    # notes on slow HDFS in a public repository (index id 17658941109)
+    ("hdfs", "datanode@n1", "datanode@n1", "disk", M, 40,
+     "2020-12-30 00:00:00,000 WARN org.apache.hadoop.hdfs.server.datanode.DataNode: Slow BlockReceiver write data to "
+     "disk cost:1295ms (threshold=300ms), volume=file:/data/dfs/dn/, blockId=1477503063"),
     # --- HBase
     # https://github.com/mattshma/bigdata/issues/25
     ("hbase", "regionserver@n1", "regionserver@n1", "pause", U, 30,
@@ -86,7 +98,10 @@ SAID = [
      "BP-45131683-16.6.10.141-1430914429099:blk_1286873659_213203810] hdfs.DFSClient: Error Recovery for block "
      "BP-45131683-16.6.10.141-1430914429099:blk_1286873659_213203810 in pipeline "
      "10.10.10.103:50010, 10.10.10.50:50010, 10.10.10.147:50010: bad datanode 10.10.10.103:50010"),
-    # HBase's RegionServerTracker, notes in a public repository (index id 35983315784)
+    # HBase's ServerManager and RegionServerTracker, notes in a public repository (index id 35983315784)
+    ("hbase", "hmaster@n1", "regionserver@ab-01", "heartbeat", H, 90,
+     "2017-09-11 20:38:10,411 INFO  [B.priority.fifo.QRpcServer.handler=1,queue=1,port=16000] master.ServerManager: "
+     "Registering server=ab-01,16020,1505133487628"),
     ("hbase", "hmaster@n1", "regionserver@ab-01", "heartbeat", D, 0,
      "2017-09-11 20:38:11,028 INFO  [main-EventThread] zookeeper.RegionServerTracker: "
      "RegionServer ephemeral node deleted, processing expiration [ab-01,16020,1505133487628]"),
@@ -159,6 +174,15 @@ SAID = [
     ("kafka", "broker@3", "broker@1", "session", D, 0,
      "[2020-09-01 00:00:00,000] INFO [Controller id=3] Newly added brokers: , deleted brokers: 1, bounced brokers: , "
      "all live brokers: 2,3 (kafka.controller.KafkaController)"),
+    # https://github.com/mesos/kafka/issues/113
+    ("kafka", "kafka@n1", "broker@1", "session", H, 90,
+     "[2015-09-01 09:55:25,338] INFO [BrokerChangeListener on Controller 3]: Newly added brokers: 1, deleted "
+     "brokers: , all live brokers: 0,5,1,2,3,4 (kafka.controller.ReplicaStateMachine$BrokerChangeListener)"),
+    # a log in a public repository (index id 42089443443)
+    ("kafka", "broker@0", "broker@0", "session", H, 90,
+     "[2024-06-09 07:41:17,963] INFO [QuorumController id=0] The request from broker 0 to unfence has been granted "
+     "because it has caught up with the offset of its register broker record 32. "
+     "(org.apache.kafka.controller.BrokerHeartbeatManager)"),
     # --- the kernel
     # https://github.com/raspberrypi/linux/issues/885
     ("kernel", "kernel@n1", "host@n1", "disk:sda", U, 20,
@@ -277,8 +301,12 @@ SILENT = [
     ("hdfs", "2022-09-07 13:52:07,730 INFO org.apache.hadoop.net.NetworkTopology (IPC Server handler 26 on default port "
      "8020): Removing a node: /default-rack/DN4:9866"),
     ("hdfs", "java.io.IOException: Bad connect ack with firstBadLink as 10.0.0.11:50010"),
+    # https://github.com/Intel-bigdata/TensorFlowOnYARN/issues/5: the one that waits is not the slow one
     ("hdfs", "2017-03-16 00:00:00,000 WARN org.apache.hadoop.hdfs.server.datanode.DataNode: "
-     "Slow BlockReceiver write packet to mirror took 401ms (threshold=300ms)"),
+     "Slow BlockReceiver write packet to mirror took 1667ms (threshold=300ms)"),
+    ("hdfs", "2020-12-30 00:00:00,000 WARN org.apache.hadoop.hdfs.server.datanode.DataNode: Slow BlockReceiver write "
+     "packet to mirror took 401ms (threshold=300ms), downstream DNs=[DatanodeInfoWithStorage[10.0.0.2:9866,null,null]], "
+     "blockId=1477503063"),
     # https://github.com/mattshma/bigdata/issues/25: a chore that is late, a session of somebody else's
     ("hbase", "2016-05-09 19:38:05,742 INFO org.apache.hadoop.hbase.ScheduledChore: Chore: CompactionChecker missed its "
      "start time"),
@@ -297,8 +325,8 @@ SILENT = [
     ("kafka", "[2019-01-18 00:00:00,000] INFO [Partition t-0 broker=0] Shrinking ISR from 1,2,0 to 0. Leader: "
      "(highWatermark: 0, endOffset: 20). Out of sync replicas: (brokerId: 1, endOffset: 19) (brokerId: 2, endOffset: "
      "19). (kafka.cluster.Partition)"),
-    # https://github.com/mesos/kafka/issues/113
-    ("kafka", "[2015-09-01 09:55:25,338] INFO [BrokerChangeListener on Controller 3]: Newly added brokers: 1, deleted "
+    # of several that come at once one line cannot say all; they are well
+    ("kafka", "[2015-09-01 09:55:25,338] INFO [BrokerChangeListener on Controller 3]: Newly added brokers: 1,2, deleted "
      "brokers: , all live brokers: 0,5,1,2,3,4 (kafka.controller.ReplicaStateMachine$BrokerChangeListener)"),
     # https://github.com/vdesabou/kafka-docker-playground/issues/8266: a bootstrap address is no broker
     ("kafka", "[2026-07-16 11:19:24,986] WARN [Producer clientId=connect-connect-adminclient-producer-offsets] Connection "
@@ -308,6 +336,10 @@ SILENT = [
      "(kafka.cluster.Partition)"),
     # https://github.com/1000001101000/Debian_on_Buffalo/issues/161
     ("kernel", "[19732.521492] ata1.15: SATA link up 3.0 Gbps (SStatus 123 SControl F300)"),
+    # a report of dracut's in a public repository (index id 8000661271): a floppy drive that is not there
+    ("kernel", "[  219.318200] blk_update_request: I/O error, dev fd0, sector 0"),
+    ("syslog", "Jun 15 04:06:20 combo kernel: [  219.318200] Buffer I/O error on dev sr0, logical block 0, async page "
+     "read"),
     # https://github.com/raspberrypi/linux/issues/703: a warning, beside errors that are told
     ("kernel", "Nov 22 17:46:18 sentinel.donadio.be kernel: EXT4-fs warning (device dm-1): ext4_end_bio:316: writing"),
     # https://github.com/kangear/tiny210v2-uboot/issues/5

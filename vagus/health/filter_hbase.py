@@ -33,6 +33,15 @@ class HBaseFilter(RuleFilter):
             "regionserver@{host}",
         ),
         Rule(
+            "Registering ",
+            re.compile(rf"\ARegistering (?:region)?server={_SERVER}"),
+            "heartbeat",
+            Status.HEALTHY,
+            90,
+            "regionserver@{host}",
+            "ServerManager",
+        ),
+        Rule(
             "ABORTING region server ",
             re.compile(rf"\A(?:\*{{5}} )?ABORTING region server {_SERVER}"),
             "abort",

@@ -32,6 +32,14 @@ CLIENT_RULES = (
         20,
         "datanode@{host}",
     ),
+    Rule(  # Hadoop 3's form of it
+        ") is bad",
+        re.compile(rf"\AError Recovery for .{{1,3000}}: datanode \d{{1,4}}\({_DATANODE}[^()]{{0,100}}\) is bad"),
+        "pipeline",
+        Status.UNHEALTHY,
+        20,
+        "datanode@{host}",
+    ),
 )
 """What a client of HDFS says, wherever it runs."""
 
@@ -60,10 +68,20 @@ class HdfsFilter(RuleFilter):
             90,
             "datanode@{host}",
         ),
+        Rule(  # the next in the pipeline is slow to take it; older Hadoops do not say who that is
+            "Slow BlockReceiver ",
+            re.compile(
+                rf"\ASlow BlockReceiver write packet to mirror took \d{{4,9}}ms .{{1,60}}downstream DNs=\[{_DATANODE}"
+            ),
+            "mirror",
+            Status.MAYBE_UNHEALTHY,
+            40,
+            "datanode@{host}",
+        ),
         Rule(
             "Slow BlockReceiver ",
-            re.compile(r"\ASlow BlockReceiver write packet to mirror took \d{4,9}ms "),
-            "mirror",
+            re.compile(r"\ASlow BlockReceiver write data to disk cost:\d{4,9}ms "),
+            "disk",
             Status.MAYBE_UNHEALTHY,
             40,
         ),

@@ -78,6 +78,22 @@ class KafkaFilter(RuleFilter):
             "broker@{id}",
         ),
         Rule(
+            ", deleted brokers: , ",
+            re.compile(rf"Newly added brokers: {_ID}, deleted brokers: , (?:bounced brokers: , )?all live"),
+            "session",
+            Status.HEALTHY,
+            90,
+            "broker@{id}",
+        ),
+        Rule(
+            " to unfence has been granted",
+            re.compile(rf"\bThe request from broker {_ID} to unfence has been granted"),
+            "session",
+            Status.HEALTHY,
+            90,
+            "broker@{id}",
+        ),
+        Rule(
             "because its session has timed out",
             re.compile(rf"\bFencing broker {_ID}(?: at epoch \d{{1,19}})? because its session has timed out"),
             "session",

@@ -42,7 +42,9 @@ KERNEL_RULES = (
         "{process}@{node}",
     ),
     _rule("Kill", r"(?<!cgroup )[Oo]ut of memory: Kill(?:ed)? process \d", "memory", Status.UNHEALTHY, 20),
-    _rule("I/O error", rf"\bI/O error,? (?:on )?dev(?:ice)? {_DEVICE}", "disk:{device}", Status.UNHEALTHY, 20),
+    _rule(  # but for drives without a medium: floppies that are not there, empty CD drives
+        "I/O error", rf"\bI/O error,? (?:on )?dev(?:ice)? (?!fd\d|sr\d){_DEVICE}", "disk:{device}", Status.UNHEALTHY, 20
+    ),
     _rule("-fs error", rf"\b[A-Za-z0-9]{{1,16}}-fs error \(device {_DEVICE}\)", "disk:{device}", Status.UNHEALTHY, 20),
     _rule(
         "Disk failure on ", rf"\bmd/[\w:]{{1,60}}: Disk failure on {_DEVICE},", "disk:{device}", Status.UNHEALTHY, 10
