@@ -311,6 +311,9 @@ def test_a_subject_in_a_filter_file_is_a_name_or_a_captured_address() -> None:
         "peer@10.0.0.5",
         "peer@0",
     ]
+    kinds = tree(([("content", "~", "/(?P<host>[^:]+):", True)], {"Subject": "storage@<content_host>"}))
+    known = Ensemble.parse(b"server.4=10.0.0.5:2888:3888", "zoo.cfg")
+    assert ZooKeeperFilter(tree=kinds, ensemble=known).read(CANNOT, "p", NOW).subject == "storage@4"
 
 
 # --- single filters --------------------------------------------------------------------------------------------------

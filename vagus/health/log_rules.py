@@ -143,8 +143,11 @@ class RuleFilter:
         found = self.tree.find(fields)
         if found is None:
             return None
+        kind, at, host = found.subject.rpartition("@")
         if found.named:
             subject: str | None = found.subject or self.about(fields)
+        elif at:  # such as broker@<content_id>
+            subject = f"{kind}@{self._id_of(host)}"
         else:
             subject = self.server(found.subject)
         if subject is None:
