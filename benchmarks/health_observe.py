@@ -27,15 +27,23 @@ from vagus.client.reporter import Reporter
 CALLS = 20_000
 REPETITIONS = 15
 REQUESTS = 400
+CALL_S = 100e-6
 
 
 def _idle() -> None:
     """A call that does nothing."""
 
 
-def _busy() -> int:
-    """A call of about 100 µs of CPU."""
-    return sum(range(7000))
+def _busy_for(seconds: float) -> Callable[[], int]:
+    """A call that takes so much CPU on this machine, as quiet as it was at its best."""
+
+    def busy(count: int) -> None:
+        for _ in range(count):
+            sum(range(10_000))
+
+    best_s = min(_cpu_s(busy, 50) for _ in range(20))
+    numbers = range(round(10_000 * seconds / best_s))
+    return lambda: sum(numbers)
 
 
 def _cpu_s(loop: Callable[[int], object], count: int) -> float:
@@ -117,17 +125,18 @@ def _of_coroutines(reporter: Reporter) -> dict[str, float]:
 
 
 def _of_a_real_call(reporter: Reporter) -> dict[str, float]:
-    decorated = observe("db@2", "read", reporter=reporter)(_busy)
+    call = _busy_for(CALL_S)
+    decorated = observe("db@2", "read", reporter=reporter)(call)
 
     def bare(count: int) -> None:
         for _ in range(count):
-            _busy()
+            call()
 
     def observed(count: int) -> None:
         for _ in range(count):
             decorated()
 
-    call_s, cost_s = _pairs(bare, observed, 400)
+    call_s, cost_s = _pairs(bare, observed, 1000)
     return {"call_us": call_s * 1e6, "call_cost_us": cost_s * 1e6, "call_cost_ratio": cost_s / call_s}
 
 
