@@ -12,13 +12,15 @@ import pytest
 from cli_gateway import Gateway, actor, node_status, serve
 from click.testing import CliRunner
 
+from vagus.actors.base import Seat
 from vagus.actors.datagrams import resolve
+from vagus.actors.observer import ObserverActor
 from vagus.actors.webhooks import Webhooks
 from vagus.cli import cli
 from vagus.cli.health_shell import MAX_LINE
 from vagus.cli.logtail import Outbox
 from vagus.client import endpoint
-from vagus.config import Config, WebhookSettings, decode
+from vagus.config import Config, HealthSettings, WebhookSettings, decode
 from vagus.errors import ConfigError, PeerUnreachable
 from vagus.gateway.errors import invalid_input
 from vagus.health.instances import config_of_panorama
@@ -83,7 +85,9 @@ def test_where_only_what_is_watched_is_taken_it_is_said(gateway: Gateway) -> Non
         assert said.stderr.endswith(
             "pano2 takes only what is reported to it or watched there: `vagus health watch peer@1`\n"
         )
-    gateway.answers["/v1/observer"] = {"observer": {"node": "pano2", "interest": "all"}}
+    gateway.answers["/v1/observer"] = {"observer": {"node": "pano2", "interest": "watched", "filter": ["db*"]}}
+    assert gateway.run("health", "peer@1").stderr.endswith("; health.subjects of pano2 keeps it out\n")
+    gateway.answers["/v1/observer"] = {"observer": {"node": "pano2", "interest": "all", "filter": ["*"]}}
     assert "watch" not in gateway.run("health", "get", "peer@1").stderr
 
 
@@ -234,6 +238,20 @@ def test_an_address_that_differs_from_what_peers_know_is_a_note() -> None:
     assert made.notes == ("a.cfg: a listens at 127.0.0.1:6699, while its peers look for it at 127.0.0.1:6698",)
     same = config_of_panorama(b'{"Addr": "127.0.0.1:6699", "Id": "a", "Peers": {"a": "127.0.0.1:6699"}}', "a.cfg")
     assert same.notes == ()
+
+
+async def test_what_the_filter_keeps_out_cannot_be_watched(tmp_path: Path) -> None:
+    config = Config(health=HealthSettings(subjects=("db@*",)))
+    nobody: Any = None
+    actor = ObserverActor(Seat("observer", "n1", str(tmp_path), config, options={"key": "00" * 32}), nobody)
+    await actor.begin()
+    try:
+        with pytest.raises(ConfigError, match="health.subjects of n1 keeps 'q@1' out"):
+            await actor.watch("q@1")
+        await actor.watch("db@1")
+        await actor.watch("q*")  # a glob may meet both
+    finally:
+        await actor.end()
 
 
 async def test_a_name_that_means_nothing_says_what_to_do() -> None:

@@ -182,6 +182,8 @@ class ObserverActor(ObserverReads):
 
     async def watch(self, subject: str) -> None:
         """Reports of other nodes on `subject`, a name or a glob, count, also after a restart. Raises ConfigError."""
+        if self._local.interest.keeps_out(subject):
+            raise ConfigError(f"health.subjects of {self.seat.node} keeps {subject!r} out: add it there first")
         save = self._registrations.watch(subject, time.time_ns())
         self._exchange.news()
         await self._kept_by().run(save)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -155,12 +156,21 @@ def ask_subject(connection: Connection, subject: str, below: str = "", **params:
         found: dict[str, Any] = {}
         with contextlib.suppress(VagusError):
             found = ask(connection, "/v1/observer", node=params.get("node", "")).get("observer") or {}
-        if found.get("interest") != "watched":
-            raise NoData(words(error)) from error
-        raise NoData(
-            f"{words(error)}; {found.get('node')} takes only what is reported to it or watched there: "
-            f"`vagus health watch {subject}`"
-        ) from error
+        raise NoData(f"{words(error)}{_not_taken(subject, found)}") from error
+
+
+def _not_taken(subject: str, about: dict[str, Any]) -> str:
+    """Why an observer may take no reports on a subject: its filter, or that it is not watched; else empty."""
+    from vagus.health.interest import Interest
+
+    if Interest(about.get("filter") or ("*",)).keeps_out(subject):
+        return f"; health.subjects of {about.get('node')} keeps it out"
+    if about.get("interest") != "watched":
+        return ""
+    return (
+        f"; {about.get('node')} takes only what is reported to it or watched there: "
+        f"`vagus health watch {shlex.quote(subject)}`"
+    )
 
 
 @click.command()

@@ -56,6 +56,10 @@ class Interest:
         """Whether the filter lets reports on `subject` in, whoever sends them."""
         return self._open or self._allowed(subject)
 
+    def keeps_out(self, subject: str) -> bool:
+        """Whether `subject` is a name, no glob, that the filter never lets in."""
+        return not _is_glob(subject) and not self.allows(subject)
+
     def wants(self, subject: str) -> bool:
         """Whether other nodes' reports on `subject` count here."""
         found = self._cached.get(subject)
