@@ -246,7 +246,7 @@ async def test_what_the_filter_keeps_out_cannot_be_watched(tmp_path: Path) -> No
     actor = ObserverActor(Seat("observer", "n1", str(tmp_path), config, options={"key": "00" * 32}), nobody)
     await actor.begin()
     try:
-        with pytest.raises(ConfigError, match="health.subjects of n1 keeps 'q@1' out"):
+        with pytest.raises(ConfigError, match=r"health\.subjects of n1 keeps 'q@1' out"):
             await actor.watch("q@1")
         await actor.watch("db@1")
         await actor.watch("q*")  # a glob may meet both
