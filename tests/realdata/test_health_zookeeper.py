@@ -63,7 +63,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize(("number", "count"), [(0, 24), (1, 9), (2, 8), (3, 9)])
-def test_panoramas_filter_and_ensemble_files_find_what_the_reference_finds(number: int, count: int) -> None:
+def test_feature_11_panoramas_filter_and_ensemble_files_find_what_the_reference_finds(number: int, count: int) -> None:
     files = "--filter", str(LOGS / "zoo_filter.json"), "--ensemble", str(LOGS / "zoo.cfg")
     args = ["zookeeper", str(LOGS / f"zookeeper_pano{number}.out"), *files, "--stale", "-1", "--dry-run", "--json"]
     result = CliRunner().invoke(cli, ["health", "logtail", *args])

@@ -10,7 +10,7 @@ from vagus.model import Status
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_peer_that_missed_a_report_converges(seed: int) -> None:
+def test_defect_a_peer_that_missed_a_report_never_got_it_now_it_converges(seed: int) -> None:
     network = Network(list("abcde"), seed, loss=0.4)
     chatter(network, 20)
     network.loss = 0.2
@@ -39,7 +39,7 @@ def test_news_travel_through_a_third_node() -> None:
 
 
 @pytest.mark.parametrize("disk", [True, False])
-def test_a_restarted_peer_recovers_its_history_and_catches_up(disk: bool) -> None:
+def test_defect_a_restarted_peer_recovered_nothing_now_its_history_and_it_catches_up(disk: bool) -> None:
     network = Network(list("abc"), 3, loss=0.1)
     chatter(network, 5)
     network.deaf = {"b"}

@@ -20,7 +20,7 @@ from vagus.model import Metric, Report, Status
 pytestmark = pytest.mark.system
 
 
-def test_a_hung_peer_costs_no_memory_is_counted_and_converges() -> None:
+def test_defect_a_hung_peer_now_costs_no_memory_is_counted_and_converges() -> None:
     found = hung_peer(hang_s=4.0, reports=40_000)
     assert found["hung_sender_rss_anon_ratio"] < 1.25
     assert found["hung_dropped"] > 0

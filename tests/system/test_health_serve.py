@@ -190,7 +190,7 @@ def test_systemd_is_told_and_memory_is_logged(served: Served, tmp_path: Path) ->
     assert next(line for line in logged if line["event"] == "memory")["memory_bytes"] > 1 << 20
 
 
-def test_one_process_serves_several(served: Served) -> None:
+def test_feature_10_one_process_serves_several(served: Served) -> None:
     names = [f"pano{served.first + n}" for n in range(3)]
     args = ["--home", str(served.home), "health", "serve", "--config", str(served.folder / "hs.cfg"), "--json", *names]
     process = subprocess.Popen([sys.executable, "-m", "vagus", *args], stdout=subprocess.PIPE, text=True, env=_env())

@@ -284,7 +284,9 @@ async def test_what_an_earlier_life_left_is_restored_first(tmp_path: Path, group
         ("accused", "node:n1 is DYING in gossip"),
     ],
 )
-async def test_doubts_about_the_means_hold(tmp_path: Path, group: Path, spoil: str, words: str) -> None:
+async def test_defect_no_recovery_hook_now_doubts_about_the_means_hold_controllers(
+    tmp_path: Path, group: Path, spoil: str, words: str
+) -> None:
     links = Neighbours()
 
     def silent() -> list[Sample]:

@@ -178,7 +178,7 @@ async def test_concurrent_reports_share_commits(begin: Make, monkeypatch: pytest
     assert actor._keeper.store.count("report") == 200
 
 
-async def test_a_report_with_nothing_in_it_or_no_timestamp_leaves_the_server_alive(begin: Make) -> None:
+async def test_defect_a_report_with_nothing_in_it_or_no_timestamp_crashed_now_the_server_lives(begin: Make) -> None:
     actor = await begin()
     with pytest.raises(ConfigError, match="contexts"):
         Report("api", "db", time.time_ns(), {})
@@ -228,7 +228,7 @@ async def test_three_observers_gossip(begin: Make) -> None:
     assert all(a.errors == 0 for a in actors)
 
 
-async def test_a_peer_that_missed_a_report_converges(begin: Make) -> None:
+async def test_defect_a_peer_that_missed_a_report_never_got_it_now_it_converges(begin: Make) -> None:
     one = await begin("n1")
     await one.report([said(subject=f"s{n}") for n in range(100)])
     two = await begin("n2", peers={"n1": await one.address()})
@@ -238,7 +238,7 @@ async def test_a_peer_that_missed_a_report_converges(begin: Make) -> None:
     await until(lambda: statuses(two)["s0"] == H)
 
 
-async def test_a_restarted_peer_recovers_its_history_and_is_found_again(begin: Make) -> None:
+async def test_defect_a_restarted_peer_recovered_nothing_now_its_history_and_it_is_found_again(begin: Make) -> None:
     one, two = await begin("n1"), await begin("n2")
     await introduce(one, two)
     await two.report([said(subject="own")])
@@ -257,7 +257,7 @@ async def test_a_restarted_peer_recovers_its_history_and_is_found_again(begin: M
     await until(lambda: statuses(one)["own"] == H)
 
 
-async def test_a_hung_peer_costs_bounded_memory_and_no_acknowledgement(begin: Make) -> None:
+async def test_defect_a_hung_peer_now_costs_bounded_memory_and_no_acknowledgement(begin: Make) -> None:
     actor = await begin()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hung:
         hung.bind(("127.0.0.1", 0))  # never reads
@@ -268,7 +268,7 @@ async def test_a_hung_peer_costs_bounded_memory_and_no_acknowledgement(begin: Ma
         assert actor.wire.counts["sent"] + actor.wire.counts["dropped"] >= 100
 
 
-async def test_forged_replayed_and_foreign_datagrams_are_counted(begin: Make) -> None:
+async def test_defect_no_authentication_now_forged_replayed_and_foreign_datagrams_are_counted(begin: Make) -> None:
     one, two = await begin("n1"), await begin("n2", key=bytes(32).hex())
     await introduce(one, two)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

@@ -60,7 +60,7 @@ def test_times_are_go_s() -> None:
 # --- get, list, dump -------------------------------------------------------------------------------------------------
 
 
-def test_get_panorama_as_panorama_prints_it(gateway: Gateway) -> None:
+def test_feature_9_get_panorama_as_panorama_prints_it(gateway: Gateway) -> None:
     assert gateway.run("health", "get", "panorama", "peer@9").stdout == (
         "[[... peer@9->peer@9 (1 observations) ...]]\n|peer@9| 2017-05-19T17:16:25Z { SyncThread: UNHEALTHY, 20.0; }\n"
     )
@@ -72,14 +72,14 @@ def test_get_panorama_as_panorama_prints_it(gateway: Gateway) -> None:
     assert sorted(document["panorama"]) == ["api@1", "api@2"]
 
 
-def test_get_report_is_the_newest(gateway: Gateway) -> None:
+def test_feature_9_get_report_is_the_newest(gateway: Gateway) -> None:
     result = gateway.run("health", "get", "report", "db@2")
     assert result.stdout.startswith("[api@1] ==> db@2: 2017-05-21T08:20:39.367133633Z { read: UNHEALTHY, 30.0;")
     document = json.loads(gateway.run("health", "get", "report", "db@2", "--json").stdout)
     assert document["report"]["contexts"]["read"] == {"status": "UNHEALTHY", "score": 30.0}
 
 
-def test_get_view_asks_for_one_observer(gateway: Gateway) -> None:
+def test_feature_9_get_view_asks_for_one_observer(gateway: Gateway) -> None:
     assert gateway.run("health", "get", "view", "api@1", "db@2").exit_code == 0
     assert gateway.asked[-1][:3] == ("GET", "/v1/health/db@2/panorama", {"observer": "api@1"})
     gateway.answers["/v1/health/db@2/panorama"] = {"panorama": {"api@3": []}}
@@ -88,7 +88,7 @@ def test_get_view_asks_for_one_observer(gateway: Gateway) -> None:
     assert "'api@3' said nothing of 'db@2'" in silent.stderr
 
 
-def test_get_means_the_inference(gateway: Gateway) -> None:
+def test_feature_9_get_means_the_inference(gateway: Gateway) -> None:
     for words in (["db@2"], ["inference", "db@2"]):
         line = gateway.run("health", "get", *words).stdout
         assert line.startswith("[api@1, api@2] ==> db@2: ")
@@ -113,7 +113,7 @@ def test_get_usage(gateway: Gateway, words: list[str], says: str) -> None:
     assert gateway.asked == []
 
 
-def test_list_subjects_with_their_times(gateway: Gateway) -> None:
+def test_feature_9_list_subjects_with_their_times(gateway: Gateway) -> None:
     for words in (["list"], ["list", "subject"]):
         lines = gateway.run("health", *words).stdout.splitlines()
         assert lines == ["peer@1 2017-05-21 08:20:39.367133633 +0000 UTC", "a b 1970-01-01 00:00:01 +0000 UTC"]
@@ -122,7 +122,7 @@ def test_list_subjects_with_their_times(gateway: Gateway) -> None:
     assert gateway.run("health", "list").stderr == "no subject yet\n"
 
 
-def test_dump_puts_each_under_its_name(gateway: Gateway) -> None:
+def test_feature_9_dump_puts_each_under_its_name(gateway: Gateway) -> None:
     lines = gateway.run("health", "dump").stdout.splitlines()
     assert lines[0] == "=============api@1============="
     assert lines[1].startswith("[api@1] ==> api@1: ")
@@ -145,7 +145,7 @@ def test_a_partial_answer_says_so(gateway: Gateway, command: str) -> None:
 # --- who says it -----------------------------------------------------------------------------------------------------
 
 
-def test_report_by_handle_and_in_whose_name(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feature_9_report_by_handle_and_in_whose_name(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAGUS_OBSERVER", "peer@2")
     result = gateway.run("health", "report", "peer@1", "snapshot:u:30", "--handle", "4711")
     assert (result.exit_code, result.stdout) == (0, "Accepted\n")
@@ -182,7 +182,7 @@ def test_handles_and_the_watch_list(gateway: Gateway) -> None:
 # --- the observers ---------------------------------------------------------------------------------------------------
 
 
-def test_ping_peers_and_memory(gateway: Gateway) -> None:
+def test_feature_9_ping_peers_and_memory(gateway: Gateway) -> None:
     assert gateway.run("health", "ping").stdout.startswith(f"n1 at {gateway.url} answers in ")
     assert json.loads(gateway.run("health", "ping", "-n", "3", "--json").stdout)["count"] == 3
     rows = [line.split() for line in gateway.run("health", "peers").stdout.splitlines()]

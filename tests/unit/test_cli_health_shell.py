@@ -96,7 +96,7 @@ def options(gateway: Gateway) -> Options:
     return made
 
 
-def test_a_session(gateway: Gateway, tmp_path: Path) -> None:
+def test_feature_9_an_interactive_session(gateway: Gateway, tmp_path: Path) -> None:
     with Terminal(gateway, tmp_path) as terminal:
         _session(terminal, gateway)
     assert "snapshot:u:30" in (tmp_path / "vagus" / "health_history").read_text()

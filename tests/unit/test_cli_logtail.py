@@ -39,7 +39,7 @@ def run(*args: str, **options: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr + (str(result.exception) if result.exception else "")
 
 
-def test_it_prints_one_json_object_per_event(log: Path) -> None:
+def test_feature_11_it_prints_one_json_object_per_event(log: Path) -> None:
     code, out, err = run("zookeeper", str(log), "--stale", "-1", "--dry-run", "--json", "--timezone", "UTC")
     assert code == 0, err
     events = [json.loads(line) for line in out.splitlines()]
@@ -68,7 +68,7 @@ def test_old_events_are_skipped_and_counted(log: Path) -> None:
     )
 
 
-def test_a_filter_and_an_ensemble_file(log: Path, tmp_path: Path) -> None:
+def test_feature_11_a_filter_and_an_ensemble_file(log: Path, tmp_path: Path) -> None:
     chain = {"Field": "content", "Operator": "~", "Pattern": "/(?P<host>[0-9.]+):", "CaptureResult": True}
     said = {"Context": "seen", "Subject": "<content_host>", "Status": "h", "Score": "90"}
     (tmp_path / "f.json").write_text(json.dumps({"FilterTree": [{"Chain": [chain], "Classifier": said}]}))
@@ -113,7 +113,7 @@ def test_the_help_has_examples() -> None:
 # --- following -------------------------------------------------------------------------------------------------------
 
 
-def test_it_follows_a_file_through_rotation_by_rename_and_by_copytruncate(log: Path) -> None:
+def test_defect_rotation_was_not_followed_now_by_rename_and_by_copytruncate(log: Path) -> None:
     """Panorama's defect: rotation is not followed."""
     parts = file_lines(str(log), follow=True)
     tail = LogTail(LOG_FILTERS.make("zookeeper", "n1"), str(log), LogWindow(-1, 0), None, as_json=False)

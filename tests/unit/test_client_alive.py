@@ -39,7 +39,7 @@ def test_the_public_names():
     assert (vagus.observe_thread, vagus.observe_process) == (observe_thread, observe_process)
 
 
-def test_a_thread_that_dies(still, thread):
+def test_feature_13_a_thread_that_dies(still, thread):
     watch = observe_thread(thread, "worker@1", reporter=still.reporter)
     assert still.step() == [("worker@1", "thread", "HEALTHY")]
     assert still.step(10.0) == []  # rate-limited
@@ -95,7 +95,7 @@ def child():
     made.communicate()
 
 
-def test_a_process_that_is_stopped_and_exits(still, child):
+def test_feature_13_a_process_that_is_stopped_and_exits(still, child):
     watch = observe_process(child, reporter=still.reporter)
     assert watch.subject == f"process:{child.pid}@{os.uname().nodename}"
     assert still.step() == [(watch.subject, "process", "HEALTHY")]

@@ -82,7 +82,7 @@ def test_met_in_time_it_is_healthy(api, met):
     assert api.step(10.0) == [("worker@3", "job", "HEALTHY")]
 
 
-def test_not_met_the_far_side_is_pending_and_nobody_else(api):
+def test_feature_13_not_met_the_far_side_is_pending_and_nobody_else(api):
     sent = api.origin()
     assert api.step(2.9) == []
     assert api.step(3.1) == [("worker@3", "job", "PENDING")]
@@ -154,7 +154,7 @@ def test_time_slept_is_not_the_far_sides(api):
 # --- in two processes ------------------------------------------------------------------------------------------------
 
 
-def test_a_sink_elsewhere_speaks_in_the_origins_name(api, worker):
+def test_feature_13_a_sink_elsewhere_speaks_in_the_origins_name(api, worker):
     headers = api.origin().carry()
     assert worker.sink(headers)
     (report,) = worker.reports()

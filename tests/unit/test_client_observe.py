@@ -60,7 +60,7 @@ def test_first_success_passes_and_repeats_are_held_back(sent):
     assert sent.take() == [("db@2", "write", "HEALTHY")]  # another context has its own limit
 
 
-def test_held_back_successes_arrive_as_their_mean(sent):
+def test_feature_12_held_back_successes_arrive_as_their_mean(sent):
     sent.reporter.healthy_every_s = 0.0
     track = sent.reporter.track("db@2", "call", "me")
     track.due = float("inf")
@@ -131,7 +131,7 @@ def test_a_hanging_call_is_said_again_at_growing_distance(sent):
     watched.__exit__(None, None, None)
 
 
-def test_decorated_functions(sent):
+def test_feature_13_decorated_functions_are_instrumented(sent):
     @observe("db@2", context="read", reporter=sent.reporter)
     def read(number: int, *, deep: bool = True) -> int:
         """Reads."""

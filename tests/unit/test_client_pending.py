@@ -36,7 +36,7 @@ def test_the_public_names():
     assert vagus.inform is inform
 
 
-def test_pending_is_submitted_only_when_unresolved_after_expire(still):
+def test_feature_12_pending_is_submitted_only_when_unresolved_after_expire(still):
     one = waiting(still)
     assert still.step(2.9) == []
     assert still.step(3.1) == said("PENDING")
@@ -46,7 +46,7 @@ def test_pending_is_submitted_only_when_unresolved_after_expire(still):
     assert still.reporter.waiting == {}
 
 
-def test_clear_in_time_is_healthy_and_rate_limited(still):
+def test_feature_12_clear_in_time_is_healthy_and_rate_limited(still):
     for _ in range(100):
         assert waiting(still).clear()
     assert still.step() == said("HEALTHY")
@@ -54,7 +54,7 @@ def test_clear_in_time_is_healthy_and_rate_limited(still):
     assert still.step(21.0) == said("HEALTHY")  # the mean of the other 99
 
 
-def test_fail_is_unhealthy_or_worse(still):
+def test_feature_12_clear_fail_is_unhealthy_or_worse(still):
     assert waiting(still).fail()
     assert waiting(still).fail(Status.DEAD)
     assert still.step() == said("UNHEALTHY", "DEAD")
@@ -127,14 +127,14 @@ def test_a_call_that_ends_while_we_look_has_ended_later(still):
 # --- inform ----------------------------------------------------------------------------------------------------------
 
 
-def test_inform_says_it(still):
+def test_feature_12_inform_says_it(still):
     inform("db@2", "lag", "UNHEALTHY", 12.5, observer="me", ttl_s=60, reporter=still.reporter)
     (report,) = still.reports()
     assert (report.observer, report.subject, report.ttl_ns) == ("me", "db@2", 60 * 10**9)
     assert report.contexts == {"lag": vagus.model.Metric(Status.UNHEALTHY, 12.5)}
 
 
-def test_only_healthy_is_rate_limited(still):
+def test_feature_12_only_healthy_is_rate_limited(still):
     for score in range(1, 4):
         inform("db@2", "lag", "h", score, reporter=still.reporter)
     assert [m.score for r in still.reports() for m in r.contexts.values()] == [1.0]
@@ -146,7 +146,7 @@ def test_only_healthy_is_rate_limited(still):
     assert still.step() == said("HEALTHY", context="lag")  # recovery passes at once
 
 
-def test_inform_self(still):
+def test_feature_12_inform_self(still):
     inform_self("queue", "m", 7, reporter=still.reporter)
     inform_self("queue", "m", 7, name="api@1", reporter=still.reporter)
     one, two = still.reports()

@@ -71,7 +71,7 @@ server.5=local:2889:3889
 """
 
 
-def test_an_ensemble_file(names, tmp_path):
+def test_feature_12_addresses_of_an_ensemble_file_are_subjects(names, tmp_path):
     path = tmp_path / "zoo.cfg"
     path.write_text(ENSEMBLE)
     assert names.ensemble(path) == 5

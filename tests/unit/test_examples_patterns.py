@@ -59,7 +59,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", SAID)
-def test_a_pattern(name: str, outcomes: dict[str, str]) -> None:
+def test_feature_13_an_interaction_pattern(name: str, outcomes: dict[str, str]) -> None:
     lines = outcomes[name].splitlines()
     assert {line.removeprefix("api on ") for line in lines if line.startswith("api on ")} == SAID[name]
     assert not any("Traceback" in line for line in lines)

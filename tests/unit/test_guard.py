@@ -67,7 +67,7 @@ def test_cool_down_counts_from_the_last_that_passed() -> None:
     assert guard.judge(want(1.4), 1.2, 12 * NS).action
 
 
-def test_doubts_about_the_means_hold() -> None:
+def test_defect_no_recovery_hook_now_doubts_about_the_means_hold_controllers() -> None:
     guard = Guard(LIMITS, {})
     assert guard.judge(want(1.2), 1.0, 0, ["the newest sample is 9 s old"]).note == "held: the newest sample is 9 s old"
     assert guard.judge(want(1.2), 1.0, 0).action  # a held action starts no cool-down

@@ -44,7 +44,7 @@ def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def test_log_times_are_local_times_of_the_machine_or_of_the_zone_told(new_york: None) -> None:
+def test_defect_log_times_were_taken_as_utc_now_of_the_machine_or_of_the_zone_told(new_york: None) -> None:
     """Panorama's defect: log times are taken as UTC."""
     for zone in (None, ZoneInfo("America/New_York"), timezone(timedelta(hours=-4))):
         report = ZooKeeperFilter(zone=zone).read(CANNOT, "z.out", NOW)
@@ -182,7 +182,9 @@ def tree(*chains: tuple[list[tuple], dict], fields: tuple[str, ...] = ZooKeeperF
         ("(~", "['can\\'t', \"b,{1,2}\"]", ["b,", "b,,"], ["b"]),
     ],
 )
-def test_the_operators_of_filter_files(operator: str, pattern: object, holds: list[str], not_holds: list[str]) -> None:
+def test_defect_the_operator_in_panicked_now_the_operators_of_filter_files(
+    operator: str, pattern: object, holds: list[str], not_holds: list[str]
+) -> None:
     """Panorama's defect: the operator (- panics."""
     for field in ("content", "tag"):  # what fields other than the content hold is remembered
         made = tree(([(field, operator, pattern)], {}))
@@ -208,7 +210,7 @@ def test_captures_are_named_field_group_and_fill_the_classifier() -> None:
     assert made.find({"content": "open to 1 at x/10.0.0.9:1", "tag": "t", "class": "C"}) is None
 
 
-def test_identical_first_clauses_share_a_branch_and_the_first_branch_that_matches_ends_the_search() -> None:
+def test_feature_11_identical_first_clauses_share_a_branch_and_the_first_that_matches_ends_the_search() -> None:
     head = ("tag", "~", "^L")
     made = tree(
         ([head, ("content", "==", "a")], {"Context": "1"}),
@@ -430,7 +432,7 @@ def report(t_s: float = 0.0, subject: str = "s", score: float = 1.0, status: Sta
     return Report("o", subject, NOW + round(t_s * NS), {"c": Metric(status, score)})
 
 
-def test_stale_lines_and_lines_of_the_future_are_no_events() -> None:
+def test_feature_11_stale_lines_and_lines_of_the_future_are_no_events() -> None:
     window = LogWindow(stale_s=300)
     assert [window.fresh(report(t), NOW) for t in (-301, -300, 0, 60, 61)] == [False, True, True, True, False]
     assert (window.stale, window.ahead) == (1, 1)
@@ -438,7 +440,7 @@ def test_stale_lines_and_lines_of_the_future_are_no_events() -> None:
     assert not LogWindow(stale_s=0).fresh(report(-0.1), NOW)
 
 
-def test_the_same_again_within_the_window_is_merged() -> None:
+def test_feature_11_the_same_again_within_the_window_is_merged() -> None:
     window = LogWindow(merge_s=1)
     same = [report(0), report(0.5), report(0.999), report(1.0), report(0.7), report(2.0)]
     assert [window.news(r) for r in same] == [True, False, False, True, False, True]

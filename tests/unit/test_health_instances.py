@@ -147,7 +147,7 @@ def test_addresses_that_are_none(text: str) -> None:
 # --- made ------------------------------------------------------------------------------------------------------------
 
 
-def test_panorama_s_own_flags_make_the_published_example() -> None:
+def test_feature_10_panorama_s_own_flags_make_the_published_example() -> None:
     made = new(*MKRC.split()[2:], "-filter", "-subjects", "nn1,dn1,dn2,dn3")
     assert json.loads(made) == json.loads(PUBLISHED.replace(b",\n}", b"\n}"))
     assert list(json.loads(made)) == list(json.loads(PUBLISHED.replace(b",\n}", b"\n}")))
@@ -172,7 +172,7 @@ def test_both_forms_mean_the_same(tmp_path) -> None:
     assert decode(text.encode(), Config, "x").health.serve.id == "pano1"
 
 
-def test_a_folder_gets_a_file_for_each(tmp_path) -> None:
+def test_feature_10_a_folder_gets_a_file_for_each(tmp_path) -> None:
     printed = new("--nodes", "3", "--address", "n%d", "-output", f"{tmp_path}/made/")
     files = sorted((tmp_path / "made").iterdir())
     assert [file.name for file in files] == ["pano0.cfg", "pano1.cfg", "pano2.cfg"]

@@ -53,7 +53,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Any]:
     await session.close()
 
 
-async def test_it_takes_reports_and_infers(serve):
+async def test_feature_10_a_server_of_health_alone_takes_reports_and_infers(serve):
     ask = await serve()
     assert await ask("POST", "/v1/report", json=REPORT) == (200, {"results": ["ACCEPTED"]})
     status, answer = await ask("GET", "/v1/health/db@2")

@@ -13,13 +13,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from observers import H, U, observer, said, statuses
 
 from vagus.actors import registrations
 from vagus.actors.book import Book
+from vagus.actors.keeping import Kept
 from vagus.actors.observer import ObserverActor
 from vagus.client.submit import Submitter
+from vagus.config import StoreSettings
 from vagus.errors import ConfigError, StoreError
 from vagus.health.handles import Handle
 from vagus.model import Ack, Event, Inference, Metric, Report, Status
@@ -43,7 +46,7 @@ async def begin(tmp_path: Path) -> AsyncIterator[Begin]:
         await actor.end()
 
 
-async def test_a_handle_is_honoured_after_a_restart_and_never_given_to_another(begin: Begin) -> None:
+async def test_feature_3_a_handle_is_honoured_after_a_restart_and_never_given_to_another(begin: Begin) -> None:
     actor = await begin()
     handle = await actor.register("http", "api")
     assert await actor.register("http", "api") == handle
@@ -64,7 +67,7 @@ async def test_a_handle_is_honoured_after_a_restart_and_never_given_to_another(b
     assert [(one.number, one.active) for one in kept] == [(ended, True), (ended, False)]
 
 
-async def test_the_watch_list_survives_a_restart(begin: Begin) -> None:
+async def test_feature_8_the_watch_list_survives_a_restart(begin: Begin) -> None:
     actor = await begin(interest="watched")
     for subject in ("db", "queue*", "gone"):
         await actor.watch(subject)
@@ -78,7 +81,7 @@ async def test_the_watch_list_survives_a_restart(begin: Begin) -> None:
     assert again._local.wants("queue7"), "what is asked for last counts"
 
 
-async def test_what_was_unwatched_does_not_come_back_with_the_history(begin: Begin) -> None:
+async def test_feature_4_what_was_unwatched_does_not_come_back_with_the_history(begin: Begin) -> None:
     actor = await begin()
     await actor.report([said(subject=s) for s in ("db", "db2", "queue", "cache")])
     await actor.unwatch("db*")
@@ -116,6 +119,26 @@ async def test_forgotten_subjects_do_not_fill_the_book(begin: Begin, monkeypatch
     again = await begin()
     assert again._local.wants("db")
     assert not again._local.wants("s49")
+
+
+async def test_defect_the_database_grew_without_bound_now_old_records_go(tmp_path: Path) -> None:
+    actor = observer(tmp_path)
+    actor.config = msgspec.structs.replace(actor.config, store=StoreSettings(retain="1h", retain_bytes=1 << 20))
+    await actor.begin()
+    try:
+        now_ns = time.time_ns()
+        assert actor._keeper is not None
+        old = [Kept("report", said(t_ns=now_ns - 2 * 3600 * 10**9), now_ns - 2 * 3600 * 10**9, {})] * 100
+        await actor._keeper.keep(old)
+        assert await actor.report([said()]) == [Ack.ACCEPTED]
+        await actor._retain()
+        assert actor._keeper.store.count("report") == 1, "what is older than store.retain goes"
+        await actor._keeper.keep([Kept("report", said(t_ns=now_ns + n), now_ns + n, {}) for n in range(20_000)])
+        assert actor._keeper.store.stats()["used_bytes"] > 1 << 20
+        await actor._retain()
+        assert actor._keeper.store.stats()["used_bytes"] <= 1 << 20, "and the oldest beyond store.retain_bytes"
+    finally:
+        await actor.end()
 
 
 async def test_bad_registrations_are_refused(begin: Begin) -> None:
@@ -180,7 +203,7 @@ async def test_a_doubtful_node_says_so_in_its_reports(begin: Begin) -> None:
     assert sorted(report.doubt for report in view) == [3, 5]
 
 
-async def test_about_is_plain(begin: Begin) -> None:
+async def test_feature_5_who_it_is_its_peers_and_memory_are_plain_values(begin: Begin) -> None:
     actor = await begin(subjects=("db*",))
     await actor.report([said(), said(subject="queue")])
     about = await actor.about()
@@ -271,7 +294,7 @@ async def child(tmp_path: Path) -> AsyncIterator[Callable[[str], Awaitable[Child
             one.end()
 
 
-async def test_3000_accepted_reports_of_another_process_survive_kill_9(
+async def test_defect_3000_accepted_then_kill_9_lost_most_now_every_one_is_there(
     begin: Begin, child: Callable[[str], Awaitable[Child]]
 ) -> None:
     node = await child("n1")

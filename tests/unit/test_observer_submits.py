@@ -217,7 +217,7 @@ async def test_a_thousand_connections_and_no_more(actor: ObserverActor, monkeypa
     assert actor._submits.counts["crowded"] == 1
 
 
-async def test_only_this_user_may_connect_and_the_socket_goes_with_the_observer(tmp_path: Path) -> None:
+async def test_defect_no_authentication_now_only_this_user_may_connect(tmp_path: Path) -> None:
     actor = observer(tmp_path)
     await actor.begin()
     path = socket_path(tmp_path, "n1", "observer")
@@ -245,7 +245,7 @@ async def test_access_rules_hold_for_each_frame(tmp_path: Path) -> None:
     await actor.end()
 
 
-async def test_any_name_under_another_observers_handle_is_refused(actor: ObserverActor) -> None:
+async def test_defect_any_name_under_another_observers_handle_is_refused(actor: ObserverActor) -> None:
     handle = await actor.register("http", "api")
     assert await submit(actor, [said(), said(observer="mallory")], handle) == [A, F]
     assert await actor.report([said(observer="mallory")], handle) == [F]

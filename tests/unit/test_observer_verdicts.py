@@ -120,7 +120,7 @@ def test_after_a_restart_what_was_known_is_no_change() -> None:
     assert told.note(U, read=U) is not None
 
 
-def test_the_record_has_the_accusers_newest_evidence() -> None:
+def test_defect_no_causality_now_the_record_has_the_accusers_newest_evidence() -> None:
     views = {
         "accuser of read": (
             said("accuser of read", U, 1),
