@@ -54,8 +54,7 @@ class ObserverReads(Actor):
         """The panoramas of the subjects heard of last, at most `limit`. Raises ConfigError."""
         if not 1 <= limit <= MAX_PANORAMAS:
             raise ConfigError(f"limit must be 1 to {MAX_PANORAMAS}, got {limit}")
-        newest = sorted(self._local.subjects().items(), key=lambda item: (-item[1], item[0]))[:limit]
-        return {subject: self._local.panorama(subject) for subject, _ in newest}
+        return self._local.panoramas(limit)
 
     async def subjects(self) -> dict[str, int]:
         """Every subject with the time of its newest report."""

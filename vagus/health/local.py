@@ -239,8 +239,9 @@ class LocalStore:
         return {observer: tuple(view) for observer, view in self._live(subject).items()}
 
     def panoramas(self, limit: int = 1000) -> dict[str, dict[str, tuple[Report, ...]]]:
-        """All views of the first `limit` subjects, in order of name."""
-        return {subject: self.panorama(subject) for subject in sorted(self._inferences)[:limit]}
+        """All views of the subjects heard of last, at most `limit`."""
+        newest = sorted(self.subjects().items(), key=lambda item: (-item[1], item[0]))[:limit]
+        return {subject: self.panorama(subject) for subject, _ in newest}
 
     def inference(self, subject: str) -> Inference | None:
         """The verdict with the reports behind it, oldest first; None for an unknown subject."""
