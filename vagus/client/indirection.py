@@ -23,7 +23,7 @@ from typing import Any
 from vagus.client.carried import Carried, header_of, read_carried, short_key, write_carried
 from vagus.client.observe import PENDING_S, seconds_of
 from vagus.client.reporter import MAX_WAITING, REPORTER, Reporter
-from vagus.client.track import Call, Track, again, name_of, postpone
+from vagus.client.track import Call, Track, again, let_go, name_of, postpone
 from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.model import Status
@@ -100,7 +100,7 @@ class Crossings:
         made = Origin(self, key, [begun, begun + expire_s, track])
         if len(self.open) >= MAX_WAITING:
             reporter.dropped += 1
-            if not self._forget_oldest():
+            if not let_go(self.open, lambda oldest: oldest._call):
                 return made  # not looked after, but it can be carried and met
         self.open[key] = made
         if not reporter.running:
@@ -117,17 +117,6 @@ class Crossings:
             self.open.pop(origin.key, None)
         self._reporter.resolve(origin._call, status)
         return True
-
-    def _forget_oldest(self) -> bool:
-        """Makes room, if the oldest was said to be pending; younger ones must have their time."""
-        try:
-            key, oldest = next(iter(self.open.items()))
-            if len(oldest._call) > 3:
-                del self.open[key]
-                return True
-        except (KeyError, RuntimeError, StopIteration):  # another thread was quicker
-            return True
-        return False
 
     # --- the reporter's thread ---------------------------------------------------------------------------------------
 

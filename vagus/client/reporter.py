@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vagus.client.answers import NotTaken
 from vagus.client.background import Background
 from vagus.client.lateness import LATE_S, Lateness
-from vagus.client.track import HEALTHY_EVERY_S, Call, Track, again, default_observer, name_of, postpone
+from vagus.client.track import HEALTHY_EVERY_S, Call, Track, again, default_observer, let_go, name_of, postpone
 from vagus.errors import ConfigError
 from vagus.model import Metric, Report, Status
 
@@ -141,23 +141,12 @@ class Reporter(Background):
         call: Call = [begun, begun + expire_s, track]
         if len(self.waiting) >= MAX_WAITING:
             self.dropped += 1
-            if not self._forget_oldest():
+            if not let_go(self.waiting, lambda oldest: oldest):
                 return call
         self.waiting[id(call)] = call
         if not self.running:
             self.start()
         return call
-
-    def _forget_oldest(self) -> bool:
-        """Makes room, if the oldest has been said to hang; younger ones must have their time."""
-        try:
-            oldest = next(iter(self.waiting))
-            if len(self.waiting[oldest]) > 3:
-                del self.waiting[oldest]
-                return True
-        except (KeyError, RuntimeError, StopIteration):  # another thread was quicker
-            return True
-        return False
 
     def resolve(self, call: Call, status: Status | None, now: float = 0.0) -> None:
         """What was waited for has come: HEALTHY, rate-limited; or failed with another status; None: no verdict."""

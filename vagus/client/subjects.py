@@ -62,13 +62,16 @@ class Subjects:
         check_name("subject", subject)
         self._room()
         if "/" in address:
+            from bisect import insort
             from ipaddress import ip_network
 
             try:
                 network = ip_network(address, strict=False)
             except ValueError as error:
                 raise ConfigError(f"subjects: {address[:80]!r} is no network: {error}") from error
-            self._networks = sorted([*self._networks, (network, subject)], key=lambda rule: -rule[0].prefixlen)
+            networks = list(self._networks)
+            insort(networks, (network, subject), key=lambda rule: -rule[0].prefixlen)
+            self._networks = networks
         else:
             host, port = split(address)
             if not host:

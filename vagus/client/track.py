@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from vagus.model import MAX_NAME
 
+K = TypeVar("K")
+V = TypeVar("V")
 HEALTHY_EVERY_S = 20.0
 Call = list[Any]  # since when (perf_counter), when it is due to be said that it hangs, its track; True: it was said
 
@@ -44,6 +46,18 @@ def again(call: Call, now: float) -> None:
     """It was said that this call hangs: when to say so again, at growing distance."""
     call[1] = now + min(max(call[1] - call[0], 1.0), HEALTHY_EVERY_S)
     call[3:] = (True,)
+
+
+def let_go(waiting: dict[K, V], call_of: Callable[[V], Call]) -> bool:
+    """Makes room, if the oldest was said to hang; younger ones must have their time. Whether there is room."""
+    try:
+        key, oldest = next(iter(waiting.items()))
+        if len(call_of(oldest)) > 3:
+            del waiting[key]
+            return True
+    except (KeyError, RuntimeError, StopIteration):  # another thread was quicker
+        return True
+    return False
 
 
 def postpone(calls: Iterable[Call], late_s: float, now: float) -> None:
