@@ -86,6 +86,7 @@ class Sealer:
             raise ConfigError(f"node name {node[:50]!r} has {len(name)} bytes; 1 to 800 are allowed")
         self.node = node
         self.refused: Counter[str] = Counter()
+        self.last_refused = ""
         self._key = key
         self._name = name
         self._clock = clock or SystemClock()
@@ -111,6 +112,7 @@ class Sealer:
         if isinstance(opened, Opened):
             return opened
         self.refused[opened] += 1
+        self.last_refused = opened
         return None
 
     def _open(self, datagram: bytes) -> Opened | str:

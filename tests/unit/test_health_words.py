@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -238,6 +240,41 @@ def test_an_address_that_differs_from_what_peers_know_is_a_note() -> None:
     assert made.notes == ("a.cfg: a listens at 127.0.0.1:6699, while its peers look for it at 127.0.0.1:6698",)
     same = config_of_panorama(b'{"Addr": "127.0.0.1:6699", "Id": "a", "Peers": {"a": "127.0.0.1:6699"}}', "a.cfg")
     assert same.notes == ()
+
+
+async def test_a_peer_with_another_key_is_named_until_it_has_the_same(tmp_path: Path) -> None:
+    async def speak(actor: ObserverActor, until: Callable[[], bool]) -> None:
+        while not until():
+            await actor.report([Report("a@1", "db", time.time_ns(), {"c": Metric(Status.UNHEALTHY)})])
+            await asyncio.sleep(0.01)
+
+    nobody: Any = None
+    made = [
+        ObserverActor(Seat("observer", node, str(tmp_path / node), Config(), options={"key": key}), nobody)
+        for node, key in (("n1", "00" * 32), ("n2", "11" * 32))
+    ]
+    one, two = made
+    try:
+        for actor in made:
+            await actor.begin()
+        addresses = {actor.seat.node: await actor.address() for actor in made}
+        for actor in made:
+            await actor.set_peers(addresses)
+        await asyncio.wait_for(speak(two, until=lambda: one.notes() != ()), 20)
+        host, port = addresses["n2"]
+        assert f"n2 at {host}:{port} is not understood: it has another key: copy HOME/secret" in one.notes()[0]
+        assert "another key" in (await one.about())["peers"]["n2"]["foreign"]
+        await two.set_peers(addresses, "00" * 32)
+        await asyncio.wait_for(speak(two, until=lambda: one.notes() == ()), 20)
+    finally:
+        for actor in made:
+            await actor.end()
+
+
+def test_peers_says_whose_datagrams_are_not_understood(gateway: Gateway) -> None:
+    peers = {"n2": {"address": "127.0.0.1:1", "state": "dead", "foreign": "it has another key"}}
+    gateway.answers["/v1/observer"] = {"observer": {"node": "n1", "peers": peers}}
+    assert gateway.run("health", "peers").stderr == "n2 is not understood: it has another key\n"
 
 
 async def test_what_the_filter_keeps_out_cannot_be_watched(tmp_path: Path) -> None:

@@ -203,7 +203,11 @@ class ObserverActor(ObserverReads):
             "strategy": self.config.health.strategy,
             "pid": os.getpid(),
             "peers": {
-                node: {"address": f"{host}:{port}", **members.get(node, {})}
+                node: {
+                    "address": f"{host}:{port}",
+                    **members.get(node, {}),
+                    **({"foreign": why} if (why := self.wire.foreign.get((host, port))) else {}),
+                }
                 for node, (host, port) in sorted(self.wire.addresses.items())
             },
             "doubt": self.doubt(),
@@ -274,6 +278,9 @@ class ObserverActor(ObserverReads):
         if self.wire.namesake is not None:
             host, port = self.wire.namesake
             lines.append(f"another observer, at {host}:{port}, has this node's name: each needs its own")
+        for node, (host, port) in self.wire.addresses.items():
+            if why := self.wire.foreign.get((host, port)):
+                lines.append(f"{node} at {host}:{port} is not understood: {why}")
         if self._local.last_refused:
             lines.append(f"last report refused: {self._local.last_refused}")
         if self._inbox.last_bad:

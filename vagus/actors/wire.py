@@ -27,6 +27,12 @@ SWIM = b"S"
 SO_MEMINFO = 55
 _MEMINFO = struct.Struct("=9I")  # linux/sock_diag.h: the last one is SK_MEMINFO_DROPS
 
+_FOREIGN = {
+    "forged": "it has another key: copy HOME/secret from one to the other",
+    "stale": "its clock is off, or this one's",
+    "version": "it runs another version of vagus",
+}
+
 Hearer = Callable[[str, bytes], None]
 """Takes the node that sealed a body, and the body. What it raises goes to `failed`."""
 
@@ -45,6 +51,8 @@ class Wire:
         self.addresses: dict[str, Address] = {}
         self.sealer: Sealer | None = None
         self.namesake: Address | None = None
+        self.foreign: dict[Address, str] = {}
+        """Peers' addresses from which something comes that cannot be opened, with what is probably wrong."""
         self.met: list[Callable[[str], None]] = []
         """Called with a node that spoke to us and was not known, once it has an address."""
         self.drained: list[Callable[[], None]] = []
@@ -139,10 +147,14 @@ class Wire:
         opened = self.sealer.open(datagram) if self.sealer else None
         if opened is None:
             self.counts["unsealed"] += 1
+            why = _FOREIGN.get(self.sealer.last_refused) if self.sealer else None
+            if why and address[:2] in self.addresses.values():
+                self.foreign[address[:2]] = why
         elif opened.node == self.node:
             self.counts["namesakes"] += 1
             self.namesake = address[:2]
         else:
+            self.foreign.pop(address[:2], None)
             try:
                 self._meet(opened.node, address)
                 self._dispatch(opened.node, opened.body)

@@ -207,6 +207,9 @@ def peers(ctx: click.Context, node: str, as_json: bool) -> None:
     ]
     if rows:
         table(console(), ("peer", "address", "state"), rows, wide={"peer": 16})
+        for name, entry in sorted(known.items()):
+            if why := entry.get("foreign"):
+                click.secho(f"{one_line(name)} is not understood: {one_line(str(why))}", fg="yellow", err=True)
     else:
         click.echo("no peers: this observer is alone", err=True)
 
