@@ -36,6 +36,13 @@ def statuses(actor: ObserverActor) -> dict[str, Status]:
     return {inference.subject: inference.status for inference in actor._local.inferences()}
 
 
+async def introduce(*actors: ObserverActor, key: bytes = b"") -> None:
+    """Tells everyone of everyone, as the supervisor does."""
+    addresses = {actor.seat.node: await actor.address() for actor in actors}
+    for actor in actors:
+        await actor.set_peers(addresses, key)
+
+
 async def until(holds: Callable[[], Any], timeout_s: float = 10.0) -> None:
     """Lets the loop run until `holds()`; fails after `timeout_s`."""
     deadline = time.monotonic() + timeout_s

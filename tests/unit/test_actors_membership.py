@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from observers import KEY, introduce, until
 
 from vagus.actors.base import Seat
 from vagus.actors.observer import ObserverActor
@@ -22,7 +23,6 @@ from vagus.config import Config, HealthSettings
 from vagus.errors import ConfigError
 from vagus.model import Ack, Metric, Report, Status
 
-KEY = bytes(range(32))
 NOBODY: Any = None
 Begin = Callable[..., Awaitable[ObserverActor]]
 
@@ -42,19 +42,6 @@ async def begin(tmp_path: Path) -> AsyncIterator[Begin]:
     yield begin
     for actor in made:
         await actor.end()
-
-
-async def introduce(*actors: ObserverActor) -> None:
-    addresses = {actor.seat.node: await actor.address() for actor in actors}
-    for actor in actors:
-        await actor.set_peers(addresses)
-
-
-async def until(holds: Callable[[], Any], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"timed out waiting: {holds}"
-        await asyncio.sleep(0.005)
 
 
 def state(actor: ObserverActor, node: str) -> str:

@@ -19,17 +19,15 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import web
+from observers import KEY, H, P, U, introduce, said, statuses, until
 
 from vagus.actors import telling
 from vagus.actors.base import Seat
 from vagus.actors.observer import ObserverActor
 from vagus.config import AccessRule, Config, GatewaySettings, HealthSettings, WebhookSettings, socket_path
 from vagus.errors import ConfigError, PeerUnreachable, StoreError
-from vagus.model import Ack, Event, Metric, Report, Status
+from vagus.model import Ack, Event, Metric, Report
 from vagus.store import Store
-
-KEY = bytes(range(32))
-H, P, U = Status.HEALTHY, Status.PENDING, Status.UNHEALTHY
 
 
 class NoLinks:
@@ -63,29 +61,6 @@ async def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     yield begin
     for actor in made:
         await actor.end()
-
-
-async def introduce(*actors: ObserverActor) -> None:
-    """Tells everyone of everyone, as the supervisor does."""
-    addresses = {actor.seat.node: await actor.address() for actor in actors}
-    for actor in actors:
-        await actor.set_peers(addresses)
-
-
-async def until(holds: Callable[[], Any], timeout_s: float = 10.0) -> None:
-    """Lets the loop run until `holds()`; fails after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"timed out waiting: {holds}"
-        await asyncio.sleep(0.002)
-
-
-def said(status: Status = U, *, subject: str = "db", observer: str = "api", t_ns: int = 0) -> Report:
-    return Report(observer, subject, t_ns or time.time_ns(), {"read": Metric(status, 20)})
-
-
-def statuses(actor: ObserverActor) -> dict[str, Status]:
-    return {inference.subject: inference.status for inference in actor._local.inferences()}
 
 
 async def test_events_of_verdicts_go_to_the_collector_which_has_the_subscribers(begin: Make) -> None:

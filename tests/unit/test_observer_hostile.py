@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from observers import KEY, H, U, observer, said, statuses, until
+from observers import KEY, H, U, introduce, observer, said, statuses, until
 
 from vagus.actors import inbox, registrations, wire
 from vagus.actors.keeping import Keeper, Kept
@@ -47,12 +47,6 @@ async def begin(tmp_path: Path) -> AsyncIterator[Begin]:
     yield begin
     for actor in made:
         await actor.end()
-
-
-async def introduce(*actors: ObserverActor, key: bytes = KEY) -> None:
-    addresses = {actor.seat.node: await actor.address() for actor in actors}
-    for actor in actors:
-        await actor.set_peers(addresses, key)
 
 
 # --- floods ------------------------------------------------------------------------------------------------------------
