@@ -98,6 +98,14 @@ def test_a_mistyped_command_is_recognised_but_no_subject(gateway: Gateway) -> No
     assert "did you mean" not in gateway.run("health", "peer@1").stderr
 
 
+def test_what_a_server_of_health_alone_has_not_says_who_has(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = {"code": "not_found", "message": "there is no /v1/query", "where": "path", "hint": "GET /openapi.json"}
+    monkeypatch.setattr(
+        gateway, "answer", lambda *_: (404, "application/json", msgspec.json.encode({"error": problem}))
+    )
+    assert "`vagus up` serves the rest" in gateway.run("query", "host.cpu").stderr
+
+
 def test_get_recommends_no_kind_that_is_there_already(gateway: Gateway) -> None:
     result = gateway.run("health", "get", "view", "a", "b", "c")
     assert "did you mean" not in result.stderr

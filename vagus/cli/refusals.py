@@ -52,6 +52,8 @@ def _message(refusal: Refusal) -> str:
 
 
 def _hint(refusal: Refusal) -> str:
+    if refusal.message.startswith("there is no /v1/"):
+        return "health alone is served there, or an older vagus: `vagus up` serves the rest"
     if refusal.where in _NEXT:
         return _NEXT[refusal.where] if refusal.code != "too_large" else refusal.hint
     hint = refusal.hint
