@@ -49,7 +49,7 @@ def test_defect_one_biased_observer_never_convicts(said: str) -> None:
 def test_defect_many_overloaded_observers_do_not_convict_a_leader() -> None:
     overloaded = [view(f"slow{n}", "uuuuu", doubt=4) for n in range(8)]
     assert infer(*overloaded, view("a", "hh"), view("b", "hh")).status == M
-    assert infer(*overloaded, *[view(o, "hhh") for o in "abcdef"]).status == H
+    assert infer(*overloaded, *[view(o, "hhh") for o in "abcdefgh"]).status == H
     assert infer(*overloaded).status == M, "not even when nobody else looks"
     sound = [view(f"slow{n}", "uuuuu") for n in range(8)]
     assert infer(*sound, view("a", "hh"), view("b", "hh")).status == U, "it is their own health that counts"
@@ -62,15 +62,18 @@ def test_one_sound_accuser_among_overloaded_ones_is_still_one() -> None:
 def test_a_pause_is_no_failure() -> None:
     assert infer(view("a", "hhuu"), view("b", "hhuu"), view("c", "hhuu")).status == M, "it stands for a second only"
     assert infer(view("a", "hhuuuu"), view("b", "hhuuuu"), view("c", "hhuuuu")).status == U
+    quick = [view(o, "uuuuuuuuuu", every_s=0.1) for o in "ab"]
+    assert infer(*quick).status == U, "ten failures at once are no pause, and began earlier"
     assert infer(view("a", "uuuuh"), view("b", "uuuuh"), view("c", "uuuuh")).status == H, "it is over at once"
 
 
 def test_an_observer_that_raised_false_alarms_before_counts_less() -> None:
-    calm, alarmist = "hhhhhhuuuu", "uhuhuhuuuu"
+    calm, alarmist, right = "hhhhhhuuuu", "uhuhuhuuuu", "uuhuuhuuuu"
     assert infer(view("a", calm), view("b", calm)).status == U
-    assert infer(view("a", alarmist), view("b", alarmist, ago_s=0.5)).status == U, "alarms that another one shared"
-    alone = {"a": view("a", alarmist), "b": view("b", "hhhhh", every_s=3)}
-    shared = {"a": view("a", alarmist), "b": view("b", "uhuhuhuuuu")}
+    assert infer(view("a", alarmist), view("b", alarmist, ago_s=0.5), view("c", "h")).status <= M, "nobody upheld them"
+    assert infer(view("a", right), view("b", right, ago_s=0.5)).status == U, "alarms that another one upheld"
+    alone = {"a": view("a", right), "b": view("b", "hhhhh", every_s=3)}
+    shared = {"a": view("a", right), "b": view("b", right)}
     weak, strong = (evidence(views, NOW, 3 * NS)["read"][0].strength for views in (alone, shared))
     assert 0 < weak < strong / 2
 
@@ -83,8 +86,9 @@ def test_most_healthy_observers_outweigh_two() -> None:
 
 def test_calls_that_hang_age_into_evidence() -> None:
     assert infer(view("a", "p"), view("b", "p")).status == P
-    got = infer(view("a", "pp", every_s=3, ago_s=0.1), view("b", "pp", every_s=3, ago_s=0.2))
-    assert got.status == U
+    hung = view("a", "hp", every_s=3, ago_s=3.1), view("b", "hp", every_s=3, ago_s=3.2)
+    assert infer(*hung).status == U
+    assert infer(*hung, view("c", "hhh", every_s=3)).status == U, "a partition that cuts two of three off"
     assert infer(view("a", "pph", every_s=3), view("b", "pph", every_s=3)).status == H, "answered at last"
 
 

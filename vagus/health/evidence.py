@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from vagus.clock import NS
@@ -16,15 +17,20 @@ SEEN_ILL = 0.9
 LEAST_FAILING = 0.02
 """How often an observer fails with a well subject at least, whatever its past says; and at most:"""
 MOST_FAILING = 0.8
-AGREED_NS = 10 * NS
-"""An accusation that another observer shared within this time was no false alarm."""
+FULL = 10
+"""Reports of a view that remembers no older ones (Panorama keeps ten of an observer, on whatever contexts)."""
+LONG = 5
+"""A run of so many words, of which the view remembers no beginning, began earlier."""
+AGREED_NS = 3 * NS
+"""An accusation was no false alarm if within this time another observer made one and upheld it: two in a row."""
 
 
 class Evidence(NamedTuple):
     """One observer on one context.
 
     strength: natural logarithm of how much likelier its newest run of equal words is if the subject is ill than if it
-    is well; 0 when it says nothing yet. since_ns, t_ns: the span of that run; metric: its newest word.
+    is well; 0 when it says nothing yet. since_ns, t_ns: the span of that run, which began before that where `longer`,
+    since the view remembers nothing older; metric: its newest word.
     """
 
     observer: str
@@ -33,6 +39,7 @@ class Evidence(NamedTuple):
     since_ns: int
     t_ns: int
     weight: float  # 1 for an observer that was well when it spoke, less for one in doubt
+    longer: bool = False
 
     @property
     def accuses(self) -> bool:
@@ -50,7 +57,7 @@ def evidence(views: Mapping[str, Sequence[Report]], now_ns: int, pending_ns: int
     """Each observer's evidence by context, contexts and observers in order of name.
 
     Every failure in a row counts log(P(fails | ill) / P(fails | well)), half of it for MAYBE_UNHEALTHY; every success
-    the other way round. P(fails | well) is how often this observer raised alarms before that nobody shared: its past
+    the other way round. P(fails | well) is how often this observer raised alarms before that nobody upheld: its past
     agreement. All is divided by 1 + doubt, the observer's own unwellness when it spoke (Lifeguard).
     """
     words: dict[str, dict[str, list[_Word]]] = {}
@@ -60,7 +67,9 @@ def evidence(views: Mapping[str, Sequence[Report]], now_ns: int, pending_ns: int
     found: dict[str, list[Evidence]] = {}
     for context, spoken in sorted(words.items()):
         alarms = _Alarms(spoken)
-        found[context] = [_weigh(name, said, alarms, now_ns, pending_ns) for name, said in spoken.items()]
+        found[context] = [
+            _weigh(name, said, len(views[name]) >= FULL, alarms, now_ns, pending_ns) for name, said in spoken.items()
+        ]
     return found
 
 
@@ -76,17 +85,20 @@ def _words(view: Sequence[Report]) -> dict[str, list[_Word]]:
 
 
 class _Alarms:
-    """When who raised an alarm; sorted once, and only if somebody asks."""
+    """When who upheld an alarm; sorted once, and only if somebody asks."""
 
     def __init__(self, spoken: Mapping[str, Sequence[_Word]]) -> None:
         self._spoken = spoken
         self._alarms: list[tuple[int, str]] | None = None
 
     def shared(self, observer: str, t_ns: int) -> bool:
-        """Whether another observer raised one about then."""
+        """Whether another observer upheld one about then."""
         if self._alarms is None:
             self._alarms = sorted(
-                (word.t_ns, name) for name, said in self._spoken.items() for word in said if _bad(word.metric.status)
+                (word.t_ns, name)
+                for name, said in self._spoken.items()
+                for word, before in pairwise(said)
+                if _bad(word.metric.status) and _bad(before.metric.status)
             )
         for at in range(bisect_left(self._alarms, (t_ns - AGREED_NS, "")), len(self._alarms)):
             alarm_ns, name = self._alarms[at]
@@ -97,8 +109,8 @@ class _Alarms:
         return False
 
 
-def _weigh(observer: str, said: Sequence[_Word], alarms: _Alarms, now_ns: int, pending_ns: int) -> Evidence:
-    """`said`: newest first."""
+def _weigh(observer: str, said: Sequence[_Word], full: bool, alarms: _Alarms, now_ns: int, pending_ns: int) -> Evidence:
+    """`said`: newest first; full: the view may have forgotten older words."""
     newest = said[0]
     at, waiting_ns = 0, 0
     while at < len(said) and said[at].metric.status == Status.PENDING:
@@ -123,10 +135,14 @@ def _weigh(observer: str, said: Sequence[_Word], alarms: _Alarms, now_ns: int, p
     if failures:
         each = math.log(SEEN_ILL / failing)
         strength = sum(each * word.weight * (0.5 if _mild(word) else 1.0) for word in failures)
+        if waiting_ns >= pending_ns:  # whoever waits fails again and again, without a word: once in `pending_ns`
+            silent = 1 + waiting_ns // pending_ns - pending
+            strength += each * newest.weight * max(0, silent)
     else:
         strength = sum(math.log((1 - SEEN_ILL) / (1 - failing)) * word.weight for word in successes)
     weight = sum(word.weight for word in run) / len(run)
-    return Evidence(observer, newest.metric, strength, run[-1].t_ns, run[0].t_ns, weight)
+    longer = full and LONG <= len(run) == len(said)
+    return Evidence(observer, newest.metric, strength, run[-1].t_ns, run[0].t_ns, weight, longer)
 
 
 def _failing(observer: str, past: Sequence[_Word], alarms: _Alarms) -> float:

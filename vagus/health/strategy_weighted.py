@@ -10,10 +10,10 @@ from vagus.health.opinion import PENDING_NS, conclude, most_common, opinions, ve
 from vagus.model import Inference, Report, Status, Verdict
 
 CAP_AGAINST = 10.0
-CAP_FOR = 6.0
+CAP_FOR = 4.0
 """At most so many nats of one observer count against and for a subject."""
-PRIOR = 14.0
-"""How much evidence it takes: the odds that a subject is ill at any moment are about one in a million."""
+PRIOR = 10.0
+"""How much evidence it takes: the odds that a subject is ill at any moment are about one in twenty thousand."""
 HALF_LIFE_NS = 30 * NS
 """Evidence that is so much older than the newest on the subject counts half."""
 CORROBORATED = 2
@@ -74,7 +74,7 @@ class Weighted:
         """
         if all(one.metric.status == Status.PENDING for one in against):
             return True
-        since_ns = sorted(one.since_ns for one in against)[len(against) // 2]
+        since_ns = sorted(0 if one.longer else one.since_ns for one in against)[len(against) // 2]
         return max(one.t_ns for one in against) - since_ns >= self.pending_ns
 
 
