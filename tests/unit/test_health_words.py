@@ -209,6 +209,8 @@ def test_a_strategy_that_is_none_is_named_with_its_key(tmp_path: Path) -> None:
     [
         ("health: {strategy: wieghted}", "health.strategy: vagus.strategies has no 'wieghted'"),
         ("health: {webhooks: [{url: 'http://a/', statuses: [BAD]}]}", "health.webhooks[0].statuses: status 'BAD'"),
+        ("collect: {logs: [{path: /x, filter: kafak}]}", "collect.logs[0].filter: vagus.log_filters has no 'kafak'"),
+        ("collect: {log_filters: [kernl]}", "collect.log_filters: vagus.log_filters has no 'kernl'"),
     ],
 )
 @pytest.mark.parametrize("command", [["config", "check"], ["up", "--config"]])

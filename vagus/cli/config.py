@@ -236,5 +236,5 @@ def _read(file: Path) -> tuple[str, Any]:
     kind = "controller" if keys & only_controller else "vagus"
     settings = decode(text, _settings(kind), str(file))
     if isinstance(settings, Config):
-        check_health(settings.health, str(file))
+        check_health(settings, str(file))
     return kind, settings

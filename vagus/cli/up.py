@@ -79,7 +79,7 @@ def up(context: click.Context, path: Path | None, address: str, arm: bool | None
     vagus up --address 10.0.0.1:6379      join a cluster
     """
     settings = load(path, Config) if path else Config()
-    check_health(settings.health, str(path or "the defaults"))  # before Ray is started
+    check_health(settings, str(path or "the defaults"))  # before Ray is started
     home = getattr(context.obj, "home", "")
     if home and not settings.home:
         settings = msgspec.structs.replace(settings, home=home)

@@ -69,7 +69,7 @@ def instance_of(data: bytes, origin: str, node: str = "", address: str = "") -> 
     if is_panorama(data):
         return config_of_panorama(data, origin, node, address)
     config = decode(data, Config, origin)
-    check_health(config.health, origin)
+    check_health(config, origin)
     return _instance(config, config.health.serve.peers, node or config.health.serve.id or "", address, origin)
 
 
