@@ -245,6 +245,25 @@ async def test_access_rules_hold_for_each_frame(tmp_path: Path) -> None:
     await actor.end()
 
 
+async def test_long_refusals_of_many_frames_hold_neither_side_up(tmp_path: Path) -> None:
+    actor = observer(tmp_path, access=(AccessRule(who=("uid:4242",), send=("*",)),))
+    await actor.begin()
+
+    def work() -> int:
+        with Submitter.connect(tmp_path, "n1", timeout_s=5) as to:
+            for _ in range(MAX_AHEAD):
+                to.send([said(subject="𝕏" * 200)])
+            refused = 0
+            for _ in range(MAX_AHEAD):
+                with pytest.raises(ConfigError, match="may not send"):
+                    to.receive()
+                refused += 1
+            return refused
+
+    assert await asyncio.to_thread(work) == MAX_AHEAD
+    await actor.end()
+
+
 async def test_defect_any_name_under_another_observers_handle_is_refused(actor: ObserverActor) -> None:
     handle = await actor.register("http", "api")
     assert await submit(actor, [said(), said(observer="mallory")], handle) == [A, F]

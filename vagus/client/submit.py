@@ -9,6 +9,7 @@ power cut takes at most what was accepted within the node's `store.sync` (one se
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from collections import deque
@@ -26,8 +27,9 @@ MAX_FRAME_REPORTS = 1000
 MAX_ANSWER_BYTES = 64 << 10
 MAX_AHEAD = 2000
 MAX_AHEAD_REPORTS = 10_000
-"""Frames, and reports in them, sent before their answers are read: few enough that their answers fit the observer's
-buffer, for else it would wait for this side to read, and this side for it."""
+"""Frames, and reports in them, sent before their answers are read."""
+FEW = 64
+"""Frames whose answers always fit the observer's buffer, long refusals too. With more, it may wait for this side to read."""
 
 _LENGTH = struct.Struct(">I")
 _pack = msgspec.msgpack.Encoder().encode
@@ -157,12 +159,34 @@ class Submitter:
         return answer
 
     def _send(self, body: bytes, count: int) -> None:
+        data = _LENGTH.pack(len(body)) + body
         try:
-            self._socket.sendall(_LENGTH.pack(len(body)) + body)
+            if len(self._sent) < FEW:
+                self._socket.sendall(data)
+            else:
+                self._send_and_hear(data)
         except OSError as error:
             raise self._lost(f"{error}") from error
         self._sent.append(count)
         self._reports += count
+
+    def _send_and_hear(self, data: bytes) -> None:
+        """Sends, and takes in answers where that has to come first. Raises OSError."""
+        timeout_s = self._socket.gettimeout()
+        ready = select.poll()
+        ready.register(self._socket, select.POLLIN | select.POLLOUT)
+        left = memoryview(data)
+        while left:
+            found = ready.poll(None if timeout_s is None else timeout_s * 1000)
+            if not found:
+                raise TimeoutError("timed out")
+            if found[0][1] & select.POLLOUT:
+                left = left[self._socket.send(left) :]
+            else:
+                answers = self._socket.recv(MAX_ANSWER_BYTES)
+                if not answers:
+                    raise OSError("it closed the connection")
+                self._begun += answers
 
     def _is_ahead(self) -> bool:
         return len(self._sent) >= MAX_AHEAD or self._reports >= MAX_AHEAD_REPORTS
