@@ -369,7 +369,7 @@ def test_healthy_lines_and_look_alikes_say_nothing(plugin: str, line: str) -> No
 
 
 @pytest.mark.parametrize("plugin", list(LOG_FILTERS))
-def test_every_filter_has_published_lines_and_negatives(plugin: str) -> None:
+def test_feature_11_every_filter_has_published_lines_and_negatives(plugin: str) -> None:
     assert [s for s in SAID if s[0] == plugin]
     assert [s for s in SILENT if s[0] == plugin]
 

@@ -115,6 +115,20 @@ async def test_a_start_that_fails_leaves_nothing_open(serve, tmp_path):
     await serve()  # the store is free again
 
 
+async def test_a_gateway_that_cannot_stop_leaves_no_observer_behind(serve, monkeypatch):
+    ask = await serve()
+    stop = ask.server._gateway.stop
+
+    async def failing() -> None:
+        await stop()
+        raise OSError("it does not go")
+
+    monkeypatch.setattr(ask.server._gateway, "stop", failing)
+    with pytest.raises(OSError, match="does not go"):
+        await ask.server.stop()
+    await serve()  # the store is free again
+
+
 async def test_rules_of_access_hold(serve, tmp_path):
     (tmp_path / "ci").write_text("a-token-of-the-ci-system")
     (tmp_path / "ci").chmod(0o600)

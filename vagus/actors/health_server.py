@@ -115,11 +115,13 @@ class HealthServer:
         """Closes the gateway, then the observer with its store. Idempotent."""
         observer, self.observer = self.observer, None
         gateway, self._gateway = self._gateway, None
-        if gateway is not None:
-            withdraw(self._folder)
-            await gateway.stop()
-        if observer is not None:
-            await observer.end()
+        try:
+            if gateway is not None:
+                withdraw(self._folder)
+                await gateway.stop()
+        finally:
+            if observer is not None:
+                await observer.end()
 
     async def address(self) -> Address:
         """Where it hears gossip. Raises PeerUnreachable when it is not started."""
