@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
@@ -71,6 +73,31 @@ def test_the_command_prints_an_address_with_the_token(served, monkeypatch):
     assert (found.exit_code, found.output) == (0, f"{served.url}/health#token={TOKEN}\n")
     found = CliRunner().invoke(cli, [*asked, "--json"])
     assert json.loads(found.output) == {"url": f"{served.url}/health#token={TOKEN}"}
+
+
+def test_a_browser_is_given_no_token_but_an_address_that_is_good_once(served, monkeypatch):
+    seen, codes = [], []
+
+    def browser(address):
+        seen.append(address)
+        for _ in range(2):
+            with socket.create_connection(("127.0.0.1", urlsplit(address).port), timeout=5) as line:
+                line.sendall(f"GET {urlsplit(address).path} HTTP/1.0\r\n\r\n".encode())
+                codes.append(b"".join(iter(lambda line=line: line.recv(4096), b"")).decode())
+        return True
+
+    monkeypatch.setattr("webbrowser.open", browser)
+    asked = ["health", "page", "--open", "--url", served.url, "--token", TOKEN]
+    assert CliRunner().invoke(cli, asked).exit_code == 0
+    assert TOKEN not in seen[0]
+    assert " 303 " in codes[0]
+    assert f"Location: {served.url}/health#token={TOKEN}\r\n" in codes[0]
+    assert " 404 " in codes[1]
+    assert TOKEN not in codes[1]
+    monkeypatch.setattr("webbrowser.open", lambda address: False)
+    missing = CliRunner().invoke(cli, asked)
+    assert missing.exit_code == 1
+    assert "open the address yourself" in missing.output
 
 
 def test_the_command_says_when_the_token_is_wrong(served):

@@ -20,7 +20,8 @@ def page(ctx: click.Context, in_browser: bool, as_json: bool) -> None:
     """The address of the page with observers × subjects, live, and the evidence behind each cell.
 
     The address carries the token behind its #, which browsers send to nobody; the page takes it out of the address at
-    once and keeps it for its tab. Whoever has the address has the token. A gateway listens on its own machine only:
+    once and keeps it for its tab. Whoever has the address has the token; with --open the browser is given another one
+    that is good once, since all users may read the arguments of programs. A gateway listens on its own machine only:
     from another one, forward its port first.
 
     \b
@@ -41,7 +42,7 @@ def page(ctx: click.Context, in_browser: bool, as_json: bool) -> None:
     else:
         click.echo(url)
     if in_browser:
-        import webbrowser
+        from vagus.cli import once
 
-        if not webbrowser.open(url):
-            raise VagusError("no browser was found on this machine; open the address yourself")
+        if not once.open_in_browser(url):
+            raise VagusError("no browser came for it on this machine; open the address yourself")

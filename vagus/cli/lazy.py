@@ -117,7 +117,7 @@ def one_line(text: str) -> str:
 
 def not_text(error: UnicodeEncodeError) -> str:
     """That a word which was to be sent or printed is no text."""
-    return f"{ascii(error.object[:80])} cannot be written as {error.encoding}"
+    return f"{error.object[:80]!a} cannot be written as {error.encoding}"
 
 
 def _mute() -> None:
