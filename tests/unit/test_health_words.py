@@ -167,12 +167,18 @@ def test_a_folder_of_another_user_is_named(tmp_path: Path) -> None:
     closed.mkdir(mode=0)
     with pytest.raises(PeerUnreachable, match="closed is another user's"):
         endpoint.find(home=closed)
+    (tmp_path / "open" / "nodes" / "n1").mkdir(parents=True)
+    (tmp_path / "open" / "nodes" / "n1").chmod(0)
+    with pytest.raises(PeerUnreachable, match="open is another user's"):
+        endpoint.find(home=tmp_path / "open")
 
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PeerUnreachable, match="no running vagus found"):
         endpoint.find(home=tmp_path)
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    node = tmp_path / "nodes" / "n1"
+    node.mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda folder, _: Path(folder) != node)
     with pytest.raises(PeerUnreachable, match="another user's: run as that user, set VAGUS_HOME"):
         endpoint.find(home=tmp_path)
 

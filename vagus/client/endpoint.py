@@ -41,7 +41,7 @@ def find(url: str = "", token: str = "", home: Path | str | None = None, *, here
         if not found:
             raise ConfigError(f"no token for {url}: set VAGUS_TOKEN, or pass token=")
     if not found:
-        if base.exists() and not os.access(base, os.R_OK | os.X_OK):
+        if not all(os.access(folder, os.R_OK | os.X_OK) for folder in _folders(base)):
             raise PeerUnreachable(
                 f"{base} is another user's: run as that user, set VAGUS_HOME to your own, or VAGUS_URL and VAGUS_TOKEN"
             )
@@ -64,6 +64,14 @@ def _home(home: Path | str | None) -> Path:
     from vagus import config  # loaded only when a folder is looked for
 
     return config.home()
+
+
+def _folders(base: Path) -> list[Path]:
+    """The folders in which announcements would be, as far as they can be listed."""
+    try:
+        return [base, *base.glob("nodes/*/")] if base.exists() else []
+    except OSError:  # it is within another user's
+        return [base]
 
 
 def _alive(base: Path) -> list[dict[str, Any]]:
