@@ -94,6 +94,25 @@ async def test_feature_4_what_was_unwatched_does_not_come_back_with_the_history(
     assert statuses(again) == {"queue": U, "cache": U}
 
 
+async def test_what_was_accepted_after_a_stop_is_there_though_it_speaks_of_before(begin: Begin) -> None:
+    actor = await begin()
+    before_ns = time.time_ns()
+    await actor.report([said(subject="db1", t_ns=before_ns)])
+    await actor.unwatch("db*")
+    await actor.unwatch("queue")
+    late = [said(subject="db2", t_ns=before_ns), said(subject="queue", t_ns=before_ns)]
+    assert await actor.report(late) == [Ack.ACCEPTED] * 2
+    await actor.end()
+    again = await begin()
+    assert statuses(again) == {"db2": U, "queue": U}
+    await again.unwatch("*")
+    for _ in range(2):
+        await again.end()
+        again = await begin()
+        assert statuses(again) == {}, "and what was stopped stays so, over any number of restarts"
+        await again.unwatch("*")
+
+
 async def test_a_report_that_lives_longer_than_the_store_keeps_is_recovered_too(begin: Begin) -> None:
     actor = await begin(ttl="100ms")
     now_ns = time.time_ns()

@@ -27,10 +27,11 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class _Watch(msgspec.Struct, frozen=True, array_like=True):
-    """What was asked of a subject last, and when."""
+    """What was asked of a subject last, when, and after which number of the reports made here."""
 
     wanted: bool
     t_ns: int
+    seq: int = 0
 
 
 _watch = msgspec.msgpack.Decoder(_Watch).decode
@@ -46,7 +47,7 @@ class Registrations:
         self._local = local
         self._handles = Book("handle")
         self._watches = Book("watch")
-        self._stopped: dict[str, int] = {}  # subjects, names or globs, that are not to be heard of, and since when
+        self._stopped: dict[str, _Watch] = {}  # subjects, names or globs, that are not to be heard of
 
     def restore(self, store: Store) -> None:
         """Takes back handles and watch list. Raises StoreError when they are damaged."""
@@ -63,20 +64,30 @@ class Registrations:
                     self._local.watch(subject)
             else:
                 self._local.unwatch(subject)
-                self._stopped[subject] = watch.t_ns
+                self._stopped[subject] = watch
 
     def heard(self, history: Iterable[Report]) -> list[Report]:
-        """The reports of `history` but those on subjects that were stopped after them."""
-        stops = [(Named([subject]), t_ns) for subject, t_ns in self._stopped.items()]
-        globs = [(named, t_ns) for named, t_ns in stops if named.globs]
+        """The reports of `history` but those on subjects that were stopped after them; no number is used again."""
+        stops = [(Named([subject]), stop) for subject, stop in self._stopped.items()]
+        globs = [(named, stop) for named, stop in stops if named.globs]
         any_glob = Named(glob for named, _ in globs for glob in named.globs)
 
         def is_over(report: Report) -> bool:
-            if report.t_ns <= self._stopped.get(report.subject, 0):
+            if report.origin == self._local.node:
+                self._local.advance(report.seq)
+            stop = self._stopped.get(report.subject)
+            if stop is not None and self._before(report, stop):
                 return True
-            return any_glob(report.subject) and any(report.t_ns <= t_ns and n(report.subject) for n, t_ns in globs)
+            return any_glob(report.subject) and any(
+                named(report.subject) and self._before(report, stop) for named, stop in globs
+            )
 
         return [report for report in history if not is_over(report)]
+
+    def _before(self, report: Report, stop: _Watch) -> bool:
+        if report.origin == self._local.node:  # it may speak of an earlier time, and the clock may have been set
+            return report.seq <= stop.seq
+        return report.t_ns <= stop.t_ns
 
     def register(self, module: str, observer: str, now_ns: int) -> tuple[int, Save]:
         """The observer's handle. Raises ConfigError."""
@@ -108,8 +119,8 @@ class Registrations:
     def unwatch(self, subject: str, now_ns: int) -> Save:
         """Forgets a subject, a name or a glob, until it is watched or reported on here."""
         self._local.unwatch(subject)
-        self._stopped[subject] = now_ns
-        return _all(*self._room(), self._watches.put(subject, _encode(_Watch(False, now_ns))))
+        stop = self._stopped[subject] = _Watch(False, now_ns, self._local.seq)
+        return _all(*self._room(), self._watches.put(subject, _encode(stop)))
 
     def reported(self, subject: str) -> Save | None:
         """Somebody here reports on a subject: if it was stopped it is not any longer."""
@@ -127,7 +138,9 @@ class Registrations:
     def _room(self) -> list[Save]:
         if len(self._watches) < MAX_WATCHES:
             return []
-        longest = sorted(self._stopped, key=self._stopped.__getitem__)[: max(1, len(self._stopped) // 2)]
+        longest = sorted(self._stopped, key=lambda subject: self._stopped[subject].t_ns)[
+            : max(1, len(self._stopped) // 2)
+        ]
         for subject in longest:
             del self._stopped[subject]
         return [self._watches.drop(longest)]

@@ -164,6 +164,11 @@ class LocalStore:
         self._unsettled.update(subject for subject, due_ns in self._due.items() if due_ns <= now_ns)
         return self.settle(now_ns)
 
+    @property
+    def seq(self) -> int:
+        """The number of the newest report made here, or of one that came back from before."""
+        return self._seq
+
     def advance(self, seq: int) -> None:
         """Numbers after `seq` only: it was used here before a restart."""
         self._seq = max(self._seq, seq)
