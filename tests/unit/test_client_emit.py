@@ -150,6 +150,10 @@ def test_a_heartbeat_is_a_count_and_a_report(sent, monkeypatch):
     assert body["kind"] == "service.heartbeat"
     assert body["labels"]["service"] == "db"
     assert str(os.getpid()) in body["labels"]["instance"]
+    monkeypatch.setattr(emit, "MAX_COUNTERS", 10)
+    for service in (["no", "name"], None, *range(30)):
+        vagus.heartbeat(service)
+    assert len(emit._beats) <= 10
     reporter.close()
 
 

@@ -19,9 +19,9 @@ from time import perf_counter, time_ns
 from types import CodeType, TracebackType
 from typing import Any, TypeVar
 
-from vagus.client.emitter import EMITTER, Counter, Emitter
+from vagus.client.emitter import EMITTER, MAX_COUNTERS, Counter, Emitter
 from vagus.client.reporter import REPORTER
-from vagus.client.track import default_observer
+from vagus.client.track import default_observer, name_of
 from vagus.model import Event
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,8 +59,12 @@ def heartbeat(service: str) -> None:
 
     Call it from the loop that does the work, not from a thread of its own, so that it stops when the work does.
     """
+    if service.__class__ is not str:
+        service = name_of(service)
     beats = _beats.get(service)
     if beats is None or EMITTER.counters.get((beats.kind, beats.labels)) is not beats:
+        if len(_beats) >= MAX_COUNTERS:
+            _beats.clear()  # names without end
         beats = _beats[service] = counter("service.heartbeat", service=service, instance=default_observer())
     beats.add()
     track = REPORTER.track(f"service:{service}", "heartbeat", None)
