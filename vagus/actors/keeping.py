@@ -1,7 +1,8 @@
-"""The observer's store and the one thread that writes it: a slow disk delays answers, never gossip or inference.
+"""The observer's store and the thread that writes it: a slow disk delays answers, not gossip or inference.
 
 What came while one commit was under way goes into the next, so that the disk's pace sets the size of commits and not
-the number of those who wait.
+the number of those who wait. A few records that find nothing waiting may be committed at once by whoever gives them, which
+saves two changes of thread; after a commit that took long, only the thread writes for a while.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ MAX_QUEUED = 50_000
 MAX_COMMIT = 5000
 GATHER_S = 0.0003
 """After a commit for several: so long more are waited for, since a commit costs as much as ten records in it."""
+AT_ONCE = 16
+"""So many records may be committed by who gives them."""
+SLOW_S, SLOW_FOR_S = 0.005, 10.0
+"""After a commit that took longer, who gives records waits for no further one for so long."""
 SYNC_RATIO = 0.5
 """Of what the store writes before its next commit waits for the disk: from here a thread of its own syncs instead."""
 LET_GO_RECORDS = 10_000
@@ -32,7 +37,7 @@ LET_GO_RECORDS = 10_000
 
 Result = TypeVar("Result")
 Then = Callable[[Exception | None], None]
-"""Called in the writing thread once a commit is done, with why it failed or None. Must not raise or wait."""
+"""Called by who committed, the thread or the giver, with why it failed or None. Must not raise or wait."""
 
 
 class Kept(NamedTuple):
@@ -62,6 +67,9 @@ class Keeper:
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._given = self._done = 0  # records: the first is written by givers, the second by the thread
         self._open = True
+        self._turn = threading.Lock()
+        """Held by who commits."""
+        self._quick_again_s = 0.0
         self._hurry = threading.Event()
         self._syncing = threading.Lock()
         self._threads = [
@@ -76,14 +84,33 @@ class Keeper:
         """Records that wait for their commit."""
         return self._given - self._done
 
-    def put(self, kept: Sequence[Kept], then: Then | None = None) -> None:
-        """Writes records, then calls `then`. Call from the loop's thread. Raises PeerUnreachable: overloaded, closed."""
+    def put(self, kept: Sequence[Kept], then: Then | None = None, *, at_once: bool = False) -> None:
+        """Writes records, then calls `then`; with `at_once` perhaps before it returns. Call from the loop's thread.
+
+        at_once: nobody else has records to give just now. Raises PeerUnreachable: overloaded, closed.
+        """
         if not self._open:
             raise PeerUnreachable("the observer's store is closed: the observer ends")
         if kept and self.queued + len(kept) > MAX_QUEUED:
             raise PeerUnreachable(f"{self.queued} records wait for the disk already; try again later")
+        job = _Job(kept, then)
+        idle = self._given == self._done
         self._given += len(kept)
-        self._queue.put(_Job(kept, then))
+        if not (at_once and idle and 0 < len(kept) <= AT_ONCE and self._commit_at_once(job)):
+            self._queue.put(job)
+
+    def _commit_at_once(self, job: _Job) -> bool:
+        """Commits in the caller's thread; False when the disk was slow of late, or the thread is at work."""
+        began_s = time.monotonic()
+        if began_s < self._quick_again_s or not self._queue.empty() or not self._turn.acquire(blocking=False):
+            return False
+        try:
+            self._commit([job])
+        finally:
+            self._turn.release()
+        if time.monotonic() - began_s > SLOW_S:
+            self._quick_again_s = began_s + SLOW_FOR_S
+        return True
 
     async def keep(self, kept: Sequence[Kept]) -> None:
         """Writes records; returns after their commit. Raises StoreError, PeerUnreachable."""
@@ -152,7 +179,8 @@ class Keeper:
                 if job.work is not None:
                     break
             crowded = len(jobs) > 1
-            self._commit(jobs)
+            with self._turn:
+                self._commit(jobs)
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
         errors: list[Exception | None] = [None] * len(jobs)

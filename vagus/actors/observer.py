@@ -48,6 +48,8 @@ MAX_BATCH = 10_000
 """Reports in one call."""
 MAX_RESTORED = 100_000
 """Newest reports read back at start."""
+AUTO_SYNC_BYTES = 8 << 20
+"""Small commits in quick succession write much: the disk is waited for each second, not each twenty of them."""
 MAX_TOLD = 1000
 """Names of the watch list in `about`."""
 
@@ -82,6 +84,7 @@ class ObserverActor(ObserverReads):
         self._submits = Submits(self._check, self._take, self.failed)
         self._keeper: Keeper | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._accepted: list[Report] = []  # of which the peers are not told yet
 
     # --- life ------------------------------------------------------------------------------------------------------
 
@@ -108,6 +111,8 @@ class ObserverActor(ObserverReads):
 
     async def stop(self) -> None:
         """Closes and removes the sockets, writes what waits, closes the store. Idempotent."""
+        if self._accepted:
+            self._conclude()
         self.membership.stop()
         self.wire.close()
         self._inbox.stop()
@@ -118,7 +123,12 @@ class ObserverActor(ObserverReads):
             await keeper.close()
 
     def _restored(self) -> Store:
-        store = Store.open(self.seat.store_path, create=True, map_bytes=self.config.store.map_bytes)
+        store = Store.open(
+            self.seat.store_path,
+            create=True,
+            map_bytes=self.config.store.map_bytes,
+            auto_sync_bytes=AUTO_SYNC_BYTES,
+        )
         try:
             self._registrations.restore(store)
             now_ns = time.time_ns()
@@ -301,18 +311,15 @@ class ObserverActor(ObserverReads):
                 raise
 
     def _take(self, reports: Sequence[Report], handle: int) -> tuple[list[Ack], list[Kept]]:
-        """Takes reports made on this node, tells the peers: the acks, and what is to be kept."""
+        """Takes reports made on this node: the acks, and what is to be kept. The peers are told, and the subjects
+        judged, once what calls this is done: a report is answered first.
+        """
         now_ns, doubt = time.time_ns(), self.doubt()
         acks, accepted, kept = [], [], []
-        last = {report.subject: at for at, report in enumerate(reports)}  # one verdict on a subject, after the last
-        for at, report in enumerate(reports):
+        for report in reports:
             if doubt > report.doubt:
                 report = msgspec.structs.replace(report, doubt=doubt)
-            try:
-                ack, numbered, change = self._local.submit(report, now_ns, handle, judge=last[report.subject] == at)
-            except Exception as error:  # a strategy from elsewhere: one subject fails, not those beside it
-                self.failed(f"infer {report.subject}", error)
-                ack, numbered, change = Ack.FAILED, report, None
+            ack, numbered, _ = self._local.submit(report, now_ns, handle, judge=False)
             acks.append(ack)
             if ack is Ack.ACCEPTED:
                 accepted.append(numbered)
@@ -320,10 +327,23 @@ class ObserverActor(ObserverReads):
                 revived = self._registrations.reported(report.subject)
                 if revived is not None:
                     self.spawn(self._kept_by().run(revived))
-            kept += self._changed(change)
             self.counts[ack.value.lower()] += 1
-        self._exchange.tell(accepted, now_ns)
+        if accepted and self._loop is not None:
+            if not self._accepted:
+                self._loop.call_soon(self._conclude)
+            self._accepted += accepted
         return acks, kept
+
+    def _conclude(self) -> None:
+        """Tells the peers of what was taken, and infers."""
+        accepted, self._accepted = self._accepted, []
+        now_ns = time.time_ns()
+        self._exchange.tell(accepted, now_ns)
+        self._keep([kept for change in self._local.settle(now_ns, self._no_verdict) for kept in self._changed(change)])
+
+    def _no_verdict(self, subject: str, error: Exception) -> None:
+        """A strategy from elsewhere: one subject fails, not those beside it."""
+        self.failed(f"infer {subject}", error)
 
     def _take_unanswered(self, reports: Sequence[Report]) -> None:
         self._keep(self._take(reports, 0)[1])
@@ -337,7 +357,8 @@ class ObserverActor(ObserverReads):
         return change.kept()
 
     def _tick(self) -> None:
-        self._keep([kept for change in self._local.tick(time.time_ns()) for kept in self._changed(change)])
+        changes = self._local.tick(time.time_ns(), self._no_verdict)
+        self._keep([kept for change in changes for kept in self._changed(change)])
 
     def _keep(self, kept: list[Kept]) -> None:
         """Writes in the background; a failure is counted."""

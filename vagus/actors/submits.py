@@ -31,6 +31,8 @@ from vagus.health.inbox import MAX_INBOX_BYTES, read_reports
 from vagus.model import Ack, Report
 
 MAX_CONNECTIONS = 1000
+FEW = 8
+"""Of so many clients each frame may have a commit of its own; more share them."""
 TURN = 32
 """Frames served before others get their turn."""
 TURN_REPORTS = 100
@@ -193,7 +195,7 @@ class Submits:
         client.last_s = time.monotonic()
         answer = partial(self._answer, client, answers, acks, units, last)
         try:
-            self._keeper.put(kept, answer)
+            self._keeper.put(kept, answer, at_once=len(self._clients) <= FEW)
         except PeerUnreachable as error:  # too much waits: not stored
             self._failed("observer.sock", error)
             problem = error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from random import Random
 
@@ -133,10 +133,24 @@ class LocalStore:
         self._unsettled.add(report.subject)
         return Ack.ACCEPTED, None
 
-    def settle(self, now_ns: int) -> list[Inference]:
-        """Judges what was taken without `judge`, each subject once; the verdicts that changed."""
+    def settle(self, now_ns: int, failed: Callable[[str, Exception], None] | None = None) -> list[Inference]:
+        """Judges what was taken without `judge`, each subject once; the verdicts that changed.
+
+        failed: told of a subject on which the strategy raised, and why; else it is raised.
+        """
         subjects, self._unsettled = sorted(self._unsettled & self._due.keys()), set()
-        return [change for subject in subjects if (change := self._judge(subject, now_ns)) is not None]
+        changes = []
+        for subject in subjects:
+            try:
+                change = self._judge(subject, now_ns)
+            except Exception as error:
+                if failed is None:
+                    raise
+                failed(subject, error)
+                continue
+            if change is not None:
+                changes.append(change)
+        return changes
 
     def restore(self, reports: Iterable[Report], now_ns: int) -> int:
         """Takes history back after a restart, in any order; no change is told. Returns how many still count."""
@@ -155,14 +169,14 @@ class LocalStore:
         self.interest.changes()
         return kept
 
-    def tick(self, now_ns: int) -> list[Inference]:
+    def tick(self, now_ns: int, failed: Callable[[str, Exception], None] | None = None) -> list[Inference]:
         """Judges anew where observations expired or a PENDING aged; returns the verdicts that changed.
 
-        A subject of which nothing is left is told once more, as NA, and forgotten.
+        A subject of which nothing is left is told once more, as NA, and forgotten. failed: as for `settle`.
         """
         self._look_at(now_ns)
         self._unsettled.update(subject for subject, due_ns in self._due.items() if due_ns <= now_ns)
-        return self.settle(now_ns)
+        return self.settle(now_ns, failed)
 
     @property
     def seq(self) -> int:

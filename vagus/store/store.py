@@ -57,7 +57,8 @@ class Store:
     Threads may share it. A forked child must not, and cannot open it anew: readers are processes started anew (spawn).
     """
 
-    def __init__(self, env: Environment, readonly: bool, clock: Clock) -> None:
+    def __init__(self, env: Environment, readonly: bool, clock: Clock, auto_sync_bytes: int = AUTO_SYNC_BYTES) -> None:
+        self._auto_sync_bytes = auto_sync_bytes
         self.path = env.path
         self.readonly = readonly
         self._env = env
@@ -93,15 +94,18 @@ class Store:
         readonly: bool = False,
         map_bytes: int = MAP_BYTES,
         clock: Clock | None = None,
+        auto_sync_bytes: int = AUTO_SYNC_BYTES,
     ) -> Store:
         """The store in the folder `path`, made if missing unless create=False or readonly.
 
-        map_bytes: the most it can ever hold; address space, not disk (the file is sparse). Raises StoreError: nothing
+        map_bytes: the most it can ever hold; address space, not disk (the file is sparse). auto_sync_bytes: so much, or a
+        32nd of the file, is written before a flush waits for the disk; by so much the file is larger than it need be,
+        since pages freed after the last sync cannot be used again. Raises StoreError: nothing
         there, another writer (which is named), no permission, damaged, or of another version.
         """
         env = Environment.open(Path(path).absolute(), create=create, readonly=readonly, map_bytes=map_bytes)
         try:
-            return cls(env, readonly, clock or SystemClock())
+            return cls(env, readonly, clock or SystemClock(), auto_sync_bytes)
         except BaseException:
             env.close()
             raise
@@ -211,7 +215,7 @@ class Store:
     def unsynced_ratio(self) -> float:
         """How much was written since the last sync; above 1 the next flush waits for the disk."""
         written = self._check_writer().written_bytes - self._synced_bytes
-        return written / max(AUTO_SYNC_BYTES, self._env.synced_bytes // AUTO_SYNC_PART)
+        return written / max(self._auto_sync_bytes, self._env.synced_bytes // AUTO_SYNC_PART)
 
     def sync(self) -> None:
         """Flushes, then puts everything committed on disk. May run in a thread, beside appends. Raises StoreError."""
