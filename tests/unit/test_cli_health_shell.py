@@ -18,7 +18,7 @@ import pytest
 from cli_gateway import Gateway, serve
 from click.testing import CliRunner
 
-from vagus.cli import Options, cli
+from vagus.cli import Options, cli, health_shell
 from vagus.cli.health import health
 from vagus.cli.health_shell import Completion, run_line
 
@@ -140,6 +140,25 @@ def test_interrupting_what_runs_leaves_the_client(gateway: Gateway, tmp_path: Pa
         terminal.until("UTC\n> ")
         terminal.type("quit\n")
         assert terminal.end() == 0
+
+
+def test_an_interrupt_between_two_prompts_ends_nothing(monkeypatch: pytest.MonkeyPatch, gateway: Gateway) -> None:
+    lines = iter(["list", "list", "exit"])
+    done: list[str] = []
+
+    def perform(line: str, options: Options) -> bool | None:
+        done.append(line)
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        return None if line == "exit" else True
+
+    monkeypatch.setattr(health_shell, "run_line", perform)
+    monkeypatch.setattr(health_shell, "_greet", lambda ctx: None)
+    monkeypatch.setattr(health_shell, "_is_terminal", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    result = CliRunner().invoke(cli, ["health", "client", "--server", gateway.url], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert done == ["list", "list", "exit"]
 
 
 def test_a_gateway_that_is_away_is_a_line(tmp_path: Path) -> None:

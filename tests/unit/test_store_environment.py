@@ -333,3 +333,16 @@ def test_a_full_disk_is_an_error_and_what_was_taken_in_is_kept(tmp_path: Path) -
     assert "the disk is full" in lines[0]
     assert "kept in memory" in lines[0]
     assert lines[1:] == ["1", "400001 []"]
+
+
+def test_a_key_that_is_cut_short_is_damage_and_says_so(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s") as store:
+        stream = store.declare(Stream("n1", "a.b", (Field("x"),)))
+        store.extend(stream, np.arange(1000) * 10**9 + 10**18, [np.arange(1000.0)])
+        store.flush()
+        with store._env.write() as txn:
+            txn.put(b"\xff", b"", db=store._env.db["blocks"])
+            txn.put(b"\x00\x00", b"", db=store._env.db["blocks"])
+        with pytest.raises(StoreError, match="damaged"):
+            for _ in store.scan("a.b"):
+                pass

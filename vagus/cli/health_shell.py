@@ -57,22 +57,24 @@ def client(ctx: click.Context) -> None:
     options.interactive = True
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # a line that is no text is wrong, and not the end
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not _is_terminal():
         _script(ctx)
         return
     with _edited(Completion(ctx)):
         _greet(ctx)
         while True:
             try:
-                line = input(PROMPT)
-            except KeyboardInterrupt:
+                if run_line(input(PROMPT), options) is None:
+                    return
+            except KeyboardInterrupt:  # also one that comes between two prompts
                 click.echo()
-                continue
             except EOFError:
                 click.echo()
                 return
-            if run_line(line, options) is None:
-                return
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _script(ctx: click.Context) -> None:

@@ -16,6 +16,10 @@ MAX_READERS = 2048
 _DAMAGE = (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)
 
 
+FOREIGN = (lmdb.Error, OSError, struct.error)
+"""What becomes a StoreError; struct's is of a key or a header that is cut short."""
+
+
 class MapFull(StoreError):
     """The map has no room for this transaction."""
 
@@ -41,7 +45,7 @@ def mapped(path: Path) -> Iterator[None]:
     """LMDB's and the system's errors as StoreError, each with what to do."""
     try:
         yield
-    except (lmdb.Error, OSError, struct.error) as error:
+    except FOREIGN as error:
         raise explained(path, error) from error
 
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import lmdb
 
 from vagus.errors import StoreError
-from vagus.store.faults import explained
+from vagus.store.faults import FOREIGN, explained
 
 Txn = Any
 LIMIT_S = 10.0
@@ -68,7 +68,7 @@ class Read:
         self._reads.leave(self)
         if self.ended and not isinstance(error, GeneratorExit):
             raise StoreError(f"{self._reads.place.path}: {self.ended}") from error
-        if isinstance(error, (lmdb.Error, OSError)):
+        if isinstance(error, FOREIGN):
             raise explained(self._reads.place.path, error) from error
 
 
@@ -102,7 +102,7 @@ class Reads:
                             ) from None
                         self.place.resize()
                     read.files, read.txn = self.place.begin()
-            except (lmdb.Error, OSError) as error:
+            except FOREIGN as error:
                 raise explained(self.place.path, error) from error
             self._open[id(read)] = read
 
