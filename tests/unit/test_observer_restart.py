@@ -366,3 +366,19 @@ async def agree(expected: dict[str, str], *nodes: Child) -> None:
         while (found := await node.meet(*others)) != expected:
             assert time.monotonic() < deadline, f"{node.node} says {found}, not {expected}"
             await asyncio.sleep(0.02)
+
+
+async def test_a_verdict_that_was_not_told_before_a_crash_is_told_after_it(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = await begin()
+    await actor.report([said(H)])
+    monkeypatch.setattr(actor, "_conclude", actor._accepted.clear)  # killed after the answer, before the verdict
+    await actor.report([said(U)])
+    await actor.end()
+    again = await begin()
+    await again._herald.stop()
+    assert again._keeper is not None
+    await again._keeper.run(lambda store: None)
+    records = again._keeper.store.records("event", Event, where=("event", "health.changed"), newest_first=False)
+    assert [(e.fields["was"], e.fields["status"]) for e in records] == [("NA", "HEALTHY"), ("HEALTHY", "UNHEALTHY")]

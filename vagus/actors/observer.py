@@ -98,6 +98,8 @@ class ObserverActor(ObserverReads):
             self._open_sockets(self._keeper)
             self.membership.start()
             await self._herald.start()
+            # what was taken but not told before a crash, or expired meanwhile
+            self._keep([kept for inference in self._local.inferences() for kept in self._changed(inference)])
             await self.set_peers(self.seat.options.get("peers", {}), self.seat.options.get("key", b""))
         except BaseException:
             await self.stop()
@@ -138,7 +140,9 @@ class ObserverActor(ObserverReads):
             history = self._registrations.heard([*long, *history])
             self.counts["restored"] = self._local.restore(history, now_ns)
             self._gossip.restore(history, now_ns)
-            self.verdicts.restore(self._local.inferences())
+            for subject in self._local.subjects():
+                where = ("subject", subject)
+                self.verdicts.restore(store.records("inference", Inference, where=where, limit=1, newest_first=True))
         except BaseException:
             store.close()
             raise

@@ -68,7 +68,7 @@ class Verdicts:
         self._known: dict[str, _Known] = {}  # the longest unchanged first
 
     def restore(self, inferences: Iterable[Inference]) -> None:
-        """Takes what is held after a restart as known: it is no change."""
+        """Takes what was told before a restart as known: it is no change."""
         for inference in inferences:
             self._known[inference.subject] = _known(inference)
 
