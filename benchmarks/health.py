@@ -48,7 +48,8 @@ def same_as(part: str, figure: str, other: str) -> Bar:
 
 
 BARS = (
-    at_most("observe", "observe_us", 3.0),
+    at_most("observe", "context_us", 3.0),
+    at_most("observe", "call_cost_ratio", 0.05),
     at_most("submit", "submit_p50_us", 150.0),
     at_least("submit", "submits_pipelined_per_s", 10_000.0),
     at_most("submit", "at_10k_p99_ms", 2.0),

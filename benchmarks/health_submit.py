@@ -134,9 +134,11 @@ def memory(node: Node, to: Submitter, count: int = MEMORY) -> dict[str, float]:
     """
     fresh, fresh_anon = node.rss()
     to.submit([report(n) for n in range(10_000)])
+    time.sleep(1.5)
     rss, anon = node.rss()
     for n in range(0, count, 500):
         assert set(to.submit([report(n + k) for k in range(500)])) == {Ack.ACCEPTED}
+    time.sleep(1.5)  # the store is synced each second, and the pages that its commits looked at are let go
     rss_after, anon_after = node.rss()
     return {
         "rss_fresh_mb": fresh / 1e6,

@@ -32,7 +32,7 @@ SLOW_S, SLOW_FOR_S = 0.005, 10.0
 """After a commit that took longer, who gives records waits for no further one for so long."""
 SYNC_RATIO = 0.5
 """Of what the store writes before its next commit waits for the disk: from here a thread of its own syncs instead."""
-LET_GO_RECORDS = 10_000
+LET_GO_RECORDS = 5000
 """Records after which the pages that their commits looked at are unmapped: the process' memory does not grow with its store."""
 
 Result = TypeVar("Result")
@@ -70,6 +70,7 @@ class Keeper:
         self._turn = threading.Lock()
         """Held by who commits."""
         self._quick_again_s = 0.0
+        self._let_go_at = LET_GO_RECORDS
         self._hurry = threading.Event()
         self._syncing = threading.Lock()
         self._threads = [
@@ -212,7 +213,6 @@ class Keeper:
     # --- in the syncing thread, and at the end -----------------------------------------------------------------------
 
     def _sync_often(self) -> None:
-        let_go_at = LET_GO_RECORDS
         while True:
             self._hurry.wait()
             self._hurry.clear()
@@ -220,15 +220,16 @@ class Keeper:
                 return
             with suppress(StoreError):  # the next flush says so to those who wait
                 self._sync()
-            if self._done >= let_go_at:
-                let_go_at = self._done + LET_GO_RECORDS
-                let_go(self.store.path / "data.mdb")
             time.sleep(0.005)  # a disk that is quick is not kept busy for its own sake
 
     def _sync(self) -> None:
         with self._syncing:
-            if self._open:
-                self.store.sync()
+            if not self._open:
+                return
+            self.store.sync()
+            if self._done >= self._let_go_at:
+                self._let_go_at = self._done + LET_GO_RECORDS
+                let_go(self.store.path / "data.mdb")
 
     def _end(self) -> None:
         for thread in self._threads:
