@@ -8,11 +8,10 @@ a machine, with all that is around its core.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from random import Random
 
+from benchmarks.shown import run
 from vagus.health.gossip import Gossip
 from vagus.health.local import LocalStore
 from vagus.health.strategy_paper import Paper
@@ -90,17 +89,5 @@ def measure() -> dict[str, float]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    wants_json = parser.parse_args().json
-    found = measure()
-    if wants_json:
-        print(json.dumps(found))
-        return
-    for name, value in found.items():
-        print(f"{name:38} {value:12.3f}")
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure)

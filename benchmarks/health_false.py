@@ -10,13 +10,12 @@ it the time to a conviction counts. A conviction is a verdict of UNHEALTHY or wo
 
 from __future__ import annotations
 
-import argparse
 import heapq
-import json
 from collections.abc import Callable
 from random import Random
 from statistics import median
 
+from benchmarks.shown import parser, show
 from vagus.client.lateness import Lateness
 from vagus.clock import NS
 from vagus.health import STRATEGIES
@@ -270,17 +269,11 @@ def measure(seeds: int = 1, seconds: float = 3600.0) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=3600.0)
-    given = parser.parse_args()
-    found = measure(given.seeds, given.seconds)
-    if given.json:
-        print(json.dumps(found))
-        return
-    for name, value in found.items():
-        print(f"{name:46} {value:10.3f}")
+    options = parser(__doc__)
+    options.add_argument("--seeds", type=int, default=1)
+    options.add_argument("--seconds", type=float, default=3600.0)
+    given = options.parse_args()
+    show(measure(given.seeds, given.seconds), given.json)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ The peer is stopped with SIGSTOP: its address stays, its socket's buffer fills u
 
 from __future__ import annotations
 
-import argparse
-import json
 import signal
 import tempfile
 import time
 from typing import Any
 
 from benchmarks.health_nodes import nodes
+from benchmarks.shown import parser, show
 from vagus.client.submit import Submitter
 from vagus.model import Ack, Metric, Report, Status
 
@@ -85,17 +84,11 @@ def measure(hang_s: float = HANG_S, reports: int = REPORTS) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hang", type=float, default=HANG_S, metavar="S")
-    parser.add_argument("--reports", type=int, default=REPORTS, metavar="N")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    found = measure(options.hang, options.reports)
-    if options.json:
-        print(json.dumps(found))
-        return
-    for name, value in found.items():
-        print(f"{name:38} {value:12.3f}")
+    options = parser(__doc__)
+    options.add_argument("--hang", type=float, default=HANG_S, metavar="S")
+    options.add_argument("--reports", type=int, default=REPORTS, metavar="N")
+    given = options.parse_args()
+    show(measure(given.hang, given.reports), given.json)
 
 
 if __name__ == "__main__":

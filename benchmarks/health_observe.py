@@ -8,9 +8,7 @@ the machine disturbs both. Bars: 3 µs around a call that succeeds, 5 % of a cal
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +16,7 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 from aiohttp import web
 
+from benchmarks.shown import run
 from vagus.client.aiohttp_trace import trace_config
 from vagus.client.indirection import origin, sink
 from vagus.client.observe import observe
@@ -180,17 +179,5 @@ def measure() -> dict[str, float]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    wants_json = parser.parse_args().json
-    found = measure()
-    if wants_json:
-        print(json.dumps(found))
-        return
-    for name, value in found.items():
-        print(f"{name:36} {value:12.3f}")
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure)

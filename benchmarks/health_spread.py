@@ -9,8 +9,6 @@ is 2.2 to 3.1 ms with 3 nodes and 6.3 to 8.7 ms with 8.
 
 from __future__ import annotations
 
-import argparse
-import json
 import socket
 import statistics
 import tempfile
@@ -18,6 +16,7 @@ import time
 from typing import Any
 
 from benchmarks.health_nodes import nodes, quietly
+from benchmarks.shown import run
 from vagus.client.submit import Submitter
 from vagus.model import Ack, Metric, Report, Status
 
@@ -84,17 +83,5 @@ def measure() -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    wants_json = parser.parse_args().json
-    found = measure()
-    if wants_json:
-        print(json.dumps(found))
-        return
-    for name, value in found.items():
-        print(f"{name:38} {value:12.3f}")
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure)

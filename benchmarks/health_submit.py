@@ -7,8 +7,6 @@ Limits measured in the same run: a round trip over a unix stream socket between 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import socket
 import statistics
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.health_nodes import Node, nodes, quietly
+from benchmarks.shown import run
 from vagus.client.submit import Submitter
 from vagus.config import node_folder
 from vagus.model import Ack, Metric, Report, Status
@@ -206,17 +205,5 @@ def measure(reports: int = MEMORY) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    wants_json = parser.parse_args().json
-    found = measure()
-    if wants_json:
-        print(json.dumps(found))
-        return
-    for name, value in found.items():
-        print(f"{name:38} {value:12.3f}")
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure)

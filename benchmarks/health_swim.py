@@ -1,6 +1,6 @@
 """Membership: how soon a killed node is dead to all others, false alarms, and what it costs; beside serf's agents.
 
-    python benchmarks/health_swim.py [--seconds 20] [--rounds 3] [--json]
+    python -m benchmarks.health_swim [--seconds 20] [--rounds 3] [--json]
 
 Five processes of ours and five of Debian's `serf` (SWIM with Lifeguard, in Go, settings for a LAN) run at the same time
 on loopback, are left idle, and then lose one each by SIGKILL. Both probe once a second. CPU seconds are the processes'
@@ -10,7 +10,6 @@ alarms, with local health awareness and without it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -26,6 +25,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from benchmarks.shown import parser, show
 
 NODES = 5
 WAIT_S = 60.0
@@ -252,17 +253,11 @@ def measure(seconds_s: float = 20.0, rounds: int = 3) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of idleness, in which CPU is measured")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    figures = measure(args.seconds, args.rounds)
-    if args.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:34} {value:12.4g}")
+    options = parser(__doc__)
+    options.add_argument("--seconds", type=float, default=20.0, help="of idleness, in which CPU is measured")
+    options.add_argument("--rounds", type=int, default=3)
+    given = options.parse_args()
+    show(measure(given.seconds, given.rounds), given.json)
 
 
 if __name__ == "__main__":
