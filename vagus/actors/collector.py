@@ -12,13 +12,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from vagus.access import Access, Principal
-from vagus.actors.announcement import announce, withdraw
 from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.datagrams import Address
 from vagus.actors.derived import derive
 from vagus.actors.directory import Directory, renewed
 from vagus.actors.following import subscribe
 from vagus.actors.forwarding import RemoteWrite, packed, position_name, unpacked
+from vagus.actors.gateway_file import announce, withdraw
 from vagus.actors.intake import Intake
 from vagus.actors.listeners import Listeners
 from vagus.actors.outbox import Outbox

@@ -12,9 +12,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from vagus.access import Principal
-from vagus.actors.announcement import announce, withdraw
 from vagus.actors.base import Seat
 from vagus.actors.datagrams import Address, resolve
+from vagus.actors.gateway_file import announce, withdraw
 from vagus.actors.observer import ObserverActor
 from vagus.actors.recent import MAX_EVENTS, Recent
 from vagus.config import Config, read_token, seconds, secret

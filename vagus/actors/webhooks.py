@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from vagus.config import WebhookSettings, read_token, seconds
 from vagus.errors import ConfigError
-from vagus.health.announce import KEEP_NS, message, retry_s, speaker, wanted, worth_another_try
+from vagus.health.webhooks import KEEP_NS, message, retry_s, speaker, wanted, worth_another_try
 from vagus.model import Inference, Status
 
 MAX_WAITING = 1000

@@ -12,7 +12,7 @@ from aiohttp import web
 from vagus.actors.webhooks import Webhooks
 from vagus.config import WebhookSettings
 from vagus.errors import ConfigError
-from vagus.health import announce
+from vagus.health import webhooks
 from vagus.model import Inference, Metric, Report, Status, Verdict
 
 U, H = Status.UNHEALTHY, Status.HEALTHY
@@ -43,22 +43,22 @@ def test_the_settings_name_the_changes(
     hook: dict[str, Any], subject: str, status: Status, was: Status, told: bool
 ) -> None:
     settings = WebhookSettings(url="http://127.0.0.1:1/", **hook)
-    assert announce.wanted(settings, subject, status, was) is told
+    assert webhooks.wanted(settings, subject, status, was) is told
 
 
 def test_one_node_speaks_of_a_subject_and_few_change_when_it_goes() -> None:
     nodes = [f"n{n}" for n in range(10)]
     subjects = [f"s{n}" for n in range(1000)]
-    before = {s: announce.speaker(s, nodes) for s in subjects}
-    assert before == {s: announce.speaker(s, reversed(nodes)) for s in subjects}
+    before = {s: webhooks.speaker(s, nodes) for s in subjects}
+    assert before == {s: webhooks.speaker(s, reversed(nodes)) for s in subjects}
     assert min(list(before.values()).count(n) for n in nodes) > 50
-    after = {s: announce.speaker(s, nodes[1:]) for s in subjects}
+    after = {s: webhooks.speaker(s, nodes[1:]) for s in subjects}
     assert all(after[s] == before[s] for s in subjects if before[s] != "n0")
-    assert announce.speaker("s", []) == ""
+    assert webhooks.speaker("s", []) == ""
 
 
 def test_a_message_has_the_accusers_reports_alone() -> None:
-    body = announce.message(inference(), H, "n1", "paper")
+    body = webhooks.message(inference(), H, "n1", "paper")
     assert (body["subject"], body["status"], body["was"]) == ("db", "UNHEALTHY", "HEALTHY")
     assert [report["observer"] for report in body["reports"]] == ["api"]
     assert body["contexts"]["read"]["accusers"] == ["api"]
@@ -90,7 +90,7 @@ class Server:
 
 
 async def test_a_change_is_posted_with_the_token_and_tried_again(tmp_path: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(announce, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(webhooks, "FIRST_RETRY_S", 0.01)
     (tmp_path / "token").write_text("secret\n")
     (tmp_path / "token").chmod(0o600)
     async with Server(503, 200, 400, 200) as server:
