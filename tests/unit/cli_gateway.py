@@ -92,7 +92,7 @@ class Gateway:
             "/v1/sensors": {
                 "sensors": [
                     SensorInfo(CPU, NOW_NS - 60 * NS, NOW_NS, 60, True),
-                    SensorInfo(LINK, NOW_NS - 3600 * NS, NOW_NS - 600 * NS, 3000),
+                    SensorInfo(LINK, NOW_NS - 3600 * NS, time.time_ns() - 600 * NS, 3000),
                 ],
                 **envelope,
             },
