@@ -186,8 +186,21 @@ class Data(str, enum.Enum):
     NONE = "None"  # nothing to parse
 
 
+class Origin(msgspec.Struct, frozen=True, array_like=True):
+    """Names one item: the feed that fetched it, where, for which tick, and which part of what came."""
+
+    feed: str
+    location: str
+    due_ns: int
+    part: str = ""
+
+
 class Meta(msgspec.Struct, frozen=True, array_like=True):
-    """Of each item of a feed: which feed and location, when it was due and when it arrived, how fetch and parse went."""
+    """Of each item of a feed: which feed and location, when it was due and when it arrived, how fetch and parse went.
+
+    part: which element of a flattened value, such as `3` or `3.0`; provenance: the items that it was made from, or
+    whose content said that it should be fetched.
+    """
 
     feed: str
     location: str
@@ -198,6 +211,14 @@ class Meta(msgspec.Struct, frozen=True, array_like=True):
     errors: int = 0
     size_bytes: int = 0
     note: str = ""
+    started_ns: int = 0
+    part: str = ""
+    provenance: tuple[Origin, ...] = ()
+
+    @property
+    def origin(self) -> Origin:
+        """What names this item."""
+        return Origin(self.feed, self.location, self.due_ns, self.part)
 
 
 class Page(msgspec.Struct, frozen=True, array_like=True):

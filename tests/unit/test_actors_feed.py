@@ -20,7 +20,7 @@ from vagus.clock import ManualClock
 from vagus.config import Config, FeedSettings, SourceSettings
 from vagus.errors import NoData, PeerUnreachable, StoreError
 from vagus.feeds import Data, Item, Net, Raw
-from vagus.feeds.format_uptime import UptimeLine
+from vagus.feeds.formats.uptime import UptimeLine
 from vagus.model import Report, Sample, Status
 from vagus.store import Store
 

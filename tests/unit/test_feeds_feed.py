@@ -12,8 +12,9 @@ from vagus.clock import NS
 from vagus.config import FeedSettings, SourceSettings
 from vagus.errors import ConfigError
 from vagus.feeds import Data, Fetched, Item, Meta, Net, Raw
-from vagus.feeds.feed import ANY, Archive, Emit, Feed, Fetch
-from vagus.feeds.format_uptime import UptimeLine
+from vagus.feeds.directives import Archive, Emit, Fetch
+from vagus.feeds.feed import ANY, Feed
+from vagus.feeds.formats.uptime import UptimeLine
 from vagus.feeds.load import load_sources
 from vagus.feeds.location import host, shown
 from vagus.feeds.signals import MAX_LEAVES, Signals, leaves, word

@@ -8,12 +8,17 @@ import pytest
 
 from vagus.errors import ConfigError
 from vagus.feeds import Data
-from vagus.feeds.format_entries import Entries
-from vagus.feeds.format_json import Json
-from vagus.feeds.format_text import Text
-from vagus.feeds.format_uptime import Uptime, UptimeLine
+from vagus.feeds.formats.entries import Entries
+from vagus.feeds.formats.json import Json
+from vagus.feeds.formats.text import Text
+from vagus.feeds.formats.uptime import Uptime, UptimeLine
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def parsed(fmt: Any, body: bytes) -> tuple[Any, Data, int]:
+    value, found = fmt.parse(body)
+    return value, found.code, found.errors
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
     ],
 )
 def test_uptime_of_all_makes(line: str, time: str, up_s: float, users: int | None, load1: float) -> None:
-    value, data, errors = Uptime().parse(line.encode() + b"\n")
+    value, data, errors = parsed(Uptime(), line.encode() + b"\n")
     assert (data, errors) == (Data.GOOD, 0)
     assert value is not None
     assert (value.time, value.up_s, value.users, value.load1) == (time, up_s, users, load1)
@@ -54,12 +59,12 @@ def test_uptime_of_all_makes(line: str, time: str, up_s: float, users: int | Non
     ],
 )
 def test_uptime_keeps_what_is_whole(line: str, expected: tuple[Any, ...], errors: int) -> None:
-    assert Uptime().parse(line.encode()) == (UptimeLine(*expected), Data.SYNTAX, errors)
+    assert parsed(Uptime(), line.encode()) == (UptimeLine(*expected), Data.SYNTAX, errors)
 
 
 @pytest.mark.parametrize("body", [b"", b"nothing of the kind", b"\xff\xfe", b"sh: uptime: not found"])
 def test_uptime_of_something_else(body: bytes) -> None:
-    assert Uptime().parse(body) == (None, Data.SYNTAX, 1)
+    assert parsed(Uptime(), body) == (None, Data.SYNTAX, 1)
 
 
 REPORT = b"""Date: 1177560002.5
@@ -80,7 +85,7 @@ FIELDS = {
 
 
 def test_entries_types_declared_keys() -> None:
-    assert Entries(fields=FIELDS).parse(REPORT) == (
+    assert parsed(Entries(fields=FIELDS), REPORT) == (
         {
             "Date": 1177560002.5,
             "VMStat": [1, 0, 5996, 20628],
@@ -111,20 +116,20 @@ def test_entries_types_declared_keys() -> None:
     ],
 )
 def test_a_broken_field_never_loses_the_record(was: bytes, now: bytes, key: str, value: Any, code: Data) -> None:
-    whole, _, _ = Entries(fields=FIELDS).parse(REPORT)
-    broken, data, errors = Entries(fields=FIELDS).parse(REPORT.replace(was, now))
+    whole, _, _ = parsed(Entries(fields=FIELDS), REPORT)
+    broken, data, errors = parsed(Entries(fields=FIELDS), REPORT.replace(was, now))
     assert (data, errors) == (code, 1)
     assert broken == {**(whole or {}), key: value}
 
 
 def test_entries_undeclared_keep_every_key_as_text() -> None:
-    value, data, errors = Entries(sep="=").parse(b"a = 1\r\nb=2=3\n\n")
+    value, data, errors = parsed(Entries(sep="="), b"a = 1\r\nb=2=3\n\n")
     assert (value, data, errors) == ({"a": "1", "b": "2=3"}, Data.GOOD, 0)
 
 
 @pytest.mark.parametrize("body", [b"", b"\n\n", b"(null)\n"])
 def test_entries_of_something_else(body: bytes) -> None:
-    assert Entries(fields=FIELDS).parse(body) == (None, Data.SYNTAX, 1)
+    assert parsed(Entries(fields=FIELDS), body) == (None, Data.SYNTAX, 1)
 
 
 @pytest.mark.parametrize(
@@ -144,28 +149,28 @@ def test_entries_refuses_wrong_declarations(options: dict[str, Any]) -> None:
 
 
 def test_json() -> None:
-    assert Json().parse(b' {"a": [1, 2.5, "x", null, true]} ') == ({"a": [1, 2.5, "x", None, True]}, Data.GOOD, 0)
+    assert parsed(Json(), b' {"a": [1, 2.5, "x", null, true]} ') == ({"a": [1, 2.5, "x", None, True]}, Data.GOOD, 0)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"a": NaN}', b'"\xff"', b"1e999", b"9" * 5000, b'"\\ud800"'])
 def test_not_json(body: bytes) -> None:
-    assert Json().parse(body) == (None, Data.SYNTAX, 1)
+    assert parsed(Json(), body) == (None, Data.SYNTAX, 1)
 
 
 def test_json_is_bounded() -> None:
-    assert Json(max_depth=3).parse(b"[[[1]]]") == ([[[1]]], Data.GOOD, 0)
-    assert Json(max_depth=3).parse(b"[[[[1]]]]") == (None, Data.SEMANTIC, 1)
-    assert Json().parse(b"[" * 100_000) == (None, Data.SEMANTIC, 1)
-    assert Json(max_bytes=5).parse(b"[1, 2]") == (None, Data.SEMANTIC, 1)
-    assert Json().parse(b'{"a": 18446744073709551616, "b": 1}') == ({"a": 2.0**64, "b": 1}, Data.SEMANTIC, 1)
-    assert Json().parse(b"[" + b"9" * 400 + b"]") == ([None], Data.SEMANTIC, 1)
+    assert parsed(Json(max_depth=3), b"[[[1]]]") == ([[[1]]], Data.GOOD, 0)
+    assert parsed(Json(max_depth=3), b"[[[[1]]]]") == (None, Data.SEMANTIC, 1)
+    assert parsed(Json(), b"[" * 100_000) == (None, Data.SEMANTIC, 1)
+    assert parsed(Json(max_bytes=5), b"[1, 2]") == (None, Data.SEMANTIC, 1)
+    assert parsed(Json(), b'{"a": 18446744073709551616, "b": 1}') == ({"a": 2.0**64, "b": 1}, Data.SEMANTIC, 1)
+    assert parsed(Json(), b"[" + b"9" * 400 + b"]") == ([None], Data.SEMANTIC, 1)
     with pytest.raises(ConfigError):
         Json(max_depth=100_000)
 
 
 def test_text() -> None:
-    assert Text().parse("grün".encode()) == ("grün", Data.GOOD, 0)
-    assert Text().parse(b"a\xff\xfeb") == ("a��b", Data.SYNTAX, 2)
-    assert Text(encoding="latin-1").parse(b"\xfc") == ("ü", Data.GOOD, 0)
+    assert parsed(Text(), "grün".encode()) == ("grün", Data.GOOD, 0)
+    assert parsed(Text(), b"a\xff\xfeb") == ("a��b", Data.SYNTAX, 2)
+    assert parsed(Text(encoding="latin-1"), b"\xfc") == ("ü", Data.GOOD, 0)
     with pytest.raises(ConfigError):
         Text(encoding="utf-7")

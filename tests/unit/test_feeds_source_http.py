@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from vagus.errors import ConfigError
-from vagus.feeds import Fetched, Net, source_http
-from vagus.feeds.source_gateway import GatewaySource
-from vagus.feeds.source_http import HttpSource, is_private, retry_after_s
+from vagus.feeds import Fetched, Net
+from vagus.feeds.sources import http as source_http
+from vagus.feeds.sources.gateway import GatewaySource
+from vagus.feeds.sources.http import HttpSource, is_private, retry_after_s
 
 BODY = b"x" * 1000
 

@@ -11,8 +11,8 @@ import pytest
 import uvloop
 
 from vagus.feeds import Fetched, Net
-from vagus.feeds.source_file import FileSource
-from vagus.feeds.source_proc import ProcSource
+from vagus.feeds.sources.file import FileSource
+from vagus.feeds.sources.proc import ProcSource
 
 PYTHON = f"proc:{sys.executable} -S -c "
 

@@ -13,10 +13,11 @@ from typing import Any
 from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.batcher import Batcher
 from vagus.clock import NS, Clock, SystemClock
-from vagus.config import FeedSettings, seconds
+from vagus.config import FeedSettings, SourceSettings, seconds
 from vagus.errors import ConfigError, NoData, PeerUnreachable, VagusError
 from vagus.feeds import Fetched, Item, Net, Raw, Source
-from vagus.feeds.feed import ANY, Archive, Directive, Emit, Feed, Fetch
+from vagus.feeds.directives import Archive, Directive, Emit, Fetch
+from vagus.feeds.feed import ANY, Feed
 from vagus.feeds.load import load_sources
 from vagus.feeds.location import host, scheme, shown
 from vagus.feeds.signals import Signals
@@ -39,7 +40,7 @@ class _Running:
         self.core = core
         self.sources = sources  # by scheme
         self.signals = Signals(core.name, node)
-        self.items: deque[Item] = deque(maxlen=MAX_ITEMS_KEPT)
+        self.items: deque[Item[Any]] = deque(maxlen=MAX_ITEMS_KEPT)
         self.failing: dict[str, str] = {}  # location → why its newest fetch failed
 
 
@@ -114,12 +115,13 @@ class FeedActor(Actor):
     async def _load(self, settings: FeedSettings) -> _Running:
         gateway = self.seat.options.get("gateway") or {"endpoint_file": str(self.seat.folder / "gateway.json")}
         sources = load_sources(settings, {"gateway": gateway})
+        source = settings.source or SourceSettings()
         now_ns = self._clock.time_ns()
         since_ns = max(0, now_ns - round(max(RESUME_S, 3 * seconds(settings.every)) * NS))
-        archived = await self._records(settings.name, since_ns, now_ns + 1, 2 * len(settings.source.all) + 1000, True)
+        archived = await self._records(settings.name, since_ns, now_ns + 1, 2 * len(source.all) + 1000, True)
         last: dict[str, int] = {}
         for raw in archived:
-            place = ANY if settings.source.any else raw.meta.location
+            place = ANY if source.any else raw.meta.location
             last[place] = max(last.get(place, 0), raw.meta.due_ns)
         return _Running(Feed(settings, last_due_ns=last), sources, self.seat.node)
 
@@ -292,12 +294,12 @@ class FeedActor(Actor):
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
-    async def items(self, feed: str, limit: int = 100) -> list[Item]:
+    async def items(self, feed: str, limit: int = 100) -> list[Item[Any]]:
         """The newest items of a feed, oldest first. Raises NoData for an unknown feed."""
         kept = self._named(feed).items
         return list(kept)[-limit:] if limit > 0 else []
 
-    async def replay(self, feed: str, start_ns: int, end_ns: int, limit: int = 100_000) -> list[Item]:
+    async def replay(self, feed: str, start_ns: int, end_ns: int, limit: int = 100_000) -> list[Item[Any]]:
         """The items that arrived in [start_ns, end_ns), parsed again from the archive: the same as they were.
 
         At most `limit`, the oldest. Raises NoData for an unknown feed.

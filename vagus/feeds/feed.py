@@ -8,44 +8,19 @@ or a missed tick is an item too, its value None. Raw bytes are archived before t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 
 from vagus.config import FeedSettings, seconds
-from vagus.feeds import Data, Fetched, Item, Meta, Net, Raw
+from vagus.feeds.directives import Archive, Directive, Emit, Fetch
+from vagus.feeds.item import Data, Fetched, Item, Meta, Net, Raw
 from vagus.feeds.load import load_format, load_locations
 from vagus.feeds.location import shown
 from vagus.feeds.schedule import BackOff, Missed, Schedule, Scheduler
 
 ANY = ""  # the scheduler's one place of an `any` feed
 MAX_NOTE = 300
-
-
-class Fetch(msgspec.Struct, frozen=True):
-    """Fetch this location and hand the result to `Feed.fetched`. tried: what failed before it in an `any` feed."""
-
-    feed: str
-    location: str
-    due_ns: int
-    timeout_s: float
-    max_bytes: int
-    tried: tuple[str, ...] = ()
-
-
-class Archive(msgspec.Struct, frozen=True):
-    """Store these raw bytes."""
-
-    raw: Raw
-
-
-class Emit(msgspec.Struct, frozen=True):
-    """Hand this item on; ticks: how many ticks it stands for (more than 1 only for misses of a long silence)."""
-
-    item: Item
-    ticks: int = 1
-
-
-Directive = Fetch | Archive | Emit
 
 
 class Feed:
@@ -65,7 +40,7 @@ class Feed:
         self.name = settings.name
         self.settings = settings
         self.locations = load_locations(settings)
-        self.failing_over = bool(settings.source.any)
+        self.failing_over = bool(settings.source and settings.source.any)
         self.schedule = Schedule(period_s=seconds(settings.every), timeout_s=seconds(settings.timeout))
         self.format = load_format(settings)
         last = last_due_ns or {}
@@ -89,7 +64,7 @@ class Feed:
             if isinstance(start, Missed):
                 together = f"; {start.ticks} ticks" if start.ticks > 1 else ""
                 meta = Meta(self.name, shown(location), start.due_ns, now_ns, Net.MISSED, note=start.reason + together)
-                told += (Archive(Raw(meta, b"")), Emit(Item(meta), start.ticks))
+                told += (Archive(Raw(meta, b"")), Emit(self.name, Item(meta), start.ticks))
             else:
                 told.append(self._fetch(location, start.due_ns))
         return told
@@ -120,15 +95,15 @@ class Feed:
 
     def _deliver(self, raw: Raw) -> Iterator[Directive]:
         yield Archive(raw)
-        yield Emit(self.parse(raw))
+        yield Emit(self.name, self.parse(raw))
 
-    def parse(self, raw: Raw) -> Item:
+    def parse(self, raw: Raw) -> Item[Any]:
         """The item of archived bytes: the same as when they arrived. Never raises."""
         if raw.meta.net is not Net.OK:
             return Item(raw.meta)
         try:
-            value, data, errors = self.format.parse(raw.body)
+            value, found = self.format.parse(raw.body)
         except Exception as error:  # a format from outside that breaks its contract stops no feed
             note = f"format {self.settings.format} raised {type(error).__name__}: {error}"
             return Item(msgspec.structs.replace(raw.meta, data=Data.SYNTAX, errors=1, note=note[:MAX_NOTE]))
-        return Item(msgspec.structs.replace(raw.meta, data=data, errors=errors), value)
+        return Item(msgspec.structs.replace(raw.meta, data=found.code, errors=found.errors), value)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, cast
 
-from vagus.config import FeedSettings
+from vagus.config import FeedSettings, SourceSettings
 from vagus.errors import ConfigError
 from vagus.feeds import FORMATS, SOURCES, Format, Source
 from vagus.feeds.location import scheme, shown
@@ -29,7 +29,7 @@ def load_locations(settings: FeedSettings) -> tuple[str, ...]:
     """The locations of a feed, in order."""
     with _of(settings, "source"):
         check_name("a feed's name", settings.name)
-        source = settings.source
+        source = settings.source or SourceSettings()
         if bool(source.all) == bool(source.any):
             raise ConfigError("source needs locations under one of 'all' and 'any'")
         locations = source.all or source.any
@@ -67,7 +67,7 @@ def load_sources(settings: FeedSettings, options: Mapping[str, Mapping[str, Any]
     return sources
 
 
-def load_format(settings: FeedSettings) -> Format:
+def load_format(settings: FeedSettings) -> Format[Any]:
     """The format of a feed, registered or `module:Class`, built with the feed's options."""
     options = {key: value for key, value in settings.options.items() if key != "source"}
     with _of(settings, f"format {settings.format!r} with options {sorted(options)}"):
@@ -77,4 +77,4 @@ def load_format(settings: FeedSettings) -> Format:
             factory = getattr(import_module(module), attribute)
         else:
             factory = FORMATS.get(settings.format)
-        return cast("Format", factory(**options))
+        return cast("Format[Any]", factory(**options))

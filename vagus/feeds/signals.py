@@ -77,7 +77,7 @@ class Signals:
         self._failures: dict[str, int] = {}
         self._reported: dict[str, tuple[Status, int]] = {}
 
-    def values(self, item: Item) -> Sample | None:
+    def values(self, item: Item[Any]) -> Sample | None:
         """The numbers of an item as a sample of stream `feed.NAME{location=…}`; None when it has none."""
         found = leaves(item.value)
         if not found:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from vagus.errors import ConfigError
-from vagus.feeds import Data
+from typing import Any
+
+from vagus.errors import ConfigError, NoData
+from vagus.feeds.contracts import ANY_SHAPE
+from vagus.feeds.item import Data, Descriptor, described
 
 ENCODINGS = ("utf-8", "ascii", "latin-1", "cp1252", "utf-16")  # none of them can give half of a surrogate pair
 
@@ -18,7 +21,18 @@ class Text:
             raise ConfigError(f"format text: encoding {encoding!r} is not one of {', '.join(ENCODINGS)}")
         self._encoding = encoding
 
-    def parse(self, body: bytes) -> tuple[str, Data, int]:
+    shape = ANY_SHAPE
+
+    def parse(self, body: bytes) -> tuple[str | None, Descriptor]:
+        """The value and its descriptor; None when nothing could be made of the body."""
+        value, code, errors = self._parse(body)
+        return value, described(code, errors, len(body))
+
+    def print(self, value: Any) -> bytes:
+        """Raises NoData: not printed yet."""
+        raise NoData(f"format {self.name} cannot be printed")
+
+    def _parse(self, body: bytes) -> tuple[str, Data, int]:
         """The text; Syntax and the number of replacement characters when not all of it could be decoded."""
         try:
             return body.decode(self._encoding), Data.GOOD, 0

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from vagus.errors import ConfigError
-from vagus.feeds import Data
+from vagus.errors import ConfigError, NoData
+from vagus.feeds.contracts import ANY_SHAPE
+from vagus.feeds.item import Data, Descriptor, described
 
 MAX_INT = (1 << 64) - 1
 MIN_INT = -(1 << 63)
@@ -26,7 +27,18 @@ class Json:
         self._max_depth = max_depth
         self._max_bytes = max_bytes
 
-    def parse(self, body: bytes) -> tuple[Any, Data, int]:
+    shape = ANY_SHAPE
+
+    def parse(self, body: bytes) -> tuple[Any, Descriptor]:
+        """The value and its descriptor; None when nothing could be made of the body."""
+        value, code, errors = self._parse(body)
+        return value, described(code, errors, len(body))
+
+    def print(self, value: Any) -> bytes:
+        """Raises NoData: not printed yet."""
+        raise NoData(f"format {self.name} cannot be printed")
+
+    def _parse(self, body: bytes) -> tuple[Any, Data, int]:
         """The value; None and Syntax when it is not JSON, None and Semantic when too large or too deep.
 
         Integers beyond 64 bits become floats (None beyond 1e308), each counted as a Semantic error.

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from vagus.feeds import Fetched, Net
-from vagus.feeds.source_http import HttpSource
+from vagus.feeds.sources.http import HttpSource
 
 MAX_FILE_BYTES = 64 << 10
 WAIT_S = 0.2  # between looks for a gateway that has yet to start

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from vagus.errors import ConfigError
-from vagus.feeds import Data
+from vagus.errors import ConfigError, NoData
+from vagus.feeds.contracts import ANY_SHAPE
+from vagus.feeds.item import Data, Descriptor, described
 
 MAX_FIELDS = 2000
 MAX_VALUES = 10_000  # of one list
@@ -99,7 +100,18 @@ class Entries:
         self._sep = sep
         self._fields = {str(key): _declared(str(key), spec) for key, spec in (fields or {}).items()}
 
-    def parse(self, body: bytes) -> tuple[dict[str, Any] | None, Data, int]:
+    shape = ANY_SHAPE
+
+    def parse(self, body: bytes) -> tuple[dict[str, Any] | None, Descriptor]:
+        """The value and its descriptor; None when nothing could be made of the body."""
+        value, code, errors = self._parse(body)
+        return value, described(code, errors, len(body))
+
+    def print(self, value: Any) -> bytes:
+        """Raises NoData: not printed yet."""
+        raise NoData(f"format {self.name} cannot be printed")
+
+    def _parse(self, body: bytes) -> tuple[dict[str, Any] | None, Data, int]:
         """The record. A broken or absent field is None and counted: Syntax, or Semantic for an impossible value.
 
         A line without `sep` is a Syntax error, a repeated key a Semantic one (the first counts). None when nothing

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
-from vagus.feeds import Data
+from vagus.errors import NoData
+from vagus.feeds.contracts import ANY_SHAPE
+from vagus.feeds.item import Data, Descriptor, described
 
 MAX_BYTES = 4096
 MAX_UP_S = 1e10  # three centuries: more is no uptime
@@ -40,7 +43,18 @@ class Uptime:
 
     name = "uptime"
 
-    def parse(self, body: bytes) -> tuple[UptimeLine | None, Data, int]:
+    shape = ANY_SHAPE
+
+    def parse(self, body: bytes) -> tuple[UptimeLine | None, Descriptor]:
+        """The value and its descriptor; None when nothing could be made of the body."""
+        value, code, errors = self._parse(body)
+        return value, described(code, errors, len(body))
+
+    def print(self, value: Any) -> bytes:
+        """Raises NoData: not printed yet."""
+        raise NoData(f"format {self.name} cannot be printed")
+
+    def _parse(self, body: bytes) -> tuple[UptimeLine | None, Data, int]:
         """The typed line; Syntax and the number of broken parts (time, up, load); None when none of them is there."""
         text = body[:MAX_BYTES].decode("utf-8", errors="replace").strip()
         head, _, tail = text.partition("load average")

@@ -1,0 +1,155 @@
+"""What this room holds by name: sources fetch, formats parse, steps preprocess, tools make something of items.
+
+To add one: a file with a class like the Protocol below, and a line in the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import msgspec
+
+from vagus.feeds.item import Descriptor, Fetched, Item
+from vagus.model import Status
+from vagus.registry import Registry
+
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """Fetches the bytes of one location, e.g. `http://…`. Never raises for what the far side does: that is `net`.
+
+    Built as `Source(**options)` of the feed's `options["source"]`, one for each feed and class. The registered name
+    is the scheme: what stands before the first colon of a location. A fetch takes at most `timeout_s` and returns at
+    most `max_bytes`; when cancelled, it leaves nothing running.
+    """
+
+    async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched: ...
+
+    async def close(self) -> None: ...
+
+
+Kind = Literal["any", "bool", "int", "float", "string", "bytes", "time", "record", "union", "list", "optional", "map"]
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What the values of a format are like, for tools that work on every format.
+
+    parts: of a record its fields; of a union its branches (name of the branch's class → shape); of a list, an
+    optional or a map one part, named "". `any`: only the value itself tells (JSON without a declared form).
+    """
+
+    kind: Kind
+    name: str = ""
+    parts: tuple[tuple[str, Shape], ...] = ()
+    unit: str = ""
+
+
+ANY_SHAPE = Shape("any")
+
+
+class Format(Protocol[T]):
+    """Parses a body into a value and its parse descriptor. Never raises: what is wrong is in the descriptor.
+
+    The value is made of msgspec structs and JSON-ready builtins, with integers of 64 bits and finite floats; None
+    when nothing could be made of the body. Built as `Format(**options)` of the feed's options, `source` left out;
+    raises ConfigError for wrong ones.
+    """
+
+    name: str
+    shape: Shape
+
+    def parse(self, body: bytes) -> tuple[T | None, Descriptor]: ...
+
+    def print(self, value: T) -> bytes:
+        """The inverse of parse: `parse(print(v))` is v with a good descriptor.
+
+        Raises NoData where the format cannot be printed, or not this value.
+        """
+        ...
+
+
+class Step(Protocol):
+    """A step before parsing: bytes to bytes, at most `max_bytes` of them. Raises ValueError for bytes it cannot take.
+
+    Built as `Step(**options)`; raises ConfigError for wrong ones.
+    """
+
+    def apply(self, body: bytes, max_bytes: int) -> bytes: ...
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """An alert that began, goes on (`again`) or ended; whoever runs the tool brings it to where it should go.
+
+    status: UNHEALTHY while it stands, HEALTHY when it ended. report: whether it is told as a report on `subject`.
+    """
+
+    tool: str
+    feed: str
+    subject: str  # what the alert is about: a location, or what the tool was told
+    rule: str  # which alert of the tool, such as "load1 > 5"
+    status: Status
+    t_ns: int
+    since_ns: int
+    text: str
+    value: float | None = None
+    again: bool = False
+    report: bool = False
+    webhooks: tuple[str, ...] = ()
+    mail: tuple[str, ...] = ()
+
+
+class ToolContext(msgspec.Struct, frozen=True):
+    """What a tool is given: the feed's name and shape, the folder that its relative paths are in, this node's name."""
+
+    feed: str
+    folder: Path
+    shape: Shape = ANY_SHAPE
+    node: str = ""
+
+
+class Tool(Protocol):
+    """Makes something of a feed's items: a file, a table, a plot, an alert.
+
+    Built as `Tool(context, **options)`; raises ConfigError for wrong options. All calls come from one thread, in
+    order; they may write files below the context's folder (or where an absolute path of the options says), and raise
+    OSError or VagusError, which is counted and told and stops neither feed nor tool. Time is the items' own, and that
+    of `tick`, which is called about once a second, so that a replay does what the live run did. After `finish`, which
+    leaves all files whole, nothing is called any more.
+    """
+
+    name: str
+
+    def take(self, item: Item[Any]) -> Iterable[Notice]: ...
+
+    def tick(self, now_ns: int) -> Iterable[Notice]: ...
+
+    def finish(self, now_ns: int) -> Iterable[Notice]: ...
+
+
+SOURCES: Registry[Source] = Registry(
+    "vagus.sources",
+    {
+        "http": "vagus.feeds.sources.http:HttpSource",
+        "https": "vagus.feeds.sources.http:HttpSource",
+        "proc": "vagus.feeds.sources.proc:ProcSource",
+        "file": "vagus.feeds.sources.file:FileSource",
+        "gateway": "vagus.feeds.sources.gateway:GatewaySource",
+    },
+)
+
+FORMATS: Registry[Format[Any]] = Registry(
+    "vagus.formats",
+    {
+        "text": "vagus.feeds.formats.text:Text",
+        "json": "vagus.feeds.formats.json:Json",
+        "entries": "vagus.feeds.formats.entries:Entries",
+        "uptime": "vagus.feeds.formats.uptime:Uptime",
+    },
+)
+
+STEPS: Registry[Step] = Registry("vagus.steps", {})
+
+TOOLS: Registry[Tool] = Registry("vagus.tools", {})

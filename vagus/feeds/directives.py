@@ -1,0 +1,37 @@
+"""What the pure core of feeds tells its shell to do: fetch, archive, hand on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from vagus.feeds.item import Item, Raw
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """Fetch this location and hand the result back. tried: what failed before it in an `any` feed."""
+
+    feed: str
+    location: str
+    due_ns: int
+    timeout_s: float
+    max_bytes: int
+    tried: tuple[str, ...] = ()
+
+
+class Archive(msgspec.Struct, frozen=True):
+    """Store these raw bytes."""
+
+    raw: Raw
+
+
+class Emit(msgspec.Struct, frozen=True):
+    """Hand this item of the named feed on; ticks: for how many it stands (more than 1: misses of a long silence)."""
+
+    feed: str
+    item: Item[Any]
+    ticks: int = 1
+
+
+Directive = Fetch | Archive | Emit

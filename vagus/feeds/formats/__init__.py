@@ -1,0 +1,1 @@
+"""Formats: annotated classes compiled to parsers, and ready ones."""

@@ -1,0 +1,1 @@
+"""Tools: what can be made of any feed's items, one file each."""
