@@ -153,3 +153,21 @@ async def test_routes_are_kept_as_events_when_they_change(monkeypatch: pytest.Mo
     net.full = False
     await paths.find("10.0.0.9", False)
     assert net.stored[-1].fields["route"] == "10.0.0.9"
+
+
+async def test_a_hop_that_once_does_not_answer_is_no_other_route(monkeypatch: pytest.MonkeyPatch):
+    net = Routes()
+    monkeypatch.setattr("vagus.actors.paths.time.monotonic", lambda: net.now)
+    paths = Paths("n1", net.put, lambda name, since_ns: net.stored, net.trace)
+    for hops in (["r1", "", "b"], ["r1", "r2", "b"], ["", "r2", "b"], ["r1", "", "b"], ["r1", "r3", "b"]):
+        net.now += 6
+        net.hops = hops
+        found = await paths.find("10.0.0.9", True)
+    assert [e.fields["route"] for e in net.stored] == ["r1 * b", "r1 r3 b"]
+    again = Paths("n1", net.put, lambda name, since_ns: net.stored, net.trace)  # the actor was restarted
+    net.hops = ["r1", "r4", "b"]
+    net.stored.insert(
+        0, net.stored[0].__class__(1, "path.changed", "n1", fields={"target": "10.0.0.9", "route": "r1 r2 *"})
+    )
+    found = await again.find("10.0.0.9", True)
+    assert [e.addresses for e in found.earlier] == [("r1", "r3", "b"), ("r1", "r2", "")]
