@@ -113,11 +113,14 @@ class ToolContext(msgspec.Struct, frozen=True):
 class Tool(Protocol):
     """Makes something of a feed's items: a file, a table, a plot, an alert.
 
-    Built as `Tool(context, **options)`; raises ConfigError for wrong options. All calls come from one thread, in
-    order; they may write files below the context's folder (or where an absolute path of the options says), and raise
+    Built as `Tool(context, **options)`; raises ConfigError for wrong options. All calls come one at a time and in order
+    (though after a call that hung, from another thread); they may write files below the context's folder (or where an absolute path of the options says), and raise
     OSError or VagusError, which is counted and told and stops neither feed nor tool. Time is the items' own, and that
     of `tick`, which is called about once a second, so that a replay does what the live run did. After `finish`, which
     leaves all files whole, nothing is called any more.
+
+    A tool that wants the bytes says `wants_raw = True`, and has `take_raw(raw)`, which is called before the `take` of
+    an item that was parsed from them: each time with the same object where several items were.
     """
 
     name: str

@@ -27,11 +27,16 @@ class Archive(msgspec.Struct, frozen=True):
 
 
 class Emit(msgspec.Struct, frozen=True):
-    """Hand this item of the named feed on; ticks: for how many it stands (more than 1: misses of a long silence)."""
+    """Hand this item of the named feed on; ticks: for how many it stands (more than 1: misses of a long silence).
+
+    raw: the bytes that the item was parsed from, for tools that want them; every item of a base feed has them, those
+    of flatten, where and map too (all parts the same object); None for what is made of several feeds.
+    """
 
     feed: str
     item: Item[Any]
     ticks: int = 1
+    raw: Raw | None = None
 
 
 Directive = Fetch | Archive | Emit
