@@ -49,10 +49,9 @@ class Paths:
                     self._found.clear()
                     self._known.clear()
                 self._found[target] = (time.monotonic(), trace)
-                known = self._known.get(target)
-                same = known is not None and agree(known, route(trace))
-                self._known[target] = filled(route(trace), known) if known and same else route(trace)
-                if not same:
+                known, now = self._known.get(target), route(trace)
+                self._known[target] = now = filled(now, known) if known and agree(known, now) else now
+                if now != known:  # another route, or a hop of it that was silent until now
                     await self._tell(trace)
         if history:
             events = await asyncio.to_thread(lambda: list(self._events(EVENT, 0)))
