@@ -153,6 +153,15 @@ FORMATS: Registry[Format[Any]] = Registry(
     },
 )
 
-STEPS: Registry[Step] = Registry("vagus.steps", {})
+STEPS: Registry[Step] = Registry(
+    "vagus.steps",
+    {
+        "gzip": "vagus.feeds.preprocess_expand:Gzip",
+        "bz2": "vagus.feeds.preprocess_expand:Bz2",
+        "xz": "vagus.feeds.preprocess_expand:Xz",
+        "zstd": "vagus.feeds.preprocess_expand:Zstd",
+        "decrypt": "vagus.feeds.preprocess_decrypt:Decrypt",
+    },
+)
 
 TOOLS: Registry[Tool] = Registry("vagus.tools", {})
