@@ -11,7 +11,7 @@ from aiohttp import web
 
 from vagus.gateway.fanout import Gathered, MissingNode
 from vagus.gateway.path import Hop
-from vagus.model import DirectoryEntry, Inference, NodeStatus, SensorInfo, Stream, to_builtins
+from vagus.model import DirectoryEntry, Inference, NodeStatus, Scalar, SensorInfo, Stream, to_builtins
 
 MSGPACK = "application/msgpack"
 JSON_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "Server": "vagus"}
@@ -36,13 +36,14 @@ class ReportAnswer(msgspec.Struct, frozen=True):
 
 
 class DecideAnswer(msgspec.Struct, frozen=True):
-    """The arm to use, and what a later update and off-policy estimates need."""
+    """The arm to use, and what a later update and off-policy estimates need. context: features that were added."""
 
     decision: str
     decision_id: str
     propensity: float
     group: str
     version: int
+    context: dict[str, Scalar] = {}
 
 
 class UpdateAnswer(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from vagus.model import (
     Decision,
     DirectoryEntry,
     Event,
+    FeedStatus,
     Inference,
     NodeStatus,
     Page,
@@ -24,7 +25,20 @@ from vagus.model import (
 )
 from vagus.store import Batch
 
-FANNED = ("query", "sensors", "directory", "path", "inferences", "status", "records", "follow", "observer")
+FANNED = (
+    "query",
+    "sensors",
+    "directory",
+    "path",
+    "inferences",
+    "status",
+    "records",
+    "latest",
+    "follow",
+    "observer",
+    "feeds",
+    "feed_items",
+)
 """Methods that are asked of every node: the gateway merges the answers."""
 OBSERVER_METHODS = (
     "report",
@@ -102,6 +116,15 @@ class Backend(Protocol):
 
         selector: of samples; events: glob patterns of names; until: a position at which to stop, and what counts as
         now. Asking again with the `after` of a page goes on exactly there, also after a restart.
+        """
+
+    async def feeds(self) -> list[FeedStatus]:
+        """What the node's feed actor says of each feed; empty on a node that fetches none."""
+
+    async def feed_items(self, feed: str, limit: int, start_ns: int, end_ns: int) -> list[tuple[int, bytes]] | None:
+        """The newest items of a feed, oldest first: when each arrived, and itself as JSON. None: no such feed here.
+
+        With `end_ns` those of [start_ns, end_ns), parsed again from the archive; else those still in memory.
         """
 
     def refused(self, event: Event) -> None:

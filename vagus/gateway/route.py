@@ -15,6 +15,7 @@ from vagus.clock import Clock
 from vagus.gateway.access import Door
 from vagus.gateway.backend import Backend
 from vagus.gateway.hub import Hub
+from vagus.gateway.live_context import LiveContext
 from vagus.gateway.reader import Reader
 from vagus.health.matrix import Matrix
 
@@ -42,6 +43,7 @@ class Site:
     readers: set[Reader] = field(default_factory=set)  # of open subscriptions
     sockets: set[Callable[[], None]] = field(default_factory=set)  # what closes an open WebSocket
     gateways: dict[str, str] = field(default_factory=dict)  # of each node, the URL as last known
+    context: LiveContext | None = None  # live numbers for decisions
     check_origin: Callable[[web.BaseRequest], None] = lambda request: None
     matrices: dict[str, tuple[str, Matrix]] = field(default_factory=dict)  # of each node the last one, with its tag
     hub: Hub = field(init=False)

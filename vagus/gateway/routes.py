@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vagus.gateway import (
+    routes_comon,
     routes_decide,
     routes_directory,
     routes_discovery,
@@ -32,6 +33,7 @@ ROUTES: tuple[Route, ...] = (
     *routes_directory.ROUTES,
     *routes_subscribe.ROUTES,
     *routes_discovery.ROUTES,
+    *routes_comon.ROUTES,
     *websocket.ROUTES,
     *routes_meta.ROUTES,
 )

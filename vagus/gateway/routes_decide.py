@@ -13,14 +13,17 @@ from vagus.model import Ack
 
 
 async def decide(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
-    """A feasible arm for these features, with the exact propensity of the draw."""
+    """A feasible arm for these features, and those of `decide.context`, with the exact propensity of the draw."""
     wanted = decide_of(*await read_body(site, request))
+    live = await site.context.features() if site.context is not None else {}
     try:
-        made = site.backend.table.decide(wanted.features, wanted.arms, site.clock.time_ns())
+        made = site.backend.table.decide({**live, **wanted.features}, wanted.arms, site.clock.time_ns())
     except ConfigError as error:
         raise Problem(422, "invalid", str(error), "body") from error
     site.backend.decided(made)
-    return json_response(DecideAnswer(made.arm, made.decision_id, made.propensity, made.group, made.version))
+    context = {name: value for name, value in live.items() if name not in wanted.features}
+    answer = DecideAnswer(made.arm, made.decision_id, made.propensity, made.group, made.version, context)
+    return json_response(answer)
 
 
 async def update(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:

@@ -81,10 +81,12 @@ class Gateway:
         access: Sequence[AccessRule] = (),
         clock: Clock | None = None,
         routes: tuple[Route, ...] = ROUTES,
+        context: Mapping[str, ContextSettings] = {},
     ) -> None:
         clock = clock or SystemClock()
         door = Door(backend.node, clock, token, tokens, access, backend.refused)
         self.site = Site(backend, clock, door, timeout_s, max_body_bytes, max_values, clock.time_ns(), routes)
+        self.site.context = LiveContext(backend, clock, context, timeout_s) if context else None
         self.url = ""
         self._host = host
         self._port = port
@@ -137,6 +139,8 @@ class Gateway:
         """Ends live streams, then closes. Idempotent."""
         for reader in self.site.readers:
             reader.end()
+        if self.site.context is not None:
+            self.site.context.close()
         for close in list(self.site.sockets):
             close()
         runner, self._runner = self._runner, None
