@@ -509,6 +509,23 @@ class ActorStatus(msgspec.Struct, frozen=True, array_like=True):
     notes: tuple[str, ...] = ()  # lines for people: what an armed actuator would do, what happened
 
 
+class FeedStatus(msgspec.Struct, frozen=True, array_like=True):
+    """What a node's feed actor says of one declared feed: its own share, where the locations are spread over nodes."""
+
+    name: str
+    node: str
+    kind: str = ""  # source, pair, union …: what it is made by
+    schedule: str = ""  # every 5m, once
+    shape: str = ""  # of its values, such as {load1: float [1], disks: list of record}
+    tools: tuple[str, ...] = ()
+    locations: int = 0  # that this node fetches for it
+    codes: dict[str, int] = {}  # items since the start by net and data code, such as ok/Good
+    next_due_ns: int = 0  # 0: nothing more is due
+    failing: dict[str, str] = {}  # locations whose newest fetch failed, and why; at most 20
+    failing_count: int = 0
+    error: str = ""  # why it does not run
+
+
 class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
     """One node's part of `vagus status`."""
 

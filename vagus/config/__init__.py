@@ -1,6 +1,7 @@
 """Configuration: settings, how they are read, and where the state folder has what."""
 
 from vagus.config.base import Duration, Name, Port, Positive, Ratio, Settings, seconds
+from vagus.config.decide import ContextSettings, DecideSettings
 from vagus.config.feeds import FeedSettings, SourceSettings
 from vagus.config.hashing import hash_text
 from vagus.config.layout import home, node_folder, read_token, secret, socket_path, write_private
@@ -11,7 +12,6 @@ from vagus.config.settings import (
     CollectSettings,
     Config,
     ControllerSettings,
-    DecideSettings,
     ForecastSettings,
     GatewaySettings,
     HealthSettings,
@@ -33,6 +33,7 @@ __all__ = [
     "CliqueSettings",
     "CollectSettings",
     "Config",
+    "ContextSettings",
     "ControllerSettings",
     "DecideSettings",
     "Duration",

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from vagus.config.base import Duration, Name, Port, Positive, Settings
+from vagus.config.decide import DecideSettings
 from vagus.config.feeds import FeedSettings, SourceSettings
 from vagus.errors import ConfigError
 
@@ -202,15 +203,6 @@ class HealthSettings(Settings, frozen=True):
     serve: ServeSettings = ServeSettings()
 
 
-class DecideSettings(Settings, frozen=True):
-    """The decision service."""
-
-    policy: str = "ucb"
-    options: dict[str, Any] = {}
-    group_by: tuple[str, ...] = ()  # features whose values name the group; none: one group
-    tick: Duration = "0.5s"
-
-
 class LimitSettings(Settings, frozen=True):
     """Bounds of one resource, enforced by the guard whatever the policy says."""
 
@@ -254,6 +246,8 @@ class Config(Settings, frozen=True):
         FeedSettings(name="uptime", source=SourceSettings(all=("proc:uptime",)), every="10s", format="uptime"),
         FeedSettings(name="gateway", source=SourceSettings(all=("gateway:/healthz",)), every="10s", format="json"),
     )
+    # who fetches: the head, or every node its share of the web's locations; auto: see feeds/shares.py
+    feeds_on: Literal["auto", "head", "every-node"] = "auto"
     decide: DecideSettings = DecideSettings()
     # on vagus' own processes; a core at least: what watches the machine must not be starved by its own hand
     controllers: tuple[ControllerSettings, ...] = (

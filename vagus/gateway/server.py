@@ -17,11 +17,12 @@ from aiohttp.abc import AbstractStreamWriter
 
 from vagus.access import NOBODY
 from vagus.clock import Clock, SystemClock
-from vagus.config import AccessRule
+from vagus.config import AccessRule, ContextSettings
 from vagus.errors import ConfigError
 from vagus.gateway.access import Door, HostCheck
 from vagus.gateway.backend import Backend
 from vagus.gateway.errors import INTERNAL, Problem, problem_of, response_of
+from vagus.gateway.live_context import LiveContext
 from vagus.gateway.route import Route, Site
 from vagus.gateway.routes import ROUTES
 
@@ -63,7 +64,8 @@ class Gateway:
     token: at least 16 characters; host: the address to bind, a loopback one unless the configuration says otherwise;
     port: 0 lets the kernel choose; spare_ports: how many following ports to try when it is taken (0: none);
     timeout_s: for one node's part of an answer; max_values: numbers in the answer of one query; tokens: of further
-    principals, by name; access: the rules, none: everything is allowed; routes: what is served.
+    principals, by name; access: the rules, none: everything is allowed; routes: what is served;
+    context: live numbers that decisions know.
     """
 
     def __init__(
