@@ -16,7 +16,7 @@ from typing import Any
 from vagus.errors import VagusError
 from vagus.feeds.contracts import Notice, Tool
 from vagus.feeds.directives import Emit
-from vagus.feeds.item import Raw
+from vagus.feeds.item import Descriptor, Raw
 
 MAX_ITEMS = 10_000  # that wait for one tool
 MAX_BYTES = 64 << 20  # of the bodies that they came from
@@ -177,6 +177,8 @@ class FeedTools:
                 return
             if line.take_raw is not None and entry.raw is not None:
                 line.take_raw(entry.raw)
+            if line.take_descriptor is not None:
+                line.take_descriptor(entry.descriptor)
             self._tell(line.tool.take(entry.item))
             line.taken += 1
         except Exception as error:  # tools may come from outside
@@ -286,6 +288,9 @@ class _Line:
         self.tool = tool
         self.take_raw: Callable[[Raw], Any] | None = (
             getattr(tool, "take_raw", None) if getattr(tool, "wants_raw", False) else None
+        )
+        self.take_descriptor: Callable[[Descriptor | None], Any] | None = (
+            getattr(tool, "take_descriptor", None) if getattr(tool, "wants_descriptor", False) else None
         )
         self.waiting: deque[Emit | int] = deque()  # a number is the time of a tick
         self.bytes = 0

@@ -121,6 +121,8 @@ class Tool(Protocol):
 
     A tool that wants the bytes says `wants_raw = True`, and has `take_raw(raw)`, which is called before the `take` of
     an item that was parsed from them: each time with the same object where several items were.
+    One that wants to know where in a value the errors are says `wants_descriptor = True`, and has
+    `take_descriptor(descriptor)`, which is called before each `take`, with None where nothing is known of the parts.
     """
 
     name: str

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from vagus.feeds.item import Item, Raw
+from vagus.feeds.item import Descriptor, Item, Raw
 
 
 class Fetch(msgspec.Struct, frozen=True):
@@ -31,12 +31,16 @@ class Emit(msgspec.Struct, frozen=True):
 
     raw: the bytes that the item was parsed from, for tools that want them; every item of a base feed has them, those
     of flatten, where and map too (all parts the same object); None for what is made of several feeds.
+    descriptor: of the value, where its errors are, for tools that want it; not stored. The engine has it from the
+    parse: it is set where there are errors, of an element of flatten that element's (`descriptor.part(index)`), after
+    where the same, after map None.
     """
 
     feed: str
     item: Item[Any]
     ticks: int = 1
     raw: Raw | None = None
+    descriptor: Descriptor | None = None
 
 
 Directive = Fetch | Archive | Emit
