@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import deque
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vagus.actors.base import Actor, Links, Seat
-from vagus.actors.batcher import Batcher
+from vagus.actors.feed_archive import FeedArchive
+from vagus.actors.feed_runner import FeedRunner
 from vagus.clock import NS, Clock, SystemClock
 from vagus.config import FeedSettings, SourceSettings, seconds
-from vagus.errors import ConfigError, NoData, PeerUnreachable, VagusError
-from vagus.feeds import Fetched, Item, Net, Raw, Source
-from vagus.feeds.directives import Archive, Directive, Emit, Fetch
+from vagus.errors import NoData, PeerUnreachable, VagusError
+from vagus.feeds import Fetched, Item, Net, Source
+from vagus.feeds.directives import Directive, Emit, Fetch
 from vagus.feeds.feed import ANY, Feed
 from vagus.feeds.load import load_sources
-from vagus.feeds.location import host, scheme, shown
+from vagus.feeds.location import shown
 from vagus.feeds.signals import Signals
 from vagus.model import Report, Sample
-from vagus.store import Store
 
 MAX_FETCHES = 100  # at once
 MAX_FETCHES_PER_HOST = 8  # of one host and port, of commands, or of files
 MAX_ITEMS_KEPT = 1000  # of one feed, in memory; the archive has them all
 MAX_PENDING = 20_000  # samples or reports that wait for their actor; the oldest give way
 MAX_BATCH = 5_000
-MAX_NAP_S = 1.0  # wall time may be set: look at it as often
 RESUME_S = 3600.0  # how far back the archive is asked for the last ticks
 
 
@@ -41,7 +38,26 @@ class _Running:
         self.sources = sources  # by scheme
         self.signals = Signals(core.name, node)
         self.items: deque[Item[Any]] = deque(maxlen=MAX_ITEMS_KEPT)
+        self.errors: dict[str, int] = {}  # location → those of the item that came just now
         self.failing: dict[str, str] = {}  # location → why its newest fetch failed
+
+
+class _Cores:
+    """The cores of several feeds as one."""
+
+    def __init__(self, feeds: Mapping[str, _Running]) -> None:
+        self._feeds = feeds
+
+    def next_due(self) -> int | None:
+        return min(
+            (due for running in self._feeds.values() if (due := running.core.next_due()) is not None), default=None
+        )
+
+    def tick(self, now_ns: int) -> list[Directive]:
+        return [directive for running in self._feeds.values() for directive in running.core.tick(now_ns)]
+
+    def fetched(self, fetch: Fetch, fetched: Fetched, now_ns: int) -> Iterator[Directive]:
+        return self._feeds[fetch.feed].core.fetched(fetch, fetched, now_ns)
 
 
 class FeedActor(Actor):
@@ -54,223 +70,88 @@ class FeedActor(Actor):
         self._clock = clock or SystemClock()
         self._feeds: dict[str, _Running] = {}
         self._broken: dict[str, str] = {}
-        self._counts = dict.fromkeys(("fetches", "failures", "missed", "bytes", "dropped"), 0)
+        self._dropped = 0
         self._samples: deque[Sample] = deque()
         self._reports: deque[Report] = deque()
-        self._fetching: set[asyncio.Task[None]] = set()
-        self._all_slots = asyncio.Semaphore(MAX_FETCHES)
-        self._host_slots: dict[str, asyncio.Semaphore] = {}
-        self._writer = ThreadPoolExecutor(1, "archive")  # one thread owns all writes
-        self._archive: Batcher[Raw, VagusError | None] = Batcher(self._write)
-        self._store: Store | None = None
+        self._archive = FeedArchive(seat.store_path, self.config.store, clock=self._clock, failed=self.failed)
+        self._sources: dict[tuple[str, str], Source] = {}
+        self._runner = FeedRunner(
+            _Cores(self._feeds),
+            self._sources,
+            self._archive,
+            emit=lambda emit: self._emit(emit),  # noqa: PLW0108  a test puts itself in its place
+            fetched=self._fetched,
+            failed=self.failed,
+            clock=self._clock,
+            max_fetches=MAX_FETCHES,
+            max_per_host=MAX_FETCHES_PER_HOST,
+        )
 
     async def start(self) -> None:
-        settings = self.config.store
-        self._store = await self._in_writer(
-            lambda: Store.open(self.seat.store_path, create=True, map_bytes=settings.map_bytes)
-        )
+        await self._archive.open()
+        slowest_s = max([seconds(feed.every) for feed in self.config.feeds], default=0.0)
+        since_ns = max(0, self._clock.time_ns() - round(max(RESUME_S, 3 * slowest_s) * NS))
+        last = await self._archive.last_due(since_ns)
         for feed in self.config.feeds:
             try:
-                self._feeds[feed.name] = await self._load(feed)
+                self._feeds[feed.name] = self._load(feed, last)
             except VagusError as error:
                 self._broken[feed.name] = str(error)
                 self.failed(f"feed {feed.name}", error)
-        self.spawn(self._ticking(), vital=True)
         self.every(0.5, self._push_samples, "push samples")
         self.every(0.5, self._push_reports, "report")
-        self.every(max(seconds(settings.sync), 0.1), lambda: self._in_writer(self._opened.sync), "sync")
-        self.every(60.0, self._retain, "retain")
+        self._runner.start()
 
     async def stop(self) -> None:
-        fetching = list(self._fetching)
-        for task in fetching:
-            task.cancel()
-        await asyncio.gather(*fetching, return_exceptions=True)
-        for running in self._feeds.values():
-            for source in running.sources.values():
-                await source.close()
+        await self._runner.stop()
         with contextlib.suppress(VagusError):  # what cannot be told now is in the archive
             await asyncio.gather(self._push_samples(), self._push_reports())
-        if self._store is not None:
-            await self._in_writer(self._close)
-        self._writer.shutdown(wait=False)
-
-    def _close(self) -> None:
-        self._opened.flush()
-        self._opened.sync()
-        self._opened.close()
-        self._store = None
-
-    @property
-    def _opened(self) -> Store:
-        if self._store is None:
-            raise VagusError(f"{self.seat.name} has no open archive: it has not started, or has stopped")
-        return self._store
-
-    async def _in_writer(self, work: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+        await self._archive.close()
 
     # --- loading -----------------------------------------------------------------------------------------------------
 
-    async def _load(self, settings: FeedSettings) -> _Running:
+    def _load(self, settings: FeedSettings, archived: Mapping[tuple[str, str], int]) -> _Running:
         gateway = self.seat.options.get("gateway") or {"endpoint_file": str(self.seat.folder / "gateway.json")}
         sources = load_sources(settings, {"gateway": gateway})
         source = settings.source or SourceSettings()
-        now_ns = self._clock.time_ns()
-        since_ns = max(0, now_ns - round(max(RESUME_S, 3 * seconds(settings.every)) * NS))
-        archived = await self._records(settings.name, since_ns, now_ns + 1, 2 * len(source.all) + 1000, True)
         last: dict[str, int] = {}
-        for raw in archived:
-            place = ANY if source.any else raw.meta.location
-            last[place] = max(last.get(place, 0), raw.meta.due_ns)
-        return _Running(Feed(settings, last_due_ns=last), sources, self.seat.node)
+        for (name, location), due_ns in archived.items():
+            if name == settings.name:
+                place = ANY if source.any else location
+                last[place] = max(last.get(place, 0), due_ns)
+        running = _Running(Feed(settings, last_due_ns=last), sources, self.seat.node)
+        self._sources.update({(settings.name, name): made for name, made in sources.items()})
+        return running
 
     # --- fetching ----------------------------------------------------------------------------------------------------
 
-    async def _ticking(self) -> None:
-        while True:
-            due_ns = self.tick()
-            nap_s = MAX_NAP_S if due_ns is None else (due_ns - self._clock.time_ns()) / NS
-            await asyncio.sleep(min(max(nap_s, 0.0), MAX_NAP_S))
-
     def tick(self) -> int | None:
         """Starts what is due, and returns when something is due next, in ns of wall time."""
-        upcoming: list[int] = []
-        for running in self._feeds.values():
-            try:
-                now_ns = self._clock.time_ns()
-                due_ns = running.core.next_due()
-                if due_ns is not None and (due_ns <= now_ns or due_ns > now_ns + MAX_NAP_S * NS):
-                    self._begin(running, running.core.tick(now_ns))
-                    due_ns = running.core.next_due()
-                if due_ns is not None:
-                    upcoming.append(due_ns)
-            except Exception as error:
-                self.failed(f"feed {running.core.name}", error)
-        return min(upcoming, default=None)
-
-    def _begin(self, running: _Running, directives: Iterable[Directive]) -> None:
-        told: list[Directive] = []
-        for directive in directives:
-            if isinstance(directive, Fetch):
-                self._task(self._fetch(running, directive))
-            else:
-                told.append(directive)
-        if told:
-            self._task(self._deliver(running, told))
-
-    def _task(self, work: Any) -> None:
-        async def guarded() -> None:
-            try:
-                await work
-            except Exception as error:
-                self.failed("fetch", error)
-
-        task = asyncio.ensure_future(guarded())
-        self._fetching.add(task)
-        task.add_done_callback(self._fetching.discard)
+        return self._runner.tick()
 
     async def idle(self) -> None:
         """Returns when no fetch is under way."""
-        while self._fetching:
-            await asyncio.wait(self._fetching)
+        await self._runner.idle()
 
-    async def _fetch(self, running: _Running, fetch: Fetch) -> None:
-        """One location, or for an `any` feed one after the other until one answers."""
-        following: Fetch | None = fetch
-        while following is not None:
-            fetch, following = following, None
-            fetched, duration_s = await self._fetched(running, fetch)
-            now_ns = self._clock.time_ns()
-            self._count(running, fetch, fetched)
-            errors = 0
-            for directive in running.core.fetched(fetch, fetched, now_ns):
-                if isinstance(directive, Fetch):
-                    following = directive
-                elif isinstance(directive, Archive):
-                    await self._keep(directive)
-                else:
-                    errors = directive.item.meta.errors
-                    self._emit(running, directive)
-            self._samples.append(running.signals.fetch(fetch.location, fetched, duration_s, errors, now_ns))
-            report = running.signals.report(fetch.location, fetched, now_ns)
-            if report is not None:
-                self._reports.append(report)
-
-    async def _fetched(self, running: _Running, fetch: Fetch) -> tuple[Fetched, float]:
-        slots = self._host_slots.setdefault(host(fetch.location), asyncio.Semaphore(MAX_FETCHES_PER_HOST))
-        async with slots, self._all_slots:
-            started = time.perf_counter()
-            try:
-                source = running.sources[scheme(fetch.location)]
-                fetched = await source.fetch(fetch.location, fetch.timeout_s, fetch.max_bytes)
-            except Exception as error:  # a source from outside that breaks its contract stops no feed
-                self.failed(f"feed {fetch.feed}: source {scheme(fetch.location)}", error)
-                fetched = Fetched(Net.FAILED, note=f"{type(error).__name__}: {error}"[:300])
-            return fetched, time.perf_counter() - started
-
-    def _count(self, running: _Running, fetch: Fetch, fetched: Fetched) -> None:
-        self._counts["fetches"] += 1
-        self._counts["bytes"] += len(fetched.body)
-        if fetched.net in (Net.OK, Net.NOT_MODIFIED):
-            running.failing.pop(fetch.location, None)
-        else:
-            self._counts["failures"] += 1
-            running.failing[fetch.location] = f"{fetched.net.value} {fetched.note}".strip()
-
-    async def _deliver(self, running: _Running, directives: Iterable[Directive]) -> None:
-        for directive in directives:
-            if isinstance(directive, Archive):
-                await self._keep(directive)
-            elif isinstance(directive, Emit):
-                self._counts["missed"] += directive.ticks
-                self._emit(running, directive)
-
-    def _emit(self, running: _Running, emit: Emit) -> None:
+    def _emit(self, emit: Emit) -> None:
+        running = self._feeds[emit.feed]
         running.items.append(emit.item)
+        running.errors[emit.item.meta.location] = emit.item.meta.errors
         sample = running.signals.values(emit.item)
         if sample is not None:
             self._samples.append(sample)
 
-    # --- archive -----------------------------------------------------------------------------------------------------
-
-    async def _keep(self, archive: Archive) -> None:
-        """Returns when the bytes are committed, together with those that came meanwhile; a failure is counted."""
-        try:
-            [error] = await self._archive.put([archive.raw])
-            if error is not None:
-                raise error
-        except VagusError as error:
-            self.failed("archive", error)
-
-    async def _write(self, raws: list[Raw]) -> list[VagusError | None]:
-        answers: list[VagusError | None] = await self._in_writer(lambda: self._put(raws))
-        return answers
-
-    def _put(self, raws: list[Raw]) -> list[VagusError | None]:
-        answers: list[VagusError | None] = []
-        for raw in raws:
-            try:
-                index = {"feed": raw.meta.feed, "location": raw.meta.location}
-                self._opened.put("raw", raw, t_ns=raw.meta.arrived_ns, index=index)
-                answers.append(None)
-            except ConfigError as error:  # a body above the store's limit costs only itself
-                answers.append(error)
-        self._opened.flush()
-        return answers
-
-    async def _records(self, feed: str, start_ns: int, end_ns: int, limit: int, newest_first: bool) -> list[Raw]:
-        where = ("feed", feed)
-        found: list[Raw] = await self._in_writer(
-            lambda: list(
-                self._opened.records("raw", Raw, start_ns, end_ns, where=where, limit=limit, newest_first=newest_first)
-            )
-        )
-        return found
-
-    async def _retain(self) -> None:
-        limits = (seconds(self.config.store.retain), self.config.store.retain_bytes)
-        await self._in_writer(lambda: self._opened.retain(*limits))
+    def _fetched(self, fetch: Fetch, fetched: Fetched, duration_s: float, now_ns: int) -> None:
+        running = self._feeds[fetch.feed]
+        if fetched.net in (Net.OK, Net.NOT_MODIFIED):
+            running.failing.pop(fetch.location, None)
+        else:
+            running.failing[fetch.location] = f"{fetched.net.value} {fetched.note}".strip()
+        errors = running.errors.pop(shown(fetch.location), 0)
+        self._samples.append(running.signals.fetch(fetch.location, fetched, duration_s, errors, now_ns))
+        report = running.signals.report(fetch.location, fetched, now_ns)
+        if report is not None:
+            self._reports.append(report)
 
     # --- telling the others ------------------------------------------------------------------------------------------
 
@@ -283,7 +164,7 @@ class FeedActor(Actor):
     async def _push(self, pending: deque[Any], actor: str, method: str) -> None:
         while len(pending) > MAX_PENDING:
             pending.popleft()
-            self._counts["dropped"] += 1
+            self._dropped += 1
         while pending:
             batch = [pending.popleft() for _ in range(min(len(pending), MAX_BATCH))]
             try:
@@ -305,7 +186,7 @@ class FeedActor(Actor):
         At most `limit`, the oldest. Raises NoData for an unknown feed.
         """
         core = self._named(feed).core
-        archived = await self._records(feed, start_ns, end_ns, limit, False)
+        archived = await self._archive.records(feed, start_ns, end_ns, limit)
         return [core.parse(raw) for raw in archived]
 
     def _named(self, feed: str) -> _Running:
@@ -316,8 +197,8 @@ class FeedActor(Actor):
 
     def figures(self) -> dict[str, float]:
         """Counts since the start, and what waits."""
-        waiting = {"fetching": len(self._fetching), "samples_waiting": len(self._samples)}
-        counts = {"feeds": len(self._feeds), "feeds_broken": len(self._broken), **self._counts, **waiting}
+        waiting = {"samples_waiting": len(self._samples), "dropped": self._dropped}
+        counts = {"feeds": len(self._feeds), "feeds_broken": len(self._broken), **self._runner.figures(), **waiting}
         return {name: float(value) for name, value in counts.items()}
 
     def notes(self) -> tuple[str, ...]:

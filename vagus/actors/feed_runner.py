@@ -1,0 +1,333 @@
+"""Performs what the engine of feeds directs: fetches within limits, archives before it parses, hands items on.
+
+Everything goes in batches: what has come by the next turn of the loop is archived in one commit, then parsed and
+emitted together. No Ray here: the feed actor, the command line and scripts use the same runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Protocol
+
+from vagus.actors.feed_archive import FeedArchive, Refusals
+from vagus.actors.feed_slots import Slots
+from vagus.clock import NS, Clock, SystemClock
+from vagus.errors import VagusError
+from vagus.feeds import Fetched, Net, Origin, Raw, Source
+from vagus.feeds.directives import Archive, Directive, Emit, Fetch
+from vagus.feeds.location import host, scheme
+
+MAX_FETCHES = 500  # at once
+MAX_FETCHES_PER_HOST = 8  # of one host and port, of commands, or of files
+MAX_NAP_S = 1.0  # wall time may be set: look at it as often
+MIN_NAP_S = 0.001  # what is due within a millisecond begins together
+MAX_HOSTS_KNOWN = 200_000
+
+Failed = Callable[[str, BaseException], None]
+
+
+class Core(Protocol):
+    """What runs: the engine of several feeds."""
+
+    def next_due(self) -> int | None: ...
+
+    def tick(self, now_ns: int) -> list[Directive]: ...
+
+    def fetched(self, fetch: Fetch, fetched: Fetched, now_ns: int) -> Iterator[Directive]: ...
+
+
+class Begins(Protocol):
+    """A source that needs no task for each fetch: `done` is called once, in the loop, with what `fetch` would return."""
+
+    def begin(self, location: str, timeout_s: float, max_bytes: int, done: Callable[[Fetched], None]) -> None: ...
+
+
+class _Run:
+    """One fetch, from the directive until its last item is out."""
+
+    __slots__ = ("begun_s", "duration_s", "ended_ns", "fetch", "fetched", "host", "runner", "steps")
+
+    steps: Iterator[Directive]
+    fetched: Fetched
+
+    def __init__(self, runner: FeedRunner, fetch: Fetch, host: str) -> None:
+        self.runner = runner
+        self.fetch = fetch
+        self.host = host
+        self.begun_s = self.duration_s = 0.0
+        self.ended_ns = 0
+
+    def done(self, fetched: Fetched) -> None:
+        """Called by the source."""
+        self.duration_s = time.perf_counter() - self.begun_s
+        self.fetched = fetched
+        self.runner._ended(self)
+
+
+class FeedRunner:
+    """Runs an engine. `start`, or `tick` by hand; `stop` at the end closes the sources and leaves the archive open.
+
+    sources: by (base feed, scheme); ("", scheme) serves every base that has none of its own. emit: each item, after its
+    bytes are committed (or could not be: then `failed` was told, and figures count them as unarchived). failed: what
+    went wrong, and where; the runner goes on. fetched: each fetch that ended, its duration in seconds and when, in ns
+    of wall time, after its items are out. archive: None keeps nothing.
+    """
+
+    def __init__(
+        self,
+        engine: Core,
+        sources: Mapping[tuple[str, str], Source],
+        archive: FeedArchive | None,
+        *,
+        emit: Callable[[Emit], None],
+        failed: Failed,
+        fetched: Callable[[Fetch, Fetched, float, int], None] | None = None,
+        clock: Clock | None = None,
+        max_fetches: int = MAX_FETCHES,
+        max_per_host: int = MAX_FETCHES_PER_HOST,
+    ) -> None:
+        self.engine = engine
+        self._sources = sources
+        self._archive = archive
+        self._clock = clock or SystemClock()
+        self._emit = emit
+        self._failed = failed
+        self._fetched = fetched
+        self._limits = (max_fetches, max_per_host)
+        self._slots: Slots[_Run] = Slots(*self._limits)
+        self._hosts: dict[str, str] = {}
+        self._ended_runs: list[_Run] = []
+        self._archiving = 0  # batches that wait for their commit
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle: list[asyncio.Future[None]] = []
+        self._stopped = False
+        self._counts = dict.fromkeys(("fetches", "failures", "missed", "bytes", "items", "unarchived"), 0)
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Ticks from now on by itself, in the running loop."""
+        self._timer = asyncio.get_running_loop().call_later(0.0, self._wake)
+
+    def _wake(self) -> None:
+        due_ns = self.tick()
+        nap_s = MAX_NAP_S if due_ns is None else (due_ns - self._clock.time_ns()) / NS
+        self._timer = asyncio.get_running_loop().call_later(min(max(nap_s, MIN_NAP_S), MAX_NAP_S), self._wake)
+
+    async def stop(self) -> None:
+        """Begins nothing more, abandons what is under way, delivers what has come, closes the sources."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for source in {id(source): source for source in self._sources.values()}.values():
+            try:
+                await source.close()
+            except Exception as error:
+                self._failed("closing a source", error)
+        self._slots = Slots(*self._limits)  # nobody takes what is still under way
+        if self._ended_runs:
+            self._drain()
+        while self._archiving:
+            await self._until_changed()
+
+    def tick(self) -> int | None:
+        """Starts what is due, and returns when something is due next, in ns of wall time."""
+        try:
+            now_ns = self._clock.time_ns()
+            due_ns = self.engine.next_due()
+            if due_ns is not None and (due_ns <= now_ns or due_ns > now_ns + MAX_NAP_S * NS):
+                self._perform(self.engine.tick(now_ns))
+                due_ns = self.engine.next_due()
+            return due_ns
+        except Exception as error:
+            self._failed("tick", error)
+            return None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being fetched, archived or waiting for a slot."""
+        return not (self._slots.going or self._slots.waiting or self._ended_runs or self._archiving)
+
+    async def idle(self) -> None:
+        """Returns when nothing is under way; ticks that are due later do not count."""
+        while not self.is_idle:
+            await self._until_changed()
+
+    async def _until_changed(self) -> None:
+        changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(changed)
+        await changed
+
+    def _changed(self) -> None:
+        if self._idle and (self.is_idle or self._stopped):
+            waiting, self._idle = self._idle, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    def figures(self) -> dict[str, float]:
+        """Counts since the start, what goes on, and the archive's figures."""
+        found = {**self._counts, "fetching": self._slots.going, "fetches_waiting": self._slots.waiting}
+        own = {name: float(value) for name, value in found.items()}
+        return {**self._archive.figures(), **own} if self._archive is not None else own
+
+    # --- fetching ----------------------------------------------------------------------------------------------------
+
+    def _perform(self, directives: Iterable[Directive]) -> None:
+        """Of a tick: fetches begin; what is missed is archived together, then told."""
+        raws: list[Raw] = []
+        emits: list[Emit] = []
+        missed: dict[Origin, int] = {}
+        for directive in directives:
+            if isinstance(directive, Fetch):
+                self._begin(directive)
+            elif isinstance(directive, Archive):
+                raws.append(directive.raw)
+            else:
+                emits.append(directive)
+                if directive.item.meta.net is Net.MISSED:  # several feeds may tell of one
+                    missed[directive.item.meta.origin] = directive.ticks
+        self._counts["missed"] += sum(missed.values())
+        if raws or emits:
+            self._store(raws, partial(self._told, emits))
+
+    def _told(self, emits: list[Emit], refused: Refusals) -> None:
+        self._refused(refused)
+        for emit in emits:
+            self._hand_on(emit)
+
+    def _begin(self, fetch: Fetch) -> None:
+        location = fetch.location
+        name = self._hosts.get(location)
+        if name is None:
+            if len(self._hosts) >= MAX_HOSTS_KNOWN:
+                self._hosts.clear()
+            name = self._hosts[location] = host(location)
+        run = _Run(self, fetch, name)
+        if self._slots.take(name, run):
+            self._launch(run)
+
+    def _launch(self, run: _Run) -> None:
+        fetch = run.fetch
+        run.begun_s = time.perf_counter()
+        name = scheme(fetch.location)
+        source = self._sources.get((fetch.feed, name)) or self._sources.get(("", name))
+        if source is None:
+            note = f"no source serves {name}: locations of feed {fetch.feed}"
+            asyncio.get_running_loop().call_soon(run.done, Fetched(Net.FAILED, note=note[:300]))
+            return
+        begin = getattr(source, "begin", None)
+        if begin is None:
+            task = asyncio.ensure_future(self._await(run, source))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        try:
+            begin(fetch.location, fetch.timeout_s, fetch.max_bytes, run.done)
+        except Exception as error:
+            run.done(self._broke_contract(run, error))
+
+    async def _await(self, run: _Run, source: Source) -> None:
+        fetch = run.fetch
+        try:
+            fetched = await source.fetch(fetch.location, fetch.timeout_s, fetch.max_bytes)
+        except Exception as error:
+            fetched = self._broke_contract(run, error)
+        run.done(fetched)
+
+    def _broke_contract(self, run: _Run, error: Exception) -> Fetched:
+        """A source from outside that raises stops no feed."""
+        self._failed(f"feed {run.fetch.feed}: source {scheme(run.fetch.location)}", error)
+        return Fetched(Net.FAILED, note=f"{type(error).__name__}: {error}"[:300])
+
+    def _ended(self, run: _Run) -> None:
+        if self._stopped and not self._slots.going:
+            return
+        run.ended_ns = self._clock.time_ns()
+        if not self._ended_runs:
+            asyncio.get_running_loop().call_soon(self._drain)
+        self._ended_runs.append(run)
+        for following in self._slots.free(run.host):
+            if not self._stopped:
+                self._launch(following)
+
+    # --- what has come -----------------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        """All that ended since the last turn of the loop: one commit, then the items."""
+        runs, self._ended_runs = self._ended_runs, []
+        if runs:
+            counts = self._counts
+            counts["fetches"] += len(runs)
+            for run in runs:
+                fetched = run.fetched
+                counts["bytes"] += len(fetched.body)
+                if fetched.net is not Net.OK and fetched.net is not Net.NOT_MODIFIED:
+                    counts["failures"] += 1
+                run.steps = self.engine.fetched(run.fetch, fetched, run.ended_ns)
+            self._advance(runs)
+
+    def _advance(self, runs: list[_Run]) -> None:
+        """Each run goes on to its next record for the archive, or to its end."""
+        raws: list[Raw] = []
+        stored: list[_Run] = []
+        for run in runs:
+            try:
+                for directive in run.steps:
+                    if isinstance(directive, Archive):
+                        raws.append(directive.raw)
+                        stored.append(run)
+                        break
+                    if isinstance(directive, Fetch):
+                        if not self._stopped:
+                            self._begin(directive)
+                    else:
+                        self._hand_on(directive)
+                else:
+                    if self._fetched is not None:
+                        self._fetched(run.fetch, run.fetched, run.duration_s, run.ended_ns)
+            except Exception as error:
+                self._failed(f"feed {run.fetch.feed}", error)
+        if raws:
+            self._store(raws, partial(self._stored, stored))
+        self._changed()
+
+    def _store(self, raws: list[Raw], then: Callable[[Refusals], None]) -> None:
+        if self._archive is None or not raws:
+            then({})
+            return
+        self._archiving += 1
+        self._archive.put(raws, partial(self._archived, then))
+
+    def _archived(self, then: Callable[[Refusals], None], refused: Refusals) -> None:
+        self._archiving -= 1
+        try:
+            then(refused)
+        finally:
+            self._changed()
+
+    def _stored(self, runs: list[_Run], refused: Refusals) -> None:
+        self._refused(refused)
+        self._advance(runs)
+
+    def _refused(self, refused: Refusals) -> None:
+        """Each distinct reason is told once a batch."""
+        self._counts["unarchived"] += len(refused)
+        told: dict[str, VagusError] = {str(error): error for error in refused.values()}
+        for error in told.values():
+            self._failed("archive", error)
+
+    def _hand_on(self, emit: Emit) -> None:
+        self._counts["items"] += 1
+        try:
+            self._emit(emit)
+        except Exception as error:
+            self._failed(f"feed {emit.feed}: item", error)
