@@ -2,7 +2,7 @@
 
 from vagus.config.base import Duration, Name, Port, Positive, Ratio, Settings, seconds
 from vagus.config.decide import ContextSettings, DecideSettings
-from vagus.config.feeds import FeedSettings, SourceSettings
+from vagus.config.feeds import FeedSettings, MailSettings, SourceSettings
 from vagus.config.hashing import hash_text
 from vagus.config.layout import home, node_folder, read_token, secret, socket_path, write_private
 from vagus.config.reading import MAX_CONFIG_BYTES, decode, load, schema
@@ -45,6 +45,7 @@ __all__ = [
     "InputSettings",
     "LimitSettings",
     "LogSettings",
+    "MailSettings",
     "Name",
     "Port",
     "Positive",

@@ -81,6 +81,19 @@ class FeedSettings(Settings, frozen=True):
         yield from (*single, *self.pair, *self.union, *self.failover, *self.many, *self.keyed.values())
 
 
+class MailSettings(Settings, frozen=True):
+    """Where alerts are mailed: a server that takes mail for `to`, plain, with STARTTLS, or with TLS from the start."""
+
+    host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    sender: Annotated[str, msgspec.Meta(min_length=3, max_length=320)] = msgspec.field(name="from")
+    to: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=100)]
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 25
+    tls: Literal["none", "starttls", "tls"] = "none"  # certificates are verified
+    user: str = ""
+    password_file: str = ""  # its first line is the password; only sent over TLS, or to this machine
+    timeout: Duration = "20s"
+
+
 _KEYS = {"many": "list", "keyed": "dict"}
 
 

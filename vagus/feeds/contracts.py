@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from vagus.config import MailSettings
 from vagus.feeds.item import Descriptor, Fetched, Item
 from vagus.model import Status
 from vagus.registry import Registry
@@ -97,8 +98,9 @@ class Notice(msgspec.Struct, frozen=True):
     value: float | None = None
     again: bool = False
     report: bool = False
-    webhooks: tuple[str, ...] = ()
-    mail: tuple[str, ...] = ()
+    event: bool = True  # whether it becomes an event
+    webhooks: tuple[str, ...] = ()  # URLs
+    mail: MailSettings | None = None
 
 
 class ToolContext(msgspec.Struct, frozen=True):
@@ -108,6 +110,7 @@ class ToolContext(msgspec.Struct, frozen=True):
     folder: Path
     shape: Shape = ANY_SHAPE
     node: str = ""
+    period_s: float = 0.0  # of the feed's schedule; 0: it has none of its own
 
 
 class Tool(Protocol):

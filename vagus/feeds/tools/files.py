@@ -1,35 +1,54 @@
-"""Files of tools: where they are, and how they are always whole."""
+"""Files of tools: never half written, and none that grows without end."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from vagus.errors import ConfigError
-from vagus.feeds.contracts import ToolContext
-
-STANDARD_OUTPUT = "-"
+ROTATE_BYTES = 16 << 20
 
 
-def file_of(context: ToolContext, file: str, what: str = "file") -> Path:
-    """The path of a tool's file: a relative one is in the context's folder, and stays there. Raises ConfigError."""
-    path = Path(file)
-    if not file or "\0" in file or not path.name:
-        raise ConfigError(f"{what}: {file!r} is not the name of a file")
-    if path.is_absolute():
-        return path
-    if ".." in path.parts:
-        raise ConfigError(f"{what}: {file!r} leaves the folder {context.folder}; write the whole path instead")
-    return context.folder / path
+def replace(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name and gives it its own once it is on disk. Raises OSError."""
+    replace_by(path, lambda temporary: temporary.write_bytes(content))
 
 
-def write_whole(path: Path, body: bytes | str) -> None:
-    """Writes a file so that readers find the old or the new one, never a part. Makes its folder. Raises OSError."""
+def replace_by(path: Path, make: Callable[[Path], object]) -> None:
+    """As `replace`, of a file that `make` writes at the path that it is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        temporary.write_bytes(body.encode(errors="backslashreplace") if isinstance(body, str) else body)
+        make(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def append(path: Path, lines: bytes, rotate_bytes: int = ROTATE_BYTES) -> None:
+    """Adds whole lines to a file by one write; at `rotate_bytes` it becomes `NAME.1`, of which there is one.
+
+    Raises OSError; what was written of the lines until then is taken back.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size + len(lines) > rotate_bytes:
+        path.replace(path.with_name(path.name + ".1"))
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        write_whole(file, lines, os.fstat(file).st_size)
+    finally:
+        os.close(file)
+
+
+def write_whole(file: int, content: bytes, at: int) -> None:
+    """Writes at the end of a file, of which `at` bytes are good; a failure leaves these. Raises OSError."""
+    view = memoryview(content)
+    try:
+        while view:
+            view = view[os.write(file, view) :]
+    except OSError:
+        os.ftruncate(file, at)
         raise
