@@ -12,7 +12,7 @@ import pytest
 from vagus.config import Config, FeedSettings, SourceSettings, load
 from vagus.errors import ConfigError
 from vagus.feeds import FORMATS, SOURCES, Data, Fetched, Net
-from vagus.feeds.feed import Feed
+from vagus.feeds.plain import Feed
 from vagus.feeds.load import load_format, load_sources
 
 BODIES = [b"", b"\0", b"\xff" * 100, b"{" * 5000, b"a: b\n" * 100, b"1" * 5000, "\u2028é".encode()]

@@ -13,7 +13,7 @@ from vagus.config import FeedSettings, SourceSettings
 from vagus.errors import ConfigError
 from vagus.feeds import Data, Fetched, Item, Meta, Net, Raw
 from vagus.feeds.directives import Archive, Emit, Fetch
-from vagus.feeds.feed import ANY, Feed
+from vagus.feeds.plain import ANY, Feed
 from vagus.feeds.formats.uptime import UptimeLine
 from vagus.feeds.load import load_sources
 from vagus.feeds.location import host, shown
@@ -216,7 +216,7 @@ def test_values_keep_their_stream_when_shapes_change() -> None:
     assert first is not None
     assert more is not None
     assert less is not None
-    assert first.stream.series("a") == 'feed.my_feed.a{location="http://a/",node="n1"}'
+    assert first.stream.series("a") == 'feed.my_feed.a{feed="my feed",location="http://a/",node="n1"}'
     assert [f.unit for f in more.stream.fields] == ["", "s"]
     assert less.stream is more.stream
     assert math.isnan(less.values[0])

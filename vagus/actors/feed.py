@@ -16,7 +16,7 @@ from vagus.config import FeedSettings, SourceSettings, seconds
 from vagus.errors import NoData, PeerUnreachable, VagusError
 from vagus.feeds import Fetched, Item, Net, Source
 from vagus.feeds.directives import Directive, Emit, Fetch
-from vagus.feeds.feed import ANY, Feed
+from vagus.feeds.plain import ANY, Feed
 from vagus.feeds.load import load_sources
 from vagus.feeds.location import shown
 from vagus.feeds.signals import Signals

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +20,8 @@ from vagus.config import hash_text
 from vagus.errors import ConfigError
 from vagus.feeds import Fetched, Net
 
+CatchUp = Literal["latest", "all", "none"]
+CATCH_UP: tuple[CatchUp, ...] = ("latest", "all", "none")
 MIN_PERIOD_S = 0.01
 MAX_SPREAD_S = 300.0  # a daily list is fetched minutes, not hours, after midnight
 MAX_MISSED = 100  # ticks told one by one after a long silence; older ones are told together
@@ -31,7 +34,8 @@ LATE = "the feed was not running, or overloaded"
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """Ticks at `start_ns + offset_s + k * period_s` for k = 0, 1, …, while k * period_s < duration_s.
 
-    timeout_s bounds one fetch; spread_s bounds the offset of a location (never more than the period).
+    timeout_s bounds one fetch; spread_s bounds the offset of a location (never more than the period). catch_up: which
+    of the ticks that passed while nobody looked are fetched.
     Raises ConfigError for numbers out of range.
     """
 
@@ -41,6 +45,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     start_ns: int = 0
     duration_s: float = math.inf
     spread_s: float = MAX_SPREAD_S
+    catch_up: CatchUp = "latest"
 
     def __post_init__(self) -> None:
         if not MIN_PERIOD_S <= self.period_s < math.inf:
@@ -57,7 +62,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def last_tick(self) -> float:
         """The index of the last tick; infinite without a duration."""
-        return math.inf if math.isinf(self.duration_s) else math.ceil(self.duration_s / self.period_s) - 1
+        return math.inf if math.isinf(self.duration_s) else -(round(self.duration_s * NS) // -self.period_ns) - 1
 
     def spread_ns(self, key: str) -> int:
         """How long after each tick the location of this key begins: the same in every process."""
@@ -110,22 +115,57 @@ class Missed(msgspec.Struct, frozen=True):
 class _Place:
     """What is known of one location."""
 
-    __slots__ = ("failures", "hold_tick", "next_tick", "running_tick", "spread_ns")
+    __slots__ = (
+        "alive",
+        "behind",
+        "failures",
+        "hold_tick",
+        "last_tick",
+        "next_tick",
+        "period_ns",
+        "running_tick",
+        "schedule",
+        "skip_tick",
+        "spread_ns",
+        "wake_ns",
+        "zero_ns",
+    )
 
-    def __init__(self, spread_ns: int, next_tick: int | None) -> None:
+    def __init__(self, schedule: Schedule, spread_ns: int, next_tick: int | None) -> None:
+        self.follow(schedule)
         self.spread_ns = spread_ns
         self.next_tick = next_tick  # None: never run; the latest tick is caught up at once
         self.running_tick: int | None = None
         self.failures = 0
         self.hold_tick = 0  # no try before this tick
+        self.skip_tick = 0  # those before this one passed before anybody looked, and are not caught up
+        self.wake_ns = -1  # where it stands in the heap; -1: nowhere, there are no more ticks
+        self.alive = True
+        self.behind = False  # ticks that passed wait for the one that runs (catch-up `all`)
+
+    def follow(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.zero_ns = schedule.due_ns(0)
+        self.period_ns = schedule.period_ns
+        self.last_tick = schedule.last_tick
+
+    def due_ns(self, tick: int) -> int:
+        """The scheduled time of a tick."""
+        return self.zero_ns + tick * self.period_ns
+
+    def latest(self, now_ns: int) -> int:
+        """The latest tick that has begun; -1 before the first."""
+        tick = max((now_ns - self.spread_ns - self.zero_ns) // self.period_ns, -1)
+        return tick if tick <= self.last_tick else int(self.last_tick)
 
 
 class Scheduler:
-    """Decides for each location and tick, exactly once: start or missed. Catch-up is `latest`.
+    """Decides for each location and tick, exactly once: start or missed.
 
-    last_due_ns: the last tick that each location had before a restart; the ticks since then are missed but for the
-    latest. A location that is absent there starts with the latest tick at once. When wall time is set back by more
-    than a period, the grid is entered anew: those ticks come again.
+    last_due_ns: the last tick that each location had before a restart; the ticks since then are caught up as the
+    schedule says, or missed. A location that is absent there starts with the latest tick at once (catch-up `none`:
+    with the next one). When wall time is set back by more than a period, the grid is entered anew: those ticks come
+    again. Locations may come and go: `add`, `remove`.
     """
 
     def __init__(
@@ -139,28 +179,100 @@ class Scheduler:
     ) -> None:
         self.schedule = schedule
         self.back_off = back_off or BackOff()
+        self._salt = salt
         last = last_due_ns or {}
         self._places: dict[str, _Place] = {}
         for location in locations:
             seen = schedule.tick_at(last[location]) + 1 if location in last else None
-            self._places[location] = _Place(schedule.spread_ns(f"{salt}\n{location}"), seen)
+            self._places[location] = _Place(schedule, self.spread_ns(location), seen)
         self._heap: list[tuple[int, str]] = []
         self._now_ns = 0
         self._fill()
+
+    def spread_ns(self, location: str) -> int:
+        """How long after each tick this location begins."""
+        return self.schedule.spread_ns(f"{self._salt}\n{location}")
 
     def _fill(self) -> None:
         self._heap = []
         for location, place in self._places.items():
             self._push(location, place, place.next_tick or 0)
-        heapq.heapify(self._heap)
 
     def _push(self, location: str, place: _Place, tick: int) -> None:
-        if tick <= self.schedule.last_tick:
-            heapq.heappush(self._heap, (self.schedule.due_ns(tick) + place.spread_ns, location))
+        if tick <= place.last_tick:
+            self._wake(location, place, place.due_ns(tick) + place.spread_ns)
+        else:
+            place.wake_ns = -1
+
+    def _wake(self, location: str, place: _Place, t_ns: int) -> None:
+        place.wake_ns = t_ns
+        heapq.heappush(self._heap, (t_ns, location))
+
+    def __contains__(self, location: object) -> bool:
+        return location in self._places
+
+    def add(
+        self, location: str, schedule: Schedule, now_ns: int, *, last_due_ns: int | None = None, resumed: bool = False
+    ) -> None:
+        """A location comes, with its own schedule, or is told anew: then it goes on, with a schedule renewed from now.
+
+        last_due_ns: its last tick before a restart; resumed: it was here until then, so that ticks since are missed.
+        A schedule renewed has its grid where it was, and as many further ticks as the new one; where both have only
+        one tick, that is a new one.
+        """
+        place = self._places.get(location)
+        if place is None:
+            seen = None if last_due_ns is None else schedule.tick_at(last_due_ns) + 1
+            place = self._places[location] = _Place(schedule, schedule.spread_ns(f"{self._salt}\n{location}"), seen)
+            self._skip(place, now_ns)
+            if seen is not None and not resumed:
+                place.next_tick = max(seen, place.latest(now_ns), place.skip_tick)
+            self._push(location, place, place.next_tick or 0)
+            return
+        ended = not place.alive or place.wake_ns < 0
+        if schedule.start_ns != place.schedule.start_ns:
+            if schedule.last_tick == 0 == place.last_tick:
+                place.follow(schedule)
+                place.next_tick = place.hold_tick = place.skip_tick = 0
+                place.alive = True
+                self._push(location, place, 0)
+                return
+            start_ns = place.schedule.start_ns
+            lasting_s = (schedule.start_ns - start_ns) / NS + schedule.duration_s
+            place.follow(msgspec.structs.replace(schedule, start_ns=start_ns, duration_s=lasting_s))
+        place.alive = True
+        if ended:
+            self._skip(place, now_ns)
+            place.next_tick = max(place.next_tick or 0, place.latest(now_ns), place.skip_tick)
+            self._push(location, place, place.next_tick)
+
+    def remove(self, location: str) -> None:
+        """A location goes: there are no more ticks of it. If it comes back before its next one, nothing happened."""
+        place = self._places[location]
+        place.alive = False
+        place.behind = False
+        if place.wake_ns < 0 and place.running_tick is None:
+            del self._places[location]
 
     def next_due(self) -> int | None:
         """When `due` has something to say next, in ns; None when the schedule has ended."""
-        return self._heap[0][0] if self._heap else None
+        while self._heap:
+            t_ns, location = self._heap[0]
+            place = self._places.get(location)
+            if place is not None and place.wake_ns == t_ns:
+                return t_ns
+            heapq.heappop(self._heap)  # it was woken at another time, or is gone
+        return None
+
+    def settled(self, location: str, due_ns: int) -> bool:
+        """Whether the tick due at this time, if there is one, is told and its run has ended."""
+        place = self._places.get(location)
+        if place is None:
+            return True
+        tick, off = divmod(due_ns - place.zero_ns, place.period_ns)
+        if off or not 0 <= tick <= place.last_tick:
+            return True
+        return place.next_tick is not None and tick < place.next_tick and tick != place.running_tick
 
     def due(self, now_ns: int) -> list[Start | Missed]:
         """What is to be done at this time, in order of beginning."""
@@ -168,59 +280,105 @@ class Scheduler:
             self._enter(now_ns)  # also at first: wall time may have been set back before a restart
         self._now_ns = now_ns
         told: list[Start | Missed] = []
-        while self._heap and self._heap[0][0] <= now_ns:
-            _, location = heapq.heappop(self._heap)
-            place = self._places[location]
-            told.extend(self._passed(location, place, now_ns))
+        heap, places = self._heap, self._places
+        while heap and heap[0][0] <= now_ns:
+            t_ns, location = heapq.heappop(heap)
+            place = places.get(location)
+            if place is None or place.wake_ns != t_ns:
+                continue
+            latest = place.latest(now_ns)
+            if not place.alive:
+                place.next_tick = latest + 1
+                self._push(location, place, latest + 1)
+                if place.running_tick is None:
+                    del places[location]
+            elif (
+                latest == place.next_tick
+                and place.running_tick is None
+                and latest >= place.hold_tick
+                and latest >= place.skip_tick
+            ):  # nearly always
+                place.running_tick = latest
+                place.next_tick = latest + 1
+                place.behind = False
+                self._push(location, place, latest + 1)
+                told.append(Start(location, place.due_ns(latest)))
+            else:
+                told.extend(self._passed(location, place, latest))
         return told
 
-    def _passed(self, location: str, place: _Place, now_ns: int) -> Iterator[Start | Missed]:
-        latest = self.schedule.tick_at(now_ns - place.spread_ns)
-        first = latest if place.next_tick is None else place.next_tick
-        place.next_tick = latest + 1
+    def _passed(self, location: str, place: _Place, latest: int) -> Iterator[Start | Missed]:
         self._push(location, place, latest + 1)
-        if latest - first > MAX_MISSED:
-            together = latest - first - MAX_MISSED
+        if place.behind and place.running_tick is not None:
+            return  # `finished` goes on
+        first = max(latest, place.skip_tick) if place.next_tick is None else place.next_tick
+        begin = max(first, latest)
+        if place.schedule.catch_up == "all" and place.running_tick is None:
+            begin = min(max(first, place.hold_tick, place.skip_tick), latest + 1)
+        place.next_tick = min(begin, latest) + 1
+        place.behind = begin < latest
+        if begin - first > MAX_MISSED:
+            together = begin - first - MAX_MISSED
             first += together
-            yield Missed(location, self.schedule.due_ns(first - 1), LATE, together)
-        for tick in range(first, latest):
-            yield Missed(location, self.schedule.due_ns(tick), self._reason(place, tick) or LATE)
-        reason = self._reason(place, latest)
+            yield Missed(location, place.due_ns(first - 1), LATE, together)
+        for tick in range(first, min(begin, latest + 1)):
+            yield Missed(location, place.due_ns(tick), self._reason(place, tick) or LATE)
+        if begin > latest:
+            return
+        reason = self._reason(place, begin)
         if reason:
-            yield Missed(location, self.schedule.due_ns(latest), reason)
+            yield Missed(location, place.due_ns(begin), reason)
         else:
-            place.running_tick = latest
-            yield Start(location, self.schedule.due_ns(latest))
+            place.running_tick = begin
+            yield Start(location, place.due_ns(begin))
 
     @staticmethod
     def _reason(place: _Place, tick: int) -> str:
         if place.running_tick is not None:
             return RUNNING
+        if tick < place.skip_tick:
+            return LATE
         return BACKING_OFF if tick < place.hold_tick else ""
 
     def finished(self, location: str, fetched: Fetched, now_ns: int) -> int:
         """The run of a location has ended; returns its failures in a row."""
-        place = self._places[location]
-        tick = self.schedule.tick_at(now_ns) if place.running_tick is None else place.running_tick
+        place = self._places.get(location)
+        if place is None:
+            return 0
+        schedule = place.schedule
+        tick = place.latest(now_ns) if place.running_tick is None else place.running_tick
         place.running_tick = None
+        if not place.alive and place.wake_ns < 0:
+            del self._places[location]
+        if place.behind:
+            self._wake(location, place, now_ns)
         if fetched.net in (Net.OK, Net.NOT_MODIFIED):
             place.failures = place.hold_tick = 0
             return 0
         place.failures += 1
-        place.hold_tick = tick + self.back_off.ticks(place.failures, self.schedule.period_s)
+        place.hold_tick = tick + self.back_off.ticks(place.failures, schedule.period_s)
         if fetched.retry_after_s > 0:
             wait_ns = round(min(fetched.retry_after_s, self.back_off.retry_cap_s) * NS)
             # first tick that begins no earlier than asked for
-            earliest = self.schedule.tick_at(now_ns + wait_ns - place.spread_ns - 1) + 1
+            earliest = schedule.tick_at(now_ns + wait_ns - place.spread_ns - 1) + 1
             place.hold_tick = max(place.hold_tick, earliest)
         return place.failures
 
     def _enter(self, now_ns: int) -> None:
         for place in self._places.values():
-            upcoming = self.schedule.tick_at(now_ns - place.spread_ns) + 1
+            if not self._now_ns:
+                self._skip(place, now_ns)
+            upcoming = place.latest(now_ns) + 1
             if place.next_tick is not None and place.next_tick > upcoming:
                 place.next_tick = upcoming
-                place.hold_tick = 0
+                place.hold_tick = place.skip_tick = 0
+                place.behind = False
                 if place.running_tick is not None:
                     place.running_tick = upcoming - 1
         self._fill()
+
+    @staticmethod
+    def _skip(place: _Place, now_ns: int) -> None:
+        """Whoever is not to be caught up begins with the next tick."""
+        if place.schedule.catch_up == "none":
+            place.skip_tick = place.latest(now_ns - 1) + 1
