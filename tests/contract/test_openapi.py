@@ -75,6 +75,8 @@ def test_the_server_has_no_other_operations(served):
         ("get", "/v1/directory?history=1", "/v1/directory", None),
         ("get", "/v1/path?from=a&to=127.0.0.1&history=1", "/v1/path", None),
         ("get", "/v1/status", "/v1/status", None),
+        ("get", "/v1/feeds", "/v1/feeds", None),
+        ("get", "/v1/feeds/comon/items?limit=3", "/v1/feeds/{feed}/items", None),
         ("get", "/v1/records?kind=receipt", "/v1/records", None),
         ("get", "/v1/query?selector=*", "/v1/query", None),
         ("get", "/v1/health/db@2/panorama", "/v1/health/{subject}/panorama", None),

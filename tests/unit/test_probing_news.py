@@ -46,6 +46,25 @@ async def test_addresses_are_learnt_once_and_told_to_the_others() -> None:
     assert fleet.asked.count(("vagus:collector@a", "set_probe_peers")) == 1
 
 
+async def test_feed_actors_are_told_who_else_fetches() -> None:
+    fleet = Fleet("a")
+    feeds = [Observed(Seat("feed", node, "", Config()), node, "HEALTHY") for node in "ba"]
+    fleet.seen |= {o.seat.name: o for o in feeds}
+    told: list[tuple[str, Any]] = []
+
+    async def ask(name: str, method: str, *args: Any) -> Any:
+        if method == "set_feeders":
+            told.append((name, args[0]))
+        return None
+
+    for _ in range(2):
+        await fleet.news.tell(("a", "b"), fleet.seen, [], ask)
+    assert sorted(told) == [("vagus:feed@a", ("a", "b")), ("vagus:feed@b", ("a", "b"))], "each once"
+    del fleet.seen["vagus:feed@b"]
+    await fleet.news.tell(("a",), fleet.seen, [], ask)
+    assert told[2:] == [("vagus:feed@a", ("a",))]
+
+
 async def test_who_makes_no_probes_is_asked_once_and_told_nothing() -> None:
     fleet = Fleet("a", "b")
     fleet.addresses["vagus:collector@b"] = None

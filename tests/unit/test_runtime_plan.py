@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from vagus.config import Config, ControllerSettings
+from vagus.actors.base import Seat
+from vagus.config import Config, ControllerSettings, FeedSettings, SourceSettings
 from vagus.runtime import plan
 from vagus.runtime.names import node_names
 from vagus.runtime.plan import Node, Observed, Spawned, Start, Stop, desired, reconcile
@@ -45,6 +48,30 @@ def test_a_controller_sits_where_its_settings_say(on, nodes):
 
 def test_no_feeds_no_feed_actor():
     assert "vagus:feed@a" not in seats(HEAD, config=Config(feeds=()))
+
+
+def test_feeds_are_fetched_at_the_head_or_everywhere():
+    def fed(**settings: Any) -> list[str]:
+        found = seats(HEAD, WORKER, config=Config(**settings))
+        return sorted(seat.node for seat, _ in found.values() if seat.role == "feed")
+
+    assert fed() == ["a"]
+    assert fed(feeds_on="every-node") == ["a", "b"]
+    many = FeedSettings(name="many", source=SourceSettings(all=tuple(f"http://h{n}/" for n in range(1001))))
+    assert fed(feeds=(many,)) == ["a", "b"]
+    assert fed(feeds=(many,), feeds_on="head") == ["a"]
+    few = FeedSettings(name="few", source=SourceSettings(all=tuple(f"proc:echo {n}" for n in range(2000))))
+    assert fed(feeds=(few,)) == ["a"], "commands stay at the head"
+    driven = FeedSettings(name="each", foreach="few", source=SourceSettings(all=("http://{}/",)))
+    assert fed(feeds=(few, driven)) == ["a", "b"]
+
+
+def test_who_does_not_come_up_gives_its_locations_to_the_others():
+    seen = [Observed(Seat("feed", node, "", Config()), node, "HEALTHY") for node in "abcd"]
+    seen[0].state, seen[0].failures = "UNHEALTHY", plan.FAILED_STARTS - 1
+    seen[1].state, seen[1].failures = "STARTING", plan.FAILED_STARTS
+    seen[2].state = "DRAINING"
+    assert plan.feeders([*seen, Observed(Seat("collector", "e", "", Config()), "e", "HEALTHY")]) == ("a", "d")
 
 
 def test_missing_seats_are_started_and_healthy_ones_left_alone():

@@ -164,7 +164,7 @@ class Connection(Health):
             made.propensity,
             made.version,
             tuple(arms),
-            dict(features),
+            {**features, **made.context},
         )
 
     def update(self, decision_id: str, reward: float) -> str:
@@ -209,6 +209,7 @@ class _DecideBody(msgspec.Struct):
     propensity: float
     group: str
     version: int
+    context: dict[str, Scalar] = {}  # features that the gateway added
 
 
 _RECORDS: Mapping[str, Any] = {

@@ -36,7 +36,7 @@ _REASONS = {
     503: "A node, store or policy does not answer",
     504: "Not in time",
 }
-_PATHS = {"subject": "The subject, percent-encoded; slashes may stand as they are"}
+_PATHS = {"subject": "The subject, percent-encoded; slashes may stand as they are", "feed": "The name of a feed"}
 
 
 def describe(routes: Sequence[Route]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ async def nodes(site: Site, request: web.BaseRequest, _: str) -> web.StreamRespo
     return _text(head + "".join(f"{name}\n" for name in names))
 
 
-async def report(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
+async def node_report(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
     """The node report: Date, VMStat, CPUUse, load, memory, disk, as lines of `Key: values`."""
     return await _answer(site, request, "host.*", lambda node, found, now_ns: comon.node_report(found, now_ns))
 
@@ -64,7 +64,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/comon",
-        report,
+        node_report,
         "A node's report, in CoMon's format",
         ComonParams,
         media=("text/plain",),

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from vagus.model import ActorStatus, Event, Level, Report
+from vagus.runtime import plan
 from vagus.runtime.names import SUPERVISOR
 from vagus.runtime.plan import Observed
 
@@ -52,6 +53,8 @@ class News:
         healthy = {name: o for name, o in seen.items() if o.state == "HEALTHY"}
         self._knows = {key: known for key, known in self._knows.items() if key[0] in healthy}
         told = [self._tell(o, ask, "know", nodes) for o in healthy.values()]
+        feeders = plan.feeders(seen.values())
+        told += [self._tell(o, ask, "set_feeders", feeders) for o in healthy.values() if o.seat.role == "feed"]
         for role, method, tell in ADDRESSES:
             addresses = await self._addresses([o for o in healthy.values() if o.seat.role == role], method, ask)
             told += [

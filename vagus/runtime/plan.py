@@ -13,10 +13,12 @@ import msgspec
 
 from vagus.actors.base import Seat
 from vagus.config import Config, ControllerSettings
+from vagus.feeds.shares import is_spread
 
 MAX_BACKOFF_S = 30.0
 START_TIMEOUT_S = 60.0
 PING_PERIOD_S = 5.0  # an actor that missed one is asked every round
+FAILED_STARTS = 3  # in a row: then others fetch what was this node's
 PINGS_MISSED = 3  # unanswered pings before a silent actor is replaced
 
 
@@ -76,14 +78,15 @@ def desired(
 
     head = next((n.name for n in nodes if n.head), "")
     options = {**options, "head": head}
+    spread = is_spread(config.feeds, config.feeds_on)
     controllers = [Spawned(c) for c in config.controllers] + list(spawned)
     for node in nodes:
         add(node, "collector")
         add(node, "observer")
         if node.head:
             add(node, "decide")
-            if config.feeds:
-                add(node, "feed")
+        if config.feeds and (node.head or spread):
+            add(node, "feed")
         for controller in controllers:
             settings = controller.settings
             if settings.on in ("every-node", node.name) or (settings.on == "head" and node.head):
@@ -109,6 +112,12 @@ def reconcile(
         if name not in wanted and have.state not in ("DRAINING", "DRAINED"):
             steps.append(Stop(name, graceful=have.node_id in alive_ids))
     return steps
+
+
+def feeders(observed: Iterable[Observed]) -> tuple[str, ...]:
+    """The nodes that fetch feeds: whose feed actor runs, or is to run again soon."""
+    staying = (o for o in observed if o.seat.role == "feed" and o.state not in ("DRAINING", "DRAINED"))
+    return tuple(sorted(o.seat.node for o in staying if o.failures < FAILED_STARTS))
 
 
 def _hangs(have: Observed, now_s: float) -> bool:
