@@ -140,7 +140,7 @@ class Tool(Protocol):
 SOURCES: Registry[Source] = Registry(
     "vagus.sources",
     {
-        "http": "vagus.feeds.sources.http:HttpSource",
+        "http": "vagus.feeds.sources.http_plain:HttpPlainSource",
         "https": "vagus.feeds.sources.http:HttpSource",
         "proc": "vagus.feeds.sources.proc:ProcSource",
         "file": "vagus.feeds.sources.file:FileSource",

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from vagus.feeds import Fetched, Net
-from vagus.feeds.sources.http import HttpSource
+from vagus.feeds.sources.http_plain import HttpPlainSource
 
 MAX_FILE_BYTES = 64 << 10
 WAIT_S = 0.2  # between looks for a gateway that has yet to start
@@ -30,7 +30,7 @@ class GatewaySource:
         self._fixed = (url, token) if url else None
         self._file = Path(endpoint_file)
         self._endpoint = ("", "")
-        self._http = HttpSource()
+        self._http = HttpPlainSource()
 
     async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched:
         """As HttpSource. Waits for a gateway that is not there yet (both start at once), then REFUSED."""
@@ -46,7 +46,7 @@ class GatewaySource:
         timeout_s = max(0.001, deadline - time.monotonic())
         if endpoint != self._endpoint:
             url, token = endpoint
-            fresh = HttpSource(headers={url: {"Authorization": f"Bearer {token}"}} if token else None)
+            fresh = HttpPlainSource(headers={url: {"Authorization": f"Bearer {token}"}} if token else None)
             before, self._http, self._endpoint = self._http, fresh, endpoint
             await before.close()
         path = location.partition(":")[2]

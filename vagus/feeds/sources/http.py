@@ -20,11 +20,12 @@ from yarl import URL
 from vagus.errors import ConfigError
 from vagus.feeds import Fetched, Net
 from vagus.feeds.location import printable
+from vagus.feeds.sources.http_wire import REDIRECTS
+from vagus.feeds.sources.robots import Robots
 
 MAX_REMEMBERED = 100_000  # validators, one pair for each location
 MAX_VALIDATOR = 1000
 MAX_NOTE = 300
-REDIRECTS = (301, 302, 303, 307, 308)
 BASE_HEADERS = {"User-Agent": "vagus", "Accept-Encoding": "identity"}
 
 
@@ -32,7 +33,8 @@ class HttpSource:
     """GETs a location over kept-alive connections; certificates are verified, proxies and cookies not used.
 
     headers: URL prefix → headers sent to that origin and below that path, and to no other.
-    allow_private: follow redirects to private addresses also from a public one.
+    allow_private: follow redirects to private addresses also from a public one. robots: fetch only what the site's
+    robots.txt allows.
     Raises ConfigError for wrong options.
     """
 
@@ -41,10 +43,12 @@ class HttpSource:
         headers: Mapping[str, Mapping[str, str]] | None = None,
         allow_private: bool = False,
         max_redirects: int = 5,
+        robots: bool = False,
     ) -> None:
         self._headers = [(_prefix(prefix), _checked(prefix, fields)) for prefix, fields in (headers or {}).items()]
         self._allow_private = bool(allow_private)
         self._max_redirects = max_redirects
+        self.robots = Robots(self._without_robots) if robots else None
         self._validators: OrderedDict[str, dict[str, str]] = OrderedDict()
         self._resolver: _Resolver | None = None
         self._anywhere: aiohttp.ClientSession | None = None
@@ -52,30 +56,42 @@ class HttpSource:
 
     async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched:
         """The body, after redirects; NOT_MODIFIED for a 304; STATUS for other codes, with the body of the answer."""
+        return await self._fetch(location, timeout_s, max_bytes, self.robots)
+
+    async def _without_robots(self, location: str, timeout_s: float, max_bytes: int) -> Fetched:
+        return await self._fetch(location, timeout_s, max_bytes, None)
+
+    async def _fetch(self, location: str, timeout_s: float, max_bytes: int, robots: Robots | None) -> Fetched:
         try:
-            return await self._follow(location, time.monotonic() + timeout_s, max_bytes)
+            following = self._follow(location, time.monotonic() + timeout_s, max_bytes, robots)
+            return await (asyncio.wait_for(following, timeout_s) if robots else following)
         except asyncio.TimeoutError:
             return Fetched(Net.TIMEOUT, note=f"no whole answer within {timeout_s:g} s")
         except aiohttp.ClientConnectorCertificateError as error:
-            return Fetched(Net.FAILED, note=_text(f"certificate not accepted: {error.certificate_error}"))
+            return Fetched(Net.FAILED, note=text(f"certificate not accepted: {error.certificate_error}"))
         except aiohttp.ClientConnectorError as error:
             refused = isinstance(error.os_error, ConnectionRefusedError)
-            return Fetched(Net.REFUSED if refused else Net.FAILED, note=_text(str(error)))
+            return Fetched(Net.REFUSED if refused else Net.FAILED, note=text(str(error)))
         except (aiohttp.ClientError, OSError, EOFError, ValueError, ssl.SSLError, zlib.error) as error:
-            return Fetched(Net.FAILED, note=_text(f"{type(error).__name__}: {error}"))
+            return Fetched(Net.FAILED, note=text(f"{type(error).__name__}: {error}"))
 
     async def close(self) -> None:
         """Closes all connections."""
+        if self.robots is not None:
+            await self.robots.close()
         for session in (self._anywhere, self._public):
             if session is not None:
                 await session.close()
         self._anywhere = self._public = None
 
-    async def _follow(self, location: str, deadline: float, max_bytes: int) -> Fetched:
+    async def _follow(self, location: str, deadline: float, max_bytes: int, robots: Robots | None) -> Fetched:
         url = URL(location)
         session, resolver = self._inside()
-        headers = {**self._headers_for(url), **self._validators.get(location, {})}
+        headers = {**self.headers_for(url), **self._validators.get(location, {})}
         for hop in range(self._max_redirects + 1):
+            refusal = await robots.refusal(url) if robots else ""
+            if refusal:
+                return Fetched(Net.FAILED, note=refusal)
             timeout = aiohttp.ClientTimeout(total=max(deadline - time.monotonic(), 0.001))
             async with session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as answer:
                 if answer.status not in REDIRECTS or "Location" not in answer.headers:
@@ -83,12 +99,12 @@ class HttpSource:
                 target = url.join(URL(answer.headers["Location"]))
                 answer.close()  # its body is of no use
             if target.scheme not in ("http", "https") or (url.scheme, target.scheme) == ("https", "http"):
-                return Fetched(Net.FAILED, note=_text(f"redirect from {url.scheme} to {target.scheme} is refused"))
+                return Fetched(Net.FAILED, note=text(f"redirect from {url.scheme} to {target.scheme} is refused"))
             if hop == 0 and not self._allow_private and not resolver.was_private(url.host or ""):
                 session = self._outside()
             if session is self._public and _literal_private(target.host or ""):
-                return Fetched(Net.FAILED, note=_text(f"redirect to the private address {target.host} is refused"))
-            url, headers = target, self._headers_for(target)
+                return Fetched(Net.FAILED, note=text(f"redirect to the private address {target.host} is refused"))
+            url, headers = target, self.headers_for(target)
         return Fetched(Net.FAILED, note=f"more than {self._max_redirects} redirects")
 
     async def _answered(self, location: str, answer: aiohttp.ClientResponse, max_bytes: int) -> Fetched:
@@ -101,12 +117,12 @@ class HttpSource:
             self._remember(location, answer)
             return Fetched(Net.OK, body)
         wait_s = retry_after_s(answer.headers.get("Retry-After", ""), time.time())
-        return Fetched(Net.STATUS, body or b"", _text(f"HTTP {answer.status} {answer.reason or ''}".strip()), wait_s)
+        return Fetched(Net.STATUS, body or b"", text(f"HTTP {answer.status} {answer.reason or ''}".strip()), wait_s)
 
     def _remember(self, location: str, answer: aiohttp.ClientResponse) -> None:
         etag, modified = answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", "")
         validators = {"If-None-Match": etag, "If-Modified-Since": modified}
-        kept = {name: value for name, value in validators.items() if _sendable(value)}
+        kept = {name: value for name, value in validators.items() if sendable(value)}
         if kept:
             self._validators[location] = kept
             if len(self._validators) > MAX_REMEMBERED:
@@ -114,7 +130,8 @@ class HttpSource:
         elif location in self._validators:
             del self._validators[location]
 
-    def _headers_for(self, url: URL) -> dict[str, str]:
+    def headers_for(self, url: URL) -> dict[str, str]:
+        """The headers that the options give for a URL."""
         if not self._headers:
             return {}
         found: dict[str, str] = {}
@@ -231,7 +248,8 @@ def retry_after_s(text: str, now_s: float) -> float:
         return 0.0
 
 
-def _sendable(validator: str) -> bool:
+def sendable(validator: str) -> bool:
+    """Whether a validator of a server may go back to it in a header."""
     return 0 < len(validator) <= MAX_VALIDATOR and validator.isascii() and validator.isprintable()
 
 
@@ -251,5 +269,6 @@ def _checked(prefix: str, fields: Mapping[str, str]) -> dict[str, str]:
     return dict(fields)
 
 
-def _text(note: str) -> str:
+def text(note: str) -> str:
+    """A note as it may be stored and shown."""
     return printable(note)[:MAX_NOTE]
