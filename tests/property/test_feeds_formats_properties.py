@@ -57,7 +57,8 @@ def test_json_round_trip(value: Any) -> None:
     if data is Data.GOOD:
         assert found == msgspec.json.decode(body)
     else:
-        assert (data, errors > 0) == (Data.SEMANTIC, True)  # an integer beyond 64 bits
+        assert data in (Data.SEMANTIC, Data.NESTED)  # an integer beyond 64 bits
+        assert errors > 0
 
 
 @settings(deadline=None, max_examples=60)

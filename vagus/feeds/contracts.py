@@ -153,6 +153,10 @@ FORMATS: Registry[Format[Any]] = Registry(
     {
         "text": "vagus.feeds.formats.text:Text",
         "json": "vagus.feeds.formats.json:Json",
+        "ndjson": "vagus.feeds.formats.ndjson:NdJson",
+        "csv": "vagus.feeds.formats.csv:Csv",
+        "openmetrics": "vagus.feeds.formats.openmetrics:OpenMetrics",
+        "rss": "vagus.feeds.formats.rss:Rss",
         "entries": "vagus.feeds.formats.entries:Entries",
         "uptime": "vagus.feeds.formats.uptime:Uptime",
     },
