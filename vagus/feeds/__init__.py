@@ -6,27 +6,64 @@ held by name, and how to add to it: contracts.py.
 """
 
 from vagus.feeds.contracts import FORMATS, SOURCES, STEPS, TOOLS, Format, Notice, Shape, Source, Step, Tool, ToolContext
+from vagus.feeds.formats.annotated import F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, Word
+from vagus.feeds.formats.compiled import as_format, lines, one_of
+from vagus.feeds.formats.compounds import Constrained, Optional, Union
+from vagus.feeds.formats.keyed import Map
+from vagus.feeds.formats.lists import List
+from vagus.feeds.formats.record import Record, entries, entry, field
+from vagus.feeds.formats.types import Binary, Bool, Bytes, Choice, Float, Int, Str
 from vagus.feeds.item import Data, Descriptor, Fetched, Item, Meta, Net, Origin, Raw, State
 
 __all__ = [
+    "F32",
+    "F64",
     "FORMATS",
+    "I8",
+    "I16",
+    "I32",
+    "I64",
     "SOURCES",
     "STEPS",
     "TOOLS",
+    "U8",
+    "U16",
+    "U32",
+    "U64",
+    "Binary",
+    "Bool",
+    "Bytes",
+    "Choice",
+    "Constrained",
     "Data",
     "Descriptor",
     "Fetched",
+    "Float",
     "Format",
+    "Int",
     "Item",
+    "List",
+    "Map",
     "Meta",
     "Net",
     "Notice",
+    "Optional",
     "Origin",
     "Raw",
+    "Record",
     "Shape",
     "Source",
     "State",
     "Step",
+    "Str",
     "Tool",
     "ToolContext",
+    "Union",
+    "Word",
+    "as_format",
+    "entries",
+    "entry",
+    "field",
+    "lines",
+    "one_of",
 ]
