@@ -173,4 +173,9 @@ STEPS: Registry[Step] = Registry(
     },
 )
 
-TOOLS: Registry[Tool] = Registry("vagus.tools", {})
+TOOLS: Registry[Tool] = Registry(
+    "vagus.tools",
+    {
+        "alert": "vagus.feeds.tools.alert:Alert",
+    },
+)

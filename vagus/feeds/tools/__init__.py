@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, TypeVar, cast
@@ -50,7 +51,8 @@ def _class(name: str) -> Any:
 def checked(kind: type[S], options: Mapping[str, Any]) -> S:
     """Options as a typed struct. Raises ConfigError, which names the option."""
     try:
-        return msgspec.convert(dict(options), kind)
+        plain = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in options.items()}
+        return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
         known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
         raise ConfigError(f"{str(error).replace('$.', '')}; its options are {known}") from error

@@ -17,16 +17,16 @@ MAX_FIELDS = 500
 MAX_TEXT = 500
 
 
-def expression_of(tool: str, option: str, text: str, context: ToolContext) -> Expression:
+def expression_of(option: str, text: str, context: ToolContext) -> Expression:
     """An expression among the options, checked against the feed's shape. Raises ConfigError."""
     try:
         found = compile_expression(text)
     except ConfigError as error:
-        raise ConfigError(f"tool {tool}: {option}: {error}") from error
+        raise ConfigError(f"{option}: {error}") from error
     unknown = found.unknown(context.shape)
     if unknown:
         known = ", ".join(name for name, _ in context.shape.parts)
-        raise ConfigError(f"tool {tool}: {option}: the feed has no {', '.join(unknown)}; there are: {known}"[:1000])
+        raise ConfigError(f"{option}: the feed has no {', '.join(unknown)}; there are: {known}"[:1000])
     return found
 
 
@@ -36,11 +36,11 @@ class Numbers:
     Without fields: every number of the value by its path, as `signals.leaves` names it. Raises ConfigError.
     """
 
-    def __init__(self, tool: str, fields: Sequence[str] | Mapping[str, str], context: ToolContext) -> None:
+    def __init__(self, fields: Sequence[str] | Mapping[str, str], context: ToolContext) -> None:
         named = fields.items() if isinstance(fields, Mapping) else [(text, text) for text in fields]
         if len(named) > MAX_FIELDS:
-            raise ConfigError(f"tool {tool}: {len(named)} fields; at most {MAX_FIELDS} are allowed")
-        self._chosen = {name: expression_of(tool, "fields", text, context) for name, text in named}
+            raise ConfigError(f"{len(named)} fields; at most {MAX_FIELDS} are allowed")
+        self._chosen = {name: expression_of("fields", text, context) for name, text in named}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,8 +62,8 @@ class Numbers:
 class Key:
     """What tells series apart: the location, or what an expression gives; None where that is null."""
 
-    def __init__(self, tool: str, text: str, context: ToolContext) -> None:
-        self._expression = expression_of(tool, "key", text, context) if text else None
+    def __init__(self, text: str, context: ToolContext) -> None:
+        self._expression = expression_of("key", text, context) if text else None
 
     def of(self, item: Item[Any]) -> str | None:
         """The series of an item."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 ROTATE_BYTES = 16 << 20
@@ -50,5 +51,6 @@ def write_whole(file: int, content: bytes, at: int) -> None:
         while view:
             view = view[os.write(file, view) :]
     except OSError:
-        os.ftruncate(file, at)
+        with suppress(OSError):
+            os.ftruncate(file, at)
         raise
