@@ -1,0 +1,72 @@
+"""Any value as JSON and as a line of text: also what no format makes, but a function of `map` may."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from vagus.feeds.location import printable
+
+MAX_DEPTH = 64
+
+
+def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """A value as JSON builtins: structs as mappings, tuples as lists, bytes and strange things as text.
+
+    NaN and infinity are None; half surrogates and what is deeper than 64 become text.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _encodable(str.__str__(value))
+    if isinstance(value, int):
+        return int(value) if -(1 << 63) <= value < 1 << 64 else _large(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    if depth <= 0:
+        return f"<{type(value).__name__}>"
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name, None), depth - 1) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {_encodable(str(key)): plain(part, depth - 1) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part, depth - 1) for part in value]
+    return f"<{type(value).__name__}>"
+
+
+def _encodable(text: str) -> str:
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
+def _large(value: int) -> float | str:
+    try:
+        return float(value)
+    except OverflowError:
+        return "an integer beyond 1e308"
+
+
+def as_json(value: Any) -> bytes:
+    """One line of JSON."""
+    return msgspec.json.encode(plain(value))
+
+
+def as_text(value: Any) -> str:
+    """A value for a cell or a line: texts and numbers as they are, true and false, nothing for None, the rest as JSON."""
+    if isinstance(value, str):
+        return _encodable(str.__str__(value))
+    value = plain(value)
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (int, float, str)) else msgspec.json.encode(value).decode()
+
+
+def as_line(value: Any, limit: int) -> str:
+    """The same as printable characters of one line, at most `limit` of them."""
+    text = printable(as_text(value)[: limit + 1])
+    return text if len(text) <= limit else text[: limit - 1] + "…"
