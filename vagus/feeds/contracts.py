@@ -179,3 +179,7 @@ TOOLS: Registry[Tool] = Registry(
         "alert": "vagus.feeds.tools.alert:Alert",
     },
 )
+        "accum": "vagus.feeds.tools.accum:Accum",
+        "print": "vagus.feeds.tools.printed:Print",
+        "select": "vagus.feeds.tools.select:Select",
+        "xml": "vagus.feeds.tools.xml:Xml",
