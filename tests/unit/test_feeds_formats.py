@@ -59,7 +59,8 @@ def test_uptime_of_all_makes(line: str, time: str, up_s: float, users: int | Non
     ],
 )
 def test_uptime_keeps_what_is_whole(line: str, expected: tuple[Any, ...], errors: int) -> None:
-    assert parsed(Uptime(), line.encode()) == (UptimeLine(*expected), Data.SYNTAX, errors)
+    code = Data.SYNTAX if "more" in line else Data.NESTED  # of the line itself, or of its parts
+    assert parsed(Uptime(), line.encode()) == (UptimeLine(*expected), code, errors)
 
 
 @pytest.mark.parametrize("body", [b"", b"nothing of the kind", b"\xff\xfe", b"sh: uptime: not found"])

@@ -159,6 +159,11 @@ FORMATS: Registry[Format[Any]] = Registry(
         "rss": "vagus.feeds.formats.rss:Rss",
         "entries": "vagus.feeds.formats.entries:Entries",
         "uptime": "vagus.feeds.formats.uptime:Uptime",
+        "ping": "vagus.feeds.formats.ping:PingOutput",
+        "syslog": "vagus.feeds.formats.syslog:Syslog",
+        "hosts": "vagus.feeds.formats.hosts:hosts",
+        "comon": "vagus.feeds.formats.comon:comon",
+        "comon_slices": "vagus.feeds.formats.comon_slices:comon_slices",
     },
 )
 
@@ -176,10 +181,10 @@ STEPS: Registry[Step] = Registry(
 TOOLS: Registry[Tool] = Registry(
     "vagus.tools",
     {
-        "alert": "vagus.feeds.tools.alert:Alert",
-    },
-)
         "accum": "vagus.feeds.tools.accum:Accum",
         "print": "vagus.feeds.tools.printed:Print",
         "select": "vagus.feeds.tools.select:Select",
         "xml": "vagus.feeds.tools.xml:Xml",
+        "alert": "vagus.feeds.tools.alert:Alert",
+    },
+)

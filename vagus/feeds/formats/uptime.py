@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import msgspec
 
 from vagus.errors import NoData
-from vagus.feeds.contracts import ANY_SHAPE
-from vagus.feeds.item import Data, Descriptor, described
+from vagus.feeds.formats.faults import Faults, whole
+from vagus.feeds.formats.inverse import inverse
+from vagus.feeds.formats.structs import shape_of
+from vagus.feeds.item import Descriptor
 
 MAX_BYTES = 4096
 MAX_UP_S = 1e10  # three centuries: more is no uptime
@@ -39,23 +40,14 @@ class UptimeLine(msgspec.Struct, frozen=True):
 
 
 class Uptime:
-    """One line of `uptime` as an `UptimeLine`; a part that is broken is None and counted."""
+    """One line of `uptime` as an `UptimeLine`; a part that is broken is None and told by its name (load1 for all)."""
 
     name = "uptime"
-
-    shape = ANY_SHAPE
+    shape = shape_of(UptimeLine)
 
     def parse(self, body: bytes) -> tuple[UptimeLine | None, Descriptor]:
-        """The value and its descriptor; None when nothing could be made of the body."""
-        value, code, errors = self._parse(body)
-        return value, described(code, errors, len(body))
-
-    def print(self, value: Any) -> bytes:
-        """Raises NoData: not printed yet."""
-        raise NoData(f"format {self.name} cannot be printed")
-
-    def _parse(self, body: bytes) -> tuple[UptimeLine | None, Data, int]:
-        """The typed line; Syntax and the number of broken parts (time, up, load); None when none of them is there."""
+        """None when neither time nor load is there. More than the one line is a SYNTAX error of its own."""
+        size = len(body)
         text = body[:MAX_BYTES].decode("utf-8", errors="replace").strip()
         head, _, tail = text.partition("load average")
         time = _TIME.match(head)
@@ -64,12 +56,35 @@ class Uptime:
         load = _LOAD.match("load average" + tail)
         loads = [float(number.replace(",", ".")) for number in load.groups()] if load else [None] * 3
         if time is None and load is None:
-            return None, Data.SYNTAX, 1
-        errors = (time is None) + (up_s is None) + (load is None)
-        if len(body) > MAX_BYTES or "\n" in text:
-            errors += 1  # more than the one line
+            return None, whole(body, "no line of uptime")
+        faults = Faults()
+        for name, missing in (("time", time is None), ("up_s", up_s is None), ("load1", load is None)):
+            if missing:
+                faults.broken(name, "it is not there, or not written so", 0, size)
+        if size > MAX_BYTES or "\n" in text:
+            faults.wrong("more than the one line")
         line = UptimeLine(time[1] if time else None, up_s, int(users[1]) if users else None, *loads)
-        return line, Data.SYNTAX if errors else Data.GOOD, errors
+        return line, faults.descriptor(0, size)
+
+    def print(self, value: UptimeLine) -> bytes:
+        """As procps prints it. Raises NoData for parts that are None, and what is finer than its minutes and digits."""
+        try:
+            up_s = int(value.up_s or 0)
+            days, rest = divmod(up_s, 86400)
+            up = f"{days} day{'s' if days != 1 else ''}, " if days else ""
+            if rest >= 3600:
+                up += f"{rest // 3600:2}:{rest // 60 % 60:02}"
+            else:
+                up += f"{rest // 60} min" if up_s >= 60 or not up_s else f"{up_s} sec"
+            who = "" if value.users is None else f"  {value.users} user{'s' if value.users != 1 else ''},"
+            loads = ", ".join(_load(load) for load in (value.load1, value.load5, value.load15) if load is not None)
+            return inverse(self, value, f" {value.time} up {up},{who}  load average: {loads}\n".encode())
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise NoData(f"format uptime prints values of UptimeLine: {error}") from error
+
+
+def _load(load: float) -> str:
+    return f"{load:.2f}" if round(load, 2) == load else f"{load:.6f}"
 
 
 def _up_seconds(text: str, start: int) -> tuple[float | None, int]:
