@@ -160,6 +160,8 @@ FORMATS: Registry[Format[Any]] = Registry(
         "entries": "vagus.feeds.formats.entries:Entries",
         "uptime": "vagus.feeds.formats.uptime:Uptime",
         "ping": "vagus.feeds.formats.ping:PingOutput",
+        "common_log": "vagus.feeds.formats.weblog:common_log",
+        "combined_log": "vagus.feeds.formats.weblog:combined_log",
         "syslog": "vagus.feeds.formats.syslog:Syslog",
         "hosts": "vagus.feeds.formats.hosts:hosts",
         "comon": "vagus.feeds.formats.comon:comon",
@@ -186,5 +188,6 @@ TOOLS: Registry[Tool] = Registry(
         "select": "vagus.feeds.tools.select:Select",
         "xml": "vagus.feeds.tools.xml:Xml",
         "alert": "vagus.feeds.tools.alert:Alert",
+        "archive": "vagus.feeds.tools.archive:Archive",
     },
 )
