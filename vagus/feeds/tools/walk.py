@@ -109,7 +109,7 @@ class Walker:
         if value is not None and node.place.depth < MAX_DEPTH and (type(value) not in _EXACT or node.kind == "union"):
             parts, inside = _parts(node, value), _inside(descriptor)
             if parts is None:
-                if isinstance(value, (list, tuple)):
+                if isinstance(value, (list, tuple)) and value:
                     self._elements(node, begun, value, inside)
             else:
                 for name, key, shape, part in parts:
@@ -213,8 +213,8 @@ class WalkingTool:
         self._descriptor = descriptor
 
     def take(self, item: Item[Any]) -> Iterable[Notice]:
-        """Visits the value of an item that has one."""
-        if item.value is not None:
+        """Visits the value of an item that has one, and None where all of it was broken."""
+        if item.value is not None or item.meta.errors:
             self.walker.walk(item.value, known_descriptor(item, self._descriptor))
         self._descriptor = None
         return ()
