@@ -272,7 +272,11 @@ class FeedRunner:
                 counts["bytes"] += len(fetched.body)
                 if fetched.net is not Net.OK and fetched.net is not Net.NOT_MODIFIED:
                     counts["failures"] += 1
-                run.steps = self.engine.fetched(run.fetch, fetched, run.ended_ns)
+                try:
+                    run.steps = self.engine.fetched(run.fetch, fetched, run.ended_ns)
+                except Exception as error:
+                    run.steps = iter(())
+                    self._failed(f"feed {run.fetch.feed}", error)
             self._advance(runs)
 
     def _advance(self, runs: list[_Run]) -> None:

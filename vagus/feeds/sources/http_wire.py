@@ -128,7 +128,6 @@ class Connection(asyncio.Protocol):
         if self._asked is None:  # bytes that nobody asked for must not become the answer to the next request
             self.transport.abort()
             return
-        answer = self._answer
         self._heard += len(data)
         error = ""
         try:
@@ -137,6 +136,7 @@ class Connection(asyncio.Protocol):
             error = "the server switches to another protocol"
         except httptools.HttpParserError as found:
             error = f"malformed answer: {found}"
+        answer = self._answer  # only now: what came may have been an interim one
         if answer.whole:
             self._finish(bool(error) or self._extra)
         elif error:
