@@ -16,10 +16,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from gateway_backend import TOKEN, serving
 
 from vagus.cli import cli
-from vagus.gateway import routes_health_page
-from vagus.gateway.routes_health_page import FOLDER, ROUTES
+from vagus.gateway import routes_feeds_page, routes_health_page, static
+from vagus.gateway.static import FOLDER
 
 PAGE = FOLDER / "health.html"
+FEEDS = FOLDER / "feeds.html"
+ROUTES = (*routes_health_page.ROUTES, *routes_feeds_page.ROUTES)
 
 
 @pytest.fixture(scope="module")
@@ -46,24 +48,28 @@ def test_files_are_public_closed_in_and_kept(served, path):
 
 
 def test_every_file_of_the_page_is_served_and_no_other():
-    served = {"health.html", *(route.path.removeprefix("/health/") for route in ROUTES if route.path != "/health")}
-    assert served == {path.name for path in FOLDER.iterdir()}
+    paths = {route.path for route in ROUTES} - {"/health", "/feeds"}
+    assert {"health.html", "feeds.html", *(path.rpartition("/")[2] for path in paths)} == {
+        path.name for path in FOLDER.iterdir()
+    }
 
 
 def test_the_page_names_its_own_files_only_and_holds_no_script_or_style_of_its_own():
     text = PAGE.read_text()
     assert re.findall(r'(?:src|href)="([^"]*)"', text) == ["/health/icon.svg", "/health/health.css", "/health/main.js"]
-    assert not re.search(r"<style|<script>|\son\w+=|\sstyle=", text)
+    shared = ["/health/icon.svg", "/health/health.css", "/feeds/feeds.css", "/feeds/feeds.js"]
+    assert re.findall(r'(?:src|href)="([^"]*)"', FEEDS.read_text()) == shared
+    assert not re.search(r"<style|<script>|\son\w+=|\sstyle=", text + FEEDS.read_text())
     for path in FOLDER.glob("*.js"):
         source = path.read_text()
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|https?://", source), path
-        for name in re.findall(r'from "\./([^"]+)"', source):
+        for name in re.findall(r'from "(?:\./|/health/)([^"]+)"', source):
             assert (FOLDER / name).exists()
 
 
 def test_the_files_hold_no_address_outside(served):
     assert "http" not in (FOLDER / "health.css").read_text()
-    assert routes_health_page.POLICY.count("self") == 4
+    assert static.POLICY.count("self") == 4
 
 
 def test_the_command_prints_an_address_with_the_token(served, monkeypatch):
