@@ -34,7 +34,7 @@ class _Expand:
     def apply(self, body: bytes, max_bytes: int) -> bytes:
         """What the compressed streams in `body` hold, in order; zero bytes behind the last one are padding.
 
-        Memory: what is made, at most `max_bytes`, and one chunk. Raises ValueError for bytes that are not of this
+        Memory: what is made, at most `max_bytes`, and the stream's own window. Raises ValueError for bytes that are not of this
         kind, cut short, damaged, or of which more than `max_bytes` come.
         """
         if not body:
