@@ -189,5 +189,6 @@ TOOLS: Registry[Tool] = Registry(
         "xml": "vagus.feeds.tools.xml:Xml",
         "alert": "vagus.feeds.tools.alert:Alert",
         "archive": "vagus.feeds.tools.archive:Archive",
+        "db": "vagus.feeds.tools.db:Db",
     },
 )
