@@ -12,6 +12,7 @@ from vagus.feeds.formats.compounds import Constrained, Optional, Union
 from vagus.feeds.formats.keyed import Map
 from vagus.feeds.formats.lists import List
 from vagus.feeds.formats.record import Record, entries, entry, field
+from vagus.feeds.formats.timestamps import Time
 from vagus.feeds.formats.types import Binary, Bool, Bytes, Choice, Float, Int, Str
 from vagus.feeds.item import Data, Descriptor, Fetched, Item, Meta, Net, Origin, Raw, State
 
@@ -56,6 +57,7 @@ __all__ = [
     "State",
     "Step",
     "Str",
+    "Time",
     "Tool",
     "ToolContext",
     "Union",

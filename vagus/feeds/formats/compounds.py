@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 MAX_BRANCHES = 100
 
-PRINT_ERRORS = (NoData, TypeError, ValueError, KeyError, AttributeError, OverflowError)
+PRINT_ERRORS = (NoData, TypeError, ValueError, KeyError, AttributeError, OverflowError, struct.error)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from vagus.feeds.contracts import Shape
 from vagus.feeds.formats.compounds import Optional
+from vagus.feeds.formats.generated import entries_reader, twice
 from vagus.feeds.formats.layout import Build, Slot
 from vagus.feeds.formats.types import Node, Printer, Reader, Reading, Str, broken, literal, quoted, refuse, trimmed
 from vagus.feeds.item import Data, Descriptor, State
@@ -19,12 +20,29 @@ MAX_KEYS = 2000
 MAX_ENTRIES = 10_000  # of one body with any keys
 
 
-def separator(sep: object) -> bytes:
-    """What ends a key, without the blanks behind it, which a line may lack; a sep of blanks alone stays."""
-    text = literal("sep", sep)
-    if b"\n" in text:
-        raise refuse(f"sep ends a key within its line, it cannot hold a newline: {sep!r}")
-    return text.rstrip(b" \t") or text
+class Separator:
+    """What ends a key: text, without the blanks around it, which a line may have or not; or blanks alone."""
+
+    def __init__(self, sep: object) -> None:
+        text = literal("sep", sep)
+        if b"\n" in text:
+            raise refuse(f"sep ends a key within its line, it cannot hold a newline: {sep!r}")
+        self.text = text.strip(b" \t")  # empty: blanks alone
+
+    def find(self, body: bytes, start: int, end: int) -> tuple[int, int]:
+        """Where the first one begins and ends; (-1, -1) when there is none."""
+        if self.text:
+            at = body.find(self.text, start, end)
+            return at, at + len(self.text) if at >= 0 else -1
+        ends = [at for blank in (b" ", b"\t") if (at := body.find(blank, start, end)) >= 0]
+        return (min(ends), min(ends) + 1) if ends else (-1, -1)
+
+    def check(self, key: str, what: str) -> bytes:
+        """A key that can stand before it. Raises ConfigError."""
+        text = literal(what, key)
+        if text != text.strip() or b"\n" in text or self.find(text + (self.text or b" "), 0, 1 << 20)[0] != len(text):
+            raise refuse(f"{what}, {key!r}, has blanks around it, a newline or what ends a key in it")
+        return text
 
 
 @dataclass(frozen=True)
@@ -40,15 +58,10 @@ class Keyed(Node[Any]):
     sep: str = ": "
 
     def __post_init__(self) -> None:
-        mark = separator(self.sep)
+        mark = Separator(self.sep)
         if not 1 <= len(self.slots) <= MAX_KEYS:
             raise refuse(f"record {self.build.name}: 1 to {MAX_KEYS} entries, got {len(self.slots)}")
-        keys = set()
-        for slot in self.slots:
-            key = literal(f"the key of {slot.name!r}", slot.key)
-            if key != key.strip() or b"\n" in key or mark in key:
-                raise refuse(f"key {slot.key!r} has blanks around it, a newline or {self.sep!r} in it")
-            keys.add(key)
+        keys = {mark.check(slot.key, f"the key of field {slot.name!r}") for slot in self.slots}
         if len(keys) != len(self.slots):
             raise refuse(f"record {self.build.name}: two fields have the same key")
 
@@ -65,10 +78,7 @@ class Keyed(Node[Any]):
         return tuple(slot.node for slot in self.slots)
 
     def reader(self) -> Reader:
-        return reading(self)
-
-    def filler(self) -> Reader:
-        return reading(self)
+        return entries_reader(self, Separator(self.sep), reading(self))
 
     def printer(self) -> Printer:
         take, sep = self.build.values(), self.sep.encode()
@@ -86,7 +96,7 @@ class Keyed(Node[Any]):
 
 def reading(keyed: Keyed) -> Reader:
     """The reader of entries, line by line: the definition of what they mean."""
-    mark = separator(keyed.sep)
+    mark = Separator(keyed.sep)
     finish = keyed.build.finisher()
     fields = [(s.key.encode(), s.name, s.node.filler(), isinstance(s.node, Optional)) for s in keyed.slots]
     keys = {key for key, *_ in fields}
@@ -118,15 +128,8 @@ def reading(keyed: Keyed) -> Reader:
     return read
 
 
-def twice(wrong: Descriptor | None, start: int, end: int) -> Descriptor:
-    """What is wrong with a value whose key stands there again, with which nothing else, or this, is wrong."""
-    if wrong is None:
-        return broken(Data.SEMANTIC, start, end, "its key stands there more than once")
-    return Descriptor(wrong.state, wrong.errors + 1, wrong.code, start, end, wrong.inside, wrong.note)
-
-
 def find_entries(
-    body: bytes, start: int, end: int, mark: bytes, keys: set[bytes]
+    body: bytes, start: int, end: int, mark: Separator, keys: set[bytes]
 ) -> tuple[dict[bytes, tuple[int, int]], set[bytes]]:
     """Where the values of the wanted keys are, of the first line with each; and which keys come again."""
     places: dict[bytes, tuple[int, int]] = {}
@@ -135,13 +138,13 @@ def find_entries(
     while at < end:
         stop = body.find(b"\n", at, end)
         stop = end if stop < 0 else stop
-        middle = body.find(mark, at, stop)
+        middle, past = mark.find(body, at, stop)
         if middle >= 0:
             key = body[at:middle].rstrip(b" \t")
             if key in places:
                 repeated.add(key)
             elif key in keys:
-                places[key] = (middle + len(mark), stop)
+                places[key] = (past, stop)
         at = stop + 1
     return places, repeated
 
@@ -154,7 +157,7 @@ class Map(Node["dict[str, V]"]):
     sep: str = ": "
 
     def __post_init__(self) -> None:
-        separator(self.sep)
+        Separator(self.sep)
 
     @property
     def shape(self) -> Shape:
@@ -169,7 +172,7 @@ class Map(Node["dict[str, V]"]):
         return (self.node,)
 
     def reader(self) -> Reader:
-        fill, mark = self.node.filler(), separator(self.sep)
+        fill, mark = self.node.filler(), Separator(self.sep)
 
         def read(body: bytes, start: int, end: int) -> Reading:
             value: dict[str, Any] = {}
@@ -178,7 +181,7 @@ class Map(Node["dict[str, V]"]):
             while at < end:
                 stop = body.find(b"\n", at, end)
                 stop = end if stop < 0 else stop
-                middle = body.find(mark, at, stop)
+                middle, past = mark.find(body, at, stop)
                 name = body[at:middle].strip() if middle >= 0 else b""
                 if not name:
                     if body[at:stop].strip():
@@ -191,7 +194,7 @@ class Map(Node["dict[str, V]"]):
                     inside.append((key, broken(Data.SEMANTIC, at, stop, "its key stands there more than once")))
                     errors += 1
                 else:
-                    value[key], _, wrong = fill(body, *trimmed(body, middle + len(mark), stop))
+                    value[key], _, wrong = fill(body, *trimmed(body, past, stop))
                     if wrong is not None:
                         errors += wrong.errors
                         inside.append((key, wrong))
@@ -204,9 +207,6 @@ class Map(Node["dict[str, V]"]):
             return value, end, Descriptor(State.PARTIAL, errors, code, start, end, tuple(inside), note)
 
         return read
-
-    def filler(self) -> Reader:
-        return self.reader()
 
     def printer(self) -> Printer:
         write, sep = self.node.printer(), self.sep.encode()

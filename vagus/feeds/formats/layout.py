@@ -10,6 +10,7 @@ from typing import Any
 from vagus.errors import NoData
 from vagus.feeds.contracts import Shape
 from vagus.feeds.formats.compounds import Optional, failing
+from vagus.feeds.formats.generated import layout_reader
 from vagus.feeds.formats.types import Node, Printer, Reader, Reading, broken, quoted, refuse
 from vagus.feeds.item import Data, Descriptor, State
 
@@ -149,10 +150,10 @@ class Layout(Node[Any]):
         return tuple(slot.node for slot in self.slots)
 
     def reader(self) -> Reader:
-        return reading(self)
+        return layout_reader(self, reading(self))
 
     def filler(self) -> Reader:
-        read = reading(self)
+        read = self.reader()
         if self.open:
             return read
 

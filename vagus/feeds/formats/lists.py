@@ -1,14 +1,14 @@
 """Lists: values with a separator between them, up to a terminator, of a fixed length, or as far as there is text.
 
-Elements that are numbers, or text without an end of its own, end at the next separator. All others (quoted strings,
-records, fixed widths) are read as far as they go, so they may hold separators. Bodies of lines are lists too.
+Bodies of lines are lists too, with more patience: each line is read by itself, whatever the others are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, TypeVar
 
 from vagus.feeds.contracts import Shape
@@ -20,7 +20,6 @@ from vagus.feeds.formats.types import (
     Printer,
     Reader,
     Reading,
-    broken,
     check_number,
     literal,
     quoted,
@@ -35,7 +34,7 @@ MAX_RECORDS = 100_000
 GREATEST_LENGTH = 10_000_000
 PATIENCE = 64  # times the size of a list may be looked through behind broken elements; then the rest is skipped
 
-_WORD = re.compile(rb"[^ \t\r\n\v\f]+")
+_WORD = re.compile(rb"[^ \t\r\n\v\f]*")
 _BLANKS = re.compile(rb"[ \t\r\n\v\f]*")
 
 
@@ -103,7 +102,7 @@ class List(Node["list[T]"]):
 
     @property
     def split(self) -> bool:
-        """Whether elements end at the next separator, whatever they are."""
+        """Whether elements always end at the next separator."""
         return self.node.open or (isinstance(self.node, (Int, Float, Bool)) and self.sep != "")
 
     @property
@@ -119,24 +118,19 @@ class List(Node["list[T]"]):
         return (self.node,)
 
     def reader(self) -> Reader:
-        if not self.split:
-            return read_on(self)
-        fill = split(self)
-        if self.term is None:
+        return reading(self)
+
+    def filler(self) -> Reader:
+        fill = super().filler()
+        quick = quick_list(self)
+        if quick is None:
             return fill
-        term = self.term.encode()
-        note = f"the list is not ended by {self.term!r}"
 
-        def terminated(body: bytes, start: int, end: int) -> Reading:
-            at = body.find(term, start, end)
-            if at >= 0:
-                value, _, wrong = fill(body, start, at)
-                return value, at + len(term), wrong
-            value, _, wrong = fill(body, start, end)
-            inside, errors = (wrong.inside, wrong.errors) if wrong else ((), 0)
-            return value, end, Descriptor(State.PARTIAL, errors + 1, Data.SYNTAX, start, end, inside, note)
+        def read(body: bytes, start: int, end: int) -> Reading:
+            values = quick(body[start:end])
+            return fill(body, start, end) if values is None else (values, end, None)
 
-        return terminated
+        return read
 
     def printer(self) -> Printer:
         write = self.node.printer()
@@ -145,125 +139,112 @@ class List(Node["list[T]"]):
         return lambda value: sep.join([write(one) for one in value]) + term
 
 
-def pieces(sep: str | None) -> Callable[[bytes, int, int], Iterator[tuple[int, int]]]:
-    """The spans between separators; none at all of an empty text."""
-    if sep is None:
+def quick_list(node: List[Any]) -> Callable[[bytes], list[Any] | None] | None:
+    """How a whole list of plain numbers is read at once, if it is one; the function answers None where it is not sure."""
+    if node.term is not None or node.length is not None or node.sep == "":
+        return None
+    sep, most, plain = None if node.sep is None else node.sep.encode(), node.max_length, node.node
+    convert: Callable[[bytes], Any]
+    low: float
+    high: float
+    if isinstance(plain, Int) and plain.base == 10 and plain.width is None:
+        convert, low, high, bounded = int, *plain.bounds, True
+    elif isinstance(plain, Float) and plain.width is None:
+        convert, low, high, bounded = float, *plain.bounds, plain.bounds != Float().bounds
+    else:
+        return None
 
-        def words(body: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-            for found in _WORD.finditer(body, start, end):
-                yield found.span()
+    def quick(text: bytes) -> list[Any] | None:
+        if b"_" in text:  # Python's numbers may have them
+            return None
+        try:
+            values = list(map(convert, text.split(sep)))
+        except ValueError:
+            return None
+        if len(values) > most:
+            return None
+        if not bounded:  # finite is enough
+            return values if isfinite(sum(values)) else None
+        return values if not values or (low <= min(values) and max(values) <= high) else None
 
-        return words
-    mark = sep.encode()
-
-    def parted(body: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-        if start == end:
-            return
-        at = body.find(mark, start, end)
-        while at >= 0:
-            yield start, at
-            start = at + len(mark)
-            at = body.find(mark, start, end)
-        yield start, end
-
-    return parted
-
-
-def split(node: List[Any]) -> Reader:
-    """A filler that cuts its span at the separators."""
-    fill, cut = node.node.filler(), pieces(node.sep)
-    length, most = node.length, node.max_length
-
-    def read(body: bytes, start: int, end: int) -> Reading:
-        found = Gathered(start)
-        for left, right in cut(body, start, end):
-            if len(found.values) >= most:
-                found.fault(f"more than {most} elements", panic=True)
-                break
-            value, _, wrong = fill(body, left, right)
-            found.add(value, wrong)
-        if length is not None and len(found.values) != length:
-            found.fault(f"{len(found.values)} elements, not {length}")
-        return found.reading(end)
-
-    return read
+    return quick
 
 
-def read_on(node: List[Any]) -> Reader:
-    """A reader of elements that tell themselves where they end. Behind a broken one, the next mark is looked for."""
-    read_one = node.node.reader()
-    sep = b"" if node.sep is None else node.sep.encode()
-    blank, term = node.sep is None, (node.term or "").encode()
-    length, most = node.length, node.max_length
+def reading(node: List[Any]) -> Reader:
+    """The reader of a list, element by element: the definition of what it means.
 
-    def skip(body: bytes, at: int, end: int) -> int:
-        found = _BLANKS.match(body, at, end) if blank else None
-        return found.end() if found else at
+    An element is what stands before the next mark. Where that is broken and the type tells itself where it ends, it is
+    read as far as it goes, so that it may hold separators.
+    """
+    fill_one, read_one, to_mark = node.node.filler(), node.node.reader(), node.split
+    sep, term = (node.sep or "").encode(), (node.term or "").encode()
+    blank, length, most = node.sep is None, node.length, node.max_length
 
-    def behind(body: bytes, at: int, end: int) -> int:
-        """Where the next mark begins."""
-        if not blank and not sep and not term:
-            return end
-        ends = [place for mark in (sep, term) if mark and (place := body.find(mark, at, end)) >= 0]
-        word = _WORD.match(body, at, end) if blank else None
-        return min([*ends, word.end() if word else end])
+    def follows(body: bytes, at: int, end: int) -> tuple[str, int]:
+        """What stands here: a mark, the end, or "" for something else; and where it goes on behind."""
+        if blank:
+            past = end_of(_BLANKS, body, at, end)
+            if term and body.startswith(term, past, end):
+                return "term", past + len(term)
+            return ("end" if past == end else "next" if past > at else ""), past
+        if term and body.startswith(term, at, end):
+            return "term", at + len(term)
+        if at == end:
+            return "end", at
+        return ("next", at + len(sep)) if body.startswith(sep, at, end) else ("", at)
 
     def read(body: bytes, start: int, end: int) -> Reading:
         found = Gathered(start)
         patience = PATIENCE * (end - start) + (1 << 20)
-        at = skip(body, start, end)
-        while True:
-            if length is not None and len(found.values) == length:
-                return found.reading(at)
-            if term and body.startswith(term, at, end) and (not found.values or not sep or blank):
-                return found.reading(at + len(term))
-            if at >= end and (not found.values or not sep):
-                break
-            if len(found.values) >= most:
+        term_at = start - 1
+        at = end_of(_BLANKS, body, start, end) if blank else start
+        kind = "next"
+        if length == 0:
+            return found.reading(start)
+        if term and body.startswith(term, at, end):
+            return found.reading(at + len(term))
+        if at == end:
+            kind = "end"
+        while kind == "next":
+            if len(found.values) == most:
                 found.fault(f"more than {most} elements", panic=True)
-                at = end
-                break
-            value, next_at, wrong = read_one(body, at, end)
-            if wrong is not None:
-                patience -= end - at
-            stops = next_at == end or (term and body.startswith(term, next_at, end))
-            goes_on = body.startswith(sep, next_at, end) if sep else not blank or skip(body, next_at, end) > next_at
-            last = length is not None and len(found.values) == length - 1
-            if not (stops or goes_on or last) or (next_at == at and wrong is not None):
-                stop = behind(body, max(next_at, at), end)
-                if wrong is None:
-                    note = f"{quoted(body, next_at, stop)} stands behind {quoted(body, at, next_at)}"
-                    value, wrong = None, broken(Data.SYNTAX, at, stop, note)
-                next_at = stop
-            if next_at == at and not sep:  # nothing was read, so nothing ever would be
+                return found.reading(end)
+            if blank or sep:
+                if term and term_at < at:
+                    term_at = body.find(term, at, end)
+                    term_at = end if term_at < 0 else term_at
+                stop = end_of(_WORD, body, at, end) if blank else body.find(sep, at, end)
+                stop = min(end if stop < 0 else stop, term_at if term else end)
+                value, _, wrong = fill_one(body, at, stop)
+                if wrong is not None and stop < end and not to_mark:
+                    longer, past, worse = read_one(body, at, end)
+                    patience -= end - at if worse else past - at
+                    if worse is None and follows(body, past, end)[0]:
+                        value, stop, wrong = longer, past, None
+            else:
+                value, stop, wrong = read_one(body, at, end)
                 if wrong is not None:
-                    found.add(value, wrong)
-                found.fault(f"{quoted(body, at, end)} was skipped", panic=True)
-                at = end
-                break
+                    patience -= end - at
+            last = len(found.values) + 1 == length
+            kind, past = ("last", stop) if last else follows(body, stop, end)
             found.add(value, wrong)
-            at = next_at
-            if patience < 0:
-                found.fault(f"too much is broken; {quoted(body, at, end)} was skipped", panic=True)
-                at = end
-                break
-            if last:
-                continue
-            if sep and body.startswith(sep, at, end):
-                at += len(sep)
-                continue
-            if sep:  # the terminator, or the end
-                if term and body.startswith(term, at, end):
-                    return found.reading(at + len(term))
-                break
-            at = skip(body, at, end)
-        if term:
+            if patience < 0 or (kind == "next" and past == at):
+                found.fault(f"too much is broken: {quoted(body, at, end)} was skipped", panic=True)
+                return found.reading(end)
+            at = past
+        if kind == "end" and term:
             found.fault(f"the list is not ended by {node.term!r}")
         if length is not None and len(found.values) != length:
             found.fault(f"{len(found.values)} elements, not {length}")
         return found.reading(at)
 
     return read
+
+
+def end_of(pattern: re.Pattern[bytes], body: bytes, at: int, end: int) -> int:
+    """Where what the pattern matches here ends."""
+    found = pattern.match(body, at, end)
+    return found.end() if found else at
 
 
 @dataclass(frozen=True)
@@ -320,9 +301,6 @@ class Lines(Node["list[T]"]):
             return found.reading(end)
 
         return read
-
-    def filler(self) -> Reader:
-        return self.reader()
 
     def printer(self) -> Printer:
         write, sep = self.node.printer(), self.sep.encode()
