@@ -15,6 +15,7 @@ from aiohttp.test_utils import unused_port
 from vagus.actors.feed_archive import FeedArchive, Refusals
 from vagus.actors.feed_runner import FeedRunner
 from vagus.actors.feed_slots import Slots
+from vagus.actors.feed_sources import FeedSources
 from vagus.clock import NS, ManualClock
 from vagus.errors import StoreError
 from vagus.feeds import Fetched, Item, Meta, Net, Raw
@@ -328,3 +329,50 @@ async def test_each_tick_and_location_has_one_item_whatever_the_servers_do(archi
             assert item.meta.location.endswith(item.value.decode())
     stored = Counter((raw.meta.location, raw.meta.due_ns) for raw in await archive.records())
     assert stored == found
+
+
+async def test_misses_after_an_item_are_one_commit_more_and_come_in_order(archive: FeedArchive) -> None:
+    class Dependent(Core):
+        """What came says that more was missed, and what else to fetch."""
+
+        def fetched(self, fetch: Fetch, fetched: Fetched, now_ns: int) -> Iterator[Directive]:
+            yield from super().fetched(fetch, fetched, now_ns)
+            if fetch.location.endswith("list"):
+                for n in range(20):
+                    meta = Meta("f", f"missed{n}", fetch.due_ns, now_ns, Net.MISSED)
+                    yield Archive(Raw(meta, b""))
+                    yield Emit("f", Item(meta))
+                yield Fetch("f", "http://h/more", fetch.due_ns, 5.0, 100)
+
+    source = Awaited()
+    source.release.set()
+    ran = Ran(Dependent(["http://h/list"]), source, archive)
+    ran.runner.tick()
+    await ran.runner.idle()
+    told = [item.meta.location for item in ran.items]
+    assert told[:21] == ["http://h/list", *(f"missed{n}" for n in range(20))]
+    assert told[21:] == ["http://h/more"]
+    assert len(await archive.records()) == 22
+    assert archive.figures()["commits"] <= 3
+    assert [fetch.location for fetch, *_ in ran.ended] == ["http://h/list", "http://h/more"]
+
+
+async def test_sources_are_made_when_needed_and_shared() -> None:
+    told: list[str] = []
+    options = {"a": {}, "b": {"http": {"max_redirects": 1}}, "c": {"http": {"colour": 1}}}
+    sources = FeedSources(
+        lambda base: options.get(base, {}),
+        always={"gateway": {"url": "http://127.0.0.1:1"}},
+        failed=lambda where, error: told.append(f"{where}: {type(error).__name__}"),
+    )
+    assert sources["a", "http"] is sources["z", "http"]
+    assert sources["b", "http"] is not sources["a", "http"]
+    assert (await sources["a", "gateway"].fetch("gateway:/", 5.0, 10)).net is Net.REFUSED
+    fetched = await sources["c", "http"].fetch("http://a/", 5.0, 10)
+    assert (fetched.net, "colour" in fetched.note) == (Net.FAILED, True)
+    assert told == ["feed c: source http: TypeError"]
+    assert sources.get(("a", "gopher")) is None
+    assert sorted(sources) == [("a", "gateway"), ("a", "http"), ("b", "http"), ("c", "http"), ("z", "http")]
+    assert len(sources) == 5
+    for source in sources.values():
+        await source.close()

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from vagus.actors.feed_archive import FeedArchive, Refusals
 from vagus.actors.feed_slots import Slots
@@ -24,7 +24,7 @@ MAX_FETCHES = 500  # at once
 MAX_FETCHES_PER_HOST = 8  # of one host and port, of commands, or of files
 MAX_NAP_S = 1.0  # wall time may be set: look at it as often
 MIN_NAP_S = 0.001  # what is due within a millisecond begins together
-MAX_HOSTS_KNOWN = 200_000
+MAX_PLACES = 200_000
 
 Failed = Callable[[str, BaseException], None]
 
@@ -48,15 +48,21 @@ class Begins(Protocol):
 class _Run:
     """One fetch, from the directive until its last item is out."""
 
-    __slots__ = ("begun_s", "duration_s", "ended_ns", "fetch", "fetched", "host", "runner", "steps")
+    __slots__ = (
+        *("begun_s", "duration_s", "ended_ns", "fetch", "fetched", "held", "host", "is_over", "runner", "source"),
+        "steps",
+    )
 
     steps: Iterator[Directive]
     fetched: Fetched
 
-    def __init__(self, runner: FeedRunner, fetch: Fetch, host: str) -> None:
+    def __init__(self, runner: FeedRunner, fetch: Fetch, host: str, source: Any) -> None:
         self.runner = runner
         self.fetch = fetch
         self.host = host
+        self.source = source
+        self.held: list[Emit] = []  # items whose bytes are not yet committed
+        self.is_over = False
         self.begun_s = self.duration_s = 0.0
         self.ended_ns = 0
 
@@ -70,7 +76,8 @@ class _Run:
 class FeedRunner:
     """Runs an engine. `start`, or `tick` by hand; `stop` at the end closes the sources and leaves the archive open.
 
-    sources: by (base feed, scheme); ("", scheme) serves every base that has none of its own. emit: each item, after its
+    sources: by (base feed, scheme); ("", scheme) serves every base that has none of its own (feed_sources makes them
+    as they are needed). emit: each item, after its
     bytes are committed (or could not be: then `failed` was told, and figures count them as unarchived). failed: what
     went wrong, and where; the runner goes on. fetched: each fetch that ended, its duration in seconds and when, in ns
     of wall time, after its items are out. archive: None keeps nothing.
@@ -98,7 +105,7 @@ class FeedRunner:
         self._fetched = fetched
         self._limits = (max_fetches, max_per_host)
         self._slots: Slots[_Run] = Slots(*self._limits)
-        self._hosts: dict[str, str] = {}
+        self._places: dict[tuple[str, str], tuple[str, Any]] = {}  # of a feed and location: host, source
         self._ended_runs: list[_Run] = []
         self._archiving = 0  # batches that wait for their commit
         self._tasks: set[asyncio.Task[None]] = set()
@@ -205,40 +212,41 @@ class FeedRunner:
             self._hand_on(emit)
 
     def _begin(self, fetch: Fetch) -> None:
-        location = fetch.location
-        name = self._hosts.get(location)
-        if name is None:
-            if len(self._hosts) >= MAX_HOSTS_KNOWN:
-                self._hosts.clear()
-            name = self._hosts[location] = host(location)
-        run = _Run(self, fetch, name)
-        if self._slots.take(name, run):
+        place = (fetch.feed, fetch.location)
+        found = self._places.get(place)
+        if found is None:
+            name = scheme(fetch.location)
+            found = host(fetch.location), self._sources.get((fetch.feed, name)) or self._sources.get(("", name))
+            if found[1] is not None:
+                if len(self._places) >= MAX_PLACES:
+                    self._places.clear()
+                self._places[place] = found
+        run = _Run(self, fetch, *found)
+        if self._slots.take(run.host, run):
             self._launch(run)
 
     def _launch(self, run: _Run) -> None:
-        fetch = run.fetch
+        fetch, source = run.fetch, run.source
         run.begun_s = time.perf_counter()
-        name = scheme(fetch.location)
-        source = self._sources.get((fetch.feed, name)) or self._sources.get(("", name))
         if source is None:
-            note = f"no source serves {name}: locations of feed {fetch.feed}"
+            note = f"no source serves {scheme(fetch.location)}: locations of feed {fetch.feed}"
             asyncio.get_running_loop().call_soon(run.done, Fetched(Net.FAILED, note=note[:300]))
             return
         begin = getattr(source, "begin", None)
         if begin is None:
-            task = asyncio.ensure_future(self._await(run, source))
+            task = asyncio.ensure_future(self._await(run))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
         try:
             begin(fetch.location, fetch.timeout_s, fetch.max_bytes, run.done)
         except Exception as error:
-            run.done(self._broke_contract(run, error))
+            asyncio.get_running_loop().call_soon(run.done, self._broke_contract(run, error))
 
-    async def _await(self, run: _Run, source: Source) -> None:
+    async def _await(self, run: _Run) -> None:
         fetch = run.fetch
         try:
-            fetched = await source.fetch(fetch.location, fetch.timeout_s, fetch.max_bytes)
+            fetched = await run.source.fetch(fetch.location, fetch.timeout_s, fetch.max_bytes)
         except Exception as error:
             fetched = self._broke_contract(run, error)
         run.done(fetched)
@@ -280,29 +288,43 @@ class FeedRunner:
             self._advance(runs)
 
     def _advance(self, runs: list[_Run]) -> None:
-        """Each run goes on to its next record for the archive, or to its end."""
+        """Each run goes on to its next bytes for the archive, or to its end. Nothing is parsed before its bytes are kept."""
         raws: list[Raw] = []
         stored: list[_Run] = []
         for run in runs:
+            put = len(raws)
             try:
                 for directive in run.steps:
                     if isinstance(directive, Archive):
                         raws.append(directive.raw)
-                        stored.append(run)
-                        break
-                    if isinstance(directive, Fetch):
+                        if directive.raw.body:
+                            break  # to parse it is the next step
+                    elif isinstance(directive, Fetch):
                         if not self._stopped:
                             self._begin(directive)
+                    elif len(raws) > put:
+                        run.held.append(directive)
                     else:
                         self._hand_on(directive)
                 else:
-                    if self._fetched is not None:
-                        self._fetched(run.fetch, run.fetched, run.duration_s, run.ended_ns)
+                    run.is_over = True
             except Exception as error:
+                run.is_over = True
                 self._failed(f"feed {run.fetch.feed}", error)
+            if len(raws) > put:
+                stored.append(run)
+            elif run.is_over:
+                self._tell(run)
         if raws:
             self._store(raws, partial(self._stored, stored))
         self._changed()
+
+    def _tell(self, run: _Run) -> None:
+        if self._fetched is not None:
+            try:
+                self._fetched(run.fetch, run.fetched, run.duration_s, run.ended_ns)
+            except Exception as error:
+                self._failed(f"feed {run.fetch.feed}: fetched", error)
 
     def _store(self, raws: list[Raw], then: Callable[[Refusals], None]) -> None:
         if self._archive is None or not raws:
@@ -320,7 +342,17 @@ class FeedRunner:
 
     def _stored(self, runs: list[_Run], refused: Refusals) -> None:
         self._refused(refused)
-        self._advance(runs)
+        left: list[_Run] = []
+        for run in runs:
+            for emit in run.held:
+                self._hand_on(emit)
+            run.held.clear()
+            if run.is_over:
+                self._tell(run)
+            else:
+                left.append(run)
+        if left:
+            self._advance(left)
 
     def _refused(self, refused: Refusals) -> None:
         """Each distinct reason is told once a batch."""
