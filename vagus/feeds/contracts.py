@@ -157,7 +157,9 @@ FORMATS: Registry[Format[Any]] = Registry(
         "csv": "vagus.feeds.formats.csv:Csv",
         "openmetrics": "vagus.feeds.formats.openmetrics:OpenMetrics",
         "rss": "vagus.feeds.formats.rss:Rss",
-        "entries": "vagus.feeds.formats.entries:Entries",
+        "entries": "vagus.feeds.formats.declared:entries",
+        "record": "vagus.feeds.formats.declared:record",
+        "lines": "vagus.feeds.formats.declared:lines",
         "uptime": "vagus.feeds.formats.uptime:Uptime",
         "ping": "vagus.feeds.formats.ping:PingOutput",
         "common_log": "vagus.feeds.formats.weblog:common_log",
@@ -190,5 +192,6 @@ TOOLS: Registry[Tool] = Registry(
         "alert": "vagus.feeds.tools.alert:Alert",
         "archive": "vagus.feeds.tools.archive:Archive",
         "db": "vagus.feeds.tools.db:Db",
+        "rss": "vagus.feeds.tools.rss:Rss",
     },
 )
