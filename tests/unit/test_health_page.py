@@ -81,6 +81,14 @@ def test_the_command_prints_an_address_with_the_token(served, monkeypatch):
     assert json.loads(found.output) == {"url": f"{served.url}/health#token={TOKEN}"}
 
 
+def test_the_page_of_feeds_has_an_address_too(served, monkeypatch):
+    monkeypatch.delenv("VAGUS_URL", raising=False)
+    asked = ["feed", "page", "comon", "--url", served.url, "--token", TOKEN]
+    found = CliRunner().invoke(cli, asked)
+    assert (found.exit_code, found.output) == (0, f"{served.url}/feeds?feed=comon#token={TOKEN}\n")
+    assert served.ask("GET", "/feeds?feed=comon", token=None)[0] == 200
+
+
 def test_a_browser_is_given_no_token_but_an_address_that_is_good_once(served, monkeypatch):
     seen, codes = [], []
 

@@ -30,13 +30,18 @@ def page(ctx: click.Context, in_browser: bool, as_json: bool) -> None:
       vagus health page --open
       ssh -L 7117:127.0.0.1:7117 node1      then, on your machine, open the address that node1 printed
     """
+    show_page(ctx, "/health", "/v1/subjects", in_browser, as_json)
+
+
+def show_page(ctx: click.Context, path: str, probe: str, in_browser: bool, as_json: bool) -> None:
+    """Prints a page's address with the token behind its #, and opens it on request; `probe` is asked first."""
     from vagus.client import endpoint
 
     with connected(ctx) as connection:
-        ask(connection, "/v1/subjects")  # says clearly when nothing listens there, or the token is not good
+        ask(connection, probe)  # says clearly when nothing listens there, or the token is not good
     options = ctx.find_root().obj
     found = endpoint.find(options.url, options.token, home=options.home or None)
-    url = f"{found.url}/health#token={quote(found.token, safe='')}"
+    url = f"{found.url}{path}#token={quote(found.token, safe='')}"
     if as_json:
         emit_json({"url": url})
     else:

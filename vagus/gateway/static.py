@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from vagus.gateway.params import NoParams, params_of
+from vagus.gateway.params import NoParams, Params, params_of
 from vagus.gateway.route import Handler, Route, Site
 from vagus.gateway.routes_health_views import same
 
@@ -39,8 +39,8 @@ def _read(name: str) -> tuple[bytes, str]:
     return body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
 
 
-def _file(request: web.BaseRequest, name: str) -> web.Response:
-    params_of(request, NoParams)
+def _file(request: web.BaseRequest, name: str, query: type[Params]) -> web.Response:
+    params_of(request, query)
     body, etag = _read(name)
     headers = {**HEADERS, "ETag": etag}
     if same(request, etag):
@@ -48,13 +48,15 @@ def _file(request: web.BaseRequest, name: str) -> web.Response:
     return web.Response(body=body, headers={**headers, "Content-Type": f"{MEDIA[Path(name).suffix]}; charset=utf-8"})
 
 
-def file_route(path: str, name: str, summary: str, about: str = "A file of the page.") -> Route:
-    """A route that answers a file of page/."""
+def file_route(
+    path: str, name: str, summary: str, about: str = "A file of the page.", query: type[Params] = NoParams
+) -> Route:
+    """A route that answers a file of page/; query: parameters that only its script reads."""
 
     async def answer(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
-        return _file(request, name)
+        return _file(request, name, query)
 
     answer.__name__, answer.__doc__ = path.strip("/").replace("/", "_").replace(".", "_"), about
     handler: Handler = answer
     media = (MEDIA[Path(name).suffix],)
-    return Route("GET", path, handler, summary, query=NoParams, media=media, public=True, tagged=True)
+    return Route("GET", path, handler, summary, query=query, media=media, public=True, tagged=True)

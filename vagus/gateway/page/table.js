@@ -102,7 +102,8 @@ export class Table {
   }
 
   sort(name) {
-    this.sorted = this.sorted.name === name ? { name, down: !this.sorted.down } : { name, down: typeof this.rows[0]?.fields.get(name) === "number" };
+    const numbers = this.rows.some(({ fields }) => typeof fields.get(name) === "number"); // the largest first
+    this.sorted = { name, down: this.sorted.name === name ? !this.sorted.down : numbers };
     this.draw();
   }
 }
