@@ -14,7 +14,6 @@ from vagus.config import Settings
 from vagus.feeds.contracts import Notice, ToolContext
 from vagus.feeds.expression import Expression
 from vagus.feeds.item import Item
-from vagus.feeds.location import printable
 from vagus.feeds.tools import checked
 from vagus.feeds.tools.fields import expression_of
 from vagus.feeds.tools.files import ROTATE_BYTES, append
@@ -87,7 +86,7 @@ class Print:
             shown = " ".join(f"{name}={as_line(part, self.options.width)}" for name, part in value.items())
         else:
             shown = "" if item.value is None else as_line(item.value, self.options.width)
-        return printable(f"{when(meta.arrived_ns)} {place} {went}{errors}{note} {shown}".rstrip()[: self.options.width])
+        return as_line(f"{when(meta.arrived_ns)} {place} {went}{errors}{note} {shown}".rstrip(), self.options.width)
 
 
 def when(t_ns: int) -> str:
