@@ -37,7 +37,7 @@ test: check             ## everything: also root, emulated machine and Ray tests
 	@echo "== system";    $(BIN)/python -m pytest tests -m "system or vm or root"
 
 bench: $(VENV)/.dev     ## each benchmark, as ratios measured in this run
-	@for b in $$(grep -l __main__ benchmarks/*.py | grep -v /health_ | xargs -n1 basename -s .py) health_swim; do \
+	@for b in $$(grep -l __main__ benchmarks/*.py | grep -v -e /health_ -e /feeds_ | xargs -n1 basename -s .py) health_swim; do \
 		echo "== $$b"; $(BIN)/python -m benchmarks.$$b || exit 1; done
 
 format: $(VENV)/.dev    ## format the code

@@ -9,43 +9,9 @@ phi-accrual detector (health_gray), a bare scan of logs (health_logs), socket ro
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from benchmarks.bars import at_least, at_most, main, same_as
 
-ROOT = Path(__file__).parents[1]
 PARTS = ("core", "observe", "submit", "spread", "faults", "sim", "false", "gray", "logs")
-PART_S = 3600.0
-
-Found = Mapping[str, Any]
-
-
-class Bar(NamedTuple):
-    """A measure of a part, and what it must be."""
-
-    part: str
-    figure: str
-    text: str
-    holds: Callable[[Any, Found], bool]
-
-
-def at_most(part: str, figure: str, limit: float) -> Bar:
-    return Bar(part, figure, f"<= {limit:g}", lambda value, _: value <= limit)
-
-
-def at_least(part: str, figure: str, limit: float) -> Bar:
-    return Bar(part, figure, f">= {limit:g}", lambda value, _: value >= limit)
-
-
-def same_as(part: str, figure: str, other: str) -> Bar:
-    return Bar(part, figure, f"as {other}", lambda value, found: bool(value == found.get(other)))
-
 
 BARS = (
     at_most("observe", "context_us", 3.0),
@@ -70,71 +36,5 @@ BARS = (
 )
 
 
-def run(part: str) -> dict[str, Any]:
-    """The figures of a part, or its error."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.health_{part}", "--json"],
-            check=False,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=PART_S,
-        )
-        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return found
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-        return {"error": f"{type(error).__name__}: {error}"[:500]}
-
-
-def judge(found: Mapping[str, Found]) -> list[dict[str, Any]]:
-    """Each bar whose part ran: value, bar, met (None: not measured)."""
-    rows = []
-    for part, figure, text, holds in BARS:
-        if part in found:
-            value = found[part].get(figure)
-            rows.append(
-                {"measure": figure, "value": value, "bar": text, "met": value is not None and holds(value, found[part])}
-            )
-    return rows
-
-
-def measure(parts: tuple[str, ...] = PARTS) -> dict[str, Any]:
-    """Figures by part, the bars, and how busy the machine was."""
-    began, load = time.monotonic(), os.getloadavg()[0]
-    found: dict[str, Any] = {part: run(part) for part in parts if (ROOT / f"benchmarks/health_{part}.py").exists()}
-    return {
-        **found,
-        "bars": judge(found),
-        "load_before": load,
-        "cpus": os.cpu_count(),
-        "took_s": time.monotonic() - began,
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--skip", nargs="+", choices=PARTS, default=())
-    options = parser.parse_args()
-    found = measure(tuple(part for part in options.only if part not in options.skip))
-    if options.json:
-        print(json.dumps(found))
-        return
-    for part in PARTS:
-        for name, value in found.get(part, {}).items():
-            print(
-                f"{part:8} {name:38} {value:12.3f}"
-                if isinstance(value, (int, float))
-                else f"{part:8} {name:38} {str(value)[:100]}"
-            )
-    print(f"\n{'measure':40} {'value':>12}  bar")
-    for row in found["bars"]:
-        value = "-" if row["value"] is None else f"{row['value']:.3f}"
-        print(f"{row['measure']:40} {value:>12}  {row['bar']:16} {'met' if row['met'] else 'NOT MET'}")
-    print(f"load before: {found['load_before']:.2f} on {found['cpus']} processors")
-
-
 if __name__ == "__main__":
-    main()
+    main("health", PARTS, BARS, __doc__)
