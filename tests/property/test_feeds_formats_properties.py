@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vagus.feeds import Data, Format
-from vagus.feeds.formats.entries import Entries
+from vagus.feeds.formats.declared import entries
 from vagus.feeds.formats.json import Json
 from vagus.feeds.formats.text import Text
 from vagus.feeds.formats.uptime import Uptime
 
 DECLARED = {"a": "int", "b": "list[float]", "c": "str?", "d": "bool"}
-FORMATS: list[Format] = [Text(), Text(encoding="utf-16"), Json(), Entries(), Entries(fields=DECLARED), Uptime()]
+FORMATS: list[Format] = [Text(), Text(encoding="utf-16"), Json(), entries(), entries(fields=DECLARED), Uptime()]
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 nested = st.recursive(
@@ -65,7 +65,7 @@ def test_json_round_trip(value: Any) -> None:
 @given(st.lists(st.integers(-(2**63), 2**64 - 1), max_size=20), st.floats(allow_nan=False, allow_infinity=False))
 def test_entries_round_trip(many: list[int], one: float) -> None:
     body = f"many: {' '.join(map(str, many))}\none: {one!r}\n".encode()
-    value, data, _ = parsed(Entries(fields={"many": "list[int]", "one": "float"}), body)
+    value, data, _ = parsed(entries(fields={"many": "list[int]", "one": "float"}), body)
     assert (value, data) == ({"many": many, "one": one}, Data.GOOD)
 
 

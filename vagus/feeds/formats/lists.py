@@ -93,6 +93,8 @@ class List(Node["list[T]"]):
         if self.length is not None:
             check_number("a List's length", self.length, 0, GREATEST_LENGTH)
         check_number("a List's max_length", self.max_length, 1, GREATEST_LENGTH)
+        if isinstance(self.node, List) and self.node.open and self.node.sep == self.sep:
+            raise refuse("a List of Lists needs different separators, or a term for those within")
         if self.sep == "" and self.node.open:
             raise refuse("a List without sep needs elements that tell where they end: give them a width or an until")
 

@@ -22,6 +22,7 @@ import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -217,24 +218,33 @@ def declare(
             raise refuse(f'field {name!r}: entry(…) and entries(…) are of style="entries", field(…) of all others')
         if style == "entries" and (spec.before or spec.after):
             raise refuse(f"field {name!r}: before and after are of positional records")
-        slots.append((Slot(name, node, spec.after, spec.key or name, spec.unit), spec.before))
+        slots.append((Slot(name, node, spec.after, spec.key or name, spec.unit), spec))
     if style == "entries":
         if layout is not None or blanks:
             raise refuse("layout and blanks are of positional records")
         return Keyed(tuple(slot for slot, _ in slots), build, ": " if sep is None else sep)
+    return positional(build, slots, layout, sep, blanks)
+
+
+def positional(
+    build: Build, slots: list[tuple[Slot, Spec]], layout: str | None, sep: str | None, blanks: bool
+) -> Layout:
+    """The type of a positional record. Raises ConfigError."""
     if layout is not None:
-        if sep is not None or any(before or slot.after for slot, before in slots):
+        if sep is not None or any(spec.before or spec.after for _, spec in slots):
             raise refuse("with a layout, the text between the fields stands in it: leave out sep, before and after")
         head, after = template(layout, [slot.name for slot, _ in slots])
     else:
-        head, after = slots[0][1], []
-        for (slot, _), following in zip(slots, [*slots[1:], None], strict=True):
-            between = (sep or "") + following[1] if following else ""
-            after.append(slot.after + between)
-    placed = tuple(
+        texts = [(slot.after, spec.before) for slot, spec in slots]
+        if not all(isinstance(text, str) for text in (sep or "", *(one for pair in texts for one in pair))):
+            raise refuse("sep, before and after are text")
+        head = texts[0][1]
+        after = [own + (sep or "") + before for (own, _), (_, before) in pairwise(texts)]
+        after.append(texts[-1][0])
+    placed = [
         Slot(slot.name, slot.node, text, slot.key, slot.unit) for (slot, _), text in zip(slots, after, strict=True)
-    )
-    return Layout(placed, build, head, blanks)
+    ]
+    return Layout(tuple(placed), build, head, blanks)
 
 
 def _hints(cls: type, local: dict[str, Any]) -> dict[str, Any]:

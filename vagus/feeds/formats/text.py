@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vagus.errors import ConfigError, NoData
-from vagus.feeds.contracts import ANY_SHAPE
-from vagus.feeds.item import Data, Descriptor, described
+from vagus.feeds.contracts import Shape
+from vagus.feeds.formats.inverse import inverse
+from vagus.feeds.item import Data, Descriptor, State
 
 ENCODINGS = ("utf-8", "ascii", "latin-1", "cp1252", "utf-16")  # none of them can give half of a surrogate pair
 
@@ -15,27 +14,28 @@ class Text:
     """A body as one string. encoding: one of ENCODINGS. Raises ConfigError for another."""
 
     name = "text"
+    shape = Shape("string")
 
     def __init__(self, encoding: str = "utf-8") -> None:
         if encoding not in ENCODINGS:
             raise ConfigError(f"format text: encoding {encoding!r} is not one of {', '.join(ENCODINGS)}")
         self._encoding = encoding
 
-    shape = ANY_SHAPE
-
     def parse(self, body: bytes) -> tuple[str | None, Descriptor]:
-        """The value and its descriptor; None when nothing could be made of the body."""
-        value, code, errors = self._parse(body)
-        return value, described(code, errors, len(body))
-
-    def print(self, value: Any) -> bytes:
-        """Raises NoData: not printed yet."""
-        raise NoData(f"format {self.name} cannot be printed")
-
-    def _parse(self, body: bytes) -> tuple[str, Data, int]:
         """The text; Syntax and the number of replacement characters when not all of it could be decoded."""
+        size = len(body)
         try:
-            return body.decode(self._encoding), Data.GOOD, 0
+            return body.decode(self._encoding), Descriptor(end=size)
         except UnicodeError:
             text = body.decode(self._encoding, errors="replace")
-            return text, Data.SYNTAX, max(1, text.count("\ufffd"))
+            errors = max(1, text.count("\ufffd"))
+            note = f"bytes that are not {self._encoding}"
+            return text, Descriptor(State.PARTIAL, errors, Data.SYNTAX, 0, size, (), note)
+
+    def print(self, value: str) -> bytes:
+        """The inverse of parse. Raises NoData for what the encoding cannot say."""
+        try:
+            body = value.encode(self._encoding)
+        except (UnicodeError, AttributeError) as error:
+            raise NoData(f"format text cannot print {value!r:.200} as {self._encoding}: {error}") from error
+        return inverse(self, value, body)

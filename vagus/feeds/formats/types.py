@@ -194,6 +194,8 @@ class Int(Node[int]):
     def __post_init__(self) -> None:
         if self.bits not in (None, 8, 16, 32, 64):
             raise refuse(f"an Int has 8, 16, 32 or 64 bits, not {self.bits!r}")
+        if not isinstance(self.signed, bool):
+            raise refuse(f"an Int is signed or not: true or false, not {self.signed!r}")
         if self.base not in _DIGITS:
             raise refuse(f"an Int is to the base 2, 8, 10 or 16, not {self.base!r}")
         for name, value in (("min", self.min), ("max", self.max)):
@@ -334,7 +336,8 @@ class Bool(Node[bool]):
 
     def __post_init__(self) -> None:
         if not (
-            len(self.words) == 2
+            isinstance(self.words, (tuple, list))
+            and len(self.words) == 2
             and BOOLS.get(literal("a Bool's words", self.words[0]).lower()) is True
             and BOOLS.get(literal("a Bool's words", self.words[1]).lower()) is False
         ):
@@ -550,10 +553,10 @@ class Choice(Node[str]):
     words: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.words) <= 1000 or len(set(self.words)) != len(self.words):
-            raise refuse(f"a Choice has 1 to 1000 different words, got {str(self.words)[:100]}")
-        for word in self.words:
-            literal("a Choice's word", word)
+        if not isinstance(self.words, (tuple, list)) or not 1 <= len(self.words) <= 1000:
+            raise refuse(f"a Choice has a list of 1 to 1000 words, got {str(self.words)[:100]!r}")
+        if len({literal("a Choice's word", word) for word in self.words}) < len(self.words):
+            raise refuse(f"a Choice has different words, got {str(self.words)[:100]}")
 
     @property
     def shape(self) -> Shape:
