@@ -10,7 +10,10 @@ from vagus.feeds.item import Descriptor, Item, Raw
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """Fetch this location and hand the result back. tried: what failed before it in an `any` feed."""
+    """Fetch this location and hand the result back. tried: what failed before it in an `any` feed.
+
+    unit: what the engine knows this work as, where that is not its location.
+    """
 
     feed: str
     location: str
@@ -18,6 +21,7 @@ class Fetch(msgspec.Struct, frozen=True):
     timeout_s: float
     max_bytes: int
     tried: tuple[str, ...] = ()
+    unit: str = ""
 
 
 class Archive(msgspec.Struct, frozen=True):
@@ -41,6 +45,19 @@ class Emit(msgspec.Struct, frozen=True):
     ticks: int = 1
     raw: Raw | None = None
     descriptor: Descriptor | None = None
+
+
+class Recall(msgspec.Struct, frozen=True):
+    """What an engine needs from an archive when it begins: `recalled` takes the raws, in the order of their arrival.
+
+    feeds: of these base feeds, none: of all; since_ns: that arrived then or later. folder: of the store in this folder,
+    empty: of this archive. refeed: what emits them once more; empty: they only tell the engine where it was.
+    """
+
+    feeds: tuple[str, ...]
+    since_ns: int = 0
+    folder: str = ""
+    refeed: str = ""
 
 
 Directive = Fetch | Archive | Emit

@@ -32,18 +32,22 @@ def load_locations(settings: FeedSettings) -> tuple[str, ...]:
         source = settings.source or SourceSettings()
         if bool(source.all) == bool(source.any):
             raise ConfigError("source needs locations under one of 'all' and 'any'")
-        locations = source.all or source.any
-        if len(locations) > MAX_LOCATIONS:
-            raise ConfigError(f"{len(locations)} locations; at most {MAX_LOCATIONS} are allowed")
-        seen: set[str] = set()
-        for location in locations:
-            if ":" not in location or scheme(location) not in SOURCES:
-                starts = ", ".join(f"{name}:" for name in SOURCES)
-                raise ConfigError(f"location {shown(location, 80)!r} must begin with one of {starts}")
-            if shown(location) in seen:
-                raise ConfigError(f"location {shown(location, 80)!r} is named twice (users of URLs do not count)")
-            seen.add(shown(location))
-        return locations
+        return check_locations(source.all or source.any)
+
+
+def check_locations(locations: tuple[str, ...]) -> tuple[str, ...]:
+    """Locations as they are; ConfigError when one has no known scheme, is named twice, or they are too many or none."""
+    if not 1 <= len(locations) <= MAX_LOCATIONS:
+        raise ConfigError(f"{len(locations)} locations; 1 to {MAX_LOCATIONS} are allowed")
+    seen: set[str] = set()
+    for location in locations:
+        if ":" not in location or scheme(location) not in SOURCES:
+            starts = ", ".join(f"{name}:" for name in SOURCES)
+            raise ConfigError(f"location {shown(location, 80)!r} must begin with one of {starts}")
+        if shown(location) in seen:
+            raise ConfigError(f"location {shown(location, 80)!r} is named twice (users of URLs do not count)")
+        seen.add(shown(location))
+    return locations
 
 
 def load_sources(settings: FeedSettings, options: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Source]:

@@ -1,0 +1,243 @@
+"""Declared feeds as one pure core: ticks and what was fetched in, directives out. The shell fetches, archives, emits.
+
+`all`: for each tick and location exactly one item. `any`: one item for each tick, failing over in order. A failure
+or a missed tick is an item too, its value None. Raw bytes are archived before they are parsed: `fetched` yields
+`Archive` first and parses only when asked for the next directive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from vagus.errors import NoData
+from vagus.feeds.directives import Archive, Directive, Emit, Fetch, Recall
+from vagus.feeds.feed import Base, Feed
+from vagus.feeds.graph import Graph
+from vagus.feeds.item import Data, Descriptor, Fetched, Meta, Net, Raw
+from vagus.feeds.location import scheme
+from vagus.feeds.operators.batch import MAX_NOTE, Batch
+from vagus.feeds.recalls import recalls_of
+from vagus.feeds.replaying import Replaying
+from vagus.feeds.schedule import BackOff, Missed
+from vagus.feeds.sharing import Sharing
+from vagus.feeds.units import Targets, Unit, Units
+
+
+class Engine:
+    """The core of several feeds, by name; what is not named in them is not emitted.
+
+    now_ns: what "now" means in schedules. last_due_ns: the last tick before a restart of each base feed and location,
+    as items name it. owns: which units of work are this engine's, where several share it: the locations of a plain
+    feed, the elements of a foreach, else the feed's name. What drives a foreach runs in each of them.
+    dropped: items that gave way because too much waited for its counterpart.
+    Raises ConfigError when the feeds contradict each other.
+    """
+
+    def __init__(
+        self,
+        feeds: Mapping[str, Feed[Any]],
+        *,
+        now_ns: int,
+        last_due_ns: Mapping[tuple[str, str], int] | None = None,
+        back_off: BackOff | None = None,
+        owns: Callable[[str], bool] | None = None,
+    ) -> None:
+        self.feeds = dict(feeds)
+        self._sharing = Sharing(self.feeds, owns)
+        self._units = Units(now_ns, last_due_ns or {}, back_off or BackOff())
+        self._graph = Graph(self.feeds, self._units, gates=self._sharing.gates, driven=self._sharing.driven)
+        for port in self._graph.ports.values():
+            self._units.add_static(port, self._sharing.wanted(port.base))
+        run = {name: feed for name, feed in self.feeds.items() if name in self._graph.roots}
+        self._recalls = recalls_of(run, self._graph.names, now_ns, (last_due_ns or {}).keys())
+        self._going = 0
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def next_due(self) -> int | None:
+        """When to call `tick` next, in ns of wall time."""
+        return self._units.next_due()
+
+    def tick(self, now_ns: int) -> list[Directive]:
+        """What is due: fetches to start, and items for the ticks that are missed."""
+        units = self._units
+        units.wall_ns = now_ns
+        told: list[Directive] = []
+        while True:
+            missed = False
+            for unit, start in units.due(now_ns):
+                if isinstance(start, Missed):
+                    missed = True
+                    told += self._missed(unit, start, now_ns)
+                    continue
+                self._going += 1
+                unit.begin(start.due_ns, now_ns)
+                told.append(
+                    Fetch(unit.name, unit.locations[0], start.due_ns, unit.timeout_s, unit.max_bytes, (), unit.in_fetch)
+                )
+            if missed:
+                told += self._settled(now_ns)
+            if not units.born:
+                return told
+
+    def _missed(self, unit: Unit, missed: Missed, now_ns: int) -> Iterator[Directive]:
+        note = missed.reason + (f"; {missed.ticks} ticks" if missed.ticks > 1 else "")
+        targets, provenance = unit.targets()
+        meta = Meta(unit.name, unit.shown[0], missed.due_ns, now_ns, Net.MISSED, note=note, provenance=provenance)
+        raw = Raw(meta, b"")
+        yield Archive(raw)
+        for port, chain in targets:
+            port.push(raw, chain, missed.ticks)
+        yield from self._graph.taken()
+
+    # --- what came --------------------------------------------------------------------------------------------------
+
+    def fetched(self, fetch: Fetch, fetched: Fetched, now_ns: int) -> Iterator[Directive]:
+        """A fetch has ended: archive, then parse and emit; or try the next location of an `any` feed.
+
+        Iterate to the end; the parse happens on the way to the directive after the first.
+        """
+        unit = self._units.of(fetch)
+        if unit is None:
+            return iter(())
+        net = fetched.net
+        note = fetched.note
+        count = 0
+        if len(unit.locations) > 1:
+            tried = fetch.tried
+            count = len(tried)
+            if net is not Net.OK and net is not Net.NOT_MODIFIED and count + 1 < len(unit.locations):
+                tried = (*tried, f"{unit.shown[count]}: {net.value} {note}".strip()[:MAX_NOTE])
+                following = unit.locations[count + 1]
+                due_ns = fetch.due_ns
+                return iter(
+                    (Fetch(unit.name, following, due_ns, unit.timeout_s, unit.max_bytes, tried, unit.in_fetch),)
+                )
+            note = "; ".join((*tried, note) if note else tried)
+        self._units.finished(unit, fetched, now_ns)
+        targets, provenance, started_ns = unit.ended()
+        meta = Meta(
+            unit.name,
+            unit.shown[count],
+            fetch.due_ns,
+            now_ns,
+            net,
+            Data.NONE,
+            0,
+            len(fetched.body),
+            note[: 4 * MAX_NOTE],
+            started_ns,
+            "",
+            provenance,
+        )
+        return self._deliver(unit, targets, Raw(meta, fetched.body), now_ns)
+
+    def _deliver(self, unit: Unit, targets: Targets, raw: Raw, now_ns: int) -> Iterator[Directive]:
+        yield Archive(raw)
+        self._going -= 1
+        if len(targets) == 1 and targets[0][0].direct:  # by far the most frequent
+            port, chain = targets[0]
+            item, descriptor = port.parse(raw, chain)
+            self._units.delivered(unit, raw.meta.due_ns)
+            yield Emit(port.direct, item, 1, raw, descriptor)
+        else:
+            for port, chain in targets:
+                port.push(raw, chain)
+            self._units.delivered(unit, raw.meta.due_ns)
+            yield from self._settled(now_ns)
+        if self._units.born:
+            yield from self.tick(max(self._units.wall_ns, now_ns))
+
+    def _settled(self, now_ns: int) -> list[Emit]:
+        self._units.now_ns = now_ns
+        self._graph.settle()
+        return self._graph.taken()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is under way, and nothing will be due."""
+        return not self._going and self._units.next_due() is None
+
+    # --- the archive ------------------------------------------------------------------------------------------------
+
+    def recalls(self) -> tuple[Recall, ...]:
+        """What to ask the archive for before the first tick, and to hand to `recalled`, one after the other.
+
+        Without that, a foreach begins with its next list, and a refeed has no items.
+        """
+        return tuple(self._recalls)
+
+    def recalled(self, recall: Recall, raws: Iterable[Raw], now_ns: int) -> Iterator[Directive]:
+        """The archive's answer, in the order of arrival."""
+        units, graph = self._units, self._graph
+        units.wall_ns = now_ns
+        refeed = self._recalls[recall]
+        if refeed is not None:
+            node = graph.refeeds[id(refeed)]
+            for emit in self._replay({recall.refeed: refeed.source}, raws):
+                item = emit.item
+                place = (recall.refeed, item.meta.feed, item.meta.location)
+                found: list[Descriptor | None] | None = [emit.descriptor] if emit.descriptor else None
+                node.send(Batch(place, item.meta.due_ns, [item], item.value is None, "", emit.raw, found, emit.ticks))
+                yield from graph.taken()
+        else:
+            graph.muted = units.resuming = True
+            for raw in raws:
+                units.now_ns = raw.meta.arrived_ns
+                graph.replay(raw)
+            graph.replayed()
+            graph.muted = units.resuming = False
+        yield from self._settled(now_ns)
+
+    def replay(self, raws: Iterable[Raw]) -> Iterator[Emit]:
+        """The items of archived raws, which come in the order of their arrival: the same as there were.
+
+        Of what foreach made, the raws of the list must be among them.
+        """
+        return self._replay(self.feeds, raws)
+
+    def _replay(self, feeds: Mapping[str, Feed[Any]], raws: Iterable[Raw]) -> Iterator[Emit]:
+        owner = Replaying()
+        sharing = self._sharing if feeds is self.feeds else Sharing(feeds, None)
+        graph = Graph(feeds, owner, names=self._graph.names, gates=sharing.gates, driven=sharing.driven)
+        for raw in raws:
+            owner.saw(raw)
+            graph.replay(raw)
+            yield from graph.taken()
+        owner.is_over = True
+        graph.replayed()
+        yield from graph.taken()
+
+    # --- what there is ----------------------------------------------------------------------------------------------
+
+    def bases(self) -> tuple[str, ...]:
+        """The names of the base feeds that there are at present."""
+        return tuple(self._units.groups)
+
+    def base(self, name: str) -> Base[Any]:
+        """A base feed that there is at present, by name. Raises NoData."""
+        group = self._units.groups.get(name)
+        if group is None:
+            raise NoData(f"there is no base feed {name!r}; there are: {', '.join(self._units.groups) or 'none'}")
+        return group.base
+
+    def locations(self) -> dict[str, tuple[str, ...]]:
+        """The locations that are fetched at present, by base feed."""
+        return {
+            name: tuple(dict.fromkeys(place for unit in group.units.values() for place in unit.locations))
+            for name, group in self._units.groups.items()
+        }
+
+    def schemes(self) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """The sources that are needed at present, as base feed and scheme, with their options."""
+        return {
+            (name, scheme(place)): self.base(name).options.get(scheme(place), {})
+            for name, places in self.locations().items()
+            for place in places
+        }
+
+    @property
+    def dropped(self) -> int:
+        """Items that gave way because too much waited for its counterpart."""
+        return self._graph.dropped

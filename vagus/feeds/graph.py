@@ -1,0 +1,304 @@
+"""Declared feeds as a graph of operators: bytes go in at ports, items come out by the name of the feed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from vagus.errors import ConfigError
+from vagus.feeds.directives import Emit
+from vagus.feeds.feed import Base, Failover, Feed, Flattened, Foreach, Joined, Mapped, Refeed, Union, Where
+from vagus.feeds.item import Origin, Raw
+from vagus.feeds.naming import Names, names_of, names_within, tree
+from vagus.feeds.operators.batch import Batch, Node
+from vagus.feeds.operators.each import Filter, Flattening
+from vagus.feeds.operators.each import Mapping as Changing
+from vagus.feeds.operators.failover import Failing
+from vagus.feeds.operators.foreach import Driving, Relay
+from vagus.feeds.operators.join import Join
+from vagus.feeds.port import Port, Provenance
+
+MAX_DEPTH = 16  # of foreach within what foreach made
+MAX_ASTRAY = 10_000  # raws that came before what they belong to
+MAX_CHAINS = 200_000  # remembered of one base feed: which element made what
+
+
+class Owner(Protocol):
+    """Who fetches for the ports that come and go."""
+
+    def subscribe(self, port: Port) -> None: ...
+
+    def unsubscribe(self, port: Port) -> None: ...
+
+    def settled(self, port: Port, due_ns: int) -> bool: ...
+
+
+class Graph:
+    """The operators of several named feeds. emits: what came out since it was last looked at.
+
+    gates: of a named feed which units of work it emits (none: all). dropped: items that gave way to others because too
+    much waited; orphans: raws of which it is not known what they belong to.
+    """
+
+    def __init__(
+        self,
+        feeds: Mapping[str, Feed[Any]],
+        owner: Owner,
+        *,
+        names: Names | None = None,
+        gates: Mapping[str, Callable[[str], bool]] | None = None,
+        driven: Mapping[int, Callable[[str], bool]] | None = None,
+    ) -> None:
+        self.owner = owner
+        self.names = names_of(feeds) if names is None else names
+        self.ports: dict[str, Port] = {}  # of the feeds as declared, by base name
+        self.roots: set[str] = set()  # the feeds that are run here
+        self.refeeds: dict[int, Node] = {}
+        self.emits: list[Emit] = []
+        self.muted = False
+        self.dropped = 0
+        self.orphans = 0
+        self.made = 0  # instances so far
+        self._astray: list[Raw] = []
+        self._chains: dict[str, dict[Provenance, list[Port]]] = {}
+        self._driving: list[Driving] = []
+        self._waiting: dict[Failing, None] = {}
+        self.driven = driven or {}
+        built: dict[int, Node] = {}
+        for name, feed in feeds.items():
+            if gates is None or name in gates:
+                node = _Builder(self, self.names, built, None, 0).node(feed)
+                self.roots.add(name)
+                self._sink(node, name, gates[name] if gates else None)
+
+    # --- out --------------------------------------------------------------------------------------------------------
+
+    def _sink(self, node: Node, name: str, gate: Callable[[str], bool] | None) -> None:
+        if isinstance(node, Port) and gate is None and not node.outs:
+            node.direct = name
+        elif isinstance(node, Port):
+            node.direct = ""
+
+        def out(batch: Batch) -> None:
+            if self.muted or (gate is not None and batch.items and not gate(batch.key)):
+                return
+            for index, item in enumerate(batch.items):
+                descriptor = batch.descriptors[index] if batch.descriptors else None
+                self.emits.append(Emit(name, item, batch.ticks, batch.raw, descriptor))
+
+        node.outs.append(out)
+
+    # --- in ---------------------------------------------------------------------------------------------------------
+
+    def replay(self, raw: Raw) -> None:
+        """Archived bytes go their way, as they did when they arrived."""
+        made = self.made
+        if not self._replayed(raw):
+            self._astray.append(raw)
+            if len(self._astray) > MAX_ASTRAY:
+                del self._astray[0]
+                self.orphans += 1
+        self.settle()
+        while made != self.made and self._astray:  # what made it was decided only now
+            made = self.made
+            astray, self._astray = self._astray, []
+            self._astray += [raw for raw in astray if not self._replayed(raw)]
+            self.settle()
+
+    def replayed(self) -> None:
+        """There are no more raws."""
+        self.settle()
+        self.orphans += len(self._astray)
+        self._astray.clear()
+
+    def _replayed(self, raw: Raw) -> bool:
+        """Whether anything in the graph is of these bytes."""
+        name, provenance = raw.meta.feed, raw.meta.provenance
+        static = self.ports.get(name)
+        if static is not None:
+            static.push(raw, ())
+        chains = self._chains.get(name)
+        found = static is not None
+        while provenance and chains:
+            # several elements may have asked for the same bytes: what made each stands one after the other
+            for length in range(len(provenance), 0, -1):
+                ports = chains.get(provenance[:length])
+                if ports:
+                    for port in list(ports):
+                        port.push(raw, provenance[:length])
+                    found = True
+                    break
+            else:
+                length = 1
+            provenance = provenance[length:]
+        return found
+
+    def settle(self) -> None:
+        """At the end of an event: lists are looked at, and what waited for others is decided."""
+        while True:
+            while self._driving:
+                self._driving.pop(0).apply()
+            waiting, self._waiting = self._waiting, {}
+            for failing in waiting:
+                if failing.review():
+                    self._waiting[failing] = None
+            if not self._driving:
+                return
+
+    def taken(self) -> list[Emit]:
+        """What came out."""
+        emits, self.emits = self.emits, []
+        return emits
+
+    # --- what foreach makes -----------------------------------------------------------------------------------------
+
+    def remember(self, port: Port) -> None:
+        """From now on bytes with this provenance are the port's too."""
+        chains = self._chains.setdefault(port.name, {})
+        chains.setdefault(port.chain, []).append(port)
+        if len(chains) > MAX_CHAINS:
+            del chains[next(iter(chains))]
+
+    def wait_for_list(self, driving: Driving) -> None:
+        self._driving.append(driving)
+
+    def wait_for_sides(self, failing: Failing) -> None:
+        self._waiting[failing] = None
+
+    def drop(self, count: int) -> None:
+        self.dropped += count
+
+
+class Made:
+    """What foreach made of one element."""
+
+    def __init__(self, graph: Graph, key: str, declared: Feed[Any]) -> None:
+        self.key = key
+        self.declared = declared  # names are by its parts' identity
+        self.ports: list[Port] = []
+        self.driving: list[Driving] = []
+        self._graph = graph
+
+    def begin(self, chain: tuple[Origin, ...]) -> None:
+        for port in self.ports:
+            port.chain = chain
+            self._graph.remember(port)
+            self._graph.owner.subscribe(port)
+
+    renew = begin
+
+    def close(self) -> None:
+        for port in self.ports:
+            self._graph.owner.unsubscribe(port)
+        for driving in self.driving:
+            driving.close()
+
+
+class _Builder:
+    """Builds the nodes of declared feeds, each once."""
+
+    def __init__(self, graph: Graph, names: Names, built: dict[int, Node], made: Made | None, depth: int) -> None:
+        self._graph = graph
+        self._names = names
+        self._built = built
+        self._made = made
+        self._depth = depth
+
+    def node(self, feed: Feed[Any]) -> Node:
+        """The node of a feed; what it is made of has been built before it."""
+        known = self._built.get(id(feed))
+        if known is None:
+            known = self._built[id(feed)] = _BUILD[type(feed)](self, feed)
+        return known
+
+    def base(self, feed: Base[Any]) -> Node:
+        port = Port(self._names[id(feed)], feed, self._made.key if self._made else None)
+        port.is_settled = self._graph.owner.settled
+        if self._made is None:
+            self._graph.ports[port.name] = port
+        else:
+            self._made.ports.append(port)
+        return port
+
+    def mapped(self, feed: Mapped[Any]) -> Node:
+        return Changing(self.node(feed.source), feed.change)
+
+    def where(self, feed: Where[Any]) -> Node:
+        return Filter(self.node(feed.source), feed.condition, feed.keeps_failed)
+
+    def flattened(self, feed: Flattened[Any]) -> Node:
+        return Flattening(self.node(feed.source), feed.path)
+
+    def joined(self, feed: Joined[Any]) -> Node:
+        sides = [self.node(side) for side in feed.sides]
+        return Join(self._names[id(feed)], sides, feed.build, self._graph.drop)
+
+    def union(self, feed: Union[Any]) -> Node:
+        return All([self.node(side) for side in feed.sides])
+
+    def failover(self, feed: Failover[Any]) -> Node:
+        for inside in tree(feed):
+            if isinstance(inside, (Foreach, Refeed)):
+                raise ConfigError(
+                    "failover: a foreach or refeed cannot stand in it; declare the failover inside foreach"
+                )
+        sides = [self.node(side) for side in feed.sides]
+        return Failing(sides, self._graph.wait_for_sides, self._graph.drop)
+
+    def refeed(self, feed: Refeed[Any]) -> Node:
+        if self._made is not None:
+            raise ConfigError("refeed cannot stand in what foreach makes")
+        node = self._graph.refeeds[id(feed)] = Node()
+        return node
+
+    def foreach(self, feed: Foreach[Any]) -> Node:
+        source = self.node(feed.source)
+        make = partial(self._instance, feed)
+        driving = Driving(
+            source, make, self._graph.wait_for_list, None if self._made else self._graph.driven.get(id(feed))
+        )
+        if self._made is not None:
+            self._made.driving.append(driving)
+        return driving
+
+    def _instance(self, foreach: Foreach[Any], value: Any, key: str, chain: tuple[Origin, ...], relay: Relay) -> Made:
+        if self._depth >= MAX_DEPTH:
+            raise ConfigError(f"foreach stands in what foreach makes more than {MAX_DEPTH} deep")
+        feed = foreach.make(value)
+        if not isinstance(feed, Feed):
+            raise ConfigError(f"it gave {type(feed).__name__}, not a feed")
+        made = Made(self._graph, key, feed)
+        names = names_within(feed, self._names[id(foreach)], self._names)
+        _Builder(self._graph, names, {}, made, self._depth + 1).node(feed).outs.append(relay)
+        self._graph.made += 1
+        made.begin(chain)
+        return made
+
+
+class All(Node):
+    """Union: what any side sends."""
+
+    def __init__(self, sides: list[Node]) -> None:
+        super().__init__()
+        self._sides = sides
+        if all(side.arity is not None for side in sides):
+            self.arity = sum(side.arity or 0 for side in sides)
+        for side in sides:
+            side.outs.append(self.send)
+
+    def settled(self, due_ns: int) -> bool:
+        return all(side.settled(due_ns) for side in self._sides)
+
+
+_BUILD: dict[type[Any], Callable[[_Builder, Any], Node]] = {
+    Base: _Builder.base,
+    Mapped: _Builder.mapped,
+    Where: _Builder.where,
+    Flattened: _Builder.flattened,
+    Joined: _Builder.joined,
+    Union: _Builder.union,
+    Failover: _Builder.failover,
+    Refeed: _Builder.refeed,
+    Foreach: _Builder.foreach,
+}
