@@ -62,8 +62,9 @@ def test_feeds_are_fetched_at_the_head_or_everywhere():
     assert fed(feeds=(many,), feeds_on="head") == ["a"]
     few = FeedSettings(name="few", source=SourceSettings(all=tuple(f"proc:echo {n}" for n in range(2000))))
     assert fed(feeds=(few,)) == ["a"], "commands stay at the head"
-    driven = FeedSettings(name="each", foreach="few", source=SourceSettings(all=("http://{}/",)))
-    assert fed(feeds=(few, driven)) == ["a", "b"]
+    hosts = FeedSettings(name="hosts", source=SourceSettings(all=("http://a/hosts",)))
+    driven = FeedSettings(name="each", foreach="hosts", source=SourceSettings(all=("http://{}/",)))
+    assert fed(feeds=(hosts, driven)) == ["a", "b"]
 
 
 def test_who_does_not_come_up_gives_its_locations_to_the_others():
