@@ -36,7 +36,7 @@ _RTT = re.compile(
     rf"(?:rtt|round-trip) min/avg/max(?:/(?:mdev|stddev|std-dev))? = {_MS}/{_MS}/{_MS}(?:/{_MS})? ms(?:,? .*)?\Z"
 )
 _PIPE = re.compile(r"(?:, )?pipe [0-9]{1,9}\Z")
-_FAILED = re.compile(r"(?:ping6?: )(?:bad address '(\S+)'|(?:cannot resolve )?(\S+?): (.+)|(.+))\Z")
+_FAILED = re.compile(r"(?:\S*/)?ping[46]?: (?:bad address '(\S+)'|(?:cannot resolve )?(\S+?): (.+)|(.+))\Z")
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -143,8 +143,7 @@ class _Found:
         elif text.startswith("--- ") and text.endswith(" ping statistics ---"):
             self.host = self.host or text.removeprefix("--- ").removesuffix(" ping statistics ---")
         elif found := _FAILED.match(text):
-            warning = text.lower().startswith(("ping: warning", "ping6: warning"))
-            if not warning:
+            if ": warning: " not in text.lower():
                 self.failed = True
                 self.host = self.host or found[1] or found[2] or ""
                 self.trouble = self.trouble or found[3] or found[4] or "bad address"
