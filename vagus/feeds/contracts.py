@@ -192,6 +192,7 @@ TOOLS: Registry[Tool] = Registry(
         "alert": "vagus.feeds.tools.alert:Alert",
         "archive": "vagus.feeds.tools.archive:Archive",
         "db": "vagus.feeds.tools.db:Db",
+        "plot": "vagus.feeds.tools.plot:Plot",
         "rrd": "vagus.feeds.tools.rrd:Rrd",
         "rss": "vagus.feeds.tools.rss:Rss",
     },
