@@ -229,6 +229,10 @@ class Engine:
             for name, group in self._units.groups.items()
         }
 
+    def next_dues(self) -> dict[str, int | None]:
+        """When each base feed has its next tick; None: it has none any more."""
+        return {name: group.scheduler.next_due() for name, group in self._units.groups.items()}
+
     def schemes(self) -> dict[tuple[str, str], Mapping[str, Any]]:
         """The sources that are needed at present, as base feed and scheme, with their options."""
         return {

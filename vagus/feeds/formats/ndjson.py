@@ -17,6 +17,7 @@ class NdJson:
 
     name = "ndjson"
     shape = Shape("list", parts=(("", ANY_SHAPE),))
+    by_lines = True  # no line tells of another: a long file can be parsed in parts
 
     def __init__(self, max_depth: int = 64) -> None:
         check_depth(self.name, max_depth)

@@ -54,6 +54,7 @@ class Syslog:
 
     name = "syslog"
     shape = shape_of(list[SyslogLine])
+    by_lines = True  # no line tells of another: a long file can be parsed in parts
 
     def parse(self, body: bytes) -> tuple[list[SyslogLine], Descriptor]:
         """The lines, empty ones left out; what is wrong with one stands below its index and field."""

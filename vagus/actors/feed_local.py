@@ -1,0 +1,170 @@
+"""Feeds at work in this process, without Ray: the engine, its runner, an archive and tools in a folder.
+
+The folder has `archive`, a store with the raw bytes, and for each feed a folder with the files of its tools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vagus.actors.feed_archive import FeedArchive
+from vagus.actors.feed_read import read_archive
+from vagus.actors.feed_runner import FeedRunner
+from vagus.actors.feed_sources import FeedSources
+from vagus.actors.feed_tools import FeedTools
+from vagus.clock import Clock, SystemClock
+from vagus.config import StoreSettings
+from vagus.errors import VagusError
+from vagus.feeds import Fetched, Tool
+from vagus.feeds.contracts import Notice
+from vagus.feeds.directives import Emit, Fetch, Recall
+from vagus.feeds.engine import Engine
+from vagus.feeds.feed import Base, Feed, Foreach
+from vagus.feeds.naming import names_of, tree
+
+ARCHIVE = "archive"
+TOOLS_TICK_S = 1.0
+
+Failed = Callable[[str, BaseException], None]
+
+
+class LocalFeeds:
+    """Runs feeds in the running loop, from `start` to `stop`.
+
+    folder: where bytes are archived, and from where a run goes on that stood there before (resume); None keeps
+    nothing. tools: of each feed. emit: each item; deliver: each notice of a tool, in the tools' thread; failed: what
+    went wrong, and where, from any thread; fetched: each fetch that ended, as FeedRunner tells it.
+    """
+
+    def __init__(
+        self,
+        feeds: Mapping[str, Feed[Any]],
+        *,
+        emit: Callable[[Emit], None],
+        failed: Failed,
+        folder: Path | None = None,
+        resume: bool = True,
+        tools: Mapping[str, Sequence[Tool]] | None = None,
+        deliver: Callable[[Notice], None] = lambda _: None,
+        fetched: Callable[[Fetch, Fetched, float, int], None] | None = None,
+        always: Mapping[str, Mapping[str, Any]] | None = None,
+        store: StoreSettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.feeds = dict(feeds)
+        self._emit = emit
+        self._failed = failed
+        self._fetched = fetched
+        self._resume = resume
+        self._always = always
+        self._clock = clock or SystemClock()
+        self._tools = FeedTools(tools or {}, deliver, failed)
+        self._archive: FeedArchive | None = None
+        if folder is not None:
+            self._archive = FeedArchive(folder / ARCHIVE, store, clock=self._clock, failed=failed)
+        self._names = names_of(self.feeds)
+        self._engine: Engine | None = None
+        self._runner: FeedRunner | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Opens the archive, goes on where it ends, begins to fetch. Raises VagusError; then nothing is open."""
+        try:
+            last = {}
+            if self._archive is not None:
+                await self._archive.open()
+                last = await self._archive.last_due() if self._resume else {}
+            engine = self._engine = Engine(self.feeds, now_ns=self._clock.time_ns(), last_due_ns=last)
+            for recall in engine.recalls():
+                await self._recall(engine, recall)
+        except BaseException:
+            if self._archive is not None:
+                await self._archive.close()
+            raise
+        sources = FeedSources(lambda base: engine.base(base).options, always=self._always, failed=self._failed)
+        self._runner = FeedRunner(
+            engine,
+            sources,
+            self._archive,
+            emit=self._take,
+            failed=self._failed,
+            fetched=self._fetched,
+            clock=self._clock,
+        )
+        self._runner.start()
+        self._ticking = asyncio.ensure_future(self._tick_tools())
+
+    async def _recall(self, engine: Engine, recall: Recall) -> None:
+        if recall.folder:
+            raws = await asyncio.to_thread(
+                lambda: list(read_archive(Path(recall.folder), recall.feeds, recall.since_ns))
+            )
+        elif self._archive is not None:
+            wanted = set(recall.feeds)
+            archived = await self._archive.records(start_ns=recall.since_ns)
+            raws = [raw for raw in archived if not wanted or raw.meta.feed in wanted]
+        else:
+            raws = []
+        for directive in engine.recalled(recall, raws, self._clock.time_ns()):
+            if isinstance(directive, Emit):
+                self._take(directive)
+
+    async def stop(self) -> tuple[str, ...]:
+        """Ends all in order: fetches, tools, archive; the tools that did not end in time. Idempotent."""
+        left: tuple[str, ...] = ()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.stop()
+            if self._ticking is not None:
+                self._ticking.cancel()
+            if self._tools:
+                left = await asyncio.to_thread(self._tools.finish, self._clock.time_ns())
+            if self._archive is not None:
+                await self._archive.close()
+        return left
+
+    def _take(self, emit: Emit) -> None:
+        self._tools.take(emit)
+        self._emit(emit)
+
+    async def _tick_tools(self) -> None:
+        while self._tools:
+            self._tools.tick(self._clock.time_ns())
+            await asyncio.sleep(TOOLS_TICK_S)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is under way and nothing will be due, as after `once`."""
+        runner, engine = self._runner, self._engine
+        return runner is None or engine is None or (engine.ended and runner.is_idle)
+
+    def next_due_ns(self) -> dict[str, int | None]:
+        """When each feed has its next tick, in ns of wall time; None when there is none any more."""
+        dues = {} if self._engine is None else self._engine.next_dues()
+        found: dict[str, int | None] = {}
+        for name, feed in self.feeds.items():
+            own = {self._names[id(one)] for one in tree(feed) if isinstance(one, (Base, Foreach))}
+            found[name] = min(
+                (due for base, due in dues.items() if due is not None and not own.isdisjoint(_prefixes(base))),
+                default=None,
+            )
+        return found
+
+    def figures(self) -> dict[str, float]:
+        """Those of runner and archive, and of the tools."""
+        own = self._runner.figures() if self._runner is not None else {}
+        return {**own, **{f"tools_{name}": value for name, value in self._tools.figures().items()}}
+
+
+def _prefixes(base: str) -> list[str]:
+    """The name, and those of the foreach that it may have been made in."""
+    parts = base.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def describe(error: BaseException) -> str:
+    """What went wrong, for people."""
+    return str(error) if isinstance(error, VagusError) else f"{type(error).__name__}: {error}"
