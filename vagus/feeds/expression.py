@@ -16,6 +16,7 @@ Nothing here ever raises for a value, whatever it is.
 
 from __future__ import annotations
 
+import keyword
 import math
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +39,10 @@ from vagus.feeds.expression_grammar import (
 )
 from vagus.feeds.item import Meta
 
+Run = Callable[[Any, Meta | None], Any]
+
 NUMBERS = (int, float)
+MAX_KINDS = 32  # of values that an expression has code of their own for
 _ORDERS = ("<", "<=", ">", ">=")
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": lambda a, b: a + b,
@@ -56,15 +60,23 @@ class Expression:
         self.text = text.strip()
         self.tree = node
         self.names = frozenset(path.steps[0] for path in paths(node) if path.root == VALUE and path.steps)
-        self._run = _generated(node)
+        self._runs: dict[type, Run] = {}  # by the type of the value
+        self._general = _generated(node, object)
 
     def evaluate(self, value: Any, meta: Meta | None = None) -> Any:
         """What it gives for this value: a bool, a number, a text, a part of the value; None for null."""
-        return self._run(value, meta)
+        return (self._runs.get(type(value)) or self._made_for(type(value)))(value, meta)
 
     def test(self, value: Any, meta: Meta | None = None) -> bool:
         """Whether it is true of this value."""
-        return truth(self._run(value, meta))
+        return truth((self._runs.get(type(value)) or self._made_for(type(value)))(value, meta))
+
+    def _made_for(self, kind: type) -> Run:
+        special = kind is dict or issubclass(kind, msgspec.Struct)
+        run = _generated(self.tree, kind) if special else self._general
+        if len(self._runs) < MAX_KINDS:
+            self._runs[kind] = run
+        return run
 
     def unknown(self, shape: Shape) -> tuple[str, ...]:
         """The fields that it asks for and no value of this shape has; none where the shape does not tell."""
@@ -201,23 +213,24 @@ def _matcher(pattern: str, wanted: bool) -> Callable[[Any], bool]:
 # --- code ------------------------------------------------------------------------------------------------------------
 
 
-def _generated(node: Node) -> Callable[[Any, Meta | None], Any]:
-    """A function of value and meta. Its source is made of the tree alone: what the user wrote is only in constants."""
+def _generated(node: Node, kind: type) -> Run:
+    """A function of value, of this type (object: of any), and meta.
+
+    Its source is made of the tree alone: of what the user wrote it has, as such, only names of the type's own fields.
+    """
     names: dict[str, Any] = {"_step": step, "_truth": truth, "_null": null, "_equal": _equal, "_numbers": NUMBERS}
-    source = f"def run({VALUE_ARGUMENT}, {META_ARGUMENT}):\n    return {_Code(names).of(node)}\n"
+    source = f"def run(value, meta):\n    return {_Code(names, kind).of(node)}\n"
     exec(compile(source, "<expression>", "exec"), names)  # noqa: S102  see above
-    run: Callable[[Any, Meta | None], Any] = names["run"]
+    run: Run = names["run"]
     return run
-
-
-VALUE_ARGUMENT, META_ARGUMENT = "value", "meta"
 
 
 class _Code:
     """Python of a tree; constants and functions go into `names`."""
 
-    def __init__(self, names: dict[str, Any]) -> None:
+    def __init__(self, names: dict[str, Any], kind: type) -> None:
         self._names = names
+        self._kind = kind
 
     def _name(self, thing: Any) -> str:
         name = f"_{len(self._names)}"
@@ -228,8 +241,8 @@ class _Code:
         if isinstance(node, Literal):
             return self._name(node.value)
         if isinstance(node, Path):
-            code = META_ARGUMENT if node.root == META else VALUE_ARGUMENT
-            for key in node.steps:
+            code, steps = ("meta", node.steps) if node.root == META else self._first(node.steps)
+            for key in steps:
                 code = f"_step({code}, {self._name(key)})"
             return code
         if isinstance(node, Match):
@@ -242,6 +255,18 @@ class _Code:
             word = " and " if node.operator == "&&" else " or "
             return f"({word.join(self.condition(part) for part in node.parts)})"
         return self._binary(node)
+
+    def _first(self, steps: tuple[str | int, ...]) -> tuple[str, tuple[str | int, ...]]:
+        """Code for the first step into the value, where its type makes that cheap, and the steps after it."""
+        key = steps[0] if steps else None
+        if not isinstance(key, str) or self._kind is object:
+            return "value", steps
+        if self._kind is dict:
+            return f"value.get({self._name(key)})", steps[1:]
+        fields: tuple[str, ...] = self._kind.__struct_fields__  # type: ignore[attr-defined]
+        if key in fields and key.isidentifier() and key.isascii() and not keyword.iskeyword(key):
+            return f"value.{key}", steps[1:]
+        return "value", steps
 
     def condition(self, node: Node) -> str:
         """What is true or false."""
