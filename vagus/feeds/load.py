@@ -17,6 +17,16 @@ MAX_LOCATIONS = 100_000
 
 
 @contextmanager
+def named_feed(name: str) -> Iterator[None]:
+    """What is wrong within says which feed it is of."""
+    try:
+        yield
+    except ConfigError as error:
+        start = f"feed {name!r}: "
+        raise ConfigError(str(error) if str(error).startswith(start) else start + str(error)) from error
+
+
+@contextmanager
 def _of(settings: FeedSettings, what: str) -> Iterator[None]:
     try:
         yield
