@@ -7,7 +7,7 @@ or a missed tick is an item too, its value None. Raw bytes are archived before t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from vagus.errors import NoData
@@ -20,7 +20,7 @@ from vagus.feeds.operators.batch import MAX_NOTE, Batch
 from vagus.feeds.recalls import recalls_of
 from vagus.feeds.replaying import Replaying
 from vagus.feeds.schedule import BackOff, Missed
-from vagus.feeds.sharing import Sharing
+from vagus.feeds.sharing import Share, Sharing
 from vagus.feeds.units import Targets, Unit, Units
 
 
@@ -28,8 +28,8 @@ class Engine:
     """The core of several feeds, by name; what is not named in them is not emitted.
 
     now_ns: what "now" means in schedules. last_due_ns: the last tick before a restart of each base feed and location,
-    as items name it. owns: which units of work are this engine's, where several share it: the locations of a plain
-    feed, the elements of a foreach, else the feed's name. What drives a foreach runs in each of them.
+    as items name it. share: which part of the work is this engine's, where several share it: locations of a plain
+    feed, elements of a foreach, else whole feeds. What drives a foreach runs in each of them.
     dropped: items that gave way because too much waited for its counterpart.
     Raises ConfigError when the feeds contradict each other.
     """
@@ -41,10 +41,10 @@ class Engine:
         now_ns: int,
         last_due_ns: Mapping[tuple[str, str], int] | None = None,
         back_off: BackOff | None = None,
-        owns: Callable[[str], bool] | None = None,
+        share: Share | None = None,
     ) -> None:
         self.feeds = dict(feeds)
-        self._sharing = Sharing(self.feeds, owns)
+        self._sharing = Sharing(self.feeds, share)
         self._units = Units(now_ns, last_due_ns or {}, back_off or BackOff())
         self._graph = Graph(self.feeds, self._units, gates=self._sharing.gates, driven=self._sharing.driven)
         for port in self._graph.ports.values():
