@@ -67,8 +67,3 @@ class Descriptor(msgspec.Struct, frozen=True, array_like=True):
 
 
 GOOD = Descriptor()
-
-
-def described(code: Data, errors: int, size: int) -> Descriptor:
-    """The descriptor of a whole body of which only a code and a number of errors are known."""
-    return Descriptor(State.NORMAL if not errors else State.PARTIAL, errors, code, 0, size)

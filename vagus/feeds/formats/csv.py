@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
 
 from vagus.errors import ConfigError, NoData
 from vagus.feeds.contracts import Shape
-from vagus.feeds.formats.faults import MAX_NOTE, Faults, whole
+from vagus.feeds.formats.compounds import PRINT_ERRORS, Optional
+from vagus.feeds.formats.declared import type_of
+from vagus.feeds.formats.faults import Faults, whole
 from vagus.feeds.formats.inverse import inverse
-from vagus.feeds.formats.scalar import Impossible, Scalar, declared
-from vagus.feeds.item import Data, Descriptor, State
+from vagus.feeds.formats.types import Node, Reader, Str, broken
+from vagus.feeds.item import Data, Descriptor
 
-ENCODINGS = ("utf-8", "latin-1", "cp1252", "ascii")  # in all of them a line end is one byte
+ENCODINGS = ("utf-8", "latin-1", "cp1252", "ascii")  # in all of them a line end is one byte, and ASCII is itself
 MAX_COLUMNS = 2000
 MAX_ROW_LINES = 100  # of one row with line ends between quotes; an open quote costs no more than these
+BOM = b"\xef\xbb\xbf"
 
 Row = dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """Where a cell is: in the body, or, where quotes had to be taken off, in bytes of its own (UTF-8)."""
+
+    text: bytes
+    start: int
+    end: int
+    own: bool
 
 
 class Csv:
     """A body as a list of rows: dicts of columns.
 
-    columns: name → type (`str`, `int`, `float`, `bool`, `?` when a cell may be empty, or `{type, min, max}`), or a
-    list of names (text). Only declared ones are in the value; without any, every column that the header names is, as
-    text. header: the first row names the columns; without one, the declared names are those of the cells, in order.
-    delimiter, quote, escape (one character each; the latter two may be empty), skip_space: white space around cells is
-    none of them; comment: lines that begin so are left out; encoding: one of ENCODINGS.
+    columns: name → type, as in the format `record` (`int`, `float?`, `time`, `{type: int, min: 0}`, …; `?` when a
+    cell may be empty), or a list of names (text). Only declared ones are in the value; without any, every column that
+    the header names is, as text. header: the first row names the columns; without one, the declared names are those
+    of the cells, in order. delimiter, quote, escape (one character each; the latter two may be empty); skip_space:
+    blanks around cells are none of them; comment: lines that begin so are left out; encoding: one of ENCODINGS.
     """
 
     name = "csv"
@@ -44,24 +58,16 @@ class Csv:
         comment: str = "",
         encoding: str = "utf-8",
     ) -> None:
-        if isinstance(columns, str) or not isinstance(columns or (), (Mapping, Sequence)):
-            raise ConfigError(f"format csv: columns must map names to types, or list names, got {columns!r}"[:200])
-        specs = columns if isinstance(columns, Mapping) else dict.fromkeys(columns or (), "str")
-        if len(specs) > MAX_COLUMNS:
-            raise ConfigError(f"format csv: {len(specs)} columns; at most {MAX_COLUMNS} are allowed")
-        if not header and not specs:
+        self._columns = _columns(columns)
+        if not header and not self._columns:
             raise ConfigError("format csv: without a header, columns must be declared")
         if encoding not in ENCODINGS:
             raise ConfigError(f"format csv: encoding {encoding!r} is not one of {', '.join(ENCODINGS)}")
         if "\n" in f"{delimiter}{quote}{escape}{comment}" or "\r" in f"{delimiter}{quote}{escape}":
             raise ConfigError("format csv: a line end cannot be delimiter, quote, escape or comment")
-        self._columns = {str(name): declared(f"format csv: column {str(name)!r}", s) for name, s in specs.items()}
         self._header = header
         self._skip_space = skip_space
-        self._comment = comment
         self._encoding = encoding
-        self._delimiter = delimiter
-        self._special = quote + escape
         self._dialect: dict[str, Any] = {
             "delimiter": delimiter,
             "quotechar": quote or None,
@@ -72,66 +78,60 @@ class Csv:
         }
         try:
             csv.reader((), **self._dialect)
-        except (TypeError, ValueError) as error:
+            self._delimiter, self._comment = delimiter.encode(encoding), comment.encode(encoding)
+            self._special = tuple(char.encode(encoding) for char in quote + escape)
+        except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"format csv: {error}") from error
-        parts = tuple((column, type_.shape) for column, type_ in self._columns.items())
+        parts = tuple((column, node.shape) for column, node in self._columns.items())
         row = Shape("record", "row", parts) if parts else Shape("map", parts=(("", Shape("string")),))
         self.shape = Shape("list", parts=(("", row),))
+        self._fill: dict[str, Reader] = {column: node.filler() for column, node in self._columns.items()}
+        self._text = Str().filler()
 
     def parse(self, body: bytes) -> tuple[list[Row] | None, Descriptor]:
         """The rows; a broken or absent cell is None and told below its row's index and its column's name.
 
         A row with too many cells, or that is not quoted as it should be, is read as far as it goes, and told. None
-        when there is a header that lacks all of the declared columns, or names one twice.
+        when there is no header, or one that names none of the declared columns, or a column twice.
         """
-        text = body.decode(self._encoding, errors="replace").removeprefix("\ufeff")
-        lines = text.split("\n")
-        if not lines[-1]:
-            lines.pop()
         faults = Faults()
         names = list(self._columns)
-        at = self._next(lines, 0)
+        at = self._next(body, len(BOM) if body.startswith(BOM) else 0)
         if self._header:
-            if at == len(lines):
+            if at == len(body):
                 return None, whole(body, "there is no header")
-            at, cells, why = self._row(lines, at, 0)
-            names = [cell.strip() for cell in cells]
+            at, cells, why = self._row(body, at, 0)
+            names = [cell.text[cell.start : cell.end].decode("utf-8", "replace").strip() for cell in cells]
             if why := why or self._unfit(names):
                 return None, whole(body, why)
-        types = [
-            self._columns.get(name, _TEXT) if name in self._columns or not self._columns else None for name in names
-        ]
+        fillers = [self._fill.get(name) if self._columns else self._text for name in names]
         absent = [name for name in self._columns if name not in names]
         for name in absent:
-            if not self._columns[name].optional:
+            if not isinstance(self._columns[name], Optional):
                 faults.wrong(f"there is no column {name!r}")
         rows: list[Row] = []
-        starts: list[int] = []
-        while (first := self._next(lines, at)) < len(lines):
-            at, cells, why = self._row(lines, first, len(names))
+        while (start := self._next(body, at)) < len(body):
+            at, cells, why = self._row(body, start, len(names))
             row: Row = {}
-            wrong: list[tuple[str | int, ValueError]] = []
-            for name, type_, cell in zip(names, types, cells, strict=False):
-                if type_ is not None:
-                    try:
-                        row[name] = type_.read(cell)
-                    except ValueError as error:
-                        row[name] = None
-                        wrong.append((name, error))
+            inside: list[tuple[str, Descriptor]] = []
+            for name, fill, cell in zip(names, fillers, cells, strict=False):
+                if fill is not None:
+                    row[name], _, wrong = fill(cell.text, cell.start, cell.end)
+                    if wrong is not None:
+                        inside.append((name, wrong))
             if len(cells) != len(names):
-                for name, type_ in zip(names[len(cells) :], types[len(cells) :], strict=True):
-                    if type_ is not None:
+                for name in names[len(cells) :]:
+                    if name in self._fill or not self._columns:
                         row[name] = None
-                        if not type_.optional:
-                            wrong.append((name, ValueError("there is no such cell")))
+                        if not isinstance(self._columns.get(name), Optional):
+                            inside.append((name, broken(Data.SYNTAX, at, at, "there is no such cell")))
                 if len(cells) > len(names):
                     why = why or f"{len(cells)} cells in {len(names)} columns"
             for name in absent:
                 row[name] = None
-            if wrong or why:
-                starts = starts or _starts(body)
-                span = starts[first], min(starts[at] - 1, len(body))
-                faults.part(len(rows), _row_descriptor(wrong, why, *span))
+            if inside or why:
+                end = start + len(body[start:at].rstrip(b"\r\n"))
+                faults.part(len(rows), _told(inside, why, start, end, bool(cells and cells[0].own)))
             rows.append(row)
         return rows, faults.descriptor(0, len(body))
 
@@ -145,74 +145,108 @@ class Csv:
             return f"the header names none of the columns, but {', '.join(names)}"
         return ""
 
-    def _next(self, lines: list[str], at: int) -> int:
-        """The next line that begins a row: neither blank nor a comment."""
-        while at < len(lines):
-            line = lines[at]
+    def _next(self, body: bytes, at: int) -> int:
+        """Where the next row begins, behind blank lines and comments; at the end of the body where there is none."""
+        while at < len(body):
+            end = _line_end(body, at)
+            line = body[at:end]
             if line.strip() and not (self._comment and line.startswith(self._comment)):
                 break
-            at += 1
-        return at
+            at = end + 1
+        return min(at, len(body))
 
-    def _row(self, lines: list[str], at: int, width: int) -> tuple[int, list[str], str]:
-        """The line after a row, its cells, and what is wrong with how it is written. width: 0 when not known yet."""
-        line = lines[at].removesuffix("\r")
-        why = ""
-        if not any(char in line for char in self._special):
-            cells = line.split(self._delimiter)
-            return at + 1, [cell.strip() for cell in cells] if self._skip_space else cells, ""
-        reader = csv.reader((line + "\n" for line in lines[at : at + MAX_ROW_LINES]), strict=True, **self._dialect)
+    def _row(self, body: bytes, at: int, width: int) -> tuple[int, list[Cell], str]:
+        """Where the row's last line ends, its cells, what is wrong with how it is written. width: 0 when not known."""
+        end = _line_end(body, at)
+        line = body[at:end].removesuffix(b"\r")
+        if not any(char in line for char in self._special) and (self._encoding == "utf-8" or line.isascii()):
+            return end + 1, self._plain(body, at, line), ""
+        ends: list[int] = []
+        reader = csv.reader(self._lines(body, at, ends), strict=True, **self._dialect)
         try:
-            cells = next(reader)
-            if reader.line_num == 1 or len(cells) == width or not width:
-                return at + reader.line_num, cells, ""
+            found = next(reader)
+            if reader.line_num == 1 or len(found) == width or not width:
+                return ends[reader.line_num - 1] + 1, self._own(found), ""
             why = "a quoted cell does not end in its row"
         except csv.Error as error:
             why = str(error)
+        text = self._decoded(line)
         try:  # the row is what can be made of its first line, so that it takes no other along
-            return at + 1, next(csv.reader((line,), **self._dialect)), why
+            return end + 1, self._own(next(csv.reader((text,), **self._dialect))), why
         except csv.Error:
-            return at + 1, line.split(self._delimiter), why
+            return end + 1, self._plain(body, at, line), why
+
+    def _plain(self, body: bytes, at: int, line: bytes) -> list[Cell]:
+        cells = []
+        for cell in line.split(self._delimiter):
+            start, end = at, at + len(cell)
+            at = end + len(self._delimiter)
+            if self._skip_space:
+                start += len(cell) - len(cell.lstrip())
+                end = max(start, end - len(cell) + len(cell.rstrip()))
+            cells.append(Cell(body, start, end, False))
+        return cells
+
+    def _own(self, found: list[str]) -> list[Cell]:
+        texts = [cell.strip() if self._skip_space else cell for cell in found]
+        own = [text.encode("utf-8", "surrogateescape") for text in texts]
+        return [Cell(text, 0, len(text), True) for text in own]
+
+    def _lines(self, body: bytes, at: int, ends: list[int]) -> Iterator[str]:
+        """The lines from here, and where each ends; no more than one row may have."""
+        while at < len(body) and len(ends) < MAX_ROW_LINES:
+            ends.append(_line_end(body, at))
+            yield self._decoded(body[at : ends[-1]]) + "\n"
+            at = ends[-1] + 1
+
+    def _decoded(self, line: bytes) -> str:
+        """Text that encodes to the same bytes again, those included that the encoding does not know."""
+        return line.decode(self._encoding, "surrogateescape")
 
     def print(self, value: list[Row]) -> bytes:
         """The rows with the declared columns, or those of the first row. Raises NoData for what is not read back."""
         if not isinstance(value, list) or not all(isinstance(row, Mapping) for row in value):
             raise NoData("format csv prints lists of rows, each a dict of columns")
         names = list(self._columns) or list(value[0] if value else ())
+        writers = [self._columns.get(name, Str()).printer() for name in names]
         out = io.StringIO()
         try:
-            writer = csv.writer(out, lineterminator="\n", **self._dialect)
+            table = csv.writer(out, lineterminator="\n", **self._dialect)
             if self._header and names:
-                writer.writerow(names)
+                table.writerow(names)
             for row in value:
-                writer.writerow([_cell(row.get(name)) for name in names])
-            return inverse(self, value, out.getvalue().encode(self._encoding))
-        except (csv.Error, UnicodeEncodeError) as error:
-            raise NoData(f"format csv cannot print this value: {error}") from error
+                table.writerow([write(row[name]).decode() for name, write in zip(names, writers, strict=True)])
+            body = out.getvalue().encode(self._encoding)
+        except (csv.Error, *PRINT_ERRORS) as error:
+            raise NoData(f"format csv cannot print this value: {type(error).__name__}: {error}") from error
+        return inverse(self, value, body)
 
 
-_TEXT = Scalar()
+def _columns(columns: Any) -> dict[str, Node[Any]]:
+    if isinstance(columns, (str, bytes)) or not isinstance(columns or (), (Mapping, Sequence)):
+        raise ConfigError(f"format csv: columns must map names to types, or list names, got {columns!r}"[:200])
+    specs = columns if isinstance(columns, Mapping) else dict.fromkeys(columns or (), "str")
+    if len(specs) > MAX_COLUMNS:
+        raise ConfigError(f"format csv: {len(specs)} columns; at most {MAX_COLUMNS} are allowed")
+    declared: dict[str, Node[Any]] = {}
+    for name, spec in specs.items():
+        try:
+            declared[str(name)] = type_of(spec, str(name))
+        except ConfigError as error:
+            why = str(error).removeprefix("format: ")
+            raise ConfigError(f"format csv: column {str(name)!r}: {why}") from error
+    return declared
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
+def _line_end(body: bytes, at: int) -> int:
+    end = body.find(b"\n", at)
+    return len(body) if end < 0 else end
 
 
-def _row_descriptor(wrong: list[tuple[str | int, ValueError]], why: str, start: int, end: int) -> Descriptor:
+def _told(inside: list[tuple[str, Descriptor]], why: str, start: int, end: int, own: bool) -> Descriptor:
     faults = Faults()
     if why:
         faults.wrong(why)
-    for name, error in wrong:
-        code = Data.SEMANTIC if isinstance(error, Impossible) else Data.SYNTAX
-        faults.part(name, Descriptor(State.PARTIAL, 1, code, start, end, note=str(error)[:MAX_NOTE]))
+    for name, wrong in inside:  # where a cell with quotes stands in its row is not known
+        faults.part(name, msgspec.structs.replace(wrong, start=start, end=end) if own else wrong)
     return faults.descriptor(start, end)
-
-
-def _starts(body: bytes) -> list[int]:
-    """Where each line begins, and one more behind the last."""
-    starts = [0]
-    for line in body.split(b"\n"):
-        starts.append(starts[-1] + len(line) + 1)
-    return starts

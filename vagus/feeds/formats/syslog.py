@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 
 import msgspec
 
@@ -11,6 +10,7 @@ from vagus.errors import NoData
 from vagus.feeds.formats.faults import MAX_NOTE, Faults
 from vagus.feeds.formats.inverse import inverse
 from vagus.feeds.formats.structs import shape_of
+from vagus.feeds.formats.timestamps import Time
 from vagus.feeds.item import Data, Descriptor, State
 
 MAX_LINES = 1_000_000
@@ -20,6 +20,8 @@ SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "deb
 
 _ISO = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
 _BSD = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ 0-9]?[0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+_ZONE = re.compile(r"(?:Z|[0-9][+-][0-9]{2}:?[0-9]{2})\Z")
+_ISO_TIME = Time("iso").filler()
 _PRIORITY = re.compile(r"<([0-9]{1,3})>")
 _NEW = re.compile(rf"1 (-|{_ISO}) (\S{{1,255}}) (\S{{1,48}}) (\S{{1,128}}) (\S{{1,32}}) ")
 _OLD = re.compile(rf"({_ISO}|{_BSD}) (\S{{1,255}}) (?:([^\s\[\]:]{{1,128}})(?:\[([^\]\s]{{1,128}})\])?: ?)?")
@@ -111,21 +113,14 @@ def _line(raw: bytes, wrong: list[tuple[str, Data, str]]) -> SyslogLine:
 
 
 def _seconds(time: str | None, wrong: list[tuple[str, Data, str]]) -> float | None:
-    if time is None or not time[0].isdigit():
+    if time is None or not _ZONE.search(time):
         return None
-    iso = time.replace("Z", "+00:00")
-    if iso[-5] in "+-":
-        iso = f"{iso[:-2]}:{iso[-2:]}"
-    head, dot, tail = iso.partition(".")
-    if dot:  # Python 3.10 reads three or six digits
-        zone = tail.lstrip("0123456789")
-        iso = f"{head}.{tail[: len(tail) - len(zone)][:6].ljust(6, '0')}{zone}"
-    try:
-        moment = datetime.fromisoformat(iso)
-        return moment.timestamp() if moment.tzinfo else None
-    except (ValueError, OverflowError) as error:
-        wrong.append(("time_s", Data.SEMANTIC, f"{time}: {error}"))
+    text = time.encode()
+    value, _, found = _ISO_TIME(text, 0, len(text))
+    if found is not None:
+        wrong.append(("time_s", found.code, found.note))
         return None
+    return float(value)
 
 
 def _structured(text: str, wrong: list[tuple[str, Data, str]]) -> tuple[dict[str, dict[str, str]], str]:
