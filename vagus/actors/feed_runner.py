@@ -1,7 +1,7 @@
 """Performs what the engine of feeds directs: fetches within limits, archives before it parses, hands items on.
 
-Everything goes in batches: what has come by the next turn of the loop is archived in one commit, then parsed and
-emitted together. No Ray here: the feed actor, the command line and scripts use the same runner.
+Everything goes in batches: what comes within some milliseconds is archived in one commit, then parsed and emitted
+together; what comes alone does not wait. No Ray here: the feed actor, the command line and scripts use the same runner.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vagus.feeds.location import host, scheme
 MAX_FETCHES = 500  # at once
 MAX_FETCHES_PER_HOST = 8  # of one host and port, of commands, or of files
 MAX_NAP_S = 1.0  # wall time may be set: look at it as often
-MIN_NAP_S = 0.001  # what is due within a millisecond begins together
+GATHER_S = 0.005  # where much is due or comes, this long is gathered, begun and committed together
 MAX_PLACES = 200_000
 
 Failed = Callable[[str, BaseException], None]
@@ -107,6 +107,7 @@ class FeedRunner:
         self._slots: Slots[_Run] = Slots(*self._limits)
         self._places: dict[tuple[str, str], tuple[str, Any]] = {}  # of a feed and location: host, source
         self._ended_runs: list[_Run] = []
+        self._drained_s = 0.0
         self._archiving = 0  # batches that wait for their commit
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -123,7 +124,14 @@ class FeedRunner:
     def _wake(self) -> None:
         due_ns = self.tick()
         nap_s = MAX_NAP_S if due_ns is None else (due_ns - self._clock.time_ns()) / NS
-        self._timer = asyncio.get_running_loop().call_later(min(max(nap_s, MIN_NAP_S), MAX_NAP_S), self._wake)
+        self._timer = asyncio.get_running_loop().call_later(min(max(nap_s, GATHER_S), MAX_NAP_S), self._wake)
+
+    async def finish(self) -> None:
+        """As `stop`, but what is under way comes to its end first; no more ticks begin."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.idle()
+        await self.stop()
 
     async def stop(self) -> None:
         """Begins nothing more, abandons what is under way, delivers what has come, closes the sources."""
@@ -261,7 +269,8 @@ class FeedRunner:
             return
         run.ended_ns = self._clock.time_ns()
         if not self._ended_runs:
-            asyncio.get_running_loop().call_soon(self._drain)
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(self._drained_s + GATHER_S, loop.time()), self._drain)
         self._ended_runs.append(run)
         for following in self._slots.free(run.host):
             if not self._stopped:
@@ -270,8 +279,9 @@ class FeedRunner:
     # --- what has come -----------------------------------------------------------------------------------------------
 
     def _drain(self) -> None:
-        """All that ended since the last turn of the loop: one commit, then the items."""
+        """All that ended since the last time: one commit, then the items."""
         runs, self._ended_runs = self._ended_runs, []
+        self._drained_s = asyncio.get_running_loop().time()
         if runs:
             counts = self._counts
             counts["fetches"] += len(runs)

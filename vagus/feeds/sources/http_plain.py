@@ -148,11 +148,12 @@ class HttpPlainSource:
             addresses = self._names.known(host) or await self._names.resolve(host)
             last = len(addresses) - 1
             for place, address in enumerate(addresses):
-                left_s = exchange.deadline - time.monotonic()
-                patience_s = left_s if place == last else max(left_s / (last - place + 1), MIN_CONNECT_S)
+                connecting = loop.create_connection(lambda: Connection(self), address, port)
                 try:
-                    connecting = loop.create_connection(lambda: Connection(self), address, port)
-                    _, connection = await asyncio.wait_for(connecting, patience_s)
+                    if place < last:  # of what time is left, each address has its part
+                        left_s = exchange.deadline - time.monotonic()
+                        connecting = asyncio.wait_for(connecting, max(left_s / (last - place + 1), MIN_CONNECT_S))
+                    _, connection = await connecting
                     break
                 except (OSError, asyncio.TimeoutError):
                     if place == last:
