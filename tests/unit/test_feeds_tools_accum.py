@@ -306,3 +306,13 @@ def test_feature_11_accum_refuses_wrong_options(options: dict[str, Any], why: st
     settings = FeedSettings(name="comon", of="x", tools=("print", {"accum": options}))
     with pytest.raises(ConfigError, match=f"feed 'comon': tool accum: .*{why}"):
         make_tools(settings, ToolContext("comon", tmp_path))
+
+
+def test_feature_11_accum_of_a_pair_profiles_the_side_that_came() -> None:
+    accum = Accumulator()
+    accum.take(item((1, 2)))
+    accum.take(item((None, 3), net=Net.TIMEOUT))
+    found = report(accum)
+    assert (found["good"], found["failed"]) == (1, 1)
+    assert (place(accum, "$[0]")["good"], place(accum, "$[0]")["missing"]) == (1, 1)
+    assert place(accum, "$[1]")["max"] == 3

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import msgspec
 
-from vagus.config import FeedSettings
+from vagus.config import FeedSettings, seconds
 from vagus.config.feeds import named
 from vagus.errors import ConfigError
 from vagus.feeds.contracts import TOOLS, Tool, ToolContext
+from vagus.feeds.feed import Feed
+from vagus.feeds.shapes import shape_of
 
 S = TypeVar("S", bound=msgspec.Struct)
+
+
+def tools_of(
+    settings: Sequence[FeedSettings], feeds: Mapping[str, Feed[Any]], folder: Path, node: str = ""
+) -> dict[str, list[Tool]]:
+    """The tools of all feeds that have some, by the feed's name; their files are in `folder`/NAME. Raises ConfigError."""
+    return {
+        one.name: make_tools(
+            one,
+            ToolContext(
+                feed=one.name,
+                folder=folder / one.name,
+                shape=shape_of(feeds[one.name]),
+                node=node,
+                period_s=seconds(one.every) if one.source is not None and not one.once else 0.0,
+            ),
+        )
+        for one in settings
+        if one.tools
+    }
 
 
 def make_tools(settings: FeedSettings, context: ToolContext) -> list[Tool]:

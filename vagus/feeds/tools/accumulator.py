@@ -54,14 +54,14 @@ class Accumulator(Visitor):
         self.net[meta.net.value] += 1
         if meta.note:
             self.notes.setdefault(meta.net.value, meta.note[:MAX_NOTE])
-        if meta.net not in FETCHED:
-            self.failed += 1
-            return
         known = known_descriptor(item, descriptor)
         wrong = meta.errors > 0 or known is None
-        self.good += not wrong
-        self.bad += wrong
-        if meta.net is Net.OK:
+        if meta.net not in FETCHED:
+            self.failed += 1
+        else:
+            self.good += not wrong
+            self.bad += wrong
+        if meta.net is Net.OK or item.value is not None:  # of a pair, one side may have failed
             self.data[meta.data.value] += 1
             if wrong and (known is None or not known.errors):
                 known = Descriptor(State.PARTIAL, max(1, meta.errors), meta.data, 0, meta.size_bytes)
