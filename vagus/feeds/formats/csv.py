@@ -120,11 +120,12 @@ class Csv:
                     if wrong is not None:
                         inside.append((name, wrong))
             if len(cells) != len(names):
+                end = cells[-1].end if cells and not cells[-1].own else start
                 for name in names[len(cells) :]:
                     if name in self._fill or not self._columns:
                         row[name] = None
                         if not isinstance(self._columns.get(name), Optional):
-                            inside.append((name, broken(Data.SYNTAX, at, at, "there is no such cell")))
+                            inside.append((name, broken(Data.SYNTAX, end, end, "there is no such cell")))
                 if len(cells) > len(names):
                     why = why or f"{len(cells)} cells in {len(names)} columns"
             for name in absent:
