@@ -6,6 +6,19 @@ held by name, and how to add to it: contracts.py.
 """
 
 from vagus.feeds.contracts import FORMATS, SOURCES, STEPS, TOOLS, Format, Notice, Shape, Source, Step, Tool, ToolContext
+from vagus.feeds.feed import (
+    Feed,
+    all_,
+    any_,
+    base,
+    dict_,
+    failover,
+    list_,
+    pair,
+    proc,
+    refeed,
+    union,
+)
 from vagus.feeds.formats.annotated import F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, Word
 from vagus.feeds.formats.compiled import as_format, lines, one_of
 from vagus.feeds.formats.compounds import Constrained, Optional, Union
@@ -15,6 +28,8 @@ from vagus.feeds.formats.record import Record, entries, entry, field
 from vagus.feeds.formats.timestamps import Time
 from vagus.feeds.formats.types import Binary, Bool, Bytes, Choice, Float, Int, Str
 from vagus.feeds.item import Data, Descriptor, Fetched, Item, Meta, Net, Origin, Raw, State
+from vagus.feeds.stream import Stream, later_than
+from vagus.feeds.when import every, once
 
 __all__ = [
     "F32",
@@ -38,6 +53,7 @@ __all__ = [
     "Constrained",
     "Data",
     "Descriptor",
+    "Feed",
     "Fetched",
     "Float",
     "Format",
@@ -57,15 +73,29 @@ __all__ = [
     "State",
     "Step",
     "Str",
+    "Stream",
     "Time",
     "Tool",
     "ToolContext",
     "Union",
     "Word",
+    "all_",
+    "any_",
     "as_format",
+    "base",
+    "dict_",
     "entries",
     "entry",
+    "every",
+    "failover",
     "field",
+    "later_than",
     "lines",
+    "list_",
+    "once",
     "one_of",
+    "pair",
+    "proc",
+    "refeed",
+    "union",
 ]

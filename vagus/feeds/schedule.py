@@ -18,7 +18,7 @@ import msgspec
 from vagus.clock import NS
 from vagus.config import hash_text
 from vagus.errors import ConfigError
-from vagus.feeds import Fetched, Net
+from vagus.feeds.item import Fetched, Net
 
 CatchUp = Literal["latest", "all", "none"]
 CATCH_UP: tuple[CatchUp, ...] = ("latest", "all", "none")
