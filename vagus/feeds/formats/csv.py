@@ -109,32 +109,38 @@ class Csv:
         for name in absent:
             if not isinstance(self._columns[name], Optional):
                 faults.wrong(f"there is no column {name!r}")
+        columns = list(zip(names, fillers, strict=True))
         rows: list[Row] = []
         while (start := self._next(body, at)) < len(body):
             at, cells, why = self._row(body, start, len(names))
-            row: Row = {}
-            inside: list[tuple[str, Descriptor]] = []
-            for name, fill, cell in zip(names, fillers, cells, strict=False):
-                if fill is not None:
-                    row[name], _, wrong = fill(cell.text, cell.start, cell.end)
-                    if wrong is not None:
-                        inside.append((name, wrong))
-            if len(cells) != len(names):
-                end = cells[-1].end if cells and not cells[-1].own else start
-                for name in names[len(cells) :]:
-                    if name in self._fill or not self._columns:
-                        row[name] = None
-                        if not isinstance(self._columns.get(name), Optional):
-                            inside.append((name, broken(Data.SYNTAX, end, end, "there is no such cell")))
-                if len(cells) > len(names):
-                    why = why or f"{len(cells)} cells in {len(names)} columns"
-            for name in absent:
-                row[name] = None
+            row, inside = self._values(columns, cells, start)
+            row.update(dict.fromkeys(absent))
+            if len(cells) > len(names):
+                why = why or f"{len(cells)} cells in {len(names)} columns"
             if inside or why:
                 end = start + len(body[start:at].rstrip(b"\r\n"))
-                faults.part(len(rows), _told(inside, why, start, end, bool(cells and cells[0].own)))
+                faults.part(len(rows), _told(inside, why, start, end, cells[0].own))
             rows.append(row)
         return rows, faults.descriptor(0, len(body))
+
+    def _values(
+        self, columns: list[tuple[str, Reader | None]], cells: list[Cell], start: int
+    ) -> tuple[Row, list[tuple[str, Descriptor]]]:
+        """The row of these cells, and what is wrong with which."""
+        row: Row = {}
+        inside: list[tuple[str, Descriptor]] = []
+        for (name, fill), cell in zip(columns, cells, strict=False):
+            if fill is not None:
+                row[name], _, wrong = fill(cell.text, cell.start, cell.end)
+                if wrong is not None:
+                    inside.append((name, wrong))
+        for name, fill in columns[len(cells) :]:
+            if fill is not None:
+                row[name] = None
+                if not isinstance(self._columns.get(name), Optional):
+                    end = start if cells[-1].own else cells[-1].end
+                    inside.append((name, broken(Data.SYNTAX, end, end, "there is no such cell")))
+        return row, inside
 
     def _unfit(self, names: list[str]) -> str:
         """Why the cells of a header will not do as names."""
