@@ -11,6 +11,7 @@ import msgspec
 
 from vagus.feeds.contracts import Shape
 from vagus.feeds.signals import word
+from vagus.feeds.tools.values import as_json
 
 Cell = bool | int | float | str | bytes | None
 ColumnType = Literal["bool", "int", "float", "string", "bytes"]
@@ -85,7 +86,7 @@ def cell(value: Any) -> Cell:
         return value if math.isfinite(value) else None
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()  # no lone surrogates
-    return msgspec.json.encode(value).decode()
+    return as_json(value).decode()  # a function of map may have made anything
 
 
 def type_of(value: Cell) -> ColumnType | None:

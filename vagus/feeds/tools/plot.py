@@ -119,7 +119,9 @@ class Plot:
                     days = [t_ns / NS / 86400 for t_ns in line.t_ns]  # matplotlib counts days since the epoch
                     colour = palette(keys.index(key) % palette.N)
                     alone = "." if sum(value == value for value in line.values) == 1 else ""
-                    axis.plot(days, line.values, lw=1.2, color=colour, marker=alone, label=_plain(shown(key, 50)))
+                    axis.plot(
+                        days, line.values, lw=1.2, color=colour, marker=alone, label=_plain(shown(key, 50) or "?")
+                    )
             axis.set_ylabel(_plain(panel[:40]))
             axis.grid(color="#dddddd", lw=0.6)
             axis.spines[["top", "right"]].set_visible(False)

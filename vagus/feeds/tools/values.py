@@ -10,32 +10,44 @@ import msgspec
 from vagus.feeds.location import printable
 
 MAX_DEPTH = 64
+MAX_PARTS = 1_000_000  # records, mappings and lists of one value
 
 
-def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
+def plain(value: Any) -> Any:
     """A value as JSON builtins: structs as mappings, tuples as lists, bytes and strange things as text.
 
-    NaN and infinity are None; half surrogates and what is deeper than 64 become text.
+    NaN and infinity are None; half surrogates become text, as does what is deeper than 64, or comes after a million
+    parts (only what a function made can have more: it contains itself).
     """
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return _encodable(str.__str__(value))
-    if isinstance(value, int):
-        return int(value) if -(1 << 63) <= value < 1 << 64 else _large(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, bytes):
-        return value.decode(errors="backslashreplace")
-    if depth <= 0:
+    return _Plain().of(value, MAX_DEPTH)
+
+
+class _Plain:
+    """One conversion, with what is left of its parts."""
+
+    def __init__(self) -> None:
+        self._left = MAX_PARTS
+
+    def of(self, value: Any, depth: int) -> Any:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return _encodable(str.__str__(value))
+        if isinstance(value, int):
+            return int(value) if -(1 << 63) <= value < 1 << 64 else _large(value)
+        if isinstance(value, float):
+            return float(value) if math.isfinite(value) else None
+        if isinstance(value, bytes):
+            return value.decode(errors="backslashreplace")
+        self._left -= 1
+        if depth > 0 and self._left > 0:
+            if isinstance(value, msgspec.Struct):
+                return {name: self.of(getattr(value, name, None), depth - 1) for name in value.__struct_fields__}
+            if isinstance(value, dict):
+                return {_encodable(str(key)): self.of(part, depth - 1) for key, part in value.items()}
+            if isinstance(value, (list, tuple)):
+                return [self.of(part, depth - 1) for part in value]
         return f"<{type(value).__name__}>"
-    if isinstance(value, msgspec.Struct):
-        return {name: plain(getattr(value, name, None), depth - 1) for name in value.__struct_fields__}
-    if isinstance(value, dict):
-        return {_encodable(str(key)): plain(part, depth - 1) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(part, depth - 1) for part in value]
-    return f"<{type(value).__name__}>"
 
 
 def _encodable(text: str) -> str:
