@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,9 +201,12 @@ async def running(
 
 
 async def _run(folder: str, text: str) -> None:
-    """Until SIGTERM: runs the feeds; then prints, as JSON, figures and for each item [location, due, arrived, net]."""
+    """Until SIGTERM: runs the feeds; then prints, as JSON, figures and for each item [location, due, arrived, net].
+
+    --keep: keeps the items for that. --tell: prints each as it comes, with the checksum of its bytes.
+    """
     items: list[tuple[str, int, int, str]] = []
-    kept = "--keep" in sys.argv
+    kept, told = "--keep" in sys.argv, "--tell" in sys.argv
     bad = count = 0
 
     def emit(emit: Emit) -> None:
@@ -212,6 +216,8 @@ async def _run(folder: str, text: str) -> None:
         bad += meta.errors > 0
         if kept:
             items.append((meta.location, meta.due_ns, meta.arrived_ns, meta.net.value))
+        if told and emit.raw is not None:
+            print(json.dumps([meta.location, meta.due_ns, meta.net.value, zlib.crc32(emit.raw.body)]), flush=True)
 
     runner, archive, _ = await running(json.loads(text), folder, emit)
     ended = asyncio.Event()

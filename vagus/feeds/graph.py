@@ -71,6 +71,9 @@ class Graph:
                 node = _Builder(self, self.names, built, None, 0).node(feed)
                 self.roots.add(name)
                 self._sink(node, name, gates[name] if gates else None)
+        for port in self.ports.values():
+            if len(port.outs) > 1:  # a feed that was named later is made of it
+                port.direct = ""
 
     # --- out --------------------------------------------------------------------------------------------------------
 
