@@ -97,32 +97,43 @@ class Webhooks:
 
     async def _post(self, session: Any, line: _Line, body: dict[str, Any]) -> bool:
         """Whether this message is done with."""
-        data = json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", "Idempotency-Key": hashlib.blake2b(data).hexdigest()[:32]}
-        if line.token:
-            headers["Authorization"] = f"Bearer {line.token}"
-        try:
-            async with session.post(line.hook.url, data=data, headers=headers, allow_redirects=False) as answer:
-                if 200 <= answer.status < 300:
-                    self.counts["told"] += 1
-                    return True
-                problem = f"HTTP {answer.status}"
-                final = not worth_another_try(answer.status)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # aiohttp's, the resolver's, TLS': all mean that nobody took it
-            detail = f": {error}"[:200] if isinstance(error, OSError) and str(error) else ""  # others quote the URL
-            problem, final = f"{type(error).__name__}{detail}", False
+        problem, final = await post(session, line.hook.url, body, line.token)
+        if not problem:
+            self.counts["told"] += 1
+            return True
         self.last_error = f"webhook {line.shown}: {problem}"
         self.counts["refused" if final else "failed"] += 1
         return final
+
+
+async def post(session: Any, url: str, body: dict[str, Any], token: str = "") -> tuple[str, bool]:
+    """Posts JSON with an `Idempotency-Key`: what went wrong, empty when it was taken, and whether that is final."""
+    data = json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", "Idempotency-Key": hashlib.blake2b(data).hexdigest()[:32]}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    try:
+        async with session.post(url, data=data, headers=headers, allow_redirects=False) as answer:
+            if 200 <= answer.status < 300:
+                return "", True
+            return f"HTTP {answer.status}", not worth_another_try(answer.status)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # aiohttp's, the resolver's, TLS': all mean that nobody took it
+        detail = f": {error}"[:200] if isinstance(error, OSError) and str(error) else ""  # others quote the URL
+        return f"{type(error).__name__}{detail}", False
+
+
+def shown_server(url: str) -> str:
+    """Scheme and host of a URL; the rest may be a secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 class _Line:
     def __init__(self, hook: WebhookSettings, token: str) -> None:
         self.hook = hook
         self.token = token
-        url = urlsplit(hook.url)
-        self.shown = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"  # the rest may be a secret
+        self.shown = shown_server(hook.url)
         self.waiting: deque[dict[str, Any]] = deque(maxlen=MAX_WAITING)
         self.more = asyncio.Event()

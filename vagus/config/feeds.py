@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -60,10 +61,9 @@ class FeedSettings(Settings, frozen=True):
     tools: tuple[str | dict[str, dict[str, Any]], ...] = ()  # such as: - rss: {file: comon.rss, title: CoMon}
 
     def __post_init__(self) -> None:
-        kinds = ("source", "of", "pair", "union", "failover", "many", "keyed", "refeed")
-        given = [_KEYS.get(kind, kind) for kind in kinds if getattr(self, kind)]
+        given = [_KEYS.get(kind, kind) for kind in _KINDS if getattr(self, kind)]
         if len(given) != 1:
-            listed = ", ".join(_KEYS.get(kind, kind) for kind in kinds)
+            listed = ", ".join(_KEYS.get(kind, kind) for kind in _KINDS)
             found = f"; there are {' and '.join(given)}" if given else ""
             raise ConfigError(f"feed {self.name!r}: it needs exactly one of {listed}{found}")
         if self.pair and len(self.pair) != 2:
@@ -74,6 +74,11 @@ class FeedSettings(Settings, frozen=True):
             for step in getattr(self, what):
                 if not isinstance(step, str) and len(step) != 1:
                     raise ConfigError(f"feed {self.name!r}: {what}: each is a name, or one name: {{options}}")
+
+    @property
+    def kind(self) -> str:
+        """What it is made by: source, of, pair, union, failover, list, dict or refeed."""
+        return next(_KEYS.get(kind, kind) for kind in _KINDS if getattr(self, kind))
 
     def parts(self) -> Iterator[FeedSettings | str]:
         """The feeds that stand in this one."""
@@ -93,7 +98,18 @@ class MailSettings(Settings, frozen=True):
     password_file: str = ""  # its first line is the password; only sent over TLS, or to this machine
     timeout: Duration = "20s"
 
+    def __post_init__(self) -> None:
+        if bool(self.user) != bool(self.password_file):
+            raise ConfigError("mail: user and password_file go together")
+        if self.user and self.tls == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
+            raise ConfigError(f"mail: a password is sent to {self.host} only over TLS: set tls to starttls or tls")
+        for address in (self.sender, *self.to):
+            if not _ADDRESS.fullmatch(address):
+                raise ConfigError(f"mail: {address[:80]!r} is no address such as ops@example.org")
 
+
+_ADDRESS = re.compile(r"[^\s@<>,;:\"()\\]+@[^\s@<>,;:\"()\\]+")
+_KINDS = ("source", "of", "pair", "union", "failover", "many", "keyed", "refeed")
 _KEYS = {"many": "list", "keyed": "dict"}
 
 
