@@ -11,7 +11,7 @@ from vagus.errors import NoData
 from vagus.feeds.contracts import Shape
 from vagus.feeds.formats.compounds import Optional, failing
 from vagus.feeds.formats.generated import layout_reader
-from vagus.feeds.formats.types import Node, Printer, Reader, Reading, broken, quoted, refuse
+from vagus.feeds.formats.types import Node, Printer, Reader, Reading, broken, kept, quoted, refuse
 from vagus.feeds.item import Data, Descriptor, State
 
 MAX_FIELDS = 500
@@ -153,21 +153,7 @@ class Layout(Node[Any]):
         return layout_reader(self, reading(self))
 
     def filler(self) -> Reader:
-        read = self.reader()
-        if self.open:
-            return read
-
-        def fill(body: bytes, start: int, end: int) -> Reading:
-            value, at, wrong = read(body, start, end)
-            if at == end or (self.blanks and not body[at:end].strip(b" \t")):
-                return value, end, wrong
-            if wrong is not None and value is None:
-                return value, end, wrong
-            note = f"{quoted(body, at, end)} is left over"
-            inside, errors = (wrong.inside, wrong.errors) if wrong else ((), 0)
-            return value, end, Descriptor(State.PANIC, errors + 1, Data.SYNTAX, start, end, inside, note)
-
-        return fill
+        return kept(self.reader(), b" \t" if self.blanks else b"")
 
     def printer(self) -> Printer:
         take, head = self.build.values(), self.head.encode()

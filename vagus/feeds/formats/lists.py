@@ -21,6 +21,7 @@ from vagus.feeds.formats.types import (
     Reader,
     Reading,
     check_number,
+    kept,
     literal,
     quoted,
     refuse,
@@ -123,7 +124,7 @@ class List(Node["list[T]"]):
         return reading(self)
 
     def filler(self) -> Reader:
-        fill = super().filler()
+        fill = kept(self.reader())
         quick = quick_list(self)
         if quick is None:
             return fill

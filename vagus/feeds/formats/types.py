@@ -120,16 +120,27 @@ class Node(Generic[T]):
 
 
 def filled(read: Reader) -> Reader:
-    """A reader of a prefix made to fill its span: what is left over is an error."""
+    """A reader of a prefix made to fill its span: with something left over, it is not such a value."""
 
     def fill(body: bytes, start: int, end: int) -> Reading:
         value, at, wrong = read(body, start, end)
-        if at == end or (wrong is not None and value is None):
+        if wrong is None and at != end:
+            return None, end, broken(Data.SYNTAX, start, end, f"{quoted(body, at, end)} is left over")
+        return value, end, wrong
+
+    return fill
+
+
+def kept(read: Reader, also: bytes = b"") -> Reader:
+    """As `filled`, for values of parts, which are kept; nothing is said of bytes of `also` that are left over."""
+
+    def fill(body: bytes, start: int, end: int) -> Reading:
+        value, at, wrong = read(body, start, end)
+        if at == end or (wrong is not None and value is None) or (also and not body[at:end].strip(also)):
             return value, end, wrong
-        if wrong is None:
-            note = f"{quoted(body, at, end)} is left over"
-            return None, end, broken(Data.SYNTAX, start, end, note)
-        return None, end, wrong
+        inside, errors = (wrong.inside, wrong.errors) if wrong else ((), 0)
+        note = (wrong.note if wrong else "") or f"{quoted(body, at, end)} is left over"
+        return value, end, Descriptor(State.PANIC, errors + 1, Data.SYNTAX, start, end, inside, note)
 
     return fill
 
@@ -181,7 +192,7 @@ _PRINTED = {2: "b", 8: "o", 10: "d", 16: "x"}
 class Int(Node[int]):
     """A whole number as text. bits: 8, 16, 32 or 64 with `signed`; None: -2^63 to 2^64-1. min, max: narrower still.
 
-    base: 2, 8, 10 or 16. width: exactly so many bytes, blanks included.
+    base: 2, 8, 10 or 16. width: so many bytes, blanks included, where nothing else tells its end.
     """
 
     bits: int | None = None
@@ -208,7 +219,7 @@ class Int(Node[int]):
     def bounds(self) -> tuple[int, int]:
         """The least and the greatest allowed value."""
         if self.bits is None:
-            least, most = LEAST_INT, GREATEST_INT
+            least, most = LEAST_INT if self.signed else 0, GREATEST_INT
         elif self.signed:
             least, most = -(1 << self.bits - 1), (1 << self.bits - 1) - 1
         else:
@@ -240,7 +251,7 @@ class Int(Node[int]):
         return self._both()[0]
 
     def filler(self) -> Reader:
-        return filled(self.reader()) if self.width else self._both()[1]
+        return self._both()[1]
 
     def printer(self) -> Printer:
         kind, width = _PRINTED[self.base], self.width or 0
@@ -308,7 +319,7 @@ class Float(Node[float]):
         return self._both()[0]
 
     def filler(self) -> Reader:
-        return filled(self.reader()) if self.width else self._both()[1]
+        return self._both()[1]
 
     def printer(self) -> Printer:
         width = self.width or 0
