@@ -62,6 +62,19 @@ async def test_feature_16_ping_and_uptime_of_busybox() -> None:
     assert good("uptime", uptime.body).load15 >= 0
 
 
+async def test_feature_16_ping_of_a_host_that_does_not_answer() -> None:
+    """In a network of its own, where nobody has the address."""
+    link = "ip link set lo up && ip route add 10.9.9.0/24 dev lo"
+    ping = f"{program('ping')} -c 2 -i 0.2 -W 0.3 10.9.9.2"
+    said = await ProcSource(good_exits=(0, 1)).fetch(f"proc:unshare -rn sh -c '{link} && {ping}'", 20.0, 1 << 20)
+    if b"statistics" not in said.body:
+        pytest.skip(f"no networks of one's own here: {said.note}")
+    assert said.net is Net.OK
+    value = good("ping", said.body)
+    assert (value.host, value.sent, value.received, value.loss_ratio) == ("10.9.9.2", 2, 0, 1.0)
+    assert (value.replies, value.rtt_avg_ms) == ([], None)
+
+
 @pytest.mark.parametrize("command", ["ping -c 1 no.such.host.invalid", "busybox ping -c 1 no.such.host.invalid"])
 def test_feature_16_ping_of_an_unknown_host(command: str) -> None:
     words = command.split()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from vagus.errors import ConfigError
 from vagus.feeds import Fetched, Net
 from vagus.feeds.sources.file import FileSource
 from vagus.feeds.sources.proc import ProcSource
@@ -28,6 +29,19 @@ async def test_output_and_exit() -> None:
     assert (await source.fetch("proc:sh -c 'kill -9 $$'", 5.0, 100)).note == "killed by signal 9"
     assert (await source.fetch("proc:printenv LC_ALL", 5.0, 100)).body == b"C\n"
     assert (await source.fetch("proc:cat", 5.0, 100)) == Fetched(Net.OK)  # no standard input
+
+
+async def test_exits_that_are_good() -> None:
+    source = ProcSource(good_exits=(0, 1))
+    assert await source.fetch("proc:sh -c 'echo out; echo bad >&2; exit 1'", 5.0, 100) == Fetched(
+        Net.OK, b"out\n", "bad"
+    )
+    assert (await source.fetch("proc:sh -c 'exit 2'", 5.0, 100)).note == "exit status 2"
+    assert (await source.fetch("proc:true", 5.0, 100)).net is Net.OK
+    assert (await ProcSource(good_exits=(1,)).fetch("proc:true", 5.0, 100)).note == "exit status 0"
+    for wrong in ("01", (256,), (-9,), ("1",), (1.5,)):
+        with pytest.raises(ConfigError, match="good_exits"):
+            ProcSource(good_exits=wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""What `ping -c N HOST` prints: iputils, busybox and BSD; a host that answers nothing, or is not known, is a value too."""
+"""What `ping -c N HOST` prints: iputils, busybox and BSD; a host that answers nothing, or is not known, is a value too.
+
+ping ends with 1 where nothing answers: `options: {source: {proc: {good_exits: [0, 1]}}}` makes that an item with a value.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,9 @@ import contextlib
 import os
 import shlex
 import signal
+from collections.abc import Sequence
 
+from vagus.errors import ConfigError
 from vagus.feeds import Fetched, Net
 from vagus.feeds.location import printable
 
@@ -20,10 +22,20 @@ class ProcSource:
 
     A group that outlives its time, its byte limit, or a cancelled fetch is killed whole; SIGKILL, since what is hung
     rarely listens. What a command leaves in the background after it ended well is let be.
+
+    good_exits: exit statuses that are no failure: `ping` ends with 1 where nothing answers, `grep` where nothing is
+    found. Raises ConfigError for what is none.
     """
 
+    def __init__(self, good_exits: Sequence[int] = (0,)) -> None:
+        if isinstance(good_exits, (str, bytes)) or not all(
+            isinstance(status, int) and 0 <= status <= 255 for status in good_exits
+        ):
+            raise ConfigError(f"source proc: good_exits is a list of numbers from 0 to 255, not {good_exits!r}"[:200])
+        self._good_exits = frozenset(good_exits)
+
     async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched:
-        """Standard output; STATUS with a non-zero exit (the output is kept); the end of stderr is in the note."""
+        """Standard output; STATUS with an exit that is not good (the output is kept); the end of stderr is the note."""
         try:
             words = shlex.split(location.partition(":")[2])
         except ValueError as error:
@@ -43,7 +55,7 @@ class ProcSource:
         ended = False
         try:
             process = await asyncio.shield(creating)  # shielded: a child half made could not be killed
-            fetched = await asyncio.wait_for(_run(process, max_bytes), timeout_s)
+            fetched = await asyncio.wait_for(_run(process, max_bytes, self._good_exits), timeout_s)
             ended = fetched.net is not Net.TOO_LARGE
             return fetched
         except asyncio.TimeoutError:
@@ -62,7 +74,7 @@ class ProcSource:
         """Nothing outlives a fetch."""
 
 
-async def _run(process: asyncio.subprocess.Process, max_bytes: int) -> Fetched:
+async def _run(process: asyncio.subprocess.Process, max_bytes: int, good_exits: frozenset[int]) -> Fetched:
     if process.stdout is None or process.stderr is None:  # both are pipes: never so
         return Fetched(Net.FAILED, note="no pipes")
     errors = asyncio.ensure_future(_tail(process.stderr))
@@ -76,8 +88,8 @@ async def _run(process: asyncio.subprocess.Process, max_bytes: int) -> Fetched:
         note = " ".join(printable((await errors).decode("utf-8", errors="replace")).split())[-MAX_NOTE:]
     finally:
         errors.cancel()
-    if status:
-        ending = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
+    if status not in good_exits:
+        ending = f"exit status {status}" if status >= 0 else f"killed by signal {-status}"
         return Fetched(Net.STATUS, bytes(body), f"{ending}: {note}" if note else ending)
     return Fetched(Net.OK, bytes(body), note)
 
