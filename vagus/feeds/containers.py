@@ -38,7 +38,9 @@ _PLAIN = re.compile(r"[^A-Za-z0-9.-]+")
 def slug(text: str, most: int = 80) -> str:
     """A text as a part of a file's name, different for different texts."""
     plain = _PLAIN.sub("_", text).strip("_.-")
-    return plain if plain == text and len(plain) <= most else f"{plain[: most - 9]}-{hash_text(text) & 0xFFFFFFFF:08x}"
+    if plain and plain == text and len(plain) <= most:
+        return plain
+    return f"{plain[: most - 9] or 'none'}-{hash_text(text) & 0xFFFFFFFF:08x}"  # never begins like an option
 
 
 def member(raw: Raw, name: str) -> bytes:
@@ -170,6 +172,11 @@ def containers(folder: Path, name: str = "") -> list[Path]:
     if name:
         found = [path for path in found if written_by(path.name, name)]
     return sorted(found, key=lambda path: (_time(path), path.name))
+
+
+def holds_containers(folder: Path) -> bool:
+    """Whether a folder is one that the `archive` tool writes."""
+    return folder.is_dir() and any(_NAMED.fullmatch(path.name) for path in folder.iterdir())
 
 
 _NAMED = re.compile(r"(.*)_(\d{8}T\d{6}Z)(?:-(\d+))?\.tar(?:\.[a-z0-9]+)?")
