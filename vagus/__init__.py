@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vagus.api import Vagus, connect, down, up
+    from vagus.api import Vagus, connect, down, stream, up
     from vagus.client.aiohttp_trace import trace_config
     from vagus.client.alive import observe_process, observe_thread
     from vagus.client.emit import action, counter, event, heartbeat, sample
@@ -49,6 +49,7 @@ __all__ = [
     "register",
     "sample",
     "sink",
+    "stream",
     "subjects",
     "trace_config",
     "unregister",
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    **dict.fromkeys(("Vagus", "connect", "down", "up"), "vagus.api"),
+    **dict.fromkeys(("Vagus", "connect", "down", "stream", "up"), "vagus.api"),
     **dict.fromkeys(("action", "counter", "event", "heartbeat", "sample"), "vagus.client.emit"),
     "HealthHandler": "vagus.client.health_handler",
     "NetLoggerHandler": "vagus.client.handler",

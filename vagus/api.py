@@ -1,21 +1,28 @@
-"""`vagus.connect()`, `vagus.up()`, `vagus.down()`: the Python API of a program that uses vagus."""
+"""`vagus.connect()`, `up()`, `down()`, `stream()`: the Python API of a program that uses vagus."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from vagus import config as configuration
 from vagus.client.connection import Connection
 from vagus.client.endpoint import Endpoint, find
 from vagus.clock import NS
 from vagus.config import Config, load
+from vagus.errors import ConfigError, NoData
 from vagus.model import SensorInfo
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from vagus.feeds.feed import Feed
+    from vagus.feeds.stream import Stream
     from vagus.store.batch import Batch
+
+T = TypeVar("T")
 
 MAX_RECORDS = 10_000
 
@@ -146,3 +153,64 @@ def down(*, home: str = "") -> list[str]:
     from vagus.runtime import launch
 
     return launch.down(configuration.home(Config(home=home)))
+
+
+@overload
+def stream(
+    feed: Feed[T],
+    name: str = "",
+    *,
+    folder: str | Path = "",
+    archive: str | Path = "",
+    since: float | datetime = 0,
+    until: float | datetime | None = None,
+) -> Stream[T]: ...
+@overload
+def stream(
+    feed: str | Path,
+    name: str = "",
+    *,
+    folder: str | Path = "",
+    archive: str | Path = "",
+    since: float | datetime = 0,
+    until: float | datetime | None = None,
+) -> Stream[Any]: ...
+def stream(
+    feed: Feed[Any] | str | Path,
+    name: str = "",
+    *,
+    folder: str | Path = "",
+    archive: str | Path = "",
+    since: float | datetime = 0,
+    until: float | datetime | None = None,
+) -> Stream[Any]:
+    """A feed's items, fetched by this process from now on, without Ray and without a running vagus; `close` ends it.
+
+    feed: declared in Python (vagus.feeds), or the YAML file that declares it, then with its name (unless it is the
+    only one there). folder: keeps the raw bytes there, and goes on where it ended; a stream runs no tools. archive:
+    instead of fetching, the items once more of such a folder (of `vagus feed run`, too), from `since` until `until`
+    (seconds since the epoch, or times). Raises ConfigError, NoData, StoreError.
+    """
+    from vagus.actors import feed_stream
+    from vagus.feeds.feed import Feed
+    from vagus.feeds.stream import later_than
+    from vagus.model import MAX_T_NS
+
+    feeds: dict[str, Feed[Any]]
+    if isinstance(feed, Feed):
+        name = name or feed.name or "feed"
+        feeds = {name: feed}
+    else:
+        from vagus.feeds.declared import feeds_of
+
+        feeds = feeds_of(load(feed, Config).feeds)
+        name = name or (next(iter(feeds)) if len(feeds) == 1 else "")
+        if name not in feeds:
+            what = f"no feed {name!r}" if name else "several feeds, or none; name one"
+            raise NoData(f"{feed}: there is {what}; there are: {', '.join(feeds)}")
+    if not archive:
+        if since or until is not None:
+            raise ConfigError("stream: since and until are for an archive")
+        return feed_stream.live(feeds, name, Path(folder) if folder else None)
+    end_ns = MAX_T_NS if until is None else later_than(until).t_ns
+    return feed_stream.archived(feeds, name, Path(archive), later_than(since).t_ns, end_ns)

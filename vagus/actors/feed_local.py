@@ -6,18 +6,21 @@ The folder has `archive`, a store with the raw bytes, and for each feed a folder
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from vagus.actors.feed_archive import FeedArchive
-from vagus.actors.feed_read import read_archive
+from vagus.actors.feed_notices import FeedNotices
+from vagus.actors.feed_read import Only, read_archive
 from vagus.actors.feed_runner import FeedRunner
 from vagus.actors.feed_sources import FeedSources
 from vagus.actors.feed_tools import FeedTools
 from vagus.clock import Clock, SystemClock
-from vagus.config import StoreSettings
-from vagus.errors import VagusError
+from vagus.config import FeedSettings, StoreSettings
+from vagus.errors import NoData, VagusError
 from vagus.feeds import Fetched, Tool
 from vagus.feeds.contracts import Notice
 from vagus.feeds.directives import Emit, Fetch, Recall
@@ -34,9 +37,9 @@ Failed = Callable[[str, BaseException], None]
 class LocalFeeds:
     """Runs feeds in the running loop, from `start` to `stop`.
 
-    folder: where bytes are archived, and from where a run goes on that stood there before (resume); None keeps
-    nothing. tools: of each feed. emit: each item; deliver: each notice of a tool, in the tools' thread; failed: what
-    went wrong, and where, from any thread; fetched: each fetch that ended, as FeedRunner tells it.
+    only: the names of those that are wanted, where others are there since they may be made of them. folder: where bytes are archived, and from where a run goes on that stood there before (resume); None keeps
+    nothing. tools: of each feed. emit: each item; notice: each notice of a tool, in the tools' thread, which also goes
+    to its webhooks and mailboxes; failed: what went wrong, and where, from any thread; fetched: each fetch that ended, as FeedRunner tells it.
     """
 
     def __init__(
@@ -45,10 +48,11 @@ class LocalFeeds:
         *,
         emit: Callable[[Emit], None],
         failed: Failed,
+        only: Collection[str] | None = None,
         folder: Path | None = None,
         resume: bool = True,
         tools: Mapping[str, Sequence[Tool]] | None = None,
-        deliver: Callable[[Notice], None] = lambda _: None,
+        notice: Callable[[Notice], None] = lambda _: None,
         fetched: Callable[[Fetch, Fetched, float, int], None] | None = None,
         always: Mapping[str, Mapping[str, Any]] | None = None,
         store: StoreSettings | None = None,
@@ -61,7 +65,10 @@ class LocalFeeds:
         self._resume = resume
         self._always = always
         self._clock = clock or SystemClock()
-        self._tools = FeedTools(tools or {}, deliver, failed)
+        self._only = None if only is None else tuple(only)
+        self._notice = notice
+        self._notices = FeedNotices(failed=failed)
+        self._tools = FeedTools(tools or {}, self._deliver, failed)
         self._archive: FeedArchive | None = None
         if folder is not None:
             self._archive = FeedArchive(folder / ARCHIVE, store, clock=self._clock, failed=failed)
@@ -77,7 +84,8 @@ class LocalFeeds:
             if self._archive is not None:
                 await self._archive.open()
                 last = await self._archive.last_due() if self._resume else {}
-            engine = self._engine = Engine(self.feeds, now_ns=self._clock.time_ns(), last_due_ns=last)
+            share = None if self._only is None else Only(self._only)
+            engine = self._engine = Engine(self.feeds, now_ns=self._clock.time_ns(), last_due_ns=last, share=share)
             for recall in engine.recalls():
                 await self._recall(engine, recall)
         except BaseException:
@@ -94,6 +102,7 @@ class LocalFeeds:
             fetched=self._fetched,
             clock=self._clock,
         )
+        await self._notices.start()
         self._runner.start()
         self._ticking = asyncio.ensure_future(self._tick_tools())
 
@@ -122,6 +131,7 @@ class LocalFeeds:
                 self._ticking.cancel()
             if self._tools:
                 left = await asyncio.to_thread(self._tools.finish, self._clock.time_ns())
+            await self._notices.stop()
             if self._archive is not None:
                 await self._archive.close()
         return left
@@ -129,6 +139,10 @@ class LocalFeeds:
     def _take(self, emit: Emit) -> None:
         self._tools.take(emit)
         self._emit(emit)
+
+    def _deliver(self, notice: Notice) -> None:
+        self._notices.deliver(notice)
+        self._notice(notice)
 
     async def _tick_tools(self) -> None:
         while self._tools:
@@ -144,14 +158,22 @@ class LocalFeeds:
     def next_due_ns(self) -> dict[str, int | None]:
         """When each feed has its next tick, in ns of wall time; None when there is none any more."""
         dues = {} if self._engine is None else self._engine.next_dues()
-        found: dict[str, int | None] = {}
-        for name, feed in self.feeds.items():
-            own = {self._names[id(one)] for one in tree(feed) if isinstance(one, (Base, Foreach))}
-            found[name] = min(
-                (due for base, due in dues.items() if due is not None and not own.isdisjoint(_prefixes(base))),
-                default=None,
-            )
-        return found
+        return {
+            name: min((due for base in self.bases_of(name) if (due := dues[base]) is not None), default=None)
+            for name in (self.feeds if self._only is None else self._only)
+        }
+
+    def bases_of(self, feed: str) -> list[str]:
+        """The names of the base feeds that a feed has at present, those that foreach made included."""
+        own = {self._names[id(one)] for one in tree(self.feeds[feed]) if isinstance(one, (Base, Foreach))}
+        bases = () if self._engine is None else self._engine.bases()
+        return [base for base in bases if not own.isdisjoint(_prefixes(base))]
+
+    def base(self, name: str) -> Base[Any]:
+        """A base feed that there is at present. Raises NoData."""
+        if self._engine is None:
+            raise NoData(f"there is no base feed {name!r}: nothing was started")
+        return self._engine.base(name)
 
     def figures(self) -> dict[str, float]:
         """Those of runner and archive, and of the tools."""
@@ -163,6 +185,22 @@ def _prefixes(base: str) -> list[str]:
     """The name, and those of the foreach that it may have been made in."""
     parts = base.split(".")
     return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def once_each(settings: FeedSettings) -> FeedSettings:
+    """The same feed with a single tick, now, and so of all that stand in it."""
+
+    def part(one: FeedSettings | str | None) -> Any:
+        return once_each(one) if isinstance(one, FeedSettings) else one
+
+    changed: dict[str, Any] = {
+        **{key: part(getattr(settings, key)) for key in ("of", "foreach")},
+        **{key: tuple(map(part, getattr(settings, key))) for key in ("pair", "union", "failover", "many")},
+        "keyed": {key: part(one) for key, one in settings.keyed.items()},
+    }
+    if settings.source is not None:
+        changed |= {"once": True, "start": "", "duration": 0}
+    return msgspec.structs.replace(settings, **changed)
 
 
 def describe(error: BaseException) -> str:

@@ -28,6 +28,7 @@ COMMANDS = (
     Entry("plot", "vagus.cli.plot:plot", "A plot in the terminal, or as PNG.", "Look"),
     Entry("events", "vagus.cli.events:events", "Events, receipts, decisions, reports: what happened.", "Look"),
     Entry("forecast", "vagus.cli.forecast:forecast", "How well the next value of a file is forecast.", "Look"),
+    Entry("feed", "vagus.cli.feed:feed", "Data from elsewhere: run, check, replay, query declared feeds.", "Look"),
     Entry("health", "vagus.cli.health:health", "How healthy each subject is, and who says so.", "Infer"),
     Entry("report", "vagus.cli.health:report", "Report what you observed of a subject.", "Infer"),
     Entry("decide", "vagus.cli.decide:decide", "Ask the decision service for an arm.", "Decide"),

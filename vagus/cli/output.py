@@ -57,10 +57,10 @@ def emit_json(document: Any) -> None:
     click.echo(_json(document, indent=2))
 
 
-def emit_ndjson(document: Any) -> None:
-    """One line of a stream of JSON documents, flushed."""
-    click.echo(_json(document))
-    sys.stdout.flush()
+def emit_ndjson(document: Any, file: Any = None) -> None:
+    """One line of a stream of JSON documents, flushed; file: instead of standard output."""
+    click.echo(_json(document), file=file)
+    (file or sys.stdout).flush()
 
 
 def _json(document: Any, indent: int | None = None) -> str:
