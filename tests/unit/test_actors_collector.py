@@ -74,6 +74,8 @@ class Neighbours:
             return [Inference("db", 1, Status.UNHEALTHY, {}, ("me",))] if not args[0] else []
         if method == "describe":
             return ActorStatus(actor, "observer", "n1", "HEALTHY", pid=7)
+        if method == "statuses":
+            raise PeerUnreachable(f"{actor} is away")
         raise AssertionError(f"{actor}.{method}")
 
     def nodes(self) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from vagus.actors import feed as feed_module
 from vagus.actors.base import Seat
 from vagus.actors.feed import FeedActor
 from vagus.clock import ManualClock
@@ -104,8 +103,8 @@ async def test_items_samples_and_reports(sit: Sit, web_url: str) -> None:
         [up] = await actor.items("up")
         assert isinstance(up.value, UptimeLine)
         assert up.meta.data is Data.GOOD
-        await actor._push_samples()
-        await actor._push_reports()
+        await actor._signals.flush_samples()
+        await actor._signals.flush_reports()
         series = {
             s.stream.series(f.name): v for s in links.samples for f, v in zip(s.stream.fields, s.values, strict=True)
         }
@@ -208,21 +207,11 @@ async def test_neighbours_that_are_away_get_it_later(sit: Sit) -> None:
     async with sit(declared("load", "file:/proc/loadavg")) as (actor, clock, links):
         links.away = True
         await run(actor, clock)
-        await actor._push_samples()
+        await actor._signals.flush_samples()
         assert actor.figures()["samples_waiting"] == 1
         links.away = False
-        await actor._push_samples()
+        await actor._signals.flush_samples()
         assert (len(links.samples), actor.figures()["samples_waiting"]) == (1, 0)
-
-
-async def test_what_waits_is_bounded(sit: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "MAX_PENDING", 3)
-    async with sit(declared("load", "file:/proc/loadavg")) as (actor, clock, links):
-        links.away = True
-        for _ in range(5):
-            await run(actor, clock)
-        await actor._push_samples()
-        assert (actor.figures()["samples_waiting"], actor.figures()["dropped"]) == (3, 2)
 
 
 async def test_an_archive_that_fails_is_counted_and_items_still_come(sit: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,36 +239,6 @@ async def test_the_archive_is_committed_before_the_item_is_out(sit: Sit) -> None
         await run(actor, clock)
         assert len(seen) == 1
         assert seen[0] > 10
-
-
-async def test_limits_of_fetches_at_once(sit: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
-    going = most = 0
-
-    class Slow:
-        async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Any:
-            nonlocal going, most
-            going += 1
-            most = max(most, going)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            going -= 1
-            raise RuntimeError("a source from outside that breaks its contract")
-
-        async def close(self) -> None:
-            pass
-
-    monkeypatch.setattr(feed_module, "load_sources", lambda *_: {"http": Slow()})
-    same_host = [f"http://a/{n}" for n in range(50)]
-    other_hosts = [f"http://h{n}/" for n in range(300)]
-    async with sit(declared("one", *same_host)) as (actor, clock, _):
-        await run(actor, clock)
-        assert most == feed_module.MAX_FETCHES_PER_HOST
-        assert {i.meta.net for i in await actor.items("one")} == {Net.FAILED}
-        assert actor.errors == 50
-    most = 0
-    async with sit(declared("many", *other_hosts)) as (actor, clock, _):
-        await run(actor, clock)
-        assert most == feed_module.MAX_FETCHES
 
 
 async def test_live_on_the_real_clock_until_stopped(tmp_path: Path) -> None:

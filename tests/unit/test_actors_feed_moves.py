@@ -68,7 +68,7 @@ class Cluster:
         return set(moves.nodes) == set(nodes) and moves._settled
 
     def owners(self, feed: str = "web") -> dict[str, list[str]]:
-        return {place: [n for n, m in self.moves.items() if m.owns(feed, place)] for place in PLACES}
+        return {place: [n for n, m in self.moves.items() if m.share().owns(feed, place)] for place in PLACES}
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ async def test_who_does_not_answer_is_not_waited_for_without_end(
         cluster.join(node)
     cluster.away.add("n2")
     await cluster.told("n1", "n2", to=("n1",))
-    assert any(cluster.moves["n1"].owns("web", place) for place in PLACES)
+    assert any(cluster.moves["n1"].share().owns("web", place) for place in PLACES)
 
 
 async def test_without_news_it_begins_with_the_nodes_it_knows(
@@ -144,6 +144,7 @@ async def test_without_news_it_begins_with_the_nodes_it_knows(
 async def test_at_the_head_alone_everything_is_its_own(cluster: Cluster) -> None:
     moves = cluster.join("n1", feeds_on="head")
     assert (moves.spread, moves.nodes) == (False, ("n1",))
-    assert all(moves.owns("web", place) for place in PLACES)
+    assert moves.runs("web")
+    assert {moves.owner("web", place) for place in PLACES} == {"n1"}
     await cluster.tasks[0]
     assert cluster.taken["n1"] == []

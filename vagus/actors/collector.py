@@ -31,6 +31,7 @@ from vagus.config import Config, RemoteWriteSettings, read_token, seconds
 from vagus.controllers.decision import DecisionTable
 from vagus.errors import PeerUnreachable, VagusError
 from vagus.feeds import Raw
+from vagus.feeds.shares import fetches_here
 from vagus.gateway.backend import OBSERVER_METHODS
 from vagus.gateway.path import Trace
 from vagus.gateway.server import Gateway
@@ -41,6 +42,7 @@ from vagus.model import (
     Decision,
     DirectoryEntry,
     Event,
+    FeedStatus,
     Inference,
     Level,
     NodeStatus,
@@ -89,7 +91,8 @@ class CollectorActor(Actor):
         self._roster = Roster(links)
         self._directory = Directory(seat.node, seat.config, self._stored_events)
         self._paths = Paths(seat.node, lambda events: self._sensing.put((), events), self._stored_events)
-        self._outbox = Outbox(seat.node, str(seat.options.get("head", seat.node)), links)
+        self._head = str(seat.options.get("head", seat.node))
+        self._outbox = Outbox(seat.node, self._head, links)
         self._probing = Probing(seat, self.spawn, self.failed)
         self._ingested = 0
         self._opened: Sensing | None = None
@@ -105,8 +108,7 @@ class CollectorActor(Actor):
         """Opens the store, listens, announces the gateway, senses. Raises ConfigError, StoreError."""
         settings, path = self.config, self.seat.store_path
         try:
-            head = str(self.seat.options.get("head", self.node))
-            sensed = devices_at(settings, self.node, head)
+            sensed = devices_at(settings, self.node, self._head)
             self._opened = Sensing(self.seat.name, self.node, path, sensed, self._outbox, self.failed)
             self._reader = open_all(path.parent, stores=[self._opened.store])
             self._intake = Intake(self.node, Access(settings.access, self.node), self._opened)
@@ -122,6 +124,7 @@ class CollectorActor(Actor):
                 timeout_s=seconds(settings.gateway.timeout),
                 tokens={name: read_token(name, path) for name, path in settings.tokens.items()},
                 access=settings.access,
+                context=settings.decide.live(),
             )
             self._url = await self._gateway.start()
             announce(self.seat.folder, self.node, self._url, str(self.seat.options["token"]))
@@ -280,10 +283,29 @@ class CollectorActor(Actor):
     async def directory(self, history: bool) -> list[DirectoryEntry]:
         described = await self._roster.describe(await self.describe())
         self._directory.heard((a for a in described if a.state == "HEALTHY"), time.time_ns())
-        found = self._directory.present(described, self._url)
+        found = self._directory.present(described, self._url, await self._feeds_said())
         if history:
             found += await asyncio.to_thread(self._directory.past, [a.name for a in described])
         return found
+
+    async def feeds(self) -> list[FeedStatus]:
+        if not fetches_here(self.config, self.node, self._head):
+            return []
+        found: list[FeedStatus] = await self.links.call(f"vagus:feed@{self.node}", "statuses")
+        return found
+
+    async def feed_items(self, feed: str, limit: int, start_ns: int, end_ns: int) -> list[tuple[int, bytes]] | None:
+        if not fetches_here(self.config, self.node, self._head):
+            return None
+        args = (feed, limit, start_ns, end_ns)
+        found: list[tuple[int, bytes]] | None = await self.links.call(f"vagus:feed@{self.node}", "shown_items", *args)
+        return found
+
+    async def _feeds_said(self) -> list[FeedStatus]:
+        try:
+            return await asyncio.wait_for(self.feeds(), STATUS_TIMEOUT_S)
+        except (VagusError, asyncio.TimeoutError, TimeoutError):
+            return []  # the directory then has what the settings say of them
 
     async def path(self, target: str, history: bool) -> Trace:
         return await self._paths.find(target, history)

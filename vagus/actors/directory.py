@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from vagus.clock import NS
-from vagus.config import Config, seconds
-from vagus.model import ActorStatus, DirectoryEntry, Event, SensorInfo
+from vagus.config import Config, FeedSettings, seconds
+from vagus.config.feeds import named
+from vagus.model import ActorStatus, DirectoryEntry, Event, FeedStatus, SensorInfo
 
 LEASE_NS = 30 * NS  # three rounds of the roster
 LEAST_STREAM_LEASE_NS = 60 * NS
@@ -46,7 +47,7 @@ def offers(actor: str, config: Config, figures: Mapping[str, float]) -> list[Off
     if role == "observer":
         return [("observer", actor, {"strategy": config.health.strategy})]
     if role == "feed":
-        return [("feed", f.name, {"every": str(f.every), "format": f.format}) for f in config.feeds]
+        return [("feed", f.name, feed_labels(f)) for f in config.feeds]
     if role == "decide":
         return [("policy", config.decide.policy, {"controller": "decide"})]
     if role != "controller":
@@ -59,6 +60,16 @@ def offers(actor: str, config: Config, figures: Mapping[str, float]) -> list[Off
         ("policy", settings.policy, {"controller": label, "period": str(settings.period)}),
         ("actuator", settings.actuator, {"controller": label, "target": settings.target, "armed": armed}),
     ]
+
+
+def feed_labels(feed: FeedSettings) -> dict[str, str]:
+    """What the settings say of a feed: its schedule, format and tools, or what it is made of."""
+    labels = {"kind": feed.kind}
+    if feed.source is not None:
+        labels |= {"every": "once" if feed.once else str(feed.every), "format": feed.format}
+    if feed.tools:
+        labels["tools"] = ", ".join(named(tool)[0] for tool in feed.tools)
+    return labels
 
 
 def role_of(actor: str) -> tuple[str, str]:
@@ -121,6 +132,12 @@ def _former(node: str, name: str, since_ns: int, last_ns: int, note: str, config
     ]
 
 
+def _described(entry: DirectoryEntry, feed: FeedStatus) -> DirectoryEntry:
+    more = {"shape": feed.shape, "locations": str(feed.locations), "schedule": feed.schedule}
+    labels = {**entry.labels, **{name: text for name, text in more.items() if text}}
+    return msgspec.structs.replace(entry, labels=labels, note=feed.error or entry.note)
+
+
 class Directory:
     """The entries of one node. `events` reads stored events of a name since a time."""
 
@@ -136,11 +153,15 @@ class Directory:
             if actor.state in LIVING:
                 self._told_ns[actor.name] = t_ns
 
-    def present(self, actors: Iterable[ActorStatus], online: str) -> list[DirectoryEntry]:
-        """What the actors offer now."""
+    def present(
+        self, actors: Iterable[ActorStatus], online: str, feeds: Iterable[FeedStatus] = ()
+    ) -> list[DirectoryEntry]:
+        """What the actors offer now; feeds: what their actor says of them, such as their shape."""
         known = list(actors)
         self._told_ns = {a.name: self._told_ns.get(a.name, 0) for a in known}
-        return entries(self._node, known, self._told_ns, self._config, online, time.time_ns())
+        found = entries(self._node, known, self._told_ns, self._config, online, time.time_ns())
+        said = {feed.name: feed for feed in feeds}
+        return [_described(e, said[e.name]) if e.type == "feed" and e.name in said else e for e in found]
 
     def past(self, running: Iterable[str]) -> list[DirectoryEntry]:
         """What has ended, as far back as events are kept. Reads the store."""

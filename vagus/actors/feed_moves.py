@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 from vagus.actors.base import Links, Seat
 from vagus.errors import PeerUnreachable, VagusError
@@ -27,12 +28,32 @@ Dues = Mapping[Place, int]
 """The last tick of places."""
 
 
-class FeedMoves:
-    """`owns` says what is worked on here. dues: of the places that this node fetches, the last tick that it began.
+class Share(NamedTuple):
+    """What an engine of this node is to do (vagus.feeds.sharing). before: the nodes that fetched until now, while the
+    work is handed over: only what was this node's then, too, is done."""
 
-    take: called when `owns` answers differently from now on, with what other nodes said of their last ticks, and
-    whether what nobody knows may begin with its latest tick: it may when this actor starts, not when it gets it from a
-    node that may have done that.
+    node: str
+    home: str
+    together: Mapping[str, str]
+    ring: Ring
+    before: Ring | None
+
+    def runs(self, feed: str) -> bool:
+        """Whether any work on a named feed may be done here: all or nothing of one that stays together."""
+        return bool(self.ring.nodes) and (feed not in self.together or self.owns(feed, ""))
+
+    def owns(self, feed: str, key: str) -> bool:
+        """Whether a unit of its work is done here."""
+        rings = (self.ring,) if self.before is None else (self.ring, self.before)
+        return all(r.nodes and owner_of(feed, key, self.together, r, self.home) == self.node for r in rings)
+
+
+class FeedMoves:
+    """`share` is what is worked on here. dues: of the places that this node fetches, the last tick that it began.
+
+    take: called when that is another one from now on, with what other nodes said of their last ticks, and whether what
+    nobody knows may begin with its latest tick: it may when this actor starts, not when it gets it from a node that may
+    have done that.
     """
 
     def __init__(
@@ -54,6 +75,7 @@ class FeedMoves:
         self._drivers = drivers(feeds)
         self._ring = self._before = Ring()
         self._settled = not self.spread
+        self._let_go: tuple[str, ...] | None = None  # with which nodes the rest of the work was let go
         self._news: tuple[str, ...] = ()
         self._told = asyncio.Event()
 
@@ -63,20 +85,16 @@ class FeedMoves:
         return self._ring.nodes if self.spread else (self._seat.node,)
 
     def owner(self, feed: str, unit: str) -> str:
-        """The node whose a unit of work is: a location, an element of a list, or a feed that stays together."""
-        return self._owner(feed, unit, self._ring) if self.spread else self._seat.node
+        """The node whose a unit of work is: a location, or an element of a list."""
+        return owner_of(feed, unit, self._together, self._ring, self._home) if self.spread else self._seat.node
 
-    def _owner(self, feed: str, unit: str, ring: Ring) -> str:
-        return owner_of(feed, unit, self._together, ring, self._home)
+    def runs(self, feed: str) -> bool:
+        """Whether any work on a named feed may be this node's, now: all or nothing of one that stays together."""
+        return not self.spread or self.share().runs(feed)
 
-    def owns(self, feed: str, unit: str) -> bool:
-        """Whether a unit of work is this node's, now."""
-        if not self.spread:
-            return True
-        node = self._seat.node
-        if not self._ring.nodes or self._owner(feed, unit, self._ring) != node:
-            return False
-        return self._settled or (bool(self._before.nodes) and self._owner(feed, unit, self._before) == node)
+    def share(self) -> Share:
+        """What is this node's to do, now; what it answers does not change."""
+        return Share(self._seat.node, self._home, self._together, self._ring, None if self._settled else self._before)
 
     def heard(self, nodes: tuple[str, ...]) -> None:
         """News: who fetches."""
@@ -100,6 +118,7 @@ class FeedMoves:
         self.moves += 1
         if not first:
             await self._take({}, False)
+        self._let_go = self._ring.nodes
         others = sorted({*self._before.nodes, *self._ring.nodes} - {self._seat.node})
         last: dict[Place, int] = {}
         for part in await asyncio.gather(*map(self._asked, others)):
@@ -129,7 +148,7 @@ class FeedMoves:
 
         Without the lists that drive others: each node fetches these for itself.
         """
-        if set(nodes) != set(self._ring.nodes):
+        if self._let_go is None or set(nodes) != set(self._let_go):
             return None
         dues = await self._dues()
         return [(base, at, due_ns) for (base, at), due_ns in dues.items() if not self.drives(base)]

@@ -41,7 +41,7 @@ class FeedSignals:
         self.events: deque[Event] = deque()
         self._seat = seat
         self._links = links
-        self._shapes = shapes or {}
+        self.shapes = shapes or {}
         self._signals: dict[str, Signals] = {}
         self._errors: dict[tuple[str, str], int] = {}  # of what was parsed just now, by base and location
         self._standing: dict[tuple[str, str], dict[str, Metric]] = {}  # alerts by observer and subject
@@ -51,7 +51,7 @@ class FeedSignals:
         """The streams of one feed, or of a base inside of one."""
         signals = self._signals.get(feed)
         if signals is None:
-            signals = self._signals[feed] = Signals(feed, self._seat.node, self._shapes.get(feed, ANY_SHAPE))
+            signals = self._signals[feed] = Signals(feed, self._seat.node, self.shapes.get(feed, ANY_SHAPE))
         return signals
 
     # --- in ----------------------------------------------------------------------------------------------------------

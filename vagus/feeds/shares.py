@@ -96,7 +96,7 @@ def groups(feeds: Sequence[FeedSettings], in_parts: Callable[[str], bool] = work
     waiting = sorted(whole)
     while waiting:  # what a whole feed is made of is with it, and whole
         name = waiting.pop()
-        for other in _references(known[name]):
+        for other in references(known[name]):
             if other in known:
                 first, second = sorted((root(name), root(other)))
                 parent[second] = first
@@ -118,11 +118,11 @@ def _must_be_whole(feed: FeedSettings, in_parts: Callable[[str], bool]) -> bool:
     return False
 
 
-def _references(feed: FeedSettings) -> Iterator[str]:
+def references(feed: FeedSettings, drivers_too: bool = False) -> Iterator[str]:
     """Feeds that this one is made of, by name; what drives it (foreach) is fetched everywhere."""
     for part, _ in tree(feed):
-        yield from (other for other in part.parts() if isinstance(other, str) and other is not part.foreach)
-        if part.refeed:
+        yield from (o for o in part.parts() if isinstance(o, str) and (drivers_too or o is not part.foreach))
+        if part.refeed and "/" not in part.refeed:
             yield part.refeed
 
 
@@ -161,12 +161,12 @@ def drivers(feeds: Sequence[FeedSettings]) -> frozenset[str]:
             elif part.foreach is not None:  # called after the feed that it stands in, or by a name of its own
                 found.add(feed.name)
                 found.update(inner.name for inner, _ in tree(part.foreach) if inner.name)
-                waiting += _references(part.foreach)
+                waiting += references(part.foreach)
     while waiting:
         name = waiting.pop()
         if name in known and name not in found:
             found.add(name)
-            waiting += _references(known[name])
+            waiting += references(known[name])
     return frozenset(found)
 
 
