@@ -22,6 +22,8 @@ from vagus.feeds.tools.options import path_of, seconds_of
 from vagus.feeds.tools.plot_lines import Line, Lines
 
 MAX_PANELS = 8
+MAX_LEGEND = 20  # lines that are named
+LEGEND_WIDTH = 600  # pixels; beside a narrower plot, names would leave no room for it
 
 
 class PlotOptions(Settings, frozen=True):
@@ -36,7 +38,7 @@ class PlotOptions(Settings, frozen=True):
     points: Annotated[int, msgspec.Meta(ge=10, le=10_000)] = 500  # of a line
     lines: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100  # of all panels
     width: Annotated[int, msgspec.Meta(ge=200, le=4_000)] = 1200  # pixels
-    height: Annotated[int, msgspec.Meta(ge=150, le=4_000)] = (
+    height: Annotated[int, msgspec.Meta(ge=0, le=4_000)] = (
         0  # pixels, if that is enough for the panels; 0: as they want it
     )
 
@@ -125,7 +127,7 @@ class Plot:
             axis.set_ylabel(_plain(panel[:40]))
             axis.grid(color="#dddddd", lw=0.6)
             axis.spines[["top", "right"]].set_visible(False)
-        if 0 < len(keys) <= 20 and axes[0].lines:
+        if 0 < len(keys) <= MAX_LEGEND and given.width >= LEGEND_WIDTH and axes[0].lines:
             axes[0].legend(loc="upper left", bbox_to_anchor=(1.005, 1), frameon=False, fontsize=8, borderaxespad=0)
         locator = dates.AutoDateLocator(tz=timezone.utc, maxticks=10)
         axes[-1].xaxis.set_major_locator(locator)
