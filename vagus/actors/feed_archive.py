@@ -196,8 +196,8 @@ class FeedArchive:
             try:
                 if len(raw.body) > limit:  # it would fit with nothing else, and stand in the way of all after it
                     raise StoreError(f"a body of {len(raw.body)} bytes is more than an eighth of store.map_bytes")
-                index = {"feed": meta.feed, "location": meta.location}
-                store.put(KIND, raw, t_ns=meta.arrived_ns, index=index)
+                # by feed only: each location of an index is a page of its own, and would double the cost of a commit
+                store.put(KIND, raw, t_ns=meta.arrived_ns, index={"feed": meta.feed})
             except StoreError as error:
                 if len(raw.body) <= limit:
                     raise

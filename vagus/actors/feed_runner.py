@@ -23,7 +23,8 @@ from vagus.feeds.location import host, scheme
 MAX_FETCHES = 500  # at once
 MAX_FETCHES_PER_HOST = 8  # of one host and port, of commands, or of files
 MAX_NAP_S = 1.0  # wall time may be set: look at it as often
-GATHER_S = 0.005  # where much is due or comes, this long is gathered, begun and committed together
+GATHER_S = 0.005  # where much is due, what is due within this time begins together
+COMMIT_S = 0.02  # where much comes, this long is gathered for one commit: a commit costs as much as ten fetches
 MAX_PLACES = 200_000
 
 Failed = Callable[[str, BaseException], None]
@@ -270,7 +271,7 @@ class FeedRunner:
         run.ended_ns = self._clock.time_ns()
         if not self._ended_runs:
             loop = asyncio.get_running_loop()
-            loop.call_at(max(self._drained_s + GATHER_S, loop.time()), self._drain)
+            loop.call_at(max(self._drained_s + COMMIT_S, loop.time()), self._drain)
         self._ended_runs.append(run)
         for following in self._slots.free(run.host):
             if not self._stopped:
