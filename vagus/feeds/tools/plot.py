@@ -22,8 +22,8 @@ from vagus.feeds.tools.options import path_of, seconds_of
 from vagus.feeds.tools.plot_lines import Line, Lines
 
 MAX_PANELS = 8
-MAX_LEGEND = 20  # lines that are named
-LEGEND_WIDTH = 600  # pixels; beside a narrower plot, names would leave no room for it
+LEGEND_LINE = 18  # pixels; where all names do not fit beside the plot, there are none
+LEGEND_WIDTH = 600  # pixels of a plot that has room for them
 
 
 class PlotOptions(Settings, frozen=True):
@@ -127,7 +127,7 @@ class Plot:
             axis.set_ylabel(_plain(panel[:40]))
             axis.grid(color="#dddddd", lw=0.6)
             axis.spines[["top", "right"]].set_visible(False)
-        if 0 < len(keys) <= MAX_LEGEND and given.width >= LEGEND_WIDTH and axes[0].lines:
+        if 0 < len(keys) <= (height - 80) // LEGEND_LINE and given.width >= LEGEND_WIDTH and axes[0].lines:
             axes[0].legend(loc="upper left", bbox_to_anchor=(1.005, 1), frameon=False, fontsize=8, borderaxespad=0)
         locator = dates.AutoDateLocator(tz=timezone.utc, maxticks=10)
         axes[-1].xaxis.set_major_locator(locator)
