@@ -39,6 +39,11 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text("<>[]{}|!~", min_size=1, max_size=3)  # in no value
 
 
+PUT_IN = st.binary(max_size=3) | st.sampled_from(
+    [b" ", b"\t", b"\n", b"\r", b"-", b"_1", b".", b"e5", b"nan", b"\v", b"A: 1\n"]
+)
+
+
 def ints(node: Int) -> st.SearchStrategy[int]:
     low, high = node.bounds
     return st.integers(low, high)
@@ -176,7 +181,7 @@ def test_feature_9_maps_round_trip(value: dict[str, str]) -> None:
 
 def damaged(body: bytes) -> st.SearchStrategy[bytes]:
     """A body with some bytes gone, others put in, or pieces of it repeated."""
-    cut = st.tuples(st.integers(0, len(body)), st.integers(0, len(body)), st.binary(max_size=3))
+    cut = st.tuples(st.integers(0, len(body)), st.integers(0, len(body)), PUT_IN)
     pieces = st.lists(cut.map(lambda at: body[: min(at[:2])] + at[2] + body[max(at[:2]) :]), min_size=1, max_size=2)
     return pieces.map(b"".join)
 
@@ -215,6 +220,8 @@ def test_generated_code_reads_as_the_definition_does(data: st.DataObject) -> Non
     end = data.draw(st.integers(max(start, len(body) - 3), len(body)))
     defined = layout.reading(node) if isinstance(node, Layout) else keyed.reading(node)
     assert node.reader()(body, start, end) == defined(body, start, end)
+    if isinstance(node, Layout):
+        assert node.filler()(body, start, end) == layout.filling(node)(body, start, end)
 
 
 @settings(deadline=None, max_examples=60)

@@ -108,8 +108,8 @@ def finished(code: Code, build: Build, end: str) -> None:
     code.add(1, f"return record, {end}, None")
 
 
-def layout_reader(layout: Layout, defined: Reader) -> Reader:
-    """A positional record's reader; `defined` is the one that says what is right."""
+def layout_reader(layout: Layout, defined: Reader, whole: bool) -> Reader:
+    """A positional record's reader, or filler (whole); `defined` is the one that says what is right."""
     if layout.blanks:
         return defined
     code = Code()
@@ -120,7 +120,9 @@ def layout_reader(layout: Layout, defined: Reader) -> Reader:
         head = layout.head.encode()
         code.add(1, f"if not body.startswith({code.bind(head)}, p, end):", f"    {back}", f"p += {len(head)}")
     for place, slot in enumerate(layout.slots):
-        _positional(code, slot, f"v{place}", back)
+        _positional(code, slot, f"v{place}", back, whole and place == len(layout.slots) - 1)
+    if whole:
+        code.add(1, "if p != end:", f"    {back}")
     values = [f"v{place}" for place in range(len(layout.slots))]
     code.add(1, f"record = {record_of(code, layout.build, values)}")
     finished(code, layout.build, "p")
@@ -128,20 +130,22 @@ def layout_reader(layout: Layout, defined: Reader) -> Reader:
     return read
 
 
-def _positional(code: Code, slot: Slot, name: str, back: str) -> None:
+def _positional(code: Code, slot: Slot, name: str, back: str, last: bool) -> None:
     node, after = slot.node, slot.after.encode()
     plain = node
     while isinstance(plain, (Constrained, Optional)):
         plain = plain.node
-    text = isinstance(plain, Str) and not isinstance(node, Optional)
+    text = isinstance(plain, Str)  # blanks around it are its own
+    fast = quick(node) and not (text and isinstance(node, Optional))
     # a number goes as far as it can; only where its text cannot be part of it, that is up to there
-    up_to = node.open or (quick(node) and node is plain and bool(after) and after[0] not in IN_NUMBERS)
+    apart = after[0] not in IN_NUMBERS if after else last
+    up_to = node.open or (fast and node is plain and apart)
     if up_to:
         if after:
             code.add(1, f"q = body.find({code.bind(after)}, p, end)", "if q < 0:", f"    {back}")
         else:
             code.add(1, "q = end")
-        if quick(node):
+        if fast:
             code.add(1, "w = body[p:q]" + ("" if text else ".strip()"))
             value_of(code, 1, node, name, back)
         else:

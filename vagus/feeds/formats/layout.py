@@ -150,10 +150,10 @@ class Layout(Node[Any]):
         return tuple(slot.node for slot in self.slots)
 
     def reader(self) -> Reader:
-        return layout_reader(self, reading(self))
+        return layout_reader(self, reading(self), whole=False)
 
     def filler(self) -> Reader:
-        return kept(self.reader(), b" \t" if self.blanks else b"")
+        return layout_reader(self, filling(self), whole=True)
 
     def printer(self) -> Printer:
         take, head = self.build.values(), self.head.encode()
@@ -166,11 +166,17 @@ class Layout(Node[Any]):
         return write
 
 
-def reading(layout: Layout) -> Reader:
+def filling(layout: Layout) -> Reader:
+    """The filler of a layout: the end of its span stands for the text behind the last field, when there is none."""
+    return kept(reading(layout, whole=True), b" \t" if layout.blanks else b"")
+
+
+def reading(layout: Layout, whole: bool = False) -> Reader:
     """The reader of a layout, part by part: the definition of what it means."""
     blanks = layout.blanks
     head = Mark(layout.head, blanks) if layout.head.strip(" \t" if blanks else "") else None
     finish = layout.build.finisher()
+    last = layout.slots[-1].name
     marks = [Mark(slot.after, blanks) if slot.after else None for slot in layout.slots]
     fields = [
         (
@@ -209,6 +215,9 @@ def reading(layout: Layout) -> Reader:
                     lost, at = False, past
             elif mark is None:
                 value, past, wrong = (fill_one if is_open else read_one)(body, at, end)
+                if past != end and whole and name == last:
+                    longer, _, worse = fill_one(body, at, end)
+                    value, past, wrong = (longer, end, None) if worse is None else (value, past, wrong)
                 lost, at = wrong is not None and value is None and past == at, past
             else:
                 past, stop = -1, at

@@ -288,18 +288,21 @@ class Lines(Node["list[T]"]):
 
         def read(body: bytes, start: int, end: int) -> Reading:
             found = Gathered(start)
-            at = start
+            values, at = found.values, start
             while at < end:
                 stop = body.find(sep, at, end)
                 stop, after = (end, end) if stop < 0 else (stop, stop + len(sep))
                 if carriage and stop > at and body[stop - 1] == 13:
                     stop -= 1
                 if stop > at or keep:
-                    if len(found.values) >= most:
+                    if len(values) >= most:
                         found.fault(f"more than {most} records", panic=True)
                         break
                     value, _, wrong = fill(body, at, stop)
-                    found.add(value, wrong)
+                    if wrong is None:
+                        values.append(value)
+                    else:
+                        found.add(value, wrong)
                 at = after
             return found.reading(end)
 

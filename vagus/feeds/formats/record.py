@@ -48,6 +48,7 @@ else:
 
 
 R = TypeVar("R")
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,6 @@ def entries(
 STYLES = ("fields", "entries")
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field, entry, entries))
 class RecordMeta(msgspec.StructMeta):
     """Makes the struct, its type and its parser of a class that derives from `Record`."""
 
@@ -145,7 +145,7 @@ class RecordMeta(msgspec.StructMeta):
         **kwargs: Any,
     ) -> Any:
         specs = {key: namespace.pop(key) for key, value in list(namespace.items()) if isinstance(value, Spec)}
-        cls: Any = super().__new__(mcls, name, bases, namespace, frozen=True, **kwargs)
+        cls: Any = super().__new__(mcls, name, bases, namespace, **{**kwargs, "frozen": True})
         if not bases or bases == (msgspec.Struct,):
             return cls
         try:
@@ -165,6 +165,10 @@ class RecordMeta(msgspec.StructMeta):
         cls.__vagus_node__ = node
         cls.__vagus_format__ = Compiled(node, name)
         return cls
+
+    if TYPE_CHECKING:
+
+        def __or__(cls: type[R], other: type[S]) -> Node[R | S]: ...  # type: ignore[override]  # noqa: N805
 
     # Properties of the metaclass, so that records may have fields of these names.
     @property
@@ -186,7 +190,8 @@ class RecordMeta(msgspec.StructMeta):
         return cls.__vagus_format__.print  # type: ignore[attr-defined, no-any-return]
 
 
-class Record(msgspec.Struct, metaclass=RecordMeta):
+@dataclass_transform(frozen_default=True, field_specifiers=(field, entry, entries))
+class Record(msgspec.Struct, metaclass=RecordMeta, frozen=True):
     """Base of records. Class options:
 
     style: "fields" (in their order, the default) or "entries" (`Key: value` lines). layout: the text with `{field}` in
