@@ -12,6 +12,7 @@ import uvloop
 
 from vagus.errors import ConfigError
 from vagus.feeds import Fetched, Net
+from vagus.feeds.sources import proc, proc_run
 from vagus.feeds.sources.file import FileSource
 from vagus.feeds.sources.proc import ProcSource
 
@@ -106,6 +107,43 @@ async def test_a_cancelled_fetch_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.wait_for(_until_gone([pid]), 5.0)
+
+
+@pytest.mark.parametrize("pidfd", [True, False])
+async def test_ends_that_a_kernel_without_pidfd_does_not_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pidfd: bool
+) -> None:
+    if not pidfd:
+        monkeypatch.setattr(proc_run, "_pidfd", lambda _pid: None)
+        monkeypatch.setattr(proc_run, "LOOK_S", 0.005)
+    source = ProcSource()
+    assert await source.fetch("proc:echo hello", 5.0, 100) == Fetched(Net.OK, b"hello\n")
+    quiet = "proc:sh -c 'exec >&- 2>&-; echo $$ >{0}; sleep 1000'"  # closes its pipes and goes on
+    assert (await source.fetch(quiet.format(tmp_path / "pid"), 0.2, 100)).net is Net.TIMEOUT
+    await asyncio.wait_for(_until_gone([int((tmp_path / "pid").read_text())]), 5.0)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    task = asyncio.ensure_future(source.fetch(quiet.format(pipe), 100.0, 100))
+    pid = int(await asyncio.to_thread(pipe.read_text))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert _gone(pid)
+    await source.close()
+
+
+async def test_a_descendant_in_a_session_of_its_own_holds_up_nothing(tmp_path: Path) -> None:
+    escaped = f"proc:sh -c 'setsid sh -c \"echo \\$\\$ >{tmp_path}/pid; sleep 1000\" & while :; do sleep 1; done'"
+    fetched = await ProcSource().fetch(escaped, 0.3, 100)
+    assert fetched.net is Net.TIMEOUT
+    os.kill(int((tmp_path / "pid").read_text()), 9)
+
+
+async def test_more_commands_than_threads_are_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proc, "THREADS", 1)
+    source = ProcSource()
+    both = await asyncio.gather(*(source.fetch("proc:sleep 1000", 0.1, 100) for _ in range(2)))
+    assert [fetched.net for fetched in both] == [Net.TIMEOUT] * 2
 
 
 def test_the_same_on_uvloop(tmp_path: Path) -> None:

@@ -5,26 +5,38 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
 from vagus.feeds import Fetched, Net
 
+THREADS = 8
+
 
 class FileSource:
-    """Reads regular files (those of /proc and /sys are), in a thread: a hung disk is a timeout, never a hung feed."""
+    """Reads regular files (those of /proc and /sys are), in threads: a hung disk is a timeout, never a hung feed."""
+
+    def __init__(self) -> None:
+        self._threads: ThreadPoolExecutor | None = None  # its own: a hung disk holds up files and nothing else
 
     async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched:
         """The file's bytes; FAILED when it cannot be read or is a pipe, socket, device or folder."""
         path = location.partition(":")[2]
         if path.startswith("///"):
             path = unquote(path[2:])
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, "files")
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, _read, path, max_bytes)
         try:
-            return await asyncio.wait_for(asyncio.to_thread(_read, path, max_bytes), timeout_s)
+            return await asyncio.wait_for(reading, timeout_s)
         except asyncio.TimeoutError:
             return Fetched(Net.TIMEOUT, note=f"{path} was not read within {timeout_s:g} s")
 
     async def close(self) -> None:
-        """Nothing is kept open."""
+        """Lets the threads go; one that hangs ends with its read."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
 
 
 def _read(path: str, max_bytes: int) -> Fetched:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import shlex
-import signal
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from vagus.errors import ConfigError
 from vagus.feeds import Fetched, Net
-from vagus.feeds.location import printable
+from vagus.feeds.sources.proc_run import Command
 
-MAX_STDERR_BYTES = 4096
-MAX_NOTE = 300
+THREADS = 64  # commands at once; the runner starts fewer
+LEFT_S = 1.0  # what hangs where nothing can kill it is left behind after this
 
 
 class ProcSource:
@@ -33,6 +32,7 @@ class ProcSource:
         ):
             raise ConfigError(f"source proc: good_exits is a list of numbers from 0 to 255, not {good_exits!r}"[:200])
         self._good_exits = frozenset(good_exits)
+        self._threads: ThreadPoolExecutor | None = None
 
     async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched:
         """Standard output; STATUS with an exit that is not good (the output is kept); the end of stderr is the note."""
@@ -42,71 +42,27 @@ class ProcSource:
             return Fetched(Net.FAILED, note=f"cannot split {location[:80]!r}: {error}")
         if not words:
             return Fetched(Net.FAILED, note="no command after proc:")
-        creating = asyncio.ensure_future(
-            asyncio.create_subprocess_exec(
-                *words,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-                env={**os.environ, "LC_ALL": "C"},
-            )
-        )
-        ended = False
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, "proc")
+        command = Command(words, time.monotonic() + timeout_s, max_bytes, self._good_exits)
+        ending = asyncio.get_running_loop().run_in_executor(self._threads, command.run)
         try:
-            process = await asyncio.shield(creating)  # shielded: a child half made could not be killed
-            fetched = await asyncio.wait_for(_run(process, max_bytes, self._good_exits), timeout_s)
-            ended = fetched.net is not Net.TOO_LARGE
-            return fetched
+            fetched = await asyncio.wait_for(asyncio.shield(ending), timeout_s + LEFT_S)
         except asyncio.TimeoutError:
-            return Fetched(Net.TIMEOUT, note=f"{words[0][:80]} did not end within {timeout_s:g} s and was killed")
-        except (OSError, ValueError) as error:
-            ended = True
-            return Fetched(Net.FAILED, note=f"cannot run {words[0][:80]!r}: {getattr(error, 'strerror', '') or error}")
-        finally:
-            if not ended:
-                with contextlib.suppress(OSError, ValueError):
-                    process = await creating
-                    _kill(process)
-                    await asyncio.shield(process.wait())
+            command.cancel()
+            return _late(words[0], timeout_s)
+        except asyncio.CancelledError:
+            command.cancel()
+            await asyncio.wait([ending], timeout=LEFT_S)
+            raise
+        return fetched if fetched.net is not Net.TIMEOUT else _late(words[0], timeout_s)
 
     async def close(self) -> None:
         """Nothing outlives a fetch."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
+            self._threads = None
 
 
-async def _run(process: asyncio.subprocess.Process, max_bytes: int, good_exits: frozenset[int]) -> Fetched:
-    if process.stdout is None or process.stderr is None:  # both are pipes: never so
-        return Fetched(Net.FAILED, note="no pipes")
-    errors = asyncio.ensure_future(_tail(process.stderr))
-    try:
-        body = bytearray()
-        while chunk := await process.stdout.read(1 << 16):
-            body += chunk
-            if len(body) > max_bytes:
-                return Fetched(Net.TOO_LARGE, note=f"more than max_bytes={max_bytes} on standard output; killed")
-        status = await process.wait()
-        note = " ".join(printable((await errors).decode("utf-8", errors="replace")).split())[-MAX_NOTE:]
-    finally:
-        errors.cancel()
-    if status not in good_exits:
-        ending = f"exit status {status}" if status >= 0 else f"killed by signal {-status}"
-        return Fetched(Net.STATUS, bytes(body), f"{ending}: {note}" if note else ending)
-    return Fetched(Net.OK, bytes(body), note)
-
-
-async def _tail(stream: asyncio.StreamReader) -> bytes:
-    """The last bytes of a stream; all of it is read, so that the writer is never blocked."""
-    end = b""
-    while chunk := await stream.read(1 << 16):
-        end = (end + chunk)[-MAX_STDERR_BYTES:]
-    return end
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    # start_new_session made the child the leader of its own group: the group's id is the child's
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    # a descendant that left the group may hold the pipes open: do not wait for it
-    transport = getattr(process, "_transport", None)
-    if transport is not None:
-        transport.close()
+def _late(name: str, timeout_s: float) -> Fetched:
+    return Fetched(Net.TIMEOUT, note=f"{name[:80]} did not end within {timeout_s:g} s and was killed")
