@@ -34,6 +34,7 @@ from vagus.model import FeedStatus
 
 RESUME_S = 3600.0  # how far back the archive is asked for the last ticks, at least
 RESUME_PERIODS = 3
+TELL_S = 0.5
 TOOLS_TICK_S = 1.0
 MAX_FAILING = 10_000
 SHOWN_FAILING = 20
@@ -82,9 +83,9 @@ class FeedActor(Actor):
         await self._notices.start()
         if not self._moves.spread:
             await self._take({}, True)
-        self.every(0.5, self._signals.flush_samples, "push samples")
-        self.every(0.5, self._signals.flush_reports, "report")
-        self.every(0.5, self._signals.flush_events, "tell")
+        self.every(TELL_S, self._signals.flush_samples, "push samples")
+        self.every(TELL_S, self._signals.flush_reports, "report")
+        self.every(TELL_S, self._signals.flush_events, "tell")
         self.every(TOOLS_TICK_S, self._tick_tools, "tools")
         self._runner.start()
         self.spawn(self._moves.run(), vital=True)
@@ -303,7 +304,7 @@ class FeedActor(Actor):
             **self._runner.figures(),
             **self._signals.figures(),
             **self._tools.figures(),
-            **{f"notices_{name}": value for name, value in self._notices.figures().items()},
+            **self._notices.figures(),
         }
 
     def notes(self) -> tuple[str, ...]:

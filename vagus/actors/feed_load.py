@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vagus.config import FeedSettings, seconds
@@ -14,8 +14,7 @@ from vagus.feeds.declared import feeds_of
 from vagus.feeds.engine import Engine
 from vagus.feeds.feed import Base, Feed, Foreach
 from vagus.feeds.location import scheme
-from vagus.feeds.naming import names_of
-from vagus.feeds.naming import tree as parts_in
+from vagus.feeds.naming import names_of, parts_of
 from vagus.feeds.shapes import shape_of
 from vagus.feeds.shares import references, tree
 from vagus.model import FeedStatus
@@ -37,7 +36,7 @@ class Loaded:
         self.slowest_s = max((seconds(part.every) for one in settings for part, _ in tree(one)), default=0.0)
         names = names_of(feeds)
         self._bases = {
-            name: {names[id(one)] for one in parts_in(feed) if isinstance(one, (Base, Foreach))}
+            name: {names[id(one)] for one in _made_of(feed, feeds) if isinstance(one, (Base, Foreach))}
             for name, feed in feeds.items()
         }
 
@@ -83,6 +82,17 @@ def load(settings: Sequence[FeedSettings]) -> Loaded:
             else:
                 good.append(one)
         return Loaded(feeds_of(good), broken, good)
+
+
+def _made_of(feed: Feed[Any], roots: Mapping[str, Feed[Any]]) -> Iterator[Feed[Any]]:
+    """A feed and its parts; lists that drive it only where they are no feeds with a name of their own."""
+    named = {id(root) for root in roots.values()}
+    waiting = [feed]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        if not (isinstance(one, Foreach) and id(one.source) in named):
+            waiting += parts_of(one)
 
 
 def _closure(settings: FeedSettings, known: dict[str, FeedSettings]) -> dict[str, None]:
