@@ -162,6 +162,7 @@ def test_feature_3_decrypts_aes_256_gcm(tmp_path: Path, written: str) -> None:
         (b"short", 0o600, "holds no key of 32 bytes"),
         (b"", 0o600, "holds no key of 32 bytes"),
     ],
+    ids=["readable", "short", "empty"],
 )
 def test_feature_3_keys_that_will_not_do(tmp_path: Path, content: bytes, mode: int, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
