@@ -187,9 +187,9 @@ def stream(
     """A feed's items, fetched by this process from now on, without Ray and without a running vagus; `close` ends it.
 
     feed: declared in Python (vagus.feeds), or the YAML file that declares it, then with its name (unless it is the
-    only one there). folder: keeps the raw bytes there, and goes on where it ended; a stream runs no tools. archive:
-    instead of fetching, the items once more of such a folder (of `vagus feed run`, too), from `since` until `until`
-    (seconds since the epoch, or times). Raises ConfigError, NoData, StoreError.
+    only one there); `gateway:` is what `connect()` finds. folder: keeps the raw bytes there, and goes on where it
+    ended; a stream runs no tools. archive: instead of fetching, the items once more of such a folder (of `vagus feed
+    run`, too), from `since` until `until` (seconds since the epoch, or times). Raises ConfigError, NoData, StoreError.
     """
     from vagus.actors import feed_stream
     from vagus.feeds.feed import Feed
@@ -211,6 +211,7 @@ def stream(
     if not archive:
         if since or until is not None:
             raise ConfigError("stream: since and until are for an archive")
-        return feed_stream.live(feeds, name, Path(folder) if folder else None)
+        always = {"gateway": {"find": lambda: find()[:2]}}  # as `connect` without arguments
+        return feed_stream.live(feeds, name, Path(folder) if folder else None, always)
     end_ns = MAX_T_NS if until is None else later_than(until).t_ns
     return feed_stream.archived(feeds, name, Path(archive), later_than(since).t_ns, end_ns)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, PeerUnreachable
 from vagus.feeds import Fetched, Net
 from vagus.feeds.sources import http as source_http
 from vagus.feeds.sources.gateway import GatewaySource
@@ -284,4 +284,23 @@ async def test_gateway_with_its_token(far: Far, tmp_path: Path) -> None:
     assert far.requests[0].headers["Authorization"] == "Bearer s3cret"
     endpoint.write_text("[]")
     assert (await source.fetch("gateway:/healthz", 0.1, 1000)).net is Net.REFUSED
+    await source.close()
+
+
+async def test_a_gateway_that_moves_is_found_again(far: Far) -> None:
+    known: list[tuple[str, str]] = []
+
+    def find() -> tuple[str, str]:
+        if not known:
+            raise PeerUnreachable("no running vagus found: run `vagus up`")
+        return known[-1]
+
+    source = GatewaySource(find=find)
+    missing = await source.fetch("gateway:/healthz", 0.1, 1000)
+    assert missing.net is Net.REFUSED
+    assert "run `vagus up`" in missing.note
+    for token in ("first", "second"):
+        known.append((far.url(""), token))
+        assert (await source.fetch("gateway:/healthz", 5.0, 1000)).net is Net.OK
+        assert far.requests[-1].headers["Authorization"] == f"Bearer {token}"
     await source.close()

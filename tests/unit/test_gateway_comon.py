@@ -31,6 +31,7 @@ def entries(text: str) -> dict[str, str]:
 def test_feature_14_a_node_report_has_comon_s_lines() -> None:
     report = entries(
         node_report(
+            "n1",
             [
                 rows("host.cpu", (Field("idle"), [0.9, 0.4]), (Field("system"), [0.1, 0.25])),
                 rows("host.stat", (Field("procs_running"), [10]), (Field("procs_blocked"), [14])),
@@ -45,7 +46,7 @@ def test_feature_14_a_node_report_has_comon_s_lines() -> None:
         )
     )
     vmstat = report["VMStat"].split()
-    assert report["Date"] == "1202486984.709880"
+    assert (report["Date"], report["Name"]) == ("1202486984.709880", "n1")
     assert (len(vmstat), vmstat[:2], vmstat[3], vmstat[8]) == (16, ["10", "14"], "65536", "50")
     assert (report["CPUUse"], report["1minload"], report["5minload"]) == ("25 60", "0.50", "2")
     assert (report["MemSize"], report["GbFree"], report["TxRate"], report["LiveSlices"]) == ("8192", "3", "1000", "1")
@@ -55,8 +56,8 @@ def test_feature_14_a_node_report_has_comon_s_lines() -> None:
 def test_what_no_sensor_tells_is_minus_one_and_a_read_only_disk_is_told() -> None:
     readonly = rows("host.filesystem", (Field("avail_bytes"), [1 << 30]), (Field("readonly"), [1]), fstype="ext4")
     image = rows("host.filesystem", (Field("readonly"), [1]), fstype="squashfs")
-    assert entries(node_report([readonly, image], T0))["RWFS"] == "-1"
-    empty = entries(node_report([image], T0))
+    assert entries(node_report("n1", [readonly, image], T0))["RWFS"] == "-1"
+    empty = entries(node_report("n1", [image], T0))
     assert empty["RWFS"] == "0"
     assert {empty[key] for key in ("Uptime", "1minload", "MemSize", "GbFree")} == {"-1"}
     assert empty["CPUUse"] == "-1 -1"

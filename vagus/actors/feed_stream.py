@@ -31,12 +31,17 @@ STOP_S = 15.0
 log = logging.getLogger("vagus.stream")
 
 
-def live(feeds: Mapping[str, Feed[T]], name: str, folder: Path | None = None) -> Stream[T]:
+def live(
+    feeds: Mapping[str, Feed[T]],
+    name: str,
+    folder: Path | None = None,
+    always: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Stream[T]:
     """Fetches one of these feeds from now on, until the stream is closed; keeps the bytes where a folder is given.
 
-    Raises VagusError.
+    always: options of sources by scheme, as LocalFeeds takes them. Raises VagusError.
     """
-    source = _Live(feeds, name, folder)
+    source = _Live(feeds, name, folder, always)
     return Stream(source.tokens(), _Close(source))
 
 
@@ -62,7 +67,13 @@ class _Close:
 class _Live:
     """One feed at work in a thread; `tokens` hands its items out."""
 
-    def __init__(self, feeds: Mapping[str, Feed[Any]], name: str, folder: Path | None) -> None:
+    def __init__(
+        self,
+        feeds: Mapping[str, Feed[Any]],
+        name: str,
+        folder: Path | None,
+        always: Mapping[str, Mapping[str, Any]] | None,
+    ) -> None:
         self._items: deque[Item[Any]] = deque()
         self._more = threading.Condition(threading.Lock())
         self._over = False
@@ -70,7 +81,7 @@ class _Live:
         self._dropped = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
-        self._local = LocalFeeds(feeds, only=(name,), emit=self._take, failed=_told, folder=folder)
+        self._local = LocalFeeds(feeds, only=(name,), emit=self._take, failed=_told, folder=folder, always=always)
         started: threading.Event = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), name=f"feed {name}", daemon=True)
         self._thread.start()

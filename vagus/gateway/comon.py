@@ -22,7 +22,7 @@ SLICE_LIMIT = 1000
 READ_ONLY_ALWAYS = ("iso9660", "squashfs", "erofs", "cramfs")
 
 
-def node_report(batches: Iterable[Batch], t_ns: int) -> str:
+def node_report(node: str, batches: Iterable[Batch], t_ns: int) -> str:
     """Lines of `Key: values`; what no sensor tells is -1.
 
     VMStat: vmstat's sixteen columns. CPUUse: system and total, percent. RWFS: 0, or -1 when a file system that could
@@ -33,6 +33,7 @@ def node_report(batches: Iterable[Batch], t_ns: int) -> str:
     busy, system = (1 - idle) * 100 if idle >= 0 else UNKNOWN, now.part("host.cpu", "system", 100)
     lines: dict[str, str | float] = {
         "Date": f"{t_ns // NS}.{t_ns % NS // 1000:06d}",
+        "Name": node,
         "Uptime": now.of("host.uptime", "uptime_s"),
         "VMStat": " ".join(_number(value) for value in _vmstat(now)),
         "CPUUse": f"{_number(round(system))} {_number(round(busy))}",

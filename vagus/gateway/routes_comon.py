@@ -35,7 +35,7 @@ async def nodes(site: Site, request: web.BaseRequest, _: str) -> web.StreamRespo
 
 async def node_report(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
     """The node report: Date, VMStat, CPUUse, load, memory, disk, as lines of `Key: values`."""
-    return await _answer(site, request, "host.*", lambda node, found, now_ns: comon.node_report(found, now_ns))
+    return await _answer(site, request, "host.*", comon.node_report)
 
 
 async def slices(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:

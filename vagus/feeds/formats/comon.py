@@ -15,7 +15,7 @@ class CoMon(Record, style="entries", sep=": "):
 
     date: seconds since 1970. vm_stat: the columns of vmstat. cpu_use: system and all, percent. dns_fail: share of
     lookups that failed, percent, of each name server. rwfs: how long the test of writing to the disk took, ms; -1:
-    it could not be written.
+    it could not be written. name: of the node, as a gateway of vagus tells it.
     """
 
     date: float = entry("Date", unit="s")
@@ -23,6 +23,7 @@ class CoMon(Record, style="entries", sep=": "):
     cpu_use: list[int] = entries("CPUUse")
     dns_fail: list[Annotated[float, Float(32)]] = entries("DNSFail")
     rwfs: int = entry("RWFS")
+    name: str | None = entry("Name")
     uptime: float | None = entry("Uptime", unit="s")
     load1: float | None = entry("1minload")
     load5: float | None = entry("5minload")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from vagus.errors import VagusError
 from vagus.feeds import Fetched, Net
 from vagus.feeds.sources.http_plain import HttpPlainSource
 
@@ -21,14 +24,24 @@ class _Endpoint(msgspec.Struct, frozen=True):
 
 
 class GatewaySource:
-    """HTTP to the gateway at `url` with `token`, or as its endpoint file says (JSON: url, token_file).
+    """HTTP to the gateway at `url` with `token`, or as `find` or its endpoint file (JSON: url, token_file) says.
 
-    The file is read at each fetch, since a gateway that comes back may have another port.
+    These are asked at each fetch, since a gateway that comes back may have another port. find: url and token; raises
+    VagusError.
     """
 
-    def __init__(self, url: str = "", token: str = "", endpoint_file: str = "") -> None:
-        self._fixed = (url, token) if url else None
-        self._file = Path(endpoint_file)
+    def __init__(
+        self,
+        url: str = "",
+        token: str = "",
+        endpoint_file: str = "",
+        find: Callable[[], tuple[str, str]] | None = None,
+    ) -> None:
+        self._find: Callable[[], tuple[str, str]]
+        if url:
+            self._find = lambda: (url, token)
+        else:
+            self._find = find or partial(_read_endpoint, Path(endpoint_file))
         self._endpoint = ("", "")
         self._http = HttpPlainSource()
 
@@ -37,9 +50,9 @@ class GatewaySource:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
-                endpoint = self._fixed or _read_endpoint(self._file)
+                endpoint = self._find()
                 break
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, VagusError) as error:
                 if time.monotonic() + WAIT_S >= deadline:
                     return Fetched(Net.REFUSED, note=f"no gateway on this node yet: {error}"[:300])
             await asyncio.sleep(WAIT_S)
