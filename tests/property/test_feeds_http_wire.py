@@ -32,8 +32,11 @@ class Wire:
     def lost(self, connection: Connection) -> None:
         self.told.append("lost")
 
-    def answered(self, connection: Connection, answer: Answer, reusable: bool) -> None:
-        self.told.append((answer.status, answer.reason, answer.fields, answer.body, answer.whole, reusable))
+    def keep(self, connection: Connection) -> None:
+        self.told.append("kept")
+
+    def answered(self, answer: Answer, keep: Connection | None) -> None:
+        self.told.append((answer.status, answer.reason, answer.fields, answer.body, answer.whole, keep is not None))
 
     def broken(self, why: str, heard: bool) -> None:
         self.told.append(("broken", heard))
@@ -41,7 +44,7 @@ class Wire:
 
 def heard(chunks: list[bytes], closed: bool) -> list[Any]:
     wire = Wire()
-    connection = Connection(wire)
+    connection = Connection(wire, ("h", 80))
     connection.connection_made(wire)
     connection.send(wire, b"GET / HTTP/1.1\r\n\r\n")
     for chunk in chunks:

@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import unused_port
 
 from vagus.feeds import Fetched, Net
-from vagus.feeds.sources import http_plain
+from vagus.feeds.sources import http_pool
 from vagus.feeds.sources.http import HttpSource
 from vagus.feeds.sources.http_plain import HttpPlainSource
 from vagus.feeds.sources.names import Names
@@ -195,7 +195,7 @@ async def test_connections_are_kept_and_used_again() -> None:
             assert await source.fetch(url, 5.0, 10) == Fetched(Net.OK, b"hi")
         assert far.connections == 1
         await asyncio.gather(*(source.fetch(url, 5.0, 10) for _ in range(12)))
-        await far.until_open(http_plain.MAX_IDLE_PER_PLACE)
+        await far.until_open(http_pool.MAX_IDLE_PER_PLACE)
     await far.until_open(0)
 
 
@@ -373,7 +373,7 @@ async def test_names_are_asked_once_tried_in_order_and_never_block() -> None:
 
 
 async def test_idle_connections_are_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_plain, "KEEP_ALIVE_S", 0.02)
+    monkeypatch.setattr(http_pool, "KEEP_ALIVE_S", 0.02)
     async with serving(saying(HI, keep=True)) as (far, url), plain() as source:
         assert (await source.fetch(url, 5.0, 10)).net is Net.OK
         await far.until_open(0)

@@ -7,37 +7,22 @@ so are locations with a user, and those of other schemes. Both give the same res
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections import OrderedDict
+from collections.abc import Mapping
 
 from yarl import URL
 
 from vagus.feeds import Fetched, Net
 from vagus.feeds.sources.http import BASE_HEADERS, HttpSource, retry_after_s, sendable, text
+from vagus.feeds.sources.http_exchange import Done, Exchange, Request
+from vagus.feeds.sources.http_pool import Pool
 from vagus.feeds.sources.http_wire import REDIRECTS, Answer, Connection
 from vagus.feeds.sources.names import Names
 
-MAX_IDLE_PER_PLACE = 8
-MAX_IDLE = 10_000  # and never more than a quarter of the files that this process may open
-KEEP_ALIVE_S = 75.0
 MAX_LOCATIONS = 100_000  # whose request or validators are remembered
 ELSEWHERE_S = 3600.0  # how long a location that was redirected goes to HttpSource at once
 MIN_CONNECT_S = 0.25  # for each address of a name but the last
-
-Done = Callable[[Fetched], None]
-Place = tuple[str, int]  # host and port
-
-
-class _Request(NamedTuple):
-    """A location's request, whole."""
-
-    place: Place
-    url: URL
-    head: bytes  # all but the validators and the empty line
-    whole: bytes
 
 
 class HttpPlainSource:
@@ -56,15 +41,12 @@ class HttpPlainSource:
     ) -> None:
         self._other = HttpSource(headers, allow_private, max_redirects, robots)
         self._names = names or Names()
-        self._requests: OrderedDict[str, _Request] = OrderedDict()
+        self._requests: OrderedDict[str, Request] = OrderedDict()
         self._elsewhere: OrderedDict[str, float] = OrderedDict()  # until when, monotonic
-        self._idle: dict[Place, deque[Connection]] = {}
-        self._idle_count = 0
-        self._max_idle = min(MAX_IDLE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
-        self._active: set[_Exchange] = set()
+        self._pool = Pool()
+        self._active: set[Exchange] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
-        self._sweep: asyncio.TimerHandle | None = None
 
     # --- fetching ----------------------------------------------------------------------------------------------------
 
@@ -83,9 +65,9 @@ class HttpPlainSource:
         """Starts a fetch; `done` is called once, in the loop, with its result; never after `close`."""
         self._begin(location, timeout_s, max_bytes, done)
 
-    def _begin(self, location: str, timeout_s: float, max_bytes: int, done: Done) -> _Exchange:
+    def _begin(self, location: str, timeout_s: float, max_bytes: int, done: Done) -> Exchange:
         now = time.monotonic()
-        exchange = _Exchange(self, location, now + timeout_s, timeout_s, max_bytes, done)
+        exchange = Exchange(self, location, now + timeout_s, timeout_s, max_bytes, done)
         self._active.add(exchange)
         if self._timer is None or exchange.deadline < self._timer_s:
             self._set_timer(exchange.deadline)
@@ -96,10 +78,10 @@ class HttpPlainSource:
             exchange.work(self._asked_first(exchange, request))
         else:
             exchange.request = request
-            self._send(exchange)
+            self.send(exchange)
         return exchange
 
-    def _made(self, location: str, now: float) -> _Request | None:
+    def _made(self, location: str, now: float) -> Request | None:
         """The request of a location; None: it is for HttpSource."""
         until = self._elsewhere.get(location)
         if until is not None:
@@ -120,35 +102,35 @@ class HttpPlainSource:
             head = "".join(line + "\r\n" for line in lines).encode()
         except ValueError:  # malformed: HttpSource says how
             return None
-        request = _Request((url.raw_host or "", url.port), url, head, head + b"\r\n")
+        request = Request((url.raw_host or "", url.port), url, head, head + b"\r\n")
         self._remember(location, request)
         return request
 
-    def _remember(self, location: str, request: _Request) -> None:
+    def _remember(self, location: str, request: Request) -> None:
         self._requests[location] = request
         if len(self._requests) > MAX_LOCATIONS:
             self._requests.popitem(last=False)
 
-    def _send(self, exchange: _Exchange, fresh: bool = False) -> None:
+    def send(self, exchange: Exchange, fresh: bool = False) -> None:
+        """The request, on a kept connection or a fresh one."""
         request = exchange.request
-        idle = self._idle.get(request.place) if not fresh else None
-        while idle:
-            connection = idle.pop()  # the one that was used last: the others may time out
-            self._idle_count -= 1
-            if connection.is_usable:
-                exchange.connection = connection
-                connection.send(exchange, request.whole)
-                return
+        connection = None if fresh else self._pool.take(request.place)
+        if connection is not None:
+            exchange.connection = connection
+            connection.send(exchange, request.whole)
+            return
         exchange.work(self._connect(exchange))
 
-    async def _connect(self, exchange: _Exchange) -> None:
+    async def _connect(self, exchange: Exchange) -> None:
         host, port = exchange.request.place
         loop = asyncio.get_running_loop()
         try:
             addresses = self._names.known(host) or await self._names.resolve(host)
             last = len(addresses) - 1
             for place, address in enumerate(addresses):
-                connecting = loop.create_connection(lambda: Connection(self), address, port)
+                connecting = loop.create_connection(
+                    lambda: Connection(self._pool, exchange.request.place), address, port
+                )
                 try:
                     if place < last:  # of what time is left, each address has its part
                         left_s = exchange.deadline - time.monotonic()
@@ -173,7 +155,7 @@ class HttpPlainSource:
             exchange.connection = connection
             connection.send(exchange, exchange.request.whole)
 
-    async def _aside(self, exchange: _Exchange) -> None:
+    async def _aside(self, exchange: Exchange) -> None:
         left_s = max(exchange.deadline - time.monotonic(), 0.001)
         fetched = await self._other.fetch(exchange.location, left_s, exchange.max_bytes)
         if fetched.net is Net.TIMEOUT:
@@ -181,7 +163,7 @@ class HttpPlainSource:
         else:
             exchange.end(fetched)
 
-    async def _asked_first(self, exchange: _Exchange, request: _Request) -> None:
+    async def _asked_first(self, exchange: Exchange, request: Request) -> None:
         if self._other.robots is None:
             return
         refusal = await self._other.robots.refusal(request.url)
@@ -190,14 +172,12 @@ class HttpPlainSource:
             return
         exchange.task = None
         exchange.request = request
-        self._send(exchange)
+        self.send(exchange)
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
-    def came(self, exchange: _Exchange, connection: Connection, answer: Answer, reusable: bool) -> None:
+    def came(self, exchange: Exchange, answer: Answer) -> None:
         """An answer, or as much of it as is of use."""
-        if reusable:
-            self._keep(exchange.request.place, connection)
         fields, status = answer.fields, answer.status
         if status == 304:
             exchange.end(Fetched(Net.NOT_MODIFIED))
@@ -226,7 +206,7 @@ class HttpPlainSource:
         body = answer.body if whole else b""
         exchange.end(Fetched(Net.STATUS, body, text(f"HTTP {status} {reason}".strip()), wait_s))
 
-    def _validate(self, location: str, request: _Request, answer: Answer) -> None:
+    def _validate(self, location: str, request: Request, answer: Answer) -> None:
         """The next request is conditional on what this answer said of its content."""
         lines = b""
         for name, field in ((b"If-None-Match", b"etag"), (b"If-Modified-Since", b"last-modified")):
@@ -236,29 +216,6 @@ class HttpPlainSource:
         whole = request.head + lines + b"\r\n"
         if whole != request.whole:
             self._remember(location, request._replace(whole=whole))
-
-    def _keep(self, place: Place, connection: Connection) -> None:
-        idle = self._idle.get(place)
-        if idle is None:
-            idle = self._idle[place] = deque()
-        if len(idle) >= MAX_IDLE_PER_PLACE or self._idle_count >= self._max_idle:
-            connection.abort()
-            return
-        connection.idle_since_s = time.monotonic()
-        connection.place = place
-        idle.append(connection)
-        self._idle_count += 1
-        if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(KEEP_ALIVE_S / 4, self._close_idle)
-
-    def lost(self, connection: Connection) -> None:
-        """An idle connection has ended."""
-        idle = self._idle.get(connection.place)
-        if idle is not None and connection in idle:
-            idle.remove(connection)
-            self._idle_count -= 1
-            if not idle:
-                del self._idle[connection.place]
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -278,107 +235,19 @@ class HttpPlainSource:
         if self._active:
             self._set_timer(min(exchange.deadline for exchange in self._active))
 
-    def _close_idle(self) -> None:
-        """Closes what has been idle too long."""
-        self._sweep = None
-        before = time.monotonic() - KEEP_ALIVE_S
-        for place, idle in list(self._idle.items()):
-            while idle and idle[0].idle_since_s <= before:
-                self._idle_count -= 1
-                idle.popleft().abort()
-            if not idle:
-                del self._idle[place]
-        if self._idle:
-            self._sweep = asyncio.get_running_loop().call_later(KEEP_ALIVE_S / 4, self._close_idle)
-
-    def release(self, exchange: _Exchange) -> None:
+    def release(self, exchange: Exchange) -> None:
         """An exchange has ended."""
         self._active.discard(exchange)
 
     async def close(self) -> None:
         """Abandons what is under way and closes all connections."""
-        for timer in (self._timer, self._sweep):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._sweep = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         tasks = [exchange.task for exchange in self._active if exchange.task is not None]
         for exchange in list(self._active):
             exchange.abandon()
-        for idle in self._idle.values():
-            for connection in idle:
-                connection.abort()
-        self._idle.clear()
-        self._idle_count = 0
+        self._pool.close()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._names.close()
         await self._other.close()
-
-
-class _Exchange:
-    """One fetch, until its result is told."""
-
-    __slots__ = (
-        *("connection", "deadline", "done", "location", "max_bytes", "request", "retried", "source", "task"),
-        "timeout_s",
-    )
-
-    request: _Request
-
-    def __init__(
-        self, source: HttpPlainSource, location: str, deadline: float, timeout_s: float, max_bytes: int, done: Done
-    ) -> None:
-        self.source = source
-        self.location = location
-        self.deadline = deadline
-        self.timeout_s = timeout_s
-        self.max_bytes = max_bytes
-        self.done: Done | None = done
-        self.connection: Connection | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.retried = False
-
-    def work(self, coroutine: Any) -> None:
-        """Goes on in a task."""
-        self.connection = None
-        self.task = asyncio.ensure_future(coroutine)
-        self.task.add_done_callback(self._worked)
-
-    def _worked(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:  # a defect of ours: it costs this fetch and is told with it
-            self.end(Fetched(Net.FAILED, note=text(f"{type(error).__name__}: {error}")))
-
-    def answered(self, connection: Connection, answer: Answer, reusable: bool) -> None:
-        self.connection = None
-        self.source.came(self, connection, answer, reusable)
-
-    def broken(self, why: str, heard: bool) -> None:
-        """A kept connection may have been closed by the server as the request left: once more, on a fresh one."""
-        connection, self.connection = self.connection, None
-        if connection is not None and connection.served and not heard and not self.retried:
-            self.retried = True
-            self.source._send(self, fresh=True)
-            return
-        self.end(Fetched(Net.FAILED, note=text(why)))
-
-    def expire(self) -> None:
-        """The deadline is over."""
-        self.end(Fetched(Net.TIMEOUT, note=f"no whole answer within {self.timeout_s:g} s"))
-
-    def end(self, fetched: Fetched) -> None:
-        """Tells the result, once."""
-        done, self.done = self.done, None
-        self.abandon()
-        if done is not None:
-            done(fetched)
-
-    def abandon(self) -> None:
-        """Leaves nothing running; nobody is told."""
-        self.done = None
-        self.source.release(self)
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.abort()
-        task, self.task = self.task, None
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()

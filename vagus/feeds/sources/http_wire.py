@@ -26,6 +26,9 @@ WANTED = frozenset(
 )
 REDIRECTS = (301, 302, 303, 307, 308)
 
+Place = tuple[str, int]
+"""A host and port."""
+
 
 class Answer:
     """What has come of an answer."""
@@ -56,8 +59,11 @@ class Asked(Protocol):
 
     max_bytes: int
 
-    def answered(self, connection: Connection, answer: Answer, reusable: bool) -> None:
-        """All of it is here, or as much as is of use: too long a body, or headers that send us elsewhere."""
+    def answered(self, answer: Answer, keep: Connection | None) -> None:
+        """All of it is here, or as much as is of use: too long a body, or headers that send us elsewhere.
+
+        keep: the connection, where it may be used again.
+        """
 
     def broken(self, why: str, heard: bool) -> None:
         """The connection ended or spoke no HTTP; heard: whether anything of the answer had come."""
@@ -65,6 +71,9 @@ class Asked(Protocol):
 
 class Pool(Protocol):
     """Who keeps idle connections."""
+
+    def keep(self, connection: Connection) -> None:
+        """An exchange is over, and the connection may be used again."""
 
     def lost(self, connection: Connection) -> None:
         """A connection without an exchange has ended."""
@@ -87,12 +96,12 @@ class Connection(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, place: Place) -> None:
         self.pool = pool
+        self.place = place
         self.transport: Any = None
         self.served = 0
         self.idle_since_s = 0.0
-        self.place = ("", 0)
         self._asked: Asked | None = None
         self._answer = Answer()
         self._heard = 0  # bytes since the request
@@ -162,7 +171,7 @@ class Connection(asyncio.Protocol):
         if not reusable:
             self.transport.abort()
         if asked is not None:
-            asked.answered(self, self._answer, reusable)
+            asked.answered(self._answer, self if reusable else None)
 
     def _break(self, why: str) -> None:
         asked, self._asked = self._asked, None
