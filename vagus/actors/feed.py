@@ -17,7 +17,7 @@ from vagus.actors.feed_items import FeedItems
 from vagus.actors.feed_load import Loaded, load
 from vagus.actors.feed_moves import Dues, FeedMoves, Place
 from vagus.actors.feed_notices import FeedNotices
-from vagus.actors.feed_read import read_archive, replayed_from
+from vagus.actors.feed_read import refed, replayed_from
 from vagus.actors.feed_runner import FeedRunner
 from vagus.actors.feed_signals import FeedSignals
 from vagus.actors.feed_sources import FeedSources
@@ -27,6 +27,7 @@ from vagus.errors import ConfigError, NoData, VagusError
 from vagus.feeds.contracts import Notice, Tool
 from vagus.feeds.directives import Emit, Fetch, Recall
 from vagus.feeds.engine import Engine
+from vagus.feeds.feed import Base
 from vagus.feeds.item import Fetched, Item, Net, Raw
 from vagus.feeds.location import shown
 from vagus.feeds.tools import tools_of
@@ -124,7 +125,7 @@ class FeedActor(Actor):
         for place, due_ns in (await self._dues()).items():
             known[place] = max(due_ns, known.get(place, 0))
         now_ns = self._clock.time_ns()
-        dues = known if first else Assumed(known, now_ns)
+        dues = known if first else Assumed(known, now_ns, self._base)
         share = self._moves.share() if self._moves.spread else None
         engine = Engine(self._loaded.feeds, now_ns=now_ns, last_due_ns=dues, share=share)
         for recall in engine.recalls():
@@ -138,6 +139,9 @@ class FeedActor(Actor):
             if recall.refeed:
                 self.spawn(self._refeed(engine, recall))
 
+    def _base(self, name: str) -> Base[Any] | None:
+        return self._engines.base(name) or self._loaded.bases.get(name)
+
     def _recall(self, engine: Engine, recall: Recall, now_ns: int) -> None:
         """In a thread: tells an engine where it was."""
         for _ in engine.recalled(recall, self._raws(recall), now_ns):
@@ -145,7 +149,7 @@ class FeedActor(Actor):
 
     def _raws(self, recall: Recall) -> Iterator[Raw]:
         if recall.folder:
-            return read_archive(Path(recall.folder), recall.feeds, recall.since_ns)
+            return refed(recall)
         return self._read(recall.feeds, recall.since_ns)
 
     async def _refeed(self, engine: Engine, recall: Recall) -> None:

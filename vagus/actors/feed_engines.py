@@ -11,21 +11,36 @@ from typing import Any
 
 from vagus.feeds.directives import Archive, Directive, Emit, Fetch, Recall
 from vagus.feeds.engine import Engine
+from vagus.feeds.feed import Base
 from vagus.feeds.item import Fetched, Net, Raw
 from vagus.feeds.location import shown
+from vagus.feeds.units import ANY
 
 Place = tuple[str, str]
 
 
 class Assumed(dict[Place, int]):
-    """Last ticks of places; of those that nobody knows, the one of a time."""
+    """Last ticks of places; of those that nobody knows, the last that began before a time.
 
-    def __init__(self, known: Mapping[Place, int], t_ns: int) -> None:
+    bases: what is known of base feeds by name; of others the tick itself is taken for its beginning.
+    """
+
+    def __init__(self, known: Mapping[Place, int], t_ns: int, bases: Callable[[str], Base[Any] | None]) -> None:
         super().__init__(known)
         self._t_ns = t_ns
+        self._bases = bases
 
     def get(self, key: Place, default: Any = None) -> Any:
-        return super().get(key, self._t_ns)
+        found = super().get(key)
+        return self._assumed(*key) if found is None else found
+
+    def _assumed(self, name: str, location: str) -> int:
+        base = self._bases(name)
+        if base is None or base.when.start_ns is None:
+            return self._t_ns
+        schedule = base.when.schedule(0)
+        tick = schedule.tick_at(self._t_ns - schedule.spread_ns(f"{name}\n{ANY if base.any else location}"))
+        return schedule.due_ns(tick)
 
 
 class FeedEngines:
@@ -33,17 +48,18 @@ class FeedEngines:
 
     def __init__(self, drives: Callable[[str], bool]) -> None:
         self.current: Engine | None = None
+        self._before: Engine | None = None  # while there is no current one
         self._drives = drives
         self._going: dict[int, tuple[Fetch, Engine]] = {}  # by identity: what is under way, and who began it
         self._lists: list[Raw] = []  # that came while no engine was at work
 
     def pause(self) -> None:
         """Nothing begins until another engine is used."""
-        self.current = None
+        self._before, self.current = self.current or self._before, None
 
     def use(self, engine: Engine, now_ns: int) -> list[Directive]:
         """From now on this engine says what is due; what it has to say at once."""
-        self.current = engine
+        self._before, self.current = None, engine
         lists, self._lists = self._lists, []
         return [step for raw in lists for step in self._heard(engine, raw, now_ns)]
 
@@ -66,12 +82,17 @@ class FeedEngines:
             dues[place] = max(fetch.due_ns, dues.get(place, 0))
         return dues
 
+    def base(self, name: str) -> Base[Any] | None:
+        """A base feed that there is, or was until now."""
+        for engine in (self.current, self._before, *(engine for _, engine in self._going.values())):
+            if engine is not None and name in engine.bases():
+                return engine.base(name)
+        return None
+
     def options(self, base: str) -> Mapping[str, Mapping[str, Any]]:
-        """Those of a base's sources, by scheme. Raises NoData."""
-        for engine in (self.current, *(engine for _, engine in self._going.values())):
-            if engine is not None and base in engine.bases():
-                return engine.base(base).options
-        return {}
+        """Those of a base's sources, by scheme."""
+        found = self.base(base)
+        return found.options if found is not None else {}
 
     def _noted(self, engine: Engine, directives: Iterable[Directive]) -> Iterator[Directive]:
         for directive in directives:

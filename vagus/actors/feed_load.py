@@ -15,6 +15,7 @@ from vagus.feeds.engine import Engine
 from vagus.feeds.feed import Base, Feed, Foreach
 from vagus.feeds.location import scheme
 from vagus.feeds.naming import names_of, parts_of
+from vagus.feeds.naming import tree as tree_of
 from vagus.feeds.shapes import shape_of
 from vagus.feeds.shares import references, tree
 from vagus.model import FeedStatus
@@ -24,7 +25,10 @@ MAX_DEPTH = 3
 
 
 class Loaded:
-    """feeds: those that run, by name; broken: why the others do not; settings, shapes: of those that run."""
+    """feeds: those that run, by name; broken: why the others do not; settings, shapes: of those that run.
+
+    bases: the base feeds as declared, by name; those that foreach makes are not among them.
+    """
 
     def __init__(
         self, feeds: dict[str, Feed[Any]], broken: dict[str, str], settings: Sequence[FeedSettings] = ()
@@ -35,14 +39,17 @@ class Loaded:
         self.shapes: dict[str, Shape] = {name: shape_of(feed) for name, feed in feeds.items()}
         self.slowest_s = max((seconds(part.every) for one in settings for part, _ in tree(one)), default=0.0)
         names = names_of(feeds)
-        self._bases = {
+        self.bases = {
+            names[id(one)]: one for feed in feeds.values() for one in tree_of(feed) if isinstance(one, Base)
+        }
+        self._parts = {
             name: {names[id(one)] for one in _made_of(feed, feeds) if isinstance(one, (Base, Foreach))}
             for name, feed in feeds.items()
         }
 
     def is_part(self, base: str, feed: str) -> bool:
         """Whether a base is one that a named feed is made of; foreach makes NAME, NAME.0 … in what is called NAME."""
-        known = self._bases.get(feed, set())
+        known = self._parts.get(feed, set())
         parts = base.split(".")
         return any(".".join(parts[:count]) in known for count in range(len(parts), 0, -1))
 
