@@ -92,3 +92,18 @@ def test_feature_11_a_wrong_tool_is_one_line_that_names_it(tmp_path: Path, tool:
     import re
 
     assert re.search(f"'comon'.*tool {tool.partition(':')[0]}.*({problem})", result.output, re.DOTALL)
+
+
+def test_a_refeed_of_what_is_archived_as_another_feed_says_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "node").write_text('{"load1": 6.5}')
+    (tmp_path / "f.yaml").write_text(
+        f"feeds: [{{name: comon, source: {{all: ['file:{tmp_path}/node']}}, format: json}}]"
+    )
+    run(str(tmp_path / "f.yaml"), "--once", "--folder", str(tmp_path / "first"))
+    again = tmp_path / "again.yaml"
+    again.write_text(f"feeds: [{{name: again, refeed: '{tmp_path}/first/', format: json}}]")
+    result = CliRunner().invoke(cli, ["feed", "run", str(again), "--once", "--folder", str(tmp_path / "second")])
+    assert result.exit_code != 0
+    assert "has nothing of 'again': there are items of comon" in str(result.exception) + result.output
+    again.write_text(f"feeds: [{{name: again, of: {{name: comon, refeed: '{tmp_path}/first/', format: json}}}}]")
+    assert "again: 1 item, 1 good" in run(str(again), "--once", "--folder", str(tmp_path / "third"))

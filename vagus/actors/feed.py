@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import heapq
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from vagus.actors import feed_items

@@ -14,7 +14,7 @@ import msgspec
 
 from vagus.actors.feed_archive import FeedArchive
 from vagus.actors.feed_notices import FeedNotices
-from vagus.actors.feed_read import Only, read_archive
+from vagus.actors.feed_read import Only, refed
 from vagus.actors.feed_runner import FeedRunner
 from vagus.actors.feed_sources import FeedSources
 from vagus.actors.feed_tools import FeedTools
@@ -108,9 +108,7 @@ class LocalFeeds:
 
     async def _recall(self, engine: Engine, recall: Recall) -> None:
         if recall.folder:
-            raws = await asyncio.to_thread(
-                lambda: list(read_archive(Path(recall.folder), recall.feeds, recall.since_ns))
-            )
+            raws = await asyncio.to_thread(lambda: list(refed(recall)))
         elif self._archive is not None:
             wanted = set(recall.feeds)
             archived = await self._archive.records(start_ns=recall.since_ns)

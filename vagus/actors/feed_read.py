@@ -6,6 +6,7 @@ import contextlib
 import heapq
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from vagus.clock import NS
 from vagus.errors import NoData
 from vagus.feeds import Raw
 from vagus.feeds.containers import archived, holds_containers
-from vagus.feeds.directives import Emit
+from vagus.feeds.directives import Emit, Recall
 from vagus.feeds.engine import Engine
 from vagus.feeds.feed import Base, Failover, Feed, Foreach, Joined
 from vagus.feeds.naming import names_of, tree
@@ -25,6 +26,7 @@ DATA = "data.mdb"
 PLACES = (".", "archive", "store/feed", "nodes/*/store/feed")  # itself, of `vagus feed run`, of a node, of a home
 Read = Callable[[Collection[str], int, int], Iterator[Raw]]
 """Raws of base feeds (none: of all) that arrived in [start_ns, end_ns), in that order."""
+LOOK_ITEMS = 10_000  # of an archive, for the names of what is in it
 SIDES_NS = 600 * NS  # how much earlier the other side of a pair may have come
 
 
@@ -83,6 +85,22 @@ def read_archive(folder: Path, feeds: Collection[str] = (), start_ns: int = 0, e
         ]
         for _, _, raw in heapq.merge(*parts, key=lambda found: found[:2]):
             yield raw
+
+
+def refed(recall: Recall) -> Iterator[Raw]:
+    """What a `refeed` of a folder asks for. Raises NoData, also where the folder has only items of other feeds."""
+    folder = Path(recall.folder)
+    found = False
+    for raw in read_archive(folder, recall.feeds, recall.since_ns):
+        found = True
+        yield raw
+    if not found and recall.feeds:
+        others = sorted({raw.meta.feed for raw in islice(read_archive(folder), LOOK_ITEMS)})
+        there = f"there are items of {', '.join(others[:20])}" if others else "it is empty"
+        raise NoData(
+            f"refeed: {folder} has nothing of {' or '.join(map(repr, recall.feeds))}: {there}; call the feed as one of "
+            "them, or read it below another name: of: {name: NAME, refeed: FOLDER}"
+        )
 
 
 def replayed(
