@@ -201,13 +201,14 @@ def stream(
         name = name or feed.name or "feed"
         feeds = {name: feed}
     else:
+        from vagus.actors.feed_local import feeds_in
         from vagus.feeds.declared import feeds_of
 
-        feeds = feeds_of(load(feed, Config).feeds)
+        feeds = feeds_of(feeds_in(feed))
         name = name or (next(iter(feeds)) if len(feeds) == 1 else "")
         if name not in feeds:
-            what = f"no feed {name!r}" if name else "several feeds, or none; name one"
-            raise NoData(f"{feed}: there is {what}; there are: {', '.join(feeds)}")
+            what = f"there is no feed {name!r}" if name else "which feed is meant? Give its name"
+            raise NoData(f"{feed}: {what}; there are: {', '.join(feeds)}")
     if not archive:
         if since or until is not None:
             raise ConfigError("stream: since and until are for an archive")

@@ -19,8 +19,8 @@ from vagus.actors.feed_runner import FeedRunner
 from vagus.actors.feed_sources import FeedSources
 from vagus.actors.feed_tools import FeedTools
 from vagus.clock import Clock, SystemClock
-from vagus.config import FeedSettings, StoreSettings
-from vagus.errors import NoData, VagusError
+from vagus.config import Config, FeedSettings, StoreSettings, load
+from vagus.errors import ConfigError, NoData, VagusError
 from vagus.feeds import Fetched, Tool
 from vagus.feeds.contracts import Notice
 from vagus.feeds.directives import Emit, Fetch, Recall
@@ -183,6 +183,14 @@ def _prefixes(base: str) -> list[str]:
     """The name, and those of the foreach that it may have been made in."""
     parts = base.split(".")
     return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def feeds_in(file: str | Path) -> tuple[FeedSettings, ...]:
+    """What a vagus.yaml declares, or a file with nothing but `feeds:`. Raises ConfigError, also when that is nothing."""
+    settings = load(file, Config).feeds
+    if not load(file, dict[str, Any]).get("feeds"):  # the settings would have defaults
+        raise ConfigError(f"{file}: it declares no feeds; `vagus feed --help` shows how they look")
+    return settings
 
 
 def once_each(settings: FeedSettings) -> FeedSettings:

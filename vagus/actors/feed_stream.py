@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import threading
@@ -54,8 +55,20 @@ def archived(
     return Stream(items, items.close)
 
 
+_going: weakref.WeakSet[_Live] = weakref.WeakSet()
+
+
+def _end_all() -> None:
+    for source in list(_going):
+        source.stop()
+
+
+# when the program ends, before the pools of threads do that an archive needs: atexit itself would be too late
+getattr(threading, "_register_atexit", atexit.register)(_end_all)
+
+
 class _Close:
-    """Ends a live source: when called, when no stream of it is left, when the program ends."""
+    """Ends a live source: when called, and when no stream of it is left."""
 
     def __init__(self, source: _Live) -> None:
         self._end = weakref.finalize(self, source.stop)
@@ -88,6 +101,7 @@ class _Live:
         started.wait()
         if self._error is not None:
             raise self._error
+        _going.add(self)
 
     def _run(self, started: threading.Event) -> None:
         try:

@@ -77,7 +77,7 @@ class Checked:
         self.warnings: list[str] = []
         self.fetches: list[tuple[str, Fetched, float]] = []
         self.bases: frozenset[str] = frozenset()
-        self.items = 0
+        self.items = self.valueless = 0
         self.sample: Emit | None = None  # the first that has a value, and no errors where there is one
         self.broken: Emit | None = None  # the first of which something could not be parsed
         self.bodies: dict[int, bytes] = {}  # of these two, as they were parsed
@@ -106,6 +106,7 @@ class Checked:
     def take(self, emit: Emit, body: bytes) -> None:
         """One of its items."""
         self.items += 1
+        self.valueless += emit.item.value is None and emit.item.meta.net.value in GOOD_NET
         best = self.sample is None or (self.sample.item.meta.errors and not emit.item.meta.errors)
         if emit.item.value is not None and best:
             self.sample = emit
@@ -118,11 +119,11 @@ class Checked:
         """After all was fetched: a feed that brought nothing is wrong."""
         if self.fetches and not any(fetched.net.value in GOOD_NET for _, fetched, _ in self.fetches):
             self.problems.append(f"none of its sources answers: {failure(self.fetches[0])}")
-        elif self.items and self.sample is None:
+        elif self.valueless and self.sample is None:
             meta = self.broken.item.meta if self.broken is not None else None
             why = f": {meta.location}: {meta.data.value} {meta.note}".rstrip() if meta is not None else ""
             self.problems.append(f"nothing that came has a value{why}")
-        elif not self.items and self.fetches:
+        elif self.sample is None and self.fetches:
             self.warnings.append("no item passed its conditions")
 
     def record(self) -> dict[str, Any]:

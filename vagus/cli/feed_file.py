@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vagus.config import Config, FeedSettings, load
+from vagus.config import FeedSettings
 from vagus.errors import ConfigError, NoData
 
 if TYPE_CHECKING:
@@ -27,12 +27,11 @@ def feeds_of_file(file: Path, names: Sequence[str] = ()) -> tuple[tuple[FeedSett
 
     The others stay, since the wanted ones may be made of them. Raises ConfigError, NoData for an unknown name.
     """
+    from vagus.actors.feed_local import feeds_in
     from vagus.cli.output import near
 
-    settings = load(file, Config).feeds
+    settings = feeds_in(file)
     known = [feed.name for feed in settings]
-    if not known:
-        raise ConfigError(f"{file}: it declares no feeds; `vagus feed --help` shows how they look")
     for name in names:
         if name not in known:
             raise NoData(f"{file}: no feed is called {name!r}{near(name, known) or '; there are: ' + ', '.join(known)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 import typing
@@ -226,8 +227,11 @@ def _show(what: str, found: dict[str, Any]) -> None:
 
 
 def _yaml(value: Any) -> str:
+    """A default, as it would be written."""
     import yaml
 
+    if isinstance(value, str):
+        return value if value and value.isprintable() and value == value.strip() else json.dumps(value)
     try:
         return str(yaml.safe_dump(value, default_flow_style=True, width=1000)).removesuffix("...\n").strip()
     except yaml.YAMLError:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 DRAW_S = 0.25
 LINE_S = 10.0
-FAILURES_SHOWN = 3
 INTERRUPTED = 130
 MOST_SAID = 1000
 
@@ -63,14 +62,16 @@ def run(file: Path, names: Sequence[str], for_: str, once: bool, folder: Path | 
     click.secho(f"{', '.join(wanted)} → {where}/ (archive, tools' files); Ctrl-C ends", dim=True, err=True)
     begun_s = time.monotonic()
     try:
-        asyncio.run(_run(settings, wanted, where, seen, seconds(for_ or 0), once))
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():  # what tools print
+            asyncio.run(_run(settings, wanted, where, seen, seconds(for_ or 0), once))
     finally:
         if seen.began:
             click.secho(summary(seen.tallies, time.monotonic() - begun_s), dim=True, err=True)
     if seen.deaf:
         raise BrokenPipeError
     if once and not any(tally.values for tally in seen.tallies.values()):
-        raise VagusError(f"nothing came{': ' + seen.failures[-1] if seen.failures else ''}")
+        why = [text for tally in seen.tallies.values() for text in tally.failing()]
+        raise VagusError(f"nothing came{': ' + why[0] if why else ''}")
 
 
 async def _run(
@@ -149,7 +150,6 @@ class Seen:
 
     def __init__(self, names: Sequence[str], as_json: bool) -> None:
         self.tallies = {name: Tally(name) for name in names}
-        self.failures: list[str] = []
         self.began = False
         self.deaf = False  # nobody reads any more
         self._as_json = as_json
@@ -164,11 +164,7 @@ class Seen:
 
     def take(self, emit: Emit) -> None:
         """An item."""
-        tally = self.tallies[emit.feed]
-        tally.add(emit)
-        text = f"{emit.feed}: {tally.worst}"
-        if tally.worst and text not in self.failures:
-            self.failures = [*self.failures[1 - FAILURES_SHOWN :], text]
+        self.tallies[emit.feed].add(emit)
         if self._as_json and not self.deaf:
             try:
                 emit_ndjson(item_line(emit.feed, emit.item), self._out)
@@ -195,10 +191,9 @@ class Seen:
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[Show]:
-        """How the state is shown: not at all beside JSON; then what tools print is not among it."""
+        """How the state is shown: not at all beside JSON."""
         if self._as_json:
-            with contextlib.redirect_stdout(sys.stderr):
-                yield lambda next_ns, last: None
+            yield lambda next_ns, last: None
         elif sys.stdout.isatty():
             with self._drawn() as show:
                 yield show
@@ -213,7 +208,7 @@ class Seen:
         with Live(console=console(), auto_refresh=False) as live:
 
             def draw(next_ns: Mapping[str, int | None], last: bool) -> None:
-                live.update(progress(self.tallies, next_ns, time.time_ns(), self.failures), refresh=True)
+                live.update(progress(self.tallies, next_ns, time.time_ns()), refresh=True)
 
             yield draw
 

@@ -17,6 +17,7 @@ import click
 from vagus.cli.feed_file import archive_folder, bytes_of, element, feeds_of_file, format_options, format_with
 from vagus.cli.output import console, counted, emit_ndjson, json_option, near, quantity, table
 from vagus.cli.session import ask, connected
+from vagus.cli.view_status import warn_partial
 from vagus.errors import ConfigError, NoData
 from vagus.model import to_builtins
 
@@ -94,7 +95,7 @@ def select(
     rows: Iterable[Row]
     shape: Shape | None = None
     if live:
-        rows = _of_gateway(ctx, live, limit)
+        rows = _of_gateway(ctx, live, limit, latest)
     elif name:
         rows = _of_archive(Path(file or ""), name, folder, limit)
     elif form:
@@ -162,9 +163,12 @@ def _of_archive(file: Path, name: str, folder: Path | None, limit: int) -> Itera
     return [Row(emit.item.value, emit.item.meta) for emit in newest]
 
 
-def _of_gateway(ctx: click.Context, name: str, limit: int) -> Iterator[Row]:
+def _of_gateway(ctx: click.Context, name: str, limit: int, latest: bool) -> Iterator[Row]:
     with connected(ctx) as connection:
-        answer = ask(connection, f"/v1/feeds/{quote(name, safe='')}/items", limit=limit)
+        answer = ask(
+            connection, f"/v1/feeds/{quote(name, safe='')}/items", limit=limit, latest="true" if latest else ""
+        )
+    warn_partial(answer, console())
     for item in answer["items"]:
         yield Row(item["value"], meta_of(item["meta"]))
 

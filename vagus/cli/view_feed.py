@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vagus.cli.output import byte_size, cell, counted, span
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NS = 1e9
 GOOD_NET = (Net.OK, Net.NOT_MODIFIED)
 COLUMNS = ("feed", "items", "good", "broken", "failed", "errors by code", "newest", "next tick")
+FAILURES_SHOWN = 5
 BROKEN = (Data.NESTED, Data.SYNTAX, Data.SEMANTIC)
 
 
@@ -33,7 +34,7 @@ class Tally:
         self.bytes = 0
         self.codes: Counter[str] = Counter()  # net codes of failures, data codes of broken values
         self.newest_ns = 0
-        self.worst = ""  # the newest failure, in words
+        self.failures: dict[str, str] = {}  # of the locations that failed last, the newest at the end: how
 
     def add(self, emit: Emit) -> None:
         """Counts an item; one that stands for several missed ticks counts as many."""
@@ -45,8 +46,13 @@ class Tally:
         if meta.net not in GOOD_NET:
             self.failed += emit.ticks
             self.codes[meta.net.value] += emit.ticks
-            self.worst = f"{meta.location}: {meta.net.value}: {meta.note}".rstrip(": ")
-        elif meta.data in BROKEN:
+            self.failures.pop(meta.location, None)
+            self.failures[meta.location] = f"{meta.net.value}: {meta.note}".rstrip(": ")
+            if len(self.failures) > FAILURES_SHOWN:
+                del self.failures[next(iter(self.failures))]
+            return
+        self.failures.pop(meta.location, None)
+        if meta.data in BROKEN:
             self.broken += 1
             self.codes[meta.data.value] += 1
 
@@ -54,6 +60,10 @@ class Tally:
     def good(self) -> int:
         """Items with nothing wrong."""
         return self.items - self.failed - self.broken
+
+    def failing(self) -> list[str]:
+        """The newest failures, in words, the newest first."""
+        return [f"{location}: {how}" for location, how in reversed(self.failures.items())]
 
     def codes_text(self) -> str:
         """`timeout 3, Syntax 2`; empty when all is well."""
@@ -85,10 +95,8 @@ def until(t_ns: int | None, now_ns: int) -> str:
     return "now" if t_ns <= now_ns else f"in {span((t_ns - now_ns) / NS)}"
 
 
-def progress(
-    tallies: Mapping[str, Tally], next_ns: Mapping[str, int | None], now_ns: int, notes: Sequence[str]
-) -> Group:
-    """The table that is drawn while feeds run; below it the newest failures."""
+def progress(tallies: Mapping[str, Tally], next_ns: Mapping[str, int | None], now_ns: int) -> Group:
+    """The table that is drawn while feeds run; below it the locations that fail."""
     from rich.console import Group
     from rich.table import Table
 
@@ -107,7 +115,8 @@ def progress(
             cell(newest, "dim"),
             cell(until(next_ns.get(tally.name), now_ns)),
         )
-    return Group(made, *(cell(note, "yellow") for note in notes))
+    notes = [cell(f"{name}: {text}", "yellow") for name, tally in tallies.items() for text in tally.failing()]
+    return Group(made, *notes[:FAILURES_SHOWN])
 
 
 def item_line(feed: str, item: Item[Any]) -> dict[str, Any]:
