@@ -140,7 +140,7 @@ def formats(draw: Any) -> tuple[Compiled[Any], st.SearchStrategy[Any]]:
     return Compiled(node), values
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_feature_9_printing_is_the_inverse_of_parsing(data: st.DataObject) -> None:
     fmt, values = data.draw(formats())
@@ -199,7 +199,7 @@ def checked(found: Descriptor, start: int, end: int) -> None:
         checked(part, found.start, max(found.end, part.end))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_feature_10_no_bytes_raise_and_descriptors_say_what_is_wrong(data: st.DataObject) -> None:
     fmt, values = data.draw(formats())
@@ -211,7 +211,7 @@ def test_feature_10_no_bytes_raise_and_descriptors_say_what_is_wrong(data: st.Da
     assert msgspec.json.decode(msgspec.json.encode(plain)) == msgspec.msgpack.decode(msgspec.msgpack.encode(plain))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_generated_code_reads_as_the_definition_does(data: st.DataObject) -> None:
     node, values = data.draw(st.one_of(layouts(), records_of_entries()))

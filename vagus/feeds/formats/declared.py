@@ -199,7 +199,9 @@ def _slots(fields: Any, left: int, entries: bool) -> list[tuple[Slot, Spec]]:
         try:
             given: dict[str, Any] = {}
             if isinstance(what, Mapping):
-                own = ("unit", "check", "key") if entries else ("unit", "check", "before", "after")
+                own: tuple[str, ...] = ("unit", "check", "key") if entries else ("unit", "check", "before", "after")
+                if str(what.get("type")).startswith("time"):  # whose unit is part of the type
+                    own = own[1:]
                 given = {key: what[key] for key in own if what.get(key) is not None}
                 what = {key: value for key, value in what.items() if key not in own}
             for key, value in given.items():

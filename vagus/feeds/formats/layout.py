@@ -217,7 +217,8 @@ def reading(layout: Layout, whole: bool = False) -> Reader:
                 value, past, wrong = (fill_one if is_open else read_one)(body, at, end)
                 if past != end and whole and name == last:
                     longer, _, worse = fill_one(body, at, end)
-                    value, past, wrong = (longer, end, None) if worse is None else (value, past, wrong)
+                    if wrong is not None or worse is None:
+                        value, past, wrong = longer, end, worse
                 lost, at = wrong is not None and value is None and past == at, past
             else:
                 past, stop = -1, at

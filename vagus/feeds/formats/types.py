@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
+from msgspec.structs import replace
+
 from vagus.errors import ConfigError, NoData
 from vagus.feeds.contracts import Shape
 from vagus.feeds.item import Data, Descriptor, State
@@ -136,8 +138,10 @@ def kept(read: Reader, also: bytes = b"") -> Reader:
 
     def fill(body: bytes, start: int, end: int) -> Reading:
         value, at, wrong = read(body, start, end)
-        if at == end or (wrong is not None and value is None) or (also and not body[at:end].strip(also)):
+        if at == end or (also and not body[at:end].strip(also)):
             return value, end, wrong
+        if wrong is not None and value is None:
+            return value, end, replace(wrong, end=end)
         inside, errors = (wrong.inside, wrong.errors) if wrong else ((), 0)
         note = (wrong.note if wrong else "") or f"{quoted(body, at, end)} is left over"
         return value, end, Descriptor(State.PANIC, errors + 1, Data.SYNTAX, start, end, inside, note)
