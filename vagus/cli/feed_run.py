@@ -104,6 +104,8 @@ async def _run(
             with seen.shown() as show:
                 await _until(over, local, show, for_s)
         finally:
+            if over.is_set():
+                seen.say("ending; what waits for tools is finished, a second Ctrl-C ends at once")
             left = await local.stop()
     for name in left:
         seen.say(f"tool {name} did not end in time; its files may not be whole")

@@ -1,9 +1,12 @@
 """A feed's items as a stream in a program: sliced by time, mapped, filtered, folded. Pure: over any iterable of items.
 
-nodes = vagus.stream("comon.yaml", name="comon")
-while not nodes.ended:
-    part, nodes = nodes.slice_until(later_than(time.time() + 600))
-    print(heapq.nsmallest(10, ((i.value, i.meta.location) for i in part.map(load_of).filter(is_known))))
+The talk's program, the 10 locations with the least load every 600 seconds:
+
+    nodes = vagus.stream("comon.yaml", "comon")
+    while not nodes.ended:
+        part, nodes = nodes.slice_until(later_than(time.time() + 600))
+        loads = {item.meta.location: item.value for item in part.filter(has_load).map(load_of)}
+        print(heapq.nsmallest(10, loads, key=lambda location: loads[location]))
 """
 
 from __future__ import annotations
