@@ -157,11 +157,17 @@ async def test_items_are_discovered_queried_followed_and_forecast(running: Runni
     def by_part(answer: Any) -> dict[tuple[str, str], Any]:
         return {(s["stream"]["kind"], s["stream"]["labels"].get("part", "")): s for s in answer["sensors"]}
 
-    found = await running.eventually("/v1/sensors", lambda a: by_part(a).keys() >= expected, selector="feed.*")
+    def fields(answer: Any) -> set[str]:
+        both = by_part(answer).get(("feed.both", ""))
+        return {field["name"] for field in both["stream"]["fields"]} if both else set()
+
+    found = await running.eventually(
+        "/v1/sensors",
+        lambda a: by_part(a).keys() >= expected and fields(a) >= {"_0_load1", "_1_load1"},  # both sides of a pair
+        selector="feed.*",
+    )
     streams = by_part(found)
     assert streams["feed.comon", ""]["live"]
-    fields = [field["name"] for field in streams["feed.both", ""]["stream"]["fields"]]
-    assert {"_0_load1", "_1_load1"} <= set(fields), "both sides of a pair"
 
     selector = f'feed.comon.load1{{location="{url}/comon"}}'
     answer = await running.eventually("/v1/query", lambda a: a["batches"], selector=selector, since="1m")
@@ -217,9 +223,9 @@ async def test_what_a_feed_is_and_how_it_does(running: Running, url: str) -> Non
 async def test_items_through_the_gateway_also_out_of_the_archive(running: Running, url: str) -> None:
     each = await running.eventually(
         "/v1/feeds/each/items",
-        lambda a: {i["meta"]["location"] for i in a["items"]} == {f"{url}/a", f"{url}/b"},
+        lambda a: {i["meta"]["location"] for i in a["items"] if i["value"]} == {f"{url}/a", f"{url}/b"},
     )
-    first = each["items"][0]
+    first = next(item for item in each["items"] if item["value"])  # a busy machine misses ticks: items without a value
     assert first["node"] == "n1"
     assert first["value"]["load1"] == 7.0
     assert first["meta"]["provenance"][0]["feed"] == "hosts"

@@ -162,3 +162,9 @@ def test_who_fetches() -> None:
 def test_a_tool_that_does_not_load_keeps_its_feed_at_one_node() -> None:
     assert not works_in_parts("no-such-tool")
     assert not works_in_parts("no.such.module:Tool")
+
+
+def test_alerts_are_at_each_node_with_the_items_there() -> None:
+    assert works_in_parts("alert")
+    assert not works_in_parts("rss"), "a feed of all items is one file"
+    assert groups((web("f", "a", tools=({"alert": {"field": "x", "maximum": 1}},)),)) == {}

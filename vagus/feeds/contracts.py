@@ -126,6 +126,8 @@ class Tool(Protocol):
     an item that was parsed from them: each time with the same object where several items were.
     One that wants to know where in a value the errors are says `wants_descriptor = True`, and has
     `take_descriptor(descriptor)`, which is called before each `take`, with None where nothing is known of the parts.
+    Where feeds are spread over nodes, one with a tool is at one node whole, unless all of its tools say
+    `in_parts = True`: they do as well with a part of the locations each.
     """
 
     name: str

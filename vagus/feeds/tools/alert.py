@@ -32,6 +32,7 @@ class Alert:
     """`Alert(context, when="load1 > 5", **{"for": "5m"})`; all options: AlertOptions. Raises ConfigError."""
 
     name = "alert"
+    in_parts = True  # it knows each subject by itself
 
     def __init__(self, context: ToolContext, **options: Any) -> None:
         self.options = given = checked(AlertOptions, options)
