@@ -10,6 +10,7 @@ import pytest
 from vagus.config import FeedSettings, SourceSettings
 from vagus.errors import ConfigError
 from vagus.feeds import FORMATS, Shape
+from vagus.feeds.declared import feeds_of
 from vagus.feeds.feed import all_, base, failover, list_, pair, refeed, union
 from vagus.feeds.shapes import shape_of
 from vagus.feeds.tools import tools_of
@@ -41,6 +42,22 @@ def test_feature_13_what_functions_make_may_be_anything() -> None:
     opaque = [feed.map(str), feed.select("rwfs"), pair(feed, feed), list_([feed]), of("hosts").foreach(lambda x: feed)]
     for other in [*opaque, feed.flatten("nope"), feed.flatten("rwfs"), union(feed, of("text"))]:
         assert shape_of(other) == Shape("any")
+
+
+def test_feature_5_what_a_file_declares_for_each_item_has_the_shape_of_its_format() -> None:
+    nodes = FeedSettings(name="nodes", source=SourceSettings(all=("file:/x",)), format="hosts", flatten=True)
+    places = SourceSettings(all=("http://{host}:3121/",))
+    reports = FeedSettings(name="reports", foreach="nodes", source=places, format="comon", where="rwfs > 0")
+    both = FeedSettings(name="both", foreach="nodes", union=(reports_of("comon"), reports_of("comon")))
+    rows = FeedSettings(name="rows", foreach="nodes", source=places, format="comon_slices", flatten=True)
+    feeds = feeds_of([nodes, reports, both, rows])
+    comon = FORMATS.make("comon").shape
+    assert (shape_of(feeds["reports"]), shape_of(feeds["both"])) == (comon, comon)
+    assert shape_of(feeds["rows"]) == FORMATS.make("comon_slices").shape.parts[0][1]
+
+
+def reports_of(fmt: str) -> FeedSettings:
+    return FeedSettings(source=SourceSettings(all=("http://{host}:3121/",)), format=fmt)
 
 
 def test_feature_11_the_tools_of_a_file(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from vagus.feeds.when import When, every, once
 Maker = Callable[[Any], Feed[Any]]
 """The feed for an item of what drives it; where nothing does, the item is not looked at."""
 
+ANY_ITEM = object()
+"""In place of an item: the feed as it is declared, with places for data in its locations."""
+
 _OF_BASES = ("every", "once", "start", "duration", "timeout", "catch_up")
 _OF_BYTES = ("preprocess", "format", "max_bytes", "options")
 _DEFAULTS = FeedSettings(refeed="x")
@@ -85,7 +88,7 @@ class _File:
             inside = self._plain(settings, name, True)
 
             def made(value: Any) -> Feed[Any]:
-                return Foreach(source=driving(value), make=inside)
+                return Foreach(source=driving(value), make=inside, like=inside(ANY_ITEM))
 
             with named_feed(name):
                 return _refined(settings, made)
@@ -155,7 +158,13 @@ def _base(settings: FeedSettings, within: bool) -> Maker:
     if not within:
         return lambda value: base
     templates = [Template(text) for text in written]
-    return lambda value: _at(base, check_locations(tuple(template.fill(value) for template in templates)))
+
+    def filled(value: Any) -> Base[Any]:
+        if value is ANY_ITEM:
+            return base
+        return _at(base, check_locations(tuple(template.fill(value) for template in templates)))
+
+    return filled
 
 
 def _at(base: Base[Any], locations: tuple[str, ...]) -> Base[Any]:

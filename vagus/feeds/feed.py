@@ -138,10 +138,11 @@ class Flattened(Feed[T_co]):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Foreach(Feed[T_co]):
-    """A feed for each item."""
+    """A feed for each item. like: what all of these look like, where that is known; it is never fetched."""
 
     source: Feed[Any]
     make: Callable[[Any], Feed[T_co]]
+    like: Feed[T_co] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from vagus.feeds.contracts import ANY_SHAPE, Shape
-from vagus.feeds.feed import Base, Failover, Feed, Flattened, Refeed, Union, Where
+from vagus.feeds.feed import Base, Failover, Feed, Flattened, Foreach, Refeed, Union, Where
 
 
 def shape_of(feed: Feed[Any]) -> Shape:
-    """The shape of a feed's values; `any` of what functions make (map, foreach), and of what is joined."""
+    """The shape of a feed's values; `any` of what a program's functions make (map, foreach), and of what is joined."""
     if isinstance(feed, Base):
         return feed.format.shape
     if isinstance(feed, (Where, Refeed)):
         return shape_of(feed.source)
+    if isinstance(feed, Foreach):
+        return ANY_SHAPE if feed.like is None else shape_of(feed.like)
     if isinstance(feed, Flattened):
         return _element(_at(shape_of(feed.source), feed.path))
     if isinstance(feed, (Union, Failover)):
