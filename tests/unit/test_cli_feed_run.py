@@ -384,3 +384,23 @@ def test_select_over_a_running_feed() -> None:
         result = gateway.run("feed", "select", "--feed", "none")
         assert result.exit_code == 1
         assert "nothing at" in result.stderr
+
+
+def test_a_list_of_nodes_drives_their_reports(server: FeedServer) -> None:
+    """The talk's example, from YAML alone: run, check, replay."""
+    Path("nodelist").write_text("a\n#none\nb\n")
+    nodes = {"name": "nodes", "source": {"all": ["file:./nodelist"]}, "every": "24h", "timeout": "5s"}
+    nodes |= {"format": "lines", "flatten": True, "where": '!($ =~ "#.*")'}
+    comon = {"name": "comon", "foreach": "nodes", "source": {"all": [f"{server.url}/{{}}"]}}
+    comon |= {"every": "5m", "timeout": "5s", "format": "comon"}
+    Path("list.yaml").write_text(yaml.safe_dump({"feeds": [nodes, comon]}))
+    assert ask("check", "list.yaml")[0] == 0
+    server.asked.clear()
+    live = lines(ask("run", "list.yaml", "comon", "--once", "--json")[1])
+    assert sorted(server.asked) == ["/a", "/b"]
+    assert sorted(item["value"]["load1"] for item in live) == [0.5, 7]
+    assert {item["meta"]["provenance"][0]["feed"] for item in live} == {"nodes"}
+    again = lines(ask("replay", "list.yaml", "comon")[1])
+    assert sorted(map(str, again)) == sorted(map(str, live))
+    since = str(min(item["meta"]["arrived_ns"] for item in live))
+    assert len(lines(ask("replay", "list.yaml", "comon", "--start", since)[1])) == 2
