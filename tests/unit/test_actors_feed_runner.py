@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import unused_port
 
+from vagus.actors import feed_runner
 from vagus.actors.feed_archive import FeedArchive, Refusals
 from vagus.actors.feed_runner import FeedRunner
 from vagus.actors.feed_slots import Slots
@@ -26,12 +27,16 @@ from vagus.feeds.sources.http_plain import HttpPlainSource
 class Core:
     """Fetches each location at each tick of a second, once told; counts what is parsed."""
 
-    def __init__(self, locations: Iterable[str], timeout_s: float = 5.0, max_bytes: int = 10_000) -> None:
+    max_bytes = 10_000
+
+    def __init__(self, locations: Iterable[str]) -> None:
         self.locations = list(locations)
         self.more: list[Directive] = []
         self.due_ns = 1_700_000_000 * NS
         self.parsed = 0
-        self.timeout_s, self.max_bytes = timeout_s, max_bytes
+
+    def timeout_s(self, location: str) -> float:
+        return 0.05 if "/hang/" in location else 30.0
 
     def next_due(self) -> int | None:
         return self.due_ns
@@ -39,7 +44,7 @@ class Core:
     def tick(self, now_ns: int) -> list[Directive]:
         told: list[Directive] = list(self.more)
         while self.due_ns <= now_ns:
-            told += [Fetch("f", at, self.due_ns, self.timeout_s, self.max_bytes) for at in self.locations]
+            told += [Fetch("f", at, self.due_ns, self.timeout_s(at), self.max_bytes) for at in self.locations]
             self.due_ns += NS
         return told
 
@@ -219,7 +224,7 @@ async def test_what_raises_stops_nothing_else() -> None:
 
     core = OddCore(["http://h/1", "http://h/2", "http://h/3", "begins:1", "nobody:1"])
     ran = Ran(core, Odd())
-    ran.runner._sources = {("", "http"): Odd(), ("f", "begins"): Begins()}
+    ran.runner._fetches._sources = {("", "http"): Odd(), ("f", "begins"): Begins()}
     await ran.second()
     assert Counter(item.meta.location for item in ran.items) == dict.fromkeys(
         ("http://h/1", "http://h/3", "begins:1", "nobody:1"), 2
@@ -272,6 +277,27 @@ async def test_it_ticks_by_itself() -> None:
     await ran.runner.stop()
 
 
+async def test_what_came_may_make_something_due_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_runner, "MAX_NAP_S", 1000.0)
+
+    class Growing(Core):
+        def fetched(self, fetch: Fetch, fetched: Fetched, now_ns: int) -> Iterator[Directive]:
+            yield from super().fetched(fetch, fetched, now_ns)
+            if fetch.location.endswith("list"):
+                self.locations = ["http://h/more"]
+                self.due_ns = now_ns
+
+    source = Awaited()
+    source.release.set()
+    core = Growing(["http://h/list"])
+    ran = Ran(core, source)
+    more = asyncio.Event()
+    ran.runner._emit = lambda emit: more.set() if emit.item.meta.location.endswith("more") else None
+    ran.runner.start()
+    await asyncio.wait_for(more.wait(), 10.0)
+    await ran.runner.stop()
+
+
 @contextlib.asynccontextmanager
 async def bad_servers() -> AsyncIterator[int]:
     """One port; the path says what it does."""
@@ -315,8 +341,7 @@ async def test_each_tick_and_location_has_one_item_whatever_the_servers_do(archi
             f"http://127.0.0.1:{port}/{kind}/{n}": nets[kind] for kind, count in kinds.items() for n in range(count)
         }
         expected |= {f"http://127.0.0.1:{unused_port()}/{n}": Net.REFUSED for n in range(10)}
-        core = Core(expected, timeout_s=0.1)
-        ran = Ran(core, HttpPlainSource(), archive, max_per_host=100)
+        ran = Ran(Core(expected), HttpPlainSource(), archive, max_per_host=100)
         for _ in range(3):
             await ran.second()
         await ran.runner.stop()

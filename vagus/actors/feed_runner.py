@@ -7,27 +7,22 @@ together; what comes alone does not wait. No Ray here: the feed actor, the comma
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from vagus.actors.feed_archive import FeedArchive, Refusals
-from vagus.actors.feed_slots import Slots
+from vagus.actors.feed_fetches import Failed, Fetches, Run
 from vagus.clock import NS, Clock, SystemClock
 from vagus.errors import VagusError
 from vagus.feeds import Fetched, Net, Origin, Raw, Source
 from vagus.feeds.directives import Archive, Directive, Emit, Fetch
-from vagus.feeds.location import host, scheme
 
 MAX_FETCHES = 500  # at once
 MAX_FETCHES_PER_HOST = 8  # of one host and port, of commands, or of files
 MAX_NAP_S = 1.0  # wall time may be set: look at it as often
 GATHER_S = 0.005  # where much is due, what is due within this time begins together
 COMMIT_S = 0.02  # where much comes, this long is gathered for one commit: a commit costs as much as ten fetches
-MAX_PLACES = 200_000
-
-Failed = Callable[[str, BaseException], None]
 
 
 class Core(Protocol):
@@ -40,48 +35,13 @@ class Core(Protocol):
     def fetched(self, fetch: Fetch, fetched: Fetched, now_ns: int) -> Iterator[Directive]: ...
 
 
-class Begins(Protocol):
-    """A source that needs no task for each fetch: `done` is called once, in the loop, with what `fetch` would return."""
-
-    def begin(self, location: str, timeout_s: float, max_bytes: int, done: Callable[[Fetched], None]) -> None: ...
-
-
-class _Run:
-    """One fetch, from the directive until its last item is out."""
-
-    __slots__ = (
-        *("begun_s", "duration_s", "ended_ns", "fetch", "fetched", "held", "host", "is_over", "runner", "source"),
-        "steps",
-    )
-
-    steps: Iterator[Directive]
-    fetched: Fetched
-
-    def __init__(self, runner: FeedRunner, fetch: Fetch, host: str, source: Any) -> None:
-        self.runner = runner
-        self.fetch = fetch
-        self.host = host
-        self.source = source
-        self.held: list[Emit] = []  # items whose bytes are not yet committed
-        self.is_over = False
-        self.begun_s = self.duration_s = 0.0
-        self.ended_ns = 0
-
-    def done(self, fetched: Fetched) -> None:
-        """Called by the source."""
-        self.duration_s = time.perf_counter() - self.begun_s
-        self.fetched = fetched
-        self.runner._ended(self)
-
-
 class FeedRunner:
     """Runs an engine. `start`, or `tick` by hand; `stop` at the end closes the sources and leaves the archive open.
 
     sources: by (base feed, scheme); ("", scheme) serves every base that has none of its own (feed_sources makes them
-    as they are needed). emit: each item, after its
-    bytes are committed (or could not be: then `failed` was told, and figures count them as unarchived). failed: what
-    went wrong, and where; the runner goes on. fetched: each fetch that ended, its duration in seconds and when, in ns
-    of wall time, after its items are out. archive: None keeps nothing.
+    as they are needed). archive: None keeps nothing. emit: each item, after its bytes are committed (or could not be:
+    then `failed` was told, and figures count them as unarchived). failed: what went wrong, and where; the runner goes
+    on. fetched: each fetch that ended, its duration in seconds and when, in ns of wall time, after its items are out.
     """
 
     def __init__(
@@ -104,14 +64,12 @@ class FeedRunner:
         self._emit = emit
         self._failed = failed
         self._fetched = fetched
-        self._limits = (max_fetches, max_per_host)
-        self._slots: Slots[_Run] = Slots(*self._limits)
-        self._places: dict[tuple[str, str], tuple[str, Any]] = {}  # of a feed and location: host, source
-        self._ended_runs: list[_Run] = []
+        self._fetches = Fetches(sources, self._ended, failed, max_fetches, max_per_host)
+        self._ended_runs: list[Run] = []
         self._drained_s = 0.0
         self._archiving = 0  # batches that wait for their commit
-        self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._wake_ns = 0
         self._idle: list[asyncio.Future[None]] = []
         self._stopped = False
         self._counts = dict.fromkeys(("fetches", "failures", "missed", "bytes", "items", "unarchived"), 0)
@@ -123,9 +81,22 @@ class FeedRunner:
         self._timer = asyncio.get_running_loop().call_later(0.0, self._wake)
 
     def _wake(self) -> None:
-        due_ns = self.tick()
-        nap_s = MAX_NAP_S if due_ns is None else (due_ns - self._clock.time_ns()) / NS
-        self._timer = asyncio.get_running_loop().call_later(min(max(nap_s, GATHER_S), MAX_NAP_S), self._wake)
+        self._sleep(self.tick(), GATHER_S)
+
+    def _sleep(self, due_ns: int | None, at_least_s: float) -> None:
+        now_ns = self._clock.time_ns()
+        nap_s = MAX_NAP_S if due_ns is None else min(max((due_ns - now_ns) / NS, at_least_s), MAX_NAP_S)
+        self._wake_ns = now_ns + round(nap_s * NS)
+        self._timer = asyncio.get_running_loop().call_later(nap_s, self._wake)
+
+    def _wake_sooner(self) -> None:
+        """What has come may have made something due before the next look (foreach)."""
+        if self._timer is None or self._stopped:
+            return
+        due_ns = self.engine.next_due()
+        if due_ns is not None and due_ns < self._wake_ns:
+            self._timer.cancel()
+            self._sleep(due_ns, 0.0)
 
     async def finish(self) -> None:
         """As `stop`, but what is under way comes to its end first; no more ticks begin."""
@@ -139,16 +110,7 @@ class FeedRunner:
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for source in {id(source): source for source in self._sources.values()}.values():
-            try:
-                await source.close()
-            except Exception as error:
-                self._failed("closing a source", error)
-        self._slots = Slots(*self._limits)  # nobody takes what is still under way
+        await self._fetches.stop()
         if self._ended_runs:
             self._drain()
         while self._archiving:
@@ -170,7 +132,7 @@ class FeedRunner:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being fetched, archived or waiting for a slot."""
-        return not (self._slots.going or self._slots.waiting or self._ended_runs or self._archiving)
+        return not (self._fetches.going or self._fetches.waiting or self._ended_runs or self._archiving)
 
     async def idle(self) -> None:
         """Returns when nothing is under way; ticks that are due later do not count."""
@@ -191,7 +153,7 @@ class FeedRunner:
 
     def figures(self) -> dict[str, float]:
         """Counts since the start, what goes on, and the archive's figures."""
-        found = {**self._counts, "fetching": self._slots.going, "fetches_waiting": self._slots.waiting}
+        found = {**self._counts, "fetching": self._fetches.going, "fetches_waiting": self._fetches.waiting}
         own = {name: float(value) for name, value in found.items()}
         return {**self._archive.figures(), **own} if self._archive is not None else own
 
@@ -204,7 +166,7 @@ class FeedRunner:
         missed: dict[Origin, int] = {}
         for directive in directives:
             if isinstance(directive, Fetch):
-                self._begin(directive)
+                self._fetches.begin(directive)
             elif isinstance(directive, Archive):
                 raws.append(directive.raw)
             else:
@@ -220,62 +182,12 @@ class FeedRunner:
         for emit in emits:
             self._hand_on(emit)
 
-    def _begin(self, fetch: Fetch) -> None:
-        place = (fetch.feed, fetch.location)
-        found = self._places.get(place)
-        if found is None:
-            name = scheme(fetch.location)
-            found = host(fetch.location), self._sources.get((fetch.feed, name)) or self._sources.get(("", name))
-            if found[1] is not None:
-                if len(self._places) >= MAX_PLACES:
-                    self._places.clear()
-                self._places[place] = found
-        run = _Run(self, fetch, *found)
-        if self._slots.take(run.host, run):
-            self._launch(run)
-
-    def _launch(self, run: _Run) -> None:
-        fetch, source = run.fetch, run.source
-        run.begun_s = time.perf_counter()
-        if source is None:
-            note = f"no source serves {scheme(fetch.location)}: locations of feed {fetch.feed}"
-            asyncio.get_running_loop().call_soon(run.done, Fetched(Net.FAILED, note=note[:300]))
-            return
-        begin = getattr(source, "begin", None)
-        if begin is None:
-            task = asyncio.ensure_future(self._await(run))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            return
-        try:
-            begin(fetch.location, fetch.timeout_s, fetch.max_bytes, run.done)
-        except Exception as error:
-            asyncio.get_running_loop().call_soon(run.done, self._broke_contract(run, error))
-
-    async def _await(self, run: _Run) -> None:
-        fetch = run.fetch
-        try:
-            fetched = await run.source.fetch(fetch.location, fetch.timeout_s, fetch.max_bytes)
-        except Exception as error:
-            fetched = self._broke_contract(run, error)
-        run.done(fetched)
-
-    def _broke_contract(self, run: _Run, error: Exception) -> Fetched:
-        """A source from outside that raises stops no feed."""
-        self._failed(f"feed {run.fetch.feed}: source {scheme(run.fetch.location)}", error)
-        return Fetched(Net.FAILED, note=f"{type(error).__name__}: {error}"[:300])
-
-    def _ended(self, run: _Run) -> None:
-        if self._stopped and not self._slots.going:
-            return
+    def _ended(self, run: Run) -> None:
         run.ended_ns = self._clock.time_ns()
         if not self._ended_runs:
             loop = asyncio.get_running_loop()
             loop.call_at(max(self._drained_s + COMMIT_S, loop.time()), self._drain)
         self._ended_runs.append(run)
-        for following in self._slots.free(run.host):
-            if not self._stopped:
-                self._launch(following)
 
     # --- what has come -----------------------------------------------------------------------------------------------
 
@@ -298,10 +210,10 @@ class FeedRunner:
                     self._failed(f"feed {run.fetch.feed}", error)
             self._advance(runs)
 
-    def _advance(self, runs: list[_Run]) -> None:
+    def _advance(self, runs: list[Run]) -> None:
         """Each run goes on to its next bytes for the archive, or to its end. Nothing is parsed before its bytes are kept."""
         raws: list[Raw] = []
-        stored: list[_Run] = []
+        stored: list[Run] = []
         for run in runs:
             put = len(raws)
             try:
@@ -311,8 +223,7 @@ class FeedRunner:
                         if directive.raw.body:
                             break  # to parse it is the next step
                     elif isinstance(directive, Fetch):
-                        if not self._stopped:
-                            self._begin(directive)
+                        self._fetches.begin(directive)
                     elif len(raws) > put:
                         run.held.append(directive)
                     else:
@@ -328,9 +239,10 @@ class FeedRunner:
                 self._tell(run)
         if raws:
             self._store(raws, partial(self._stored, stored))
+        self._wake_sooner()
         self._changed()
 
-    def _tell(self, run: _Run) -> None:
+    def _tell(self, run: Run) -> None:
         if self._fetched is not None:
             try:
                 self._fetched(run.fetch, run.fetched, run.duration_s, run.ended_ns)
@@ -351,9 +263,9 @@ class FeedRunner:
         finally:
             self._changed()
 
-    def _stored(self, runs: list[_Run], refused: Refusals) -> None:
+    def _stored(self, runs: list[Run], refused: Refusals) -> None:
         self._refused(refused)
-        left: list[_Run] = []
+        left: list[Run] = []
         for run in runs:
             for emit in run.held:
                 self._hand_on(emit)
