@@ -281,6 +281,11 @@ async def test_what_came_may_make_something_due_at_once(monkeypatch: pytest.Monk
     monkeypatch.setattr(feed_runner, "MAX_NAP_S", 1000.0)
 
     class Growing(Core):
+        def tick(self, now_ns: int) -> list[Directive]:
+            told = super().tick(now_ns)
+            self.due_ns += 1000 * NS
+            return told
+
         def fetched(self, fetch: Fetch, fetched: Fetched, now_ns: int) -> Iterator[Directive]:
             yield from super().fetched(fetch, fetched, now_ns)
             if fetch.location.endswith("list"):
