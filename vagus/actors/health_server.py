@@ -30,6 +30,7 @@ from vagus.model import (
     Decision,
     DirectoryEntry,
     Event,
+    FeedStatus,
     Inference,
     NodeStatus,
     Page,
@@ -211,6 +212,12 @@ class ObserverBackend:
 
     async def directory(self, history: bool) -> list[DirectoryEntry]:
         raise _missing("a directory")
+
+    async def feeds(self) -> list[FeedStatus]:
+        raise _missing("feeds")
+
+    async def feed_items(self, feed: str, limit: int, start_ns: int, end_ns: int) -> list[tuple[int, bytes]] | None:
+        raise _missing("feeds")
 
     async def path(self, target: str, history: bool) -> Trace:
         raise _missing("paths")

@@ -25,7 +25,7 @@ class ComonParams(Params, frozen=True):
     node: NodeName = ""
 
 
-async def nodes(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
+async def comon_nodes(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
     """A host name on each line; a line with `#` is a comment."""
     params_of(request, NoParams)
     names = sorted({site.backend.node, *site.backend.nodes()})
@@ -38,7 +38,7 @@ async def node_report(site: Site, request: web.BaseRequest, _: str) -> web.Strea
     return await _answer(site, request, "host.*", comon.node_report)
 
 
-async def slices(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
+async def comon_slices(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
     """What each program uses, in the columns of CoMon's slice dump."""
     return await _answer(site, request, "host.memory", comon.slice_dump)
 
