@@ -128,6 +128,9 @@ def test_hostile_bodies_cost_no_more_than_their_size() -> None:
     assert value is not None
     assert (value.entries[0].title, found.code) == ("t", Data.SEMANTIC)
     assert f"more than {MAX_WORD} characters" in found.note
+    for run in (b"\n" * 200_000, b"\n<!DOCTYPE a" * 20_000, b" " * 200_000, b"<!ENTITY" * 20_000):
+        value, found = Rss().parse(run + b"<rss version='2.0'><channel><item><title>t</title></item></channel></rss>")
+        assert value is None or value.entries[0].title == "t"
     value, found = Rss().parse(RSS.replace(b"two", b"&#xD800;&#0;&#99999999999999999999;"))
     assert value is not None
     assert len(value.entries) == 2

@@ -28,6 +28,7 @@ _ENCODINGS = re.compile(
 )
 _DECLARATION = re.compile(r"\s*<\?xml[^>]{0,400}\?>")
 _LONG_WORD = re.compile(rf"[A-Za-z0-9_.+-]{{{MAX_WORD}}}")
+_LONG_BLANK = re.compile(rf"\s{{{MAX_WORD}}}")  # it looks for declarations behind blanks in such a time, too
 _REFERENCE = re.compile(r"&#(?:[xX]([0-9a-fA-F]{1,12})|([0-9]{1,12}));?")
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
@@ -126,8 +127,8 @@ def _safe(body: bytes, faults: Faults) -> str:
     """The text without declarations of entities, which could grow without limit, and without words that cost too much."""
     encoding = next((name for bom, name in _BOMS if body.startswith(bom)), "")
     if not encoding:
-        declared = _ENCODING.match(body[:1000])
-        encoding = declared[1].decode() if declared else "utf-8"
+        named = _ENCODING.match(body[:1000])
+        encoding = named[1].decode() if named else "utf-8"
         if not _ENCODINGS.fullmatch(encoding):
             faults.wrong(f"encoding {encoding!r} is not known here; read as utf-8")
             encoding = "utf-8"
@@ -141,11 +142,16 @@ def _safe(body: bytes, faults: Faults) -> str:
     text, strange = _NOT_XML.subn(" ", text)
     if strange:
         faults.wrong("characters that XML has not", errors=strange)
-    text = _DECLARATION.sub("", text, count=1)
+    if declared := _DECLARATION.match(text):
+        text = text[declared.end() :]
     text = _REFERENCE.sub(_character, text)
+    if text.count("<!DOCTYPE") > 1:
+        faults.wrong("more than one DOCTYPE")
+        text = text.replace("<!DOCTYPE", "<!NOTATION")
     if "<!ENTITY" in text:
         faults.wrong("declarations of entities are left out", Data.SEMANTIC)
         text = text.replace("<!ENTITY", "<!NOTATION")
+    text = _LONG_BLANK.sub(" ", text)
     text, long = _LONG_WORD.subn(r"\g<0> ", text)
     if long:
         faults.wrong(f"words of more than {MAX_WORD} characters are cut", Data.SEMANTIC, errors=long)
