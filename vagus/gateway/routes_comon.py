@@ -73,7 +73,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/comon/slices",
-        slices,
+        comon_slices,
         "A node's slices, in CoMon's",
         ComonParams,
         media=("text/plain",),
@@ -82,7 +82,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/v1/comon/nodes",
-        nodes,
+        comon_nodes,
         "The nodes, a name on each line",
         NoParams,
         media=("text/plain",),
