@@ -232,8 +232,8 @@ async def test_items_through_the_gateway_also_out_of_the_archive(running: Runnin
     archived = await running.eventually("/v1/feeds/each/items", lambda a: a["items"], since="1m", limit="1000")
     known = {json.dumps(item["meta"], sort_keys=True): item for item in archived["items"]}
     assert known[json.dumps(first["meta"], sort_keys=True)] == first, "parsed again: the same"
-    metas = await running.eventually("/v1/records", lambda a: a["records"], kind="item", limit="10")
-    assert metas["records"][0]["net"] == "ok"
+    metas = await running.eventually("/v1/records", lambda a: a["records"], kind="item", limit="100")
+    assert "ok" in {record["net"] for record in metas["records"]}
 
 
 async def test_an_alert_is_an_event_in_the_store_and_evidence_on_its_subject(running: Running, url: str) -> None:
