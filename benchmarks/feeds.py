@@ -3,7 +3,7 @@
     python -m benchmarks.feeds [--only PART ...] [--skip PART ...] [--json]
 
 fetch: fetches per processor second beside Prometheus; parse: five declared fields beside a bare partition loop; jitter:
-when items arrive; faults: bad servers; kill: kill -9 in mid-run; replay: an archived hour. Each runs alone too:
+when items arrive; faults: bad servers; kill: kill -9 in mid-run; replay: an archived hour; proc: commands. Each runs alone too:
 `python -m benchmarks.feeds_fetch`, and says what it compares.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from benchmarks.bars import at_least, at_most, main, same_as
 
-PARTS = ("fetch", "parse", "jitter", "faults", "kill", "replay")
+PARTS = ("fetch", "parse", "jitter", "faults", "kill", "replay", "proc")
 
 BARS = (
     at_least("fetch", "vagus_to_prometheus", 1.0),
