@@ -65,19 +65,19 @@ class Engine:
         units.wall_ns = now_ns
         told: list[Directive] = []
         while True:
-            missed = False
+            missed: list[tuple[Unit, Missed]] = []
             for unit, start in units.due(now_ns):
                 if isinstance(start, Missed):
-                    missed = True
-                    told += self._missed(unit, start, now_ns)
+                    missed.append((unit, start))
+                    unit.dues.append(start.due_ns)
                     continue
                 self._going += 1
                 unit.begin(start.due_ns, now_ns)
                 told.append(
                     Fetch(unit.name, unit.locations[0], start.due_ns, unit.timeout_s, unit.max_bytes, (), unit.in_fetch)
                 )
-            if missed:
-                told += self._settled(now_ns)
+            for unit, one in missed:
+                told += self._missed(unit, one, now_ns)
             if not units.born:
                 return told
 
@@ -89,7 +89,8 @@ class Engine:
         yield Archive(raw)
         for port, chain in targets:
             port.push(raw, chain, missed.ticks)
-        yield from self._graph.taken()
+        self._units.delivered(unit, missed.due_ns)
+        yield from self._settled(now_ns)
 
     # --- what came --------------------------------------------------------------------------------------------------
 
@@ -115,6 +116,7 @@ class Engine:
                     (Fetch(unit.name, following, due_ns, unit.timeout_s, unit.max_bytes, tried, unit.in_fetch),)
                 )
             note = "; ".join((*tried, note) if note else tried)
+        self._units.wall_ns = now_ns
         self._units.finished(unit, fetched, now_ns)
         targets, provenance, started_ns = unit.ended()
         meta = Meta(
@@ -150,7 +152,7 @@ class Engine:
             yield from self.tick(max(self._units.wall_ns, now_ns))
 
     def _settled(self, now_ns: int) -> list[Emit]:
-        self._units.now_ns = now_ns
+        self._units.now_ns = self._graph.now_ns = now_ns
         self._graph.settle()
         return self._graph.taken()
 
@@ -172,7 +174,7 @@ class Engine:
         """The archive's answer, in the order of arrival."""
         units, graph = self._units, self._graph
         units.wall_ns = now_ns
-        refeed = self._recalls[recall]
+        refeed = self._recalls.get(recall)
         if refeed is not None:
             node = graph.refeeds[id(refeed)]
             for emit in self._replay({recall.refeed: refeed.source}, raws):
@@ -193,7 +195,8 @@ class Engine:
     def replay(self, raws: Iterable[Raw]) -> Iterator[Emit]:
         """The items of archived raws, which come in the order of their arrival: the same as there were.
 
-        Of what foreach made, the raws of the list must be among them.
+        Of what foreach made, the raws of the list must be among them. Where a failover gives the list and a side of it
+        begins "now", that may be decided at another time than it was.
         """
         return self._replay(self.feeds, raws)
 

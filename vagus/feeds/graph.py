@@ -60,6 +60,7 @@ class Graph:
         self.dropped = 0
         self.orphans = 0
         self.made = 0  # instances so far
+        self.now_ns = 0  # the time of the event that is looked at
         self._astray: list[Raw] = []
         self._chains: dict[str, dict[Provenance, list[Port]]] = {}
         self._driving: list[Driving] = []
@@ -103,7 +104,11 @@ class Graph:
                 del self._astray[0]
                 self.orphans += 1
         self.settle()
-        while made != self.made and self._astray:  # what made it was decided only now
+        self._find_astray(made)
+
+    def _find_astray(self, made: int) -> None:
+        """What came before it was known what it belongs to: that was decided only now."""
+        while made != self.made and self._astray:
             made = self.made
             astray, self._astray = self._astray, []
             self._astray += [raw for raw in astray if not self._replayed(raw)]
@@ -111,13 +116,16 @@ class Graph:
 
     def replayed(self) -> None:
         """There are no more raws."""
+        made = self.made
         self.settle()
+        self._find_astray(made)
         self.orphans += len(self._astray)
         self._astray.clear()
 
     def _replayed(self, raw: Raw) -> bool:
         """Whether anything in the graph is of these bytes."""
         name, provenance = raw.meta.feed, raw.meta.provenance
+        self.now_ns = raw.meta.arrived_ns
         static = self.ports.get(name)
         if static is not None:
             static.push(raw, ())
@@ -128,7 +136,7 @@ class Graph:
             for length in range(len(provenance), 0, -1):
                 ports = chains.get(provenance[:length])
                 if ports:
-                    for port in list(ports):
+                    for port in _there(ports, raw):
                         port.push(raw, provenance[:length])
                     found = True
                     break
@@ -158,6 +166,7 @@ class Graph:
 
     def remember(self, port: Port) -> None:
         """From now on bytes with this provenance are the port's too."""
+        port.since_ns = port.since_ns or self.now_ns
         chains = self._chains.setdefault(port.name, {})
         chains.setdefault(port.chain, []).append(port)
         if len(chains) > MAX_CHAINS:
@@ -193,9 +202,19 @@ class Made:
 
     def close(self) -> None:
         for port in self.ports:
+            port.until_ns = self._graph.now_ns
             self._graph.owner.unsubscribe(port)
         for driving in self.driving:
             driving.close()
+
+
+def _there(ports: list[Port], raw: Raw) -> list[Port]:
+    """Of those that one item made: whose location it is, and who was there when the fetch began."""
+    if len(ports) == 1:
+        return ports
+    ports = [port for port in ports if raw.meta.location in port.places]
+    began_ns = raw.meta.started_ns or raw.meta.arrived_ns
+    return [port for port in ports if port.since_ns <= began_ns < port.until_ns] or ports
 
 
 class _Builder:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from vagus.feeds.feed import Base
 from vagus.feeds.item import Data, Descriptor, Item, Meta, Net, Origin, Raw
+from vagus.feeds.location import shown
 from vagus.feeds.operators.batch import MAX_NOTE, Batch, Node, raised
 from vagus.feeds.preprocess import apply_steps
 
@@ -24,6 +26,10 @@ class Port(Node):
         self.arity = 1 if base.any else len(base.locations)
         self.direct = ""  # the one feed that its items are of, where nothing else is made of them
         self.chain: Provenance = ()  # what made it: the driving item, and what that was made from
+        self.since_ns = 0  # when it was made, and when that was over
+        self.until_ns = math.inf
+        self.places = frozenset(map(shown, base.locations))
+        self.units: list[Any] = []  # what is fetched for it
         self.is_settled: Callable[[Port, int], bool] | None = None
         self._format = base.format
         self._steps = base.steps

@@ -24,6 +24,7 @@ CatchUp = Literal["latest", "all", "none"]
 CATCH_UP: tuple[CatchUp, ...] = ("latest", "all", "none")
 MIN_PERIOD_S = 0.01
 MAX_SPREAD_S = 300.0  # a daily list is fetched minutes, not hours, after midnight
+MAX_GONE = 100_000
 MAX_MISSED = 100  # ticks told one by one after a long silence; older ones are told together
 
 RUNNING = "the previous run was still going"
@@ -46,6 +47,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float = math.inf
     spread_s: float = MAX_SPREAD_S
     catch_up: CatchUp = "latest"
+    single: bool = False  # there is only the first tick
 
     def __post_init__(self) -> None:
         if not MIN_PERIOD_S <= self.period_s < math.inf:
@@ -62,6 +64,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def last_tick(self) -> float:
         """The index of the last tick; infinite without a duration."""
+        if self.single:
+            return 0
         return math.inf if math.isinf(self.duration_s) else -(round(self.duration_s * NS) // -self.period_ns) - 1
 
     def spread_ns(self, key: str) -> int:
@@ -116,10 +120,11 @@ class _Place:
     """What is known of one location."""
 
     __slots__ = (
-        "alive",
         "behind",
+        "end_ns",
         "failures",
         "hold_tick",
+        "is_alive",
         "last_tick",
         "next_tick",
         "period_ns",
@@ -140,7 +145,7 @@ class _Place:
         self.hold_tick = 0  # no try before this tick
         self.skip_tick = 0  # those before this one passed before anybody looked, and are not caught up
         self.wake_ns = -1  # where it stands in the heap; -1: nowhere, there are no more ticks
-        self.alive = True
+        self.is_alive = True
         self.behind = False  # ticks that passed wait for the one that runs (catch-up `all`)
 
     def follow(self, schedule: Schedule) -> None:
@@ -148,6 +153,8 @@ class _Place:
         self.zero_ns = schedule.due_ns(0)
         self.period_ns = schedule.period_ns
         self.last_tick = schedule.last_tick
+        lasting = not (schedule.single or math.isinf(schedule.duration_s))
+        self.end_ns = self.zero_ns + round(schedule.duration_s * NS) if lasting else math.inf
 
     def due_ns(self, tick: int) -> int:
         """The scheduled time of a tick."""
@@ -186,6 +193,7 @@ class Scheduler:
             seen = schedule.tick_at(last[location]) + 1 if location in last else None
             self._places[location] = _Place(schedule, self.spread_ns(location), seen)
         self._heap: list[tuple[int, str]] = []
+        self._gone: dict[str, None] = {}  # without further ticks
         self._now_ns = 0
         self._fill()
 
@@ -225,34 +233,52 @@ class Scheduler:
             seen = None if last_due_ns is None else schedule.tick_at(last_due_ns) + 1
             place = self._places[location] = _Place(schedule, schedule.spread_ns(f"{self._salt}\n{location}"), seen)
             self._skip(place, now_ns)
-            if seen is not None and not resumed:
-                place.next_tick = max(seen, place.latest(now_ns), place.skip_tick)
-            self._push(location, place, place.next_tick or 0)
+            if seen is None or resumed:
+                self._push(location, place, place.next_tick or 0)
+            else:
+                self._go_on(location, place, seen, now_ns)
             return
-        ended = not place.alive or place.wake_ns < 0
-        if schedule.start_ns != place.schedule.start_ns:
-            if schedule.last_tick == 0 == place.last_tick:
-                place.follow(schedule)
-                place.next_tick = place.hold_tick = place.skip_tick = 0
-                place.alive = True
-                self._push(location, place, 0)
-                return
+        self._gone.pop(location, None)
+        next_tick = place.next_tick or 0
+        if not place.is_alive:  # it begins anew, but for what it had
+            told_ns = place.due_ns(next_tick - 1) if next_tick else -1
+            if schedule.start_ns != place.schedule.start_ns and place.running_tick is not None:
+                place.running_tick = -1
+            place.follow(schedule)
+            place.failures = place.hold_tick = 0
+            place.is_alive = True
+            self._go_on(location, place, schedule.tick_at(told_ns) + 1, now_ns)
+        elif schedule.start_ns == place.schedule.start_ns:
+            return
+        elif schedule.single:
+            if place.running_tick is not None:
+                place.running_tick = -1
+            place.follow(schedule)
+            place.next_tick = place.hold_tick = 0
+            self._push(location, place, 0)
+        else:
             start_ns = place.schedule.start_ns
             lasting_s = (schedule.start_ns - start_ns) / NS + schedule.duration_s
             place.follow(msgspec.structs.replace(schedule, start_ns=start_ns, duration_s=lasting_s))
-        place.alive = True
-        if ended:
-            self._skip(place, now_ns)
-            place.next_tick = max(place.next_tick or 0, place.latest(now_ns), place.skip_tick)
-            self._push(location, place, place.next_tick)
+            if place.wake_ns < 0:
+                self._go_on(location, place, next_tick, now_ns)
+
+    def _go_on(self, location: str, place: _Place, next_tick: int, now_ns: int) -> None:
+        self._skip(place, now_ns)
+        place.next_tick = max(next_tick, place.latest(now_ns), place.skip_tick)
+        self._push(location, place, place.next_tick)
 
     def remove(self, location: str) -> None:
-        """A location goes: there are no more ticks of it. If it comes back before its next one, nothing happened."""
+        """A location goes: there are no more ticks of it. It is known until its next one, lest the last comes again."""
         place = self._places[location]
-        place.alive = False
-        place.behind = False
-        if place.wake_ns < 0 and place.running_tick is None:
-            del self._places[location]
+        place.is_alive = place.behind = False
+        if place.wake_ns < 0:
+            self._gone[location] = None
+            if len(self._gone) > MAX_GONE:
+                oldest = next(iter(self._gone))
+                del self._gone[oldest]
+                if self._places[oldest].running_tick is None:
+                    del self._places[oldest]
 
     def next_due(self) -> int | None:
         """When `due` has something to say next, in ns; None when the schedule has ended."""
@@ -287,11 +313,11 @@ class Scheduler:
             if place is None or place.wake_ns != t_ns:
                 continue
             latest = place.latest(now_ns)
-            if not place.alive:
-                place.next_tick = latest + 1
-                self._push(location, place, latest + 1)
+            if not place.is_alive:
                 if place.running_tick is None:
                     del places[location]
+                else:
+                    self._push(location, place, latest + 1)
             elif (
                 latest == place.next_tick
                 and place.running_tick is None
@@ -304,14 +330,16 @@ class Scheduler:
                 self._push(location, place, latest + 1)
                 told.append(Start(location, place.due_ns(latest)))
             else:
-                told.extend(self._passed(location, place, latest))
+                told.extend(self._passed(location, place, latest, now_ns))
         return told
 
-    def _passed(self, location: str, place: _Place, latest: int) -> Iterator[Start | Missed]:
+    def _passed(self, location: str, place: _Place, latest: int, now_ns: int) -> Iterator[Start | Missed]:
         self._push(location, place, latest + 1)
         if place.behind and place.running_tick is not None:
             return  # `finished` goes on
-        first = max(latest, place.skip_tick) if place.next_tick is None else place.next_tick
+        first = place.next_tick
+        if first is None:
+            first = latest + 1 if now_ns - place.spread_ns >= place.end_ns else max(latest, place.skip_tick)
         begin = max(first, latest)
         if place.schedule.catch_up == "all" and place.running_tick is None:
             begin = min(max(first, place.hold_tick, place.skip_tick), latest + 1)
@@ -348,8 +376,6 @@ class Scheduler:
         schedule = place.schedule
         tick = place.latest(now_ns) if place.running_tick is None else place.running_tick
         place.running_tick = None
-        if not place.alive and place.wake_ns < 0:
-            del self._places[location]
         if place.behind:
             self._wake(location, place, now_ns)
         if fetched.net in (Net.OK, Net.NOT_MODIFIED):
@@ -360,7 +386,7 @@ class Scheduler:
         if fetched.retry_after_s > 0:
             wait_ns = round(min(fetched.retry_after_s, self.back_off.retry_cap_s) * NS)
             # first tick that begins no earlier than asked for
-            earliest = schedule.tick_at(now_ns + wait_ns - place.spread_ns - 1) + 1
+            earliest = (now_ns + wait_ns - place.spread_ns - place.zero_ns - 1) // place.period_ns + 1
             place.hold_tick = max(place.hold_tick, earliest)
         return place.failures
 

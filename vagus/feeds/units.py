@@ -58,7 +58,8 @@ class Unit:
         """Who gets an item of now, each with what it then comes from, and all of that."""
         if self._targets is None:
             targets = tuple((port, port.chain) for port in self.ports)
-            self._targets = targets, sum((chain for _, chain in targets), ())
+            chains = dict.fromkeys(chain for _, chain in targets)
+            self._targets = targets, sum(chains, ())
         return self._targets
 
     def begin(self, due_ns: int, now_ns: int) -> None:
@@ -119,6 +120,7 @@ class Units:
         group = self.groups[name] = _Group(base, scheduler)
         for unit in units:
             unit.ports[port] = None
+            port.units.append(unit)
             group.units[unit.key] = unit
 
     def subscribe(self, port: Port) -> None:
@@ -138,6 +140,8 @@ class Units:
                 unit = group.units[key] = Unit(name, key, spec)
             unit.ports[port] = None
             unit.changed()
+            if unit not in port.units:
+                port.units.append(unit)
             last_ns = self._last_due(unit)
             own = schedule
             if base.when.start_ns is None and last_ns is not None and self.resuming and schedule.last_tick:
@@ -148,7 +152,9 @@ class Units:
     def unsubscribe(self, port: Port) -> None:
         """The port wants nothing more; what is under way still comes to it."""
         group = self.groups[port.name]
-        for unit in [unit for unit in group.units.values() if port in unit.ports]:
+        for unit in port.units:
+            if port not in unit.ports:
+                continue
             del unit.ports[port]
             unit.changed()
             if not unit.ports:
@@ -158,7 +164,7 @@ class Units:
     def settled(self, port: Port, due_ns: int) -> bool:
         """Whether nothing due at this time comes to the port any more."""
         group = self.groups[port.name]
-        for unit in group.units.values():
+        for unit in port.units:
             if due_ns in unit.dues or (port in unit.ports and not group.scheduler.settled(unit.key, due_ns)):
                 return False
         return True
@@ -201,8 +207,7 @@ class Units:
             unit.dues.remove(due_ns)
         if not unit.ports:
             self._tidy(self.groups[unit.name], unit)
-        if unit.spec[1].catch_up == "all":
-            self.born = True
+        self.born = self.born or unit.spec[1].catch_up == "all"
 
 
 def _places(base: Base[Any], key_of_any: str) -> list[tuple[str, tuple[str, ...]]]:

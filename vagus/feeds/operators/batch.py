@@ -17,8 +17,8 @@ class Batch:
 
     place, due_ns: what names it: where the items are from, and their tick. key: the unit of work that it belongs to,
     which says who emits it where the work is shared. failed: there is nothing to go by, not even that there are no
-    elements. descriptors: of each item's value, where known; raw: what they were parsed from. ended: what made this is
-    over: nothing lives on by what came from there, and nothing begins by these items.
+    elements. descriptors: of each item's value, where known; raw: what they were parsed from. ended: no items,
+    but word that something in front is over.
     """
 
     __slots__ = ("descriptors", "due_ns", "ended", "failed", "items", "key", "place", "raw", "ticks")
@@ -33,7 +33,7 @@ class Batch:
         raw: Raw | None = None,
         descriptors: list[Descriptor | None] | None = None,
         ticks: int = 1,
-        ended: Hashable = None,
+        ended: bool = False,
     ) -> None:
         self.place = place
         self.due_ns = due_ns

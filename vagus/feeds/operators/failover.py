@@ -44,8 +44,10 @@ class Failing(Node):
         return (due is None or due.chosen is not None) and all(side.settled(due_ns) for side in self._sides)
 
     def _take(self, side: int, batch: Batch) -> None:
-        if self._undecided:
-            self.review()  # what is older first
+        if batch.ended:
+            return
+        for due_ns in sorted(due for due in self._undecided if due < batch.due_ns):  # what is older first
+            self._decide(due_ns, self._dues[due_ns])
         due = self._dues.get(batch.due_ns)
         if due is None:
             due = self._dues[batch.due_ns] = _Due(len(self._sides))

@@ -26,7 +26,7 @@ class Instance(Protocol):
 
 
 class Relay:
-    """What one instance sends, marked as of its element; once closed, as of something that is over."""
+    """What one instance sends, marked as of its element. It stands in the place of all that comes of it."""
 
     __slots__ = ("_key", "_send", "instance", "is_open")
 
@@ -40,8 +40,6 @@ class Relay:
         marked = batch.made(batch.items, batch.descriptors)
         marked.place = (self, batch.place)
         marked.key = self._key
-        if not self.is_open:
-            marked.ended = self
         self._send(marked)
 
     def renew(self, chain: tuple[Origin, ...]) -> None:
@@ -54,7 +52,7 @@ class Relay:
         self.is_open = False
         if self.instance is not None:
             self.instance.close()
-        self._send(Batch(self, 0, [], True, self._key, ended=self))
+        self._send(Batch(self, 0, [], True, self._key, ended=True))
 
 
 Make = Callable[[Any, str, tuple[Origin, ...], Relay], Instance]
@@ -103,11 +101,10 @@ class Driving(Node):
             instance.close()
 
     def _take(self, batch: Batch) -> None:
-        if batch.ended is not None:
-            for place in [place for place in self._lists if _within(place, batch.ended)]:
+        if batch.ended:
+            for place in [place for place in self._lists if _is_over(place)]:
                 self._end(place)
-            self._pass(batch)
-            self.send(Batch(batch.place, batch.due_ns, [], True, batch.key, ended=batch.ended))
+            self.send(batch)
             return
         if not self._came:
             self._waits(self)
@@ -124,7 +121,7 @@ class Driving(Node):
         for (place, due_ns), batches in came.items():
             for batch in batches:
                 self._pass(batch)
-            if self._open and not all(batch.failed for batch in batches):
+            if self._open and not _is_over(place) and not all(batch.failed for batch in batches):
                 self._list(place, due_ns, [item for batch in batches for item in batch.items if item.value is not None])
 
     def _list(self, place: Hashable, due_ns: int, items: list[Item[Any]]) -> None:
@@ -169,8 +166,11 @@ class Driving(Node):
         self.send(Batch((self, key), item.meta.due_ns, [broken(item, note)], True, key))
 
 
-def _within(place: Hashable, scope: Hashable) -> bool:
-    return place is scope or (isinstance(place, tuple) and any(_within(part, scope) for part in place))
+def _is_over(place: Hashable) -> bool:
+    """Whether something that what is there came of is closed."""
+    if isinstance(place, tuple):
+        return any(map(_is_over, place))
+    return isinstance(place, Relay) and not place.is_open
 
 
 def key_of(value: Any) -> str:

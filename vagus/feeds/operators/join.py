@@ -49,7 +49,7 @@ class Join(Node):
         return all(side.settled(due_ns) for side in self._sides)
 
     def _take(self, side: int, batch: Batch) -> None:
-        if batch.ended is not None and not batch.items:
+        if batch.ended:
             self.send(batch)
             return
         due_ns = batch.due_ns
@@ -74,8 +74,7 @@ class Join(Node):
     def _joined(self, batches: tuple[Batch, ...]) -> Batch:
         items = [self._one(items) for items in itertools.product(*(batch.items for batch in batches))]
         place = tuple(batch.place for batch in batches)
-        ended = next((batch.ended for batch in batches if batch.ended is not None), None)
-        return Batch(place, batches[0].due_ns, items, all(batch.failed for batch in batches), ended=ended)
+        return Batch(place, batches[0].due_ns, items, all(batch.failed for batch in batches))
 
     def _one(self, items: tuple[Item[Any], ...]) -> Item[Any]:
         values = tuple(item.value for item in items)
