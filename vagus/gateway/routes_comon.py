@@ -68,6 +68,7 @@ ROUTES: tuple[Route, ...] = (
         "A node's report, in CoMon's format",
         ComonParams,
         media=("text/plain",),
+        what="comon",
         errors=(404,),
     ),
     Route(
@@ -77,6 +78,7 @@ ROUTES: tuple[Route, ...] = (
         "A node's slices, in CoMon's",
         ComonParams,
         media=("text/plain",),
+        what="comon",
         errors=(404,),
     ),
     Route(

@@ -56,7 +56,12 @@ def file_route(
     async def answer(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
         return _file(request, name, query)
 
-    answer.__name__, answer.__doc__ = path.strip("/").replace("/", "_").replace(".", "_"), about
+    answer.__name__, answer.__doc__ = _operation(path), about
     handler: Handler = answer
     media = (MEDIA[Path(name).suffix],)
     return Route("GET", path, handler, summary, query=query, media=media, public=True, tagged=True)
+
+
+def _operation(path: str) -> str:
+    name = path.strip("/").replace("/", "_").replace(".", "_")
+    return name if "." in path else f"{name}_page"
