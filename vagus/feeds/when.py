@@ -34,7 +34,7 @@ class When(msgspec.Struct, frozen=True, kw_only=True):
         """The ticks of what begins at this time."""
         start_ns = begun_ns if self.start_ns is None else self.start_ns
         if not self.period_s:
-            return Schedule(period_s=1.0, timeout_s=self.timeout_s, start_ns=start_ns, duration_s=1.0, spread_s=0.0)
+            return Schedule(period_s=1.0, timeout_s=self.timeout_s, start_ns=start_ns, spread_s=0.0, single=True)
         return Schedule(
             period_s=self.period_s,
             timeout_s=self.timeout_s,

@@ -36,12 +36,14 @@ class Failing(Node):
         self._dropped = dropped
         self._dues: dict[int, _Due] = {}
         self._undecided: set[int] = set()
+        self._sending_ns = -1  # what is being sent has not reached everyone
         for index, side in enumerate(sides):
             side.outs.append(partial(self._take, index))
 
     def settled(self, due_ns: int) -> bool:
-        due = self._dues.get(due_ns)
-        return (due is None or due.chosen is not None) and all(side.settled(due_ns) for side in self._sides)
+        if due_ns in self._undecided or due_ns == self._sending_ns:
+            return False
+        return all(side.settled(due_ns) for side in self._sides)
 
     def _take(self, side: int, batch: Batch) -> None:
         if batch.ended:
@@ -92,7 +94,9 @@ class Failing(Node):
 
     def _on(self, batch: Batch) -> None:
         """Sent on as from one place, whichever side it came from."""
+        self._sending_ns = batch.due_ns
         self.send(Batch(self, batch.due_ns, batch.items, batch.failed, "", batch.raw, batch.descriptors, batch.ticks))
+        self._sending_ns = -1
 
 
 def _answered(batch: Batch) -> bool:
