@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 import vagus
-from vagus.config import Config, ControllerSettings, GatewaySettings
+from vagus.config import Config, ControllerSettings, FeedSettings, GatewaySettings, SourceSettings
 
 NODES = ("n1", "n2", "n3")
 
@@ -44,14 +46,55 @@ def cluster(home: Path) -> Iterator[Any]:
     os.environ.update(before)
 
 
+class Asked(http.server.ThreadingHTTPServer):
+    """A server of this machine that feeds fetch from; notes when each path was asked for, in seconds."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answering)
+        self.asked: list[tuple[float, str]] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Answering(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Asked
+
+    def do_GET(self) -> None:
+        self.server.asked.append((time.monotonic(), self.path))
+        body = b'{"load1": 1.5}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing is logged."""
+
+
 @pytest.fixture(scope="session")
-def running(cluster: Any, home: Path) -> Iterator[str]:
-    """vagus on all three nodes; gives the state folder."""
+def web() -> Iterator[Asked]:
+    with Asked() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def running(cluster: Any, home: Path, web: Asked) -> Iterator[str]:
+    """vagus on all three nodes; gives the state folder. Feeds are spread: 12 locations of `web`, each second."""
     from vagus.runtime import launch
 
+    source = SourceSettings(all=tuple(f"{web.url}/h{n}" for n in range(12)))
+    spread = FeedSettings(name="spread", source=source, every="1s", timeout="2s", format="json")
     config = Config(
         home=str(home),
         gateway=GatewaySettings(port=0),
+        feeds=(*Config().feeds, spread),
+        feeds_on="every-node",
         controllers=(ControllerSettings(name="throttle", on="n1", period="0.5s"),),
     )
     said: list[str] = []

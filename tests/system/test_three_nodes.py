@@ -26,8 +26,8 @@ def test_every_node_has_its_actors_and_status_answers_for_all(at):
         assert not status.partial, status.missing
         assert {n.node for n in status} == set(NODES)
         found = actors(at("n2"))
-        expected = {f"vagus:{r}@{n}" for r in ("collector", "observer") for n in NODES}
-        expected |= {"vagus:decide@n1", "vagus:feed@n1", "vagus:controller:throttle@n1"}
+        expected = {f"vagus:{r}@{n}" for r in ("collector", "observer", "feed") for n in NODES}
+        expected |= {"vagus:decide@n1", "vagus:controller:throttle@n1"}
         assert set(found) == expected
         assert {a.state for a in found.values()} == {"HEALTHY"}
         assert all(n.series >= 100 for n in status)
