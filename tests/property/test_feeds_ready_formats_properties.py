@@ -149,7 +149,7 @@ numbers = st.integers(-(2**63), 2**63 - 1)
 def test_feature_14_comon(data: st.DataObject) -> None:
     numbers_of = st.lists(numbers, min_size=1, max_size=16)
     singles = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=3)
-    parts = (real, numbers_of, numbers_of, singles, numbers, *[optional(real)] * 9, optional(numbers))
+    parts = (real, numbers_of, numbers_of, singles, numbers, optional(word), *[optional(real)] * 9, optional(numbers))
     check("comon", CoMon(*(data.draw(part) for part in parts)))
 
 

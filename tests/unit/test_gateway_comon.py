@@ -7,6 +7,7 @@ import pytest
 
 from tests.fixtures.gateway_backend import serving
 from vagus.clock import NS
+from vagus.feeds import FORMATS
 from vagus.gateway.comon import node_report, slice_dump
 from vagus.model import Field, Stream
 from vagus.store import Batch
@@ -46,6 +47,7 @@ def test_feature_14_a_node_report_has_comon_s_lines() -> None:
         )
     )
     vmstat = report["VMStat"].split()
+    assert all(word.lstrip("-").isdigit() for word in vmstat)
     assert (report["Date"], report["Name"]) == ("1202486984.709880", "n1")
     assert (len(vmstat), vmstat[:2], vmstat[3], vmstat[8]) == (16, ["10", "14"], "65536", "50")
     assert (report["CPUUse"], report["1minload"], report["5minload"]) == ("25 60", "0.50", "2")
@@ -82,3 +84,15 @@ def test_over_http_as_plain_text(path: str) -> None:
     assert headers["Content-Type"] == "text/plain; charset=utf-8"
     expected = {"/v1/comon/slices": "Start: ", "/v1/comon/nodes": "# nodes of the cluster "}
     assert body.decode().startswith(expected.get(path, "Date: 1700000000.000000\n"))
+
+
+def test_feature_14_the_ready_formats_read_what_a_node_serves() -> None:
+    used = [process("python", 0.5, 1 << 20, 2), process("my prog", 0.1, 1 << 30, 1)]
+    report, found = FORMATS.make("comon").parse(node_report("n1", used, T0).encode())
+    assert found.errors == 0
+    assert (report.name, report.date, report.live_slices, len(report.vm_stat)) == ("n1", 1202486984.70988, 2, 16)
+    for batches, slices in ((used, ["python", "my_prog"]), ([], None)):
+        [dump], found = FORMATS.make("comon_slices").parse(slice_dump("n1", batches, T0).encode())
+        assert found.errors == 0
+        assert dump.node == "n1"
+        assert (dump.slices and [one.name for one in dump.slices]) == slices

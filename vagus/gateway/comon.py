@@ -35,7 +35,7 @@ def node_report(node: str, batches: Iterable[Batch], t_ns: int) -> str:
         "Date": f"{t_ns // NS}.{t_ns % NS // 1000:06d}",
         "Name": node,
         "Uptime": now.of("host.uptime", "uptime_s"),
-        "VMStat": " ".join(_number(value) for value in _vmstat(now)),
+        "VMStat": " ".join(str(round(value)) for value in _vmstat(now)),  # whole numbers, as vmstat prints them
         "CPUUse": f"{_number(round(system))} {_number(round(busy))}",
         "1minload": now.of("host.load", "load1"),
         "5minload": now.of("host.load", "load5"),
