@@ -17,8 +17,7 @@ from browser import browser, needs_chromium
 from gateway_backend import NOW_NS, TOKEN, MemoryBackend, serving
 
 from vagus.clock import NS
-from vagus.gateway.routes_feeds import ItemMeta, ItemShown
-from vagus.model import Origin
+from vagus.gateway.routes_feeds import ItemMeta, ItemShown, OriginShown
 
 pytestmark = [pytest.mark.system, needs_chromium]
 HOSTILE = '<img src=x onerror="window.hacked=1">'
@@ -26,7 +25,7 @@ LOCATIONS = "[...document.querySelectorAll('#items tbody tr')].map(row => row.da
 
 
 def item(location: str, value: Any, net: str = "ok", data: str = "Good", ago_s: int = 1, errors: int = 0) -> ItemShown:
-    origins = [Origin("nodes", "file:nodelist", NOW_NS, "0")]
+    origins = [OriginShown("nodes", "file:nodelist", NOW_NS, "0")]
     at_ns = NOW_NS - ago_s * NS
     meta = ItemMeta("comon", location, at_ns, at_ns, net, data, errors, 10, HOSTILE, at_ns - 2_500_000, "", origins)
     return ItemShown("a", meta, value)

@@ -19,7 +19,7 @@ from vagus.gateway.fanout import Gathered, gather
 from vagus.gateway.params import NodeName, Params, Since, SubjectParams, TimeText, params_of, span_of
 from vagus.gateway.permitted import permitted
 from vagus.gateway.route import Route, Site
-from vagus.model import FeedStatus, Origin
+from vagus.model import FeedStatus
 
 MAX_ITEMS = 10_000
 
@@ -45,6 +45,15 @@ class FeedsAnswer(Envelope, frozen=True, kw_only=True):
 Shown = tuple[int, str, bytes]  # when it arrived, the node, the item as JSON
 
 
+class OriginShown(msgspec.Struct, frozen=True):
+    """As `Origin` of the records of kind item: which item of which feed one was made from."""
+
+    feed: str
+    location: str
+    due_ns: int
+    part: str = ""
+
+
 class ItemMeta(msgspec.Struct, frozen=True):
     """As `Meta` of the records of kind item."""
 
@@ -59,7 +68,7 @@ class ItemMeta(msgspec.Struct, frozen=True):
     note: str
     started_ns: int
     part: str
-    provenance: list[Origin]
+    provenance: list[OriginShown]
 
 
 class ItemShown(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ export function showItem(element, item, closed) {
   ];
   const list = make("dl", {}, ...facts.flatMap(([name, content]) => [make("dt", {}, name), make("dd", {}, content)]));
   const made = meta.provenance.length
-    ? [make("h3", {}, "Made from"), ...meta.provenance.map(([feed, location, due_ns, part]) => make("p", {}, `${feed} ${location} ${part} of ${clock(ms(due_ns))}`))]
+    ? [make("h3", {}, "Made from"), ...meta.provenance.map(({ feed, location, due_ns, part }) => make("p", {}, `${feed} ${location} ${part} of ${clock(ms(due_ns))}`))]
     : [];
   element.replaceChildren(close, make("h2", {}, meta.location || meta.feed), list, make("h3", {}, "Value"), make("pre", {}, JSON.stringify(value, null, 2)), ...made);
   element.hidden = false;
