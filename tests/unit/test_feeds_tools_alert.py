@@ -254,6 +254,16 @@ def test_feature_11_alert_subject_of_what_means_something_on_one_node_alone(tmp_
     assert run.told[0].subject == "proc:uptime@n1"
 
 
+def test_feature_11_alert_is_of_the_location_until_its_subject_is_known_and_ends_as_it_began(tmp_path: Path) -> None:
+    run = Run(tmp_path, missing="1m", subject="node:{name}")
+    run.take(None, 0)
+    assert run.tick(60) == [U]
+    assert run.take({"name": "n1"}, 61) == [H]
+    assert run.tick(121) == [U]
+    assert run.take({"load1": 1}, 122) == [H]
+    assert [notice.subject for notice in run.told] == ["http://a/", "http://a/", "node:n1", "node:n1"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

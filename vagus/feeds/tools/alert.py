@@ -76,6 +76,7 @@ class Alert:
             if change is Change.BEGAN and self._message is not None:
                 subject.message = self._message.of(item)
             notices.append(self._notice(subject, change, now_ns))
+        subject.settle()
         yield from self._told(notices)
         if failure is not None:
             raise failure
@@ -129,8 +130,8 @@ class Alert:
                 yield self._notice(subject, change, now_ns, missing=True)
 
     def _subject_text(self, key: str, item: Item[Any]) -> str:
-        if self._subject is not None:
-            return self._subject.of(item)[:MAX_NAME]
+        if self._subject is not None and (text := self._subject.whole(item)) is not None:
+            return text[:MAX_NAME]
         node = self._context.node
         if self.options.key or scheme(key) in HTTP or not node:
             return shown(key, MAX_NAME)
@@ -167,16 +168,22 @@ class Alert:
 class _Subject:
     """What an alert is about, and how it is with it."""
 
-    __slots__ = ("absent", "known_ns", "message", "state", "text", "value")
+    __slots__ = ("absent", "known_ns", "message", "newest", "state", "text", "value")
 
     def __init__(self, now_ns: int) -> None:
         self.state = AlertState()
         self.absent = AlertState()
         self.known_ns = now_ns  # when something could last be told of it; at first, when it was first heard of
-        self.text = ""
+        self.text = self.newest = ""
         self.message = ""
         self.value: float | None = None
 
     def told(self, text: str, value: float | None) -> None:
-        self.text = text
+        self.newest = text
         self.value = value
+        self.settle()
+
+    def settle(self) -> None:
+        """While an alert stands, it is told under the name under which it began."""
+        if not self.text or not (self.state.standing or self.absent.standing):
+            self.text = self.newest

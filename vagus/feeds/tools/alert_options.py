@@ -35,4 +35,4 @@ class AlertOptions(Settings, frozen=True):
     webhooks: tuple[Url, ...] = ()
     mail: MailSettings | None = None
     report: bool = False  # it is health evidence about the subject
-    subject: str = ""  # whose health, such as {node}; empty: the key, or the location
+    subject: str = ""  # whose health, such as {node}; empty, or while that is missing: the key, or the location

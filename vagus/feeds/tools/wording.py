@@ -42,15 +42,25 @@ class Wording:
 
     def of(self, item: Item[Any]) -> str:
         """The text of an item, at most MAX_TEXT characters."""
-        pieces = []
+        return self._of(item)[0]
+
+    def whole(self, item: Item[Any]) -> str | None:
+        """The same; None where something in it is missing."""
+        text, missing = self._of(item)
+        return None if missing else text
+
+    def _of(self, item: Item[Any]) -> tuple[str, bool]:
+        pieces, missing = [], False
         for part in self._parts:
             if isinstance(part, str):
                 pieces.append(part)
             else:
                 value = part.evaluate(item.value, item.meta)
-                pieces.append(_rounded(value) if isinstance(value, float) else text_of(value) or "?")
-        return "".join(pieces)[:MAX_TEXT]
+                text = _rounded(value) if isinstance(value, float) else text_of(value)
+                missing = missing or text is None
+                pieces.append(text or "?")
+        return "".join(pieces)[:MAX_TEXT], missing
 
 
-def _rounded(value: float) -> str:
-    return "?" if value != value else f"{value:.6g}"
+def _rounded(value: float) -> str | None:
+    return None if value != value else f"{value:.6g}"
