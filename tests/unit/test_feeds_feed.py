@@ -104,7 +104,7 @@ def test_parse_errors_keep_value_and_code() -> None:
     _, emit = feed.fetched(fetch, Fetched(Net.OK, b" 10:00:00 up ?, load average: 1.0, 2.0, 3.0"), SECOND)
     assert isinstance(emit, Emit)
     assert emit.item.value == UptimeLine("10:00:00", None, None, 1.0, 2.0, 3.0)
-    assert (emit.item.meta.data, emit.item.meta.errors) == (Data.SYNTAX, 1)
+    assert (emit.item.meta.data, emit.item.meta.errors) == (Data.NESTED, 1)
 
 
 def test_replay_gives_the_same_item() -> None:

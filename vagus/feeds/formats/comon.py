@@ -24,7 +24,6 @@ class CoMon(Record, style="entries", sep=": "):
     dns_fail: list[Annotated[float, Float(32)]] = entries("DNSFail")
     rwfs: int = entry("RWFS")
     name: str | None = entry("Name")
-    name: str | None = entry("Name")
     uptime: float | None = entry("Uptime", unit="s")
     load1: float | None = entry("1minload")
     load5: float | None = entry("5minload")
