@@ -277,6 +277,20 @@ async def test_it_ticks_by_itself() -> None:
     await ran.runner.stop()
 
 
+async def test_finishing_lets_what_is_under_way_end_and_begins_no_tick() -> None:
+    source, core = Awaited(), Core(["http://a/", "http://b/"])
+    ran = Ran(core, source)
+    ran.runner.start()
+    while source.going[""] < 2:
+        await asyncio.sleep(0)
+    finishing = asyncio.ensure_future(ran.runner.finish())
+    core.due_ns = ran.clock.time_ns()  # the next tick is due already
+    source.release.set()
+    await asyncio.wait_for(finishing, 10.0)
+    assert len(ran.items) == 2
+    assert source.closed
+
+
 async def test_what_came_may_make_something_due_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_runner, "MAX_NAP_S", 1000.0)
 

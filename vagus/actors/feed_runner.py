@@ -102,6 +102,7 @@ class FeedRunner:
         """As `stop`, but what is under way comes to its end first; no more ticks begin."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         await self.idle()
         await self.stop()
 
