@@ -26,7 +26,7 @@ from vagus.feeds import (
     Time,
     Union,
 )
-from vagus.feeds.formats import keyed, layout
+from vagus.feeds.formats import keyed, layout, lists
 from vagus.feeds.formats.compiled import Compiled
 from vagus.feeds.formats.keyed import Keyed
 from vagus.feeds.formats.layout import Build, Layout, Slot
@@ -246,3 +246,18 @@ def test_lists_end_whatever_comes(body: bytes, sep: str | None, term: str | None
             value, found = Compiled(List(node, sep=sep, term=term, length=length)).parse(body)
             checked(found, 0, len(body))
             assert isinstance(value, list)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.text("1a-, ;\t\n\u00e9_.", max_size=30).map(str.encode),
+    st.sampled_from([None, ",", ", ", "a"]),
+    st.integers(1, 9),
+)
+def test_lists_cut_at_once_are_those_read_one_by_one(body: bytes, sep: str | None, most: int) -> None:
+    for one in (Int(), Float(), Str(), Optional(Str(), "-"), Optional(Int()), Bool()):
+        node: List[Any] = List(one, sep=sep, max_length=most)
+        if node.split:
+            expected = lists.reading(node)(body, 0, len(body))
+            assert lists.cutting(node)(body, 0, len(body)) == expected
+            assert node.filler()(body, 0, len(body)) == expected

@@ -164,8 +164,8 @@ def _positional(code: Code, slot: Slot, name: str, back: str, last: bool) -> Non
 def entries_reader(keyed: Keyed, mark: Separator, defined: Reader) -> Reader:
     """The reader of a record of entries; `defined` is the one that says what is right.
 
-    One search finds all lines with a declared key, so that the others cost next to nothing; a key at a time is gone
-    through for many keys.
+    One search finds all lines with a declared key, so that the others cost next to nothing. For many keys, all lines
+    are gone through.
     """
     few = len(keyed.slots) <= FEW
     if not few and not mark.text:
@@ -196,8 +196,8 @@ def entries_reader(keyed: Keyed, mark: Separator, defined: Reader) -> Reader:
         else:
             code.add(2, "w = w.strip()", f"{name}, _, wrong = {code.bind(slot.node.filler())}(w, 0, len(w))")
             code.add(2, "if wrong is not None:", f"    {otherwise}")
-        absent = f"{name} = None" if isinstance(slot.node, Optional) else otherwise
-        code.add(1, "else:", f"    {absent}")
+        absent = "None" if isinstance(slot.node, Optional) else f"{code.bind(absent_entry(slot))}(start, bad)"
+        code.add(1, "else:", f"    {name} = {absent}" if few or isinstance(slot.node, Optional) else f"    {back}")
     values = ", ".join(f"v{place}" for place in range(len(keyed.slots)))
     finish = code.bind(keyed.build.finisher())
     code.names["finished"] = _finished
@@ -214,23 +214,30 @@ def _finished(finish: Any, values: list[Any], start: int, end: int, bad: list[tu
 
 
 def odd_entry(slot: Slot, key: bytes, mark: Separator) -> Callable[[bytes, int, int, list[Any]], Any]:
-    """What reads an entry that is broken or absent, which needs its place; its key stands there at most once."""
-    fill, name = slot.node.filler(), slot.name
+    """What reads an entry that is broken, which needs its place; its key stands there exactly once."""
+    fill, name, begin = slot.node.filler(), slot.name, b"\n" + key
     ends = rb"[ \t]*" + re.escape(mark.text) if mark.text else rb"[ \t]"
-    search = re.compile(rb"\n" + re.escape(key) + ends + rb"([^\n]*)").search
+    match = re.compile(re.escape(begin) + ends + rb"([^\n]*)").match
 
     def odd(body: bytes, start: int, end: int, bad: list[Any]) -> Any:
-        found = search(b"\n" + body[start:end])
-        if found is None:
-            bad.append((name, broken(Data.SYNTAX, start, start, "missing")))
-            return None
-        left, right = trimmed(body, start - 1 + found.start(1), start - 1 + found.end(1))
-        value, _, wrong = fill(body, left, right)
+        text, at, found = b"\n" + body[start:end], -1, None
+        while found is None:  # other keys may begin with this one
+            at = text.index(begin, at + 1)
+            found = match(text, at)
+        left, right = trimmed(text, *found.span(1))
+        value, _, wrong = fill(body, start - 1 + left, start - 1 + right)
         if wrong is not None:
             bad.append((name, wrong))
         return value
 
     return odd
+
+
+def absent_entry(slot: Slot) -> Callable[[int, list[Any]], None]:
+    def absent(start: int, bad: list[Any]) -> None:
+        bad.append((slot.name, broken(Data.SYNTAX, start, start, "missing")))
+
+    return absent
 
 
 def twice(wrong: Descriptor | None, start: int, end: int) -> Descriptor:

@@ -121,7 +121,7 @@ class List(Node["list[T]"]):
         return (self.node,)
 
     def reader(self) -> Reader:
-        return reading(self)
+        return cutting(self) if self.split and self.term is None and self.length is None else reading(self)
 
     def filler(self) -> Reader:
         fill = kept(self.reader())
@@ -240,6 +240,34 @@ def reading(node: List[Any]) -> Reader:
         if length is not None and len(found.values) != length:
             found.fault(f"{len(found.values)} elements, not {length}")
         return found.reading(at)
+
+    return read
+
+
+def cutting(node: List[Any]) -> Reader:
+    """What `reading` does, where elements are just what is between the separators."""
+    fill_one, most = node.node.filler(), node.max_length
+    words = re.compile(rb"[^ \t\r\n\v\f]+").finditer
+    sep = (node.sep or "").encode()
+
+    def read(body: bytes, start: int, end: int) -> Reading:
+        found, spans = Gathered(start), []
+        if not sep:
+            spans = [word.span() for word in words(body, start, end)]
+        elif start < end:
+            at = start
+            for piece in body[start:end].split(sep):
+                spans.append((at, at + len(piece)))
+                at += len(piece) + len(sep)
+        for left, right in spans[:most]:
+            value, _, wrong = fill_one(body, left, right)
+            if wrong is None:
+                found.values.append(value)
+            else:
+                found.add(value, wrong)
+        if len(spans) > most:
+            found.fault(f"more than {most} elements", panic=True)
+        return found.reading(end)
 
     return read
 

@@ -173,8 +173,11 @@ def matched(
         return convert(body, start, found.end())
 
     def fill(body: bytes, start: int, end: int) -> Reading:
-        left, right = trimmed(body, start, end)
-        found = match(body, left, right)
+        left, right = start, end
+        found = match(body, start, end)
+        if found is None or found.end() != end:
+            left, right = trimmed(body, start, end)
+            found = match(body, left, right)
         if found is None or found.end() != right:
             return None, end, broken(Data.SYNTAX, start, end, f"{quoted(body, start, end)} is no {what}")
         value, _, wrong = convert(body, left, right)
