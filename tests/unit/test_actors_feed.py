@@ -148,6 +148,33 @@ async def test_replay_is_identical_also_after_a_restart(sit: Sit, web_url: str) 
         assert len(nets) == 12
 
 
+async def test_refed_items_come_once_more_and_their_archive_is_untouched(sit: Sit, web_url: str) -> None:
+    settings = declared("web", f"{web_url}/ok", f"{web_url}/500", format="json")
+    async with sit(settings) as (actor, clock, _):
+        for _ in range(2):
+            await run(actor, clock)
+        live = await actor.items("web")
+    again = FeedSettings(name="again", refeed="web")
+    async with sit(settings, again, clock=ManualClock(clock.time_ns())) as (actor, clock, _):
+        while len(await actor.items("again")) < len(live):
+            await asyncio.sleep(0.005)
+        assert _same(await actor.items("again"), live)
+        assert len(await actor.replay("web", 0, clock.time_ns() + 1)) == len(live)
+
+
+async def test_a_tool_that_does_not_load_leaves_its_feed_running(sit: Sit) -> None:
+    settings = declared("load", "file:/proc/loadavg", tools=({"alert": {"no": 1}}, "accum"))
+    async with sit(settings, declared("other", "file:/proc/uptime", tools=("accum",))) as (actor, clock, _):
+        await run(actor, clock)
+        assert len(await actor.items("load")) == 1
+        assert any("feed load runs without its tools" in note for note in actor.notes())
+        [broken, whole] = await actor.statuses()
+        assert "alert" in broken.error
+        assert (whole.error, actor.figures()["tools"]) == ("", 1)
+        folder = actor.seat.folder
+    assert (folder / "feeds" / "other" / "accum.xml").exists(), "tools are finished at the end"
+
+
 def _same(some: list[Item], others: list[Item]) -> bool:
     def key(item: Item) -> tuple[int, str]:
         return item.meta.due_ns, item.meta.location

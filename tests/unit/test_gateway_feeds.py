@@ -10,8 +10,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from gateway_backend import NOW_NS, TOKEN, MemoryBackend, serving
 
+from vagus.client.connection import Connection
 from vagus.clock import NS
 from vagus.config import AccessRule
+from vagus.errors import NoData
 
 
 def test_each_feed_at_each_node_that_fetches_some_of_it():
@@ -51,6 +53,18 @@ def test_a_node_that_does_not_answer_is_named():
             assert [m["node"] for m in answer["missing"]] == ["c"]
         status, _, answer = served.ask("GET", "/v1/feeds/other/items")
         assert (status, answer["items"], answer["partial"]) == (200, [], True), "node c may have it"
+
+
+def test_the_same_from_python():
+    with serving(MemoryBackend(peers=("b", "c"))) as served, Connection(served.url, TOKEN) as connection:
+        found = connection.feeds()
+        assert [(f.name, f.node, f.codes["timeout/None"]) for f in found] == [("comon", "a", 1), ("comon", "b", 1)]
+        assert [node for node, _ in found.missing] == ["c"]
+        items = connection.feed_items("comon", limit=2)
+        assert [(item["node"], item["value"]) for item in items] == [("a", {"load1": 0}), ("b", {"load1": 1})]
+        assert items.partial
+        with pytest.raises(NoData):
+            connection.feed_items("other", node="a")
 
 
 @pytest.mark.parametrize(("read", "status"), [(("feed.*",), 200), (("feed.comon",), 200), (("host.*",), 403)])

@@ -161,7 +161,11 @@ class Directory:
         self._told_ns = {a.name: self._told_ns.get(a.name, 0) for a in known}
         found = entries(self._node, known, self._told_ns, self._config, online, time.time_ns())
         said = {feed.name: feed for feed in feeds}
-        return [_described(e, said[e.name]) if e.type == "feed" and e.name in said else e for e in found]
+        if not said:
+            return found
+        # one that is spread, or of which another node has all, is not offered where nothing of it runs
+        running = (e for e in found if e.type != "feed" or e.name in said)
+        return [_described(e, said[e.name]) if e.type == "feed" else e for e in running]
 
     def past(self, running: Iterable[str]) -> list[DirectoryEntry]:
         """What has ended, as far back as events are kept. Reads the store."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import heapq
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from vagus.actors import feed_items
@@ -78,7 +79,8 @@ class FeedActor(Actor):
         self._loaded = load(self.config.feeds)
         for name, why in self._loaded.broken.items():
             self.failed(f"feed {name}", ConfigError(why))
-        self._items = {name: FeedItems() for name in self._loaded.feeds}
+        budget = feed_items.MAX_BYTES // max(1, len(self._loaded.feeds))
+        self._items = {name: FeedItems(budget) for name in self._loaded.feeds}
         self._signals.shapes = self._loaded.shapes
         await self._notices.start()
         if not self._moves.spread:
@@ -126,7 +128,8 @@ class FeedActor(Actor):
         now_ns = self._clock.time_ns()
         dues = known if first else Assumed(known, now_ns, self._base)
         share = self._moves.share() if self._moves.spread else None
-        engine = Engine(self._loaded.feeds, now_ns=now_ns, last_due_ns=dues, share=share)
+        make = partial(Engine, self._loaded.feeds, now_ns=now_ns, last_due_ns=dues, share=share)
+        engine = await asyncio.to_thread(make)  # with many locations it takes a while
         for recall in engine.recalls():
             if not recall.refeed:
                 await asyncio.to_thread(self._recall, engine, recall, now_ns)

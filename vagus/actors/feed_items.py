@@ -13,7 +13,7 @@ from vagus.feeds.item import Item, Net
 from vagus.model import to_builtins
 
 MAX_ITEMS = 10_000  # of one feed, in memory; the archive has them all
-MAX_BYTES = 16 << 20  # of the bodies that they came from
+MAX_BYTES = 64 << 20  # of the bodies that they came from, of all feeds together
 ITEM_BYTES = 500  # what an item counts beside these
 ANSWER_BYTES = 16 << 20
 MAX_TEXT = 1000
@@ -22,8 +22,9 @@ MAX_TEXT = 1000
 class FeedItems:
     """Those of one feed. codes: how many came since the start, by net and data code, such as `ok/Good`."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.codes: Counter[str] = Counter()
+        self._max_bytes = max_bytes
         self._items: deque[Item[Any]] = deque()
         self._bytes = 0
 
@@ -33,7 +34,7 @@ class FeedItems:
         self.codes[f"{meta.net.value}/{meta.data.value}"] += emit.ticks if meta.net is Net.MISSED else 1
         self._items.append(emit.item)
         self._bytes += _size(emit.item)
-        while len(self._items) > MAX_ITEMS or (self._bytes > MAX_BYTES and len(self._items) > 1):
+        while len(self._items) > MAX_ITEMS or (self._bytes > self._max_bytes and len(self._items) > 1):
             self._bytes -= _size(self._items.popleft())
 
     def newest(self, limit: int) -> list[Item[Any]]:

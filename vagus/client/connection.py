@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -17,6 +18,7 @@ from vagus.model import (
     Decision,
     DirectoryEntry,
     Event,
+    FeedStatus,
     Meta,
     NodeStatus,
     Receipt,
@@ -195,12 +197,30 @@ class Connection(Health):
         query = {"kind": kind, "since": since, "limit": limit, "event": event, "where": tuple(where), "level": level}
         return self._records("/v1/records", query, "records", _RECORDS.get(kind, Any))
 
+    def feeds(self, node: str = "") -> Answer[FeedStatus]:
+        """Each declared feed at each node that fetches some of it."""
+        return self._records("/v1/feeds", {"node": node}, "feeds", FeedStatus)
+
+    def feed_items(
+        self, feed: str, limit: int = 100, since: str | float = "", node: str = ""
+    ) -> Answer[dict[str, Any]]:
+        """Items of a feed, oldest first, each with `node`, `meta` and `value`; since: out of the archive. Raises NoData."""
+        query = {"limit": limit, "since": since, "node": node}
+        body, _ = self.request("GET", f"/v1/feeds/{quote(feed, safe='')}/items", query=query)
+        answer = decode_json(body, _ItemsBody)
+        return Answer(answer.items, [(missing["node"], missing["error"]) for missing in answer.missing])
+
     def get(self, path: str) -> Any:
         """Any path of the gateway: JSON as builtins, anything else as text."""
         body, headers = self.request("GET", path)
         if headers.get("Content-Type", "").startswith("application/json"):
             return decode_json(body, Any)
         return body.decode()
+
+
+class _ItemsBody(msgspec.Struct):
+    items: list[dict[str, Any]]
+    missing: list[dict[str, str]] = []
 
 
 class _DecideBody(msgspec.Struct):
