@@ -13,7 +13,7 @@ from vagus.clock import NS
 from vagus.config import CollectSettings, Config, ControllerSettings, LimitSettings, SnmpSettings
 from vagus.errors import PeerUnreachable
 from vagus.gateway.path import Trace, TracedHop
-from vagus.model import ActorStatus, Event, Field, SensorInfo, Stream
+from vagus.model import ActorStatus, Event, FeedStatus, Field, SensorInfo, Stream
 
 T = 1_700_000_000 * NS
 LIMITS = {"cpu_cores": LimitSettings(min=1, max=2)}
@@ -66,6 +66,18 @@ def test_entries_live_while_their_lease_is_renewed():
     late = entries("n1", actors, told, CONFIG, "http://x", T + LEASE_NS)
     assert not any(e.live for e in late)
     assert entries("n1", actors[:1], {}, CONFIG, "", T)[0].live is False, "never heard of"
+
+
+def test_a_feed_is_offered_where_it_runs_as_its_actor_describes_it():
+    directory = Directory("n1", CONFIG, lambda *_: ())
+    actors = [status("vagus:feed@n1")]
+    directory.heard(actors, T)
+    assert {e.name for e in directory.present(actors, "")} == {"uptime", "gateway"}, "as far as the settings tell"
+    said = FeedStatus("uptime", "n1", "source", "every 10s", "Uptime {load1: float}", locations=1, error="no tool")
+    [entry] = directory.present(actors, "", [said])
+    assert (entry.name, entry.note) == ("uptime", "no tool")
+    assert entry.labels["shape"] == "Uptime {load1: float}"
+    assert (entry.labels["schedule"], entry.labels["locations"], entry.labels["format"]) == ("every 10s", "1", "uptime")
 
 
 def test_what_has_ended_is_told_by_events():

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
-from gateway_backend import NOW_NS, MemoryBackend, serving
+from gateway_backend import NOW_NS, TOKEN, MemoryBackend, serving
 
+from vagus.client.connection import Connection
 from vagus.clock import NS, ManualClock
 from vagus.config import ContextSettings, DecideSettings
 from vagus.errors import ConfigError, PeerUnreachable
@@ -56,6 +57,8 @@ def test_a_decision_knows_the_newest_item_of_a_feed_at_another_node():
         answer = served.ask("POST", "/v1/decide", {"features": {"load": 3}, "arms": ["a", "b"]})[2]
         assert answer["context"] == {}
         assert backend.decisions[answer["decision_id"]].features == {"load": 3}
+        with Connection(served.url, TOKEN) as connection:
+            assert connection.decide({"city": "Bern"}, ["a"]).features == {"city": "Bern", "load": 0.7}
 
 
 def test_the_interval_names_the_group():
