@@ -220,11 +220,7 @@ def evaluate(feed: Any, lives: list[Life], world: World, known: dict[int, Batche
         elif isinstance(feed, Union):
             found = {life: [batch for side in sides for batch in side[life]] for life in lives}
         else:
-            settled = [_last_word(side, lives, world, known) for side in feed.sides]
-            found = {
-                life: list(_failed_over(feed, life, [s[life] for s in sides], [s[life] for s in settled], world))
-                for life in lives
-            }
+            found = {life: list(_failed_over(feed, life, [s[life] for s in sides], world, known)) for life in lives}
     known[id(feed)] = found
     return found
 
@@ -248,13 +244,11 @@ class Told:
 def _base(feed: Base, lives: list[Life], world: World) -> Batches:
     wanted: dict[tuple[str, ...], list[Life]] = {}
     for life in lives:
-        places = tuple(place.replace("{}", str(life.element)) for place in feed.places)
-        for unit in [places] if feed.any else [(place,) for place in places]:
+        for unit in _units(feed, life):
             wanted.setdefault(unit, []).append(life)
     found: Batches = {life: [] for life in lives}
     for unit, those in wanted.items():
-        key = ("any" if not those[0].lists else "\n".join(unit)) if feed.any else unit[0]
-        for told in _ticks(feed, unit, key, those, world):
+        for told in _ticks(feed, unit, those, world):
             there_ns = told.end_ns if told.answer else told.told_ns
             if there_ns > world.end_ns:
                 continue
@@ -311,13 +305,11 @@ def _spans(lives: list[Life]) -> Iterator[tuple[int, float, list[int]]]:
     yield begin, end, [t for t in told if begin <= t < end]
 
 
-def _ticks(feed: Base, unit: tuple[str, ...], key: str, lives: list[Life], world: World) -> Iterator[Told]:
+def _ticks(feed: Base, unit: tuple[str, ...], lives: list[Life], world: World) -> Iterator[Told]:
     """Each tick of a place while it is wanted, told once: one run at a time, patience with what fails."""
     times = feed.times
     period = round(times.period_s * NS)
-    width = round(min(times.period_s, MAX_SPREAD_S) * NS)
-    digest = hashlib.blake2b(f"{feed.name}\n{key}".encode(), digest_size=8).digest()
-    spread = int.from_bytes(digest, "big") % width if width else 0
+    spread = _spread(feed, unit, lives[0])
     told_due = -1
     run: Told | None = None  # the newest, and which tick it is of
     run_tick = 0
@@ -524,14 +516,44 @@ def _answered(batch: Batch) -> bool:
     return any(thing.value is not None or thing.meta.net is Net.NOT_MODIFIED for thing in batch.things)
 
 
-def _last_word(feed: Any, lives: list[Life], world: World, known: dict[int, Batches]) -> dict[Life, dict[int, float]]:
-    """When all bases of an expression have had their say on a due time."""
-    words: dict[Life, dict[int, float]] = {life: {} for life in lives}
+def _last_word(feed: Any, life: Life, world: World, known: dict[int, Batches], due: int) -> float:
+    """When all bases of an expression have had their say on a due time: that of the tick, or the end of the life."""
+    word = -1.0
     for base in _bases(feed):
-        for life, batches in evaluate(base, lives, world, known).items():
-            for batch in batches:
-                words[life][batch.due_ns] = max(words[life].get(batch.due_ns, -1), batch.there_ns)
-    return words
+        told: dict[tuple[str, ...], dict[int, int]] = {unit: {} for unit in _units(base, life)}
+        for batch in known[id(base)][life]:
+            told[batch.place[1]][batch.due_ns] = batch.there_ns
+        for unit, dues in told.items():
+            if due in dues:
+                word = max(word, dues[due])
+            elif _comes_later(base, unit, life, due, next(iter(dues), life.begin_ns)):
+                word = max(word, life.end_ns)
+    return word
+
+
+def _comes_later(base: Base, unit: tuple[str, ...], life: Life, due: int, anchor: int) -> bool:
+    """Whether there would be a tick, had the life not ended before."""
+    times = base.times
+    if not times.period_s:
+        return times.start_ns == due and due >= life.begin_ns
+    period = round(times.period_s * NS)
+    zero = anchor if times.start_ns is None else times.start_ns
+    last = _last_tick(times, zero, zero)
+    begin = due + _spread(base, unit, life)
+    return (due - zero) % period == 0 and 0 <= (due - zero) // period <= last and begin >= life.begin_ns
+
+
+def _units(base: Base, life: Life) -> list[tuple[str, ...]]:
+    places = tuple(place.replace("{}", str(life.element)) for place in base.places)
+    return [places] if base.any else [(place,) for place in places]
+
+
+def _spread(base: Base, unit: tuple[str, ...], life: Life) -> int:
+    """How long after each tick a place begins."""
+    key = ("\n".join(unit) if life.lists else "any") if base.any else unit[0]
+    width = round(min(base.times.period_s, MAX_SPREAD_S) * NS)
+    digest = hashlib.blake2b(f"{base.name}\n{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % width if width else 0
 
 
 def _bases(feed: Any) -> Iterator[Base]:
@@ -543,19 +565,20 @@ def _bases(feed: Any) -> Iterator[Base]:
 
 
 def _failed_over(
-    feed: Failover, life: Life, sides: list[list[Batch]], words: list[dict[int, float]], world: World
+    feed: Failover, life: Life, sides: list[list[Batch]], world: World, known: dict[int, Batches]
 ) -> Iterator[Batch]:
     """For each due time the first side that answered, as soon as all before it have had their say."""
     for due in sorted({batch.due_ns for side in sides for batch in side}):
+        words = [_last_word(side, life, world, known, due) for side in feed.sides]
         at_due = [[batch for batch in side if batch.due_ns == due] for side in sides]
         answered = [index for index, batches in enumerate(at_due) if any(map(_answered, batches))]
         if answered:
             chosen = answered[0]
             first = min(batch.there_ns for batch in at_due[chosen] if _answered(batch))
-            decided = max([first, *(words[index].get(due, -1) for index in range(chosen))])
+            decided = max([first, *words[:chosen]])
         else:
             chosen = max(index for index, batches in enumerate(at_due) if batches)
-            decided = max(word.get(due, -1) for word in words)
+            decided = max(words)
         for batch in at_due[chosen]:
             there = max(batch.there_ns, decided)
             if there <= world.end_ns:

@@ -195,8 +195,8 @@ class Engine:
     def replay(self, raws: Iterable[Raw]) -> Iterator[Emit]:
         """The items of archived raws, which come in the order of their arrival: the same as there were.
 
-        Of what foreach made, the raws of the list must be among them. Where a failover gives the list and a side of it
-        begins "now", that may be decided at another time than it was.
+        Of what foreach made, the raws of the list must be among them. Where a failover gives the list, that may be
+        decided at another time than it was, and another list be the newest.
         """
         return self._replay(self.feeds, raws)
 
@@ -205,8 +205,7 @@ class Engine:
         sharing = self._sharing if feeds is self.feeds else Sharing(feeds, None)
         graph = Graph(feeds, owner, names=self._graph.names, gates=sharing.gates, driven=sharing.driven)
         for raw in raws:
-            owner.saw(raw)
-            graph.replay(raw)
+            graph.replay(raw, owner.saw)
             yield from graph.taken()
         owner.is_over = True
         graph.replayed()

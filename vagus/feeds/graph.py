@@ -95,14 +95,16 @@ class Graph:
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
-    def replay(self, raw: Raw) -> None:
-        """Archived bytes go their way, as they did when they arrived."""
+    def replay(self, raw: Raw, gone: Callable[[Raw], None] | None = None) -> None:
+        """Archived bytes go their way, as they did when they arrived. gone: called when they have, all but decisions."""
         made = self.made
         if not self._replayed(raw):
             self._astray.append(raw)
             if len(self._astray) > MAX_ASTRAY:
                 del self._astray[0]
                 self.orphans += 1
+        if gone is not None:
+            gone(raw)
         self.settle()
         self._find_astray(made)
 
