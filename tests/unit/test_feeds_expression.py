@@ -192,6 +192,7 @@ def test_feature_15_a_shape_tells_which_names_are_unknown() -> None:
     [
         ("", "expected a name", 1),
         ("load >", "expected a name", 7),
+        ("[0] > 1", "the value itself is $", 1),
         ("load = 5", "write ==", 6),
         ("a & b", "write &&", 3),
         ("a | b", "write ||", 3),

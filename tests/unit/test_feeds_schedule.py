@@ -149,3 +149,20 @@ def test_a_last_tick_in_the_future_does_not_silence_the_feed() -> None:
 def test_impossible_schedules_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         Schedule(**{"period_s": 1.0, "timeout_s": 1.0, **wrong})  # type: ignore[arg-type]
+
+
+def test_now_is_now_where_there_is_nothing_to_spread() -> None:
+    from vagus.feeds import all_, any_, base, every
+    from vagus.feeds.directives import Fetch
+    from vagus.feeds.engine import Engine
+
+    now_ns = 1_000_000_000_000_000_123
+    for places, at_once in (
+        (all_("file:a"), 1),
+        (any_("file:a", "file:b"), 1),
+        (all_("file:a", "file:b", "file:c"), 0),
+    ):
+        engine = Engine({"f": base(places, every("24h", timeout="5s", start="now"))}, now_ns=now_ns)
+        told = [step for step in engine.tick(now_ns) if isinstance(step, Fetch)]
+        assert [step.due_ns for step in told] == [now_ns] * at_once
+        assert engine.next_due() is not None

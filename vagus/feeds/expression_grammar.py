@@ -256,7 +256,8 @@ class _Parser:
             return Literal(WORDS[token.value]), 0
         if token.kind in ("name", "quoted") or self._is("$"):
             return self._path(), 0
-        self._fail("expected a name, a number, a text in quotes, or (")
+        element = "; the value itself is $, its first element $[0]" if self._is("[") else ""
+        self._fail(f"expected a name, a number, a text in quotes, or ({element}")
 
     def _inside(self, read: Any) -> tuple[Node, int]:
         """What is read one level deeper in recursion."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from vagus.feeds.directives import Fetch
 from vagus.feeds.feed import Base
 from vagus.feeds.location import shown
@@ -110,8 +112,11 @@ class Units:
             units = [unit for unit in units if base.any or unit.shown[0] in wanted]
         last = {unit.key: due_ns for unit in units if (due_ns := self._last_due(unit)) is not None}
         begun_ns = max(last.values(), default=self.wall_ns)
+        schedule = base.when.schedule(begun_ns)
+        if base.when.start_ns is None and (base.any or len(base.locations) == 1):
+            schedule = msgspec.structs.replace(schedule, spread_s=0.0)  # there is nothing to spread: now is now
         scheduler = Scheduler(
-            base.when.schedule(begun_ns),
+            schedule,
             [unit.key for unit in units],
             salt=name,
             back_off=self._back_off,

@@ -55,7 +55,8 @@ def every(
     """A tick each `period` (seconds, or "5m"); `timeout` bounds one fetch.
 
     start: of the grid, "now" or a time such as "2026-01-31T12:00:00Z"; without it the grid is that of the clock (each
-    full five minutes), or begins now where there is a duration. duration: how long there are ticks. Below foreach,
+    full five minutes), or begins now where there is a duration. From "now" on several locations are spread over the
+    period (at most five minutes); a single one begins at once. duration: how long there are ticks. Below foreach,
     "now" is when the list came that a location is new in, and the duration counts from the newest list that has it.
     catch_up: of the ticks that passed while the feed did not run, fetch the `latest`, one after the other `all`, or
     `none`; what is not fetched is a missed item. Raises ConfigError.
