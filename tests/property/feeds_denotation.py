@@ -318,20 +318,25 @@ def _ticks(feed: Base, unit: tuple[str, ...], lives: list[Life], world: World) -
         if run is not None and run.end_ns <= begin:
             run = None
         zero = begin if times.start_ns is None else times.start_ns
+        passed: list[int] = []  # while the run was going
         for now, tick in _moments(times, zero, period, spread, begin, end, renewals, world, told_due):
             if run is not None and run.end_ns <= now:
+                yield from (Told(due, run.end_ns, RUNNING, unit[0]) for due in passed)
+                passed = []
                 failures, hold = _after(run, failures, run_tick, times, zero, period, spread, world)
                 run = None
             if not times.period_s and times.start_ns is None:
                 zero, hold = now, 0
             told_due = zero + tick * period
             if run is not None:
-                yield Told(told_due, now, RUNNING, unit[0])
+                passed.append(told_due)
             elif tick < hold:
                 yield Told(told_due, now, BACKING_OFF, unit[0])
             else:
                 run, run_tick = _run(unit, told_due, now, world), tick
                 yield run
+        if run is not None and run.end_ns < end:
+            yield from (Told(due, run.end_ns, RUNNING, unit[0]) for due in passed)
         run_tick = -1 if times.start_ns is None else run_tick
 
 
@@ -549,7 +554,9 @@ def _units(base: Base, life: Life) -> list[tuple[str, ...]]:
 
 
 def _spread(base: Base, unit: tuple[str, ...], life: Life) -> int:
-    """How long after each tick a place begins."""
+    """How long after each tick a place begins; what stands alone and begins now has nothing to be spread from."""
+    if base.times.start_ns is None and not life.lists and (base.any or len(base.places) == 1):
+        return 0
     key = ("\n".join(unit) if life.lists else "any") if base.any else unit[0]
     width = round(min(base.times.period_s, MAX_SPREAD_S) * NS)
     digest = hashlib.blake2b(f"{base.name}\n{key}".encode(), digest_size=8).digest()

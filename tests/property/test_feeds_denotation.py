@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import itertools
 import json
 import random
 from collections import Counter
@@ -12,10 +13,11 @@ from typing import Any
 
 import feeds_denotation as meaning
 from feeds_denotation import Answer, Parsed, Times, World, denotation
-from hypothesis import given, note, settings
+from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
 
 from vagus.clock import NS
+from vagus.config import hash_text
 from vagus.feeds import Data, Descriptor, Feed, Fetched, Net, Raw, State, all_, any_, base
 from vagus.feeds.contracts import ANY_SHAPE
 from vagus.feeds.directives import Archive, Directive, Emit, Fetch
@@ -218,6 +220,18 @@ def parts_of(feed: Any) -> list[Any]:
     return [*getattr(feed, "sides", ()), *(getattr(feed, name) for name in ("source", "inside") if hasattr(feed, name))]
 
 
+def has_failover(feed: Any) -> bool:
+    return isinstance(feed, meaning.Failover) or any(map(has_failover, parts_of(feed)))
+
+
+def bases_of(feed: Any) -> list[meaning.Base]:
+    """Those that are there from the beginning."""
+    if isinstance(feed, meaning.Base):
+        return [feed]
+    parts = [feed.source] if isinstance(feed, meaning.Foreach) else parts_of(feed)
+    return [one for part in parts for one in bases_of(part)]
+
+
 def decides_lists(feed: Any, driving: bool = False) -> bool:
     """Whether a failover drives a foreach: a replay may decide it at another time, so that other lists were newest."""
     return (driving and isinstance(feed, meaning.Failover)) or any(
@@ -354,3 +368,89 @@ def test_features_1_to_8_a_feed_is_its_denotation_and_a_replay_is_the_same(
     assert run.engine.dropped == 0
     if not any(map(decides_lists, program.values())):
         assert same(found, run.engine.replay(run.raws))
+
+
+def last_dues(raws: Iterable[Raw]) -> dict[tuple[str, str], int]:
+    """As an archive tells them."""
+    last: dict[tuple[str, str], int] = {}
+    for raw in raws:
+        place = (raw.meta.feed, raw.meta.location)
+        last[place] = max(last.get(place, 0), raw.meta.due_ns)
+    return last
+
+
+@settings(deadline=None, max_examples=60)
+@given(programs(2), universes, st.integers(1, LASTING), st.integers(0, 25 * NS))
+def test_features_2_and_8_a_restart_in_mid_run_gives_every_tick_once(
+    program: dict[str, Any], universe: Universe, killed_ns: int, away_ns: int
+) -> None:
+    """Nothing is fetched twice, no tick between the first and the last is left out, and all that was archived is told."""
+    note(str(program))
+    before = Run(engine_of(program), universe).until(T0, T0 + killed_ns)
+    back_ns = T0 + killed_ns + 1 + away_ns
+    after = Run(engine_of(program, back_ns, last_due_ns=last_dues(before.raws)), universe)
+    for recall in after.engine.recalls():
+        kept = [raw for raw in before.raws if raw.meta.feed in recall.feeds and raw.meta.arrived_ns >= recall.since_ns]
+        after.perform(after.engine.recalled(recall, kept, back_ns), back_ns)
+    assert not after.raws
+    after.until(back_ns, back_ns + LASTING)
+    raws = [*before.raws, *after.raws]
+    counts = Counter((raw.meta.feed, raw.meta.location, raw.meta.due_ns) for raw in raws)
+    driven = {origin for raw in raws for origin in [(raw.meta.feed, bool(raw.meta.provenance))]}
+    for base_feed in {id(one): one for feed in program.values() for one in bases_of(feed)}.values():
+        if base_feed.any or (base_feed.name, True) in driven:
+            continue
+        for place in base_feed.places:
+            dues = sorted(due for feed, where, due in counts if (feed, where) == (base_feed.name, place))
+            assert all(counts[base_feed.name, place, due] == 1 for due in dues)
+            steps = {later - earlier for earlier, later in itertools.pairwise(dues)}
+            assert steps <= {round(base_feed.times.period_s * NS)}, place
+    if not any(map(has_failover, program.values())):
+        emitted = items(before.emits + after.emits)
+        assert items(after.engine.replay(raws)) == emitted
+
+
+class Part:
+    """One of several shares."""
+
+    def __init__(self, program: dict[str, Any], index: int, count: int) -> None:
+        self._program = program
+        self._index = index
+        self._count = count
+
+    def owns(self, feed: str, key: str) -> bool:
+        return hash_text(key) % self._count == self._index
+
+    def runs(self, feed: str) -> bool:
+        return is_divided(self._program[feed]) or self.owns(feed, feed)
+
+
+def shares_places(feed: Any) -> bool:
+    """Whether elements of several shares may want the same place: each then fetches it at its own times."""
+    if isinstance(feed, meaning.Foreach):
+        return has_foreach(feed.inside) or any("{}" not in place for b in bases_of(feed.inside) for place in b.places)
+    return is_divided(feed) and not isinstance(feed, meaning.Base) and any(map(shares_places, parts_of(feed)))
+
+
+def is_divided(feed: Any) -> bool:
+    """Whether a feed's work is divided by location or element; else it is of one piece."""
+    if isinstance(feed, (meaning.Map, meaning.Where, meaning.Flatten)):
+        return is_divided(feed.source)
+    if isinstance(feed, meaning.Union):
+        return all(map(is_divided, feed.sides))
+    return isinstance(feed, meaning.Foreach) or (isinstance(feed, meaning.Base) and not feed.any)
+
+
+@settings(deadline=None, max_examples=60)
+@given(programs(), universes, st.integers(2, 3))
+def test_feature_5_engines_that_share_the_work_emit_together_what_one_alone_does(
+    program: dict[str, Any], universe: Universe, count: int
+) -> None:
+    note(str(program))
+    assume(not any(map(shares_places, program.values())))
+    alone = Run(engine_of(program), universe).until(T0, T0 + LASTING)
+    runs = [Run(engine_of(program, share=Part(program, index, count)), universe) for index in range(count)]
+    shared: Counter[str] = Counter()
+    for run in runs:
+        shared += items(run.until(T0, T0 + LASTING).emits)
+    assert shared == items(alone.emits)

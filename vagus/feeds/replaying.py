@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from vagus.feeds.item import Net, Raw
+from vagus.feeds.item import Raw
 from vagus.feeds.location import shown
 from vagus.feeds.port import Port
-from vagus.feeds.schedule import RUNNING
 
 
 class Replaying:
@@ -17,7 +16,6 @@ class Replaying:
         self.is_over = False
         self._first: dict[str, int] = {}
         self._newest: dict[tuple[str, str], int] = {}  # all ticks until then are told
-        self._beyond: dict[tuple[str, str], set[int]] = {}  # those told while an earlier one still ran
 
     def subscribe(self, port: Port) -> None:
         """Nothing to fetch."""
@@ -30,11 +28,8 @@ class Replaying:
         meta = raw.meta
         self._first.setdefault(meta.feed, meta.due_ns)
         place = (meta.feed, meta.location)
-        if meta.net is Net.MISSED and meta.note.startswith(RUNNING):
-            self._beyond.setdefault(place, set()).add(meta.due_ns)
-        elif meta.due_ns > self._newest.get(place, -1):
+        if meta.due_ns > self._newest.get(place, -1):
             self._newest[place] = meta.due_ns
-            self._beyond.pop(place, None)
 
     def settled(self, port: Port, due_ns: int) -> bool:
         """What is certain of the ticks: that there is none at this time, or that it was told."""
@@ -51,7 +46,7 @@ class Replaying:
         )
 
     def _is_told(self, due_ns: int, place: tuple[str, str]) -> bool:
-        return due_ns <= self._newest.get(place, -1) or due_ns in self._beyond.get(place, ())
+        return due_ns <= self._newest.get(place, -1)
 
     def _has_no_tick(self, port: Port, due_ns: int) -> bool:
         when = port.base.when

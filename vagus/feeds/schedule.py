@@ -121,11 +121,13 @@ class _Place:
 
     __slots__ = (
         "behind",
+        "busy_tick",
         "end_ns",
         "failures",
         "hold_tick",
         "is_alive",
         "last_tick",
+        "missed_ns",
         "next_tick",
         "period_ns",
         "running_tick",
@@ -143,6 +145,8 @@ class _Place:
         self.running_tick: int | None = None
         self.failures = 0
         self.hold_tick = 0  # no try before this tick
+        self.busy_tick = -1  # until this one the ticks that are not yet told passed while a run was going
+        self.missed_ns: list[int] = []  # so did these, of schedules before
         self.skip_tick = 0  # those before this one passed before anybody looked, and are not caught up
         self.wake_ns = -1  # where it stands in the heap; -1: nowhere, there are no more ticks
         self.is_alive = True
@@ -167,8 +171,10 @@ class _Place:
 
 
 class Scheduler:
-    """Decides for each location and tick, exactly once: start or missed.
+    """Decides for each location and tick, exactly once and in order: start or missed.
 
+    A tick that passes while the run before is still going is missed, and told when that has ended: what is known of a
+    location is then always known of all ticks until the last, which is all that must be known after a restart.
     last_due_ns: the last tick that each location had before a restart; the ticks since then are caught up as the
     schedule says, or missed. A location that is absent there starts with the latest tick at once (catch-up `none`:
     with the next one). When wall time is set back by more than a period, the grid is entered anew: those ticks come
@@ -195,6 +201,7 @@ class Scheduler:
         self._heap: list[tuple[int, str]] = []
         self._gone: dict[str, None] = {}  # without further ticks
         self._now_ns = 0
+        self.has_woken = False  # a run that ended makes something due
         self._fill()
 
     def spread_ns(self, location: str) -> int:
@@ -242,26 +249,35 @@ class Scheduler:
         next_tick = place.next_tick or 0
         if not place.is_alive:  # it begins anew, but for what it had
             told_ns = place.due_ns(next_tick - 1) if next_tick else -1
-            if schedule.start_ns != place.schedule.start_ns and place.running_tick is not None:
-                place.running_tick = -1
-            place.follow(schedule)
-            place.failures = place.hold_tick = 0
+            self._renew(place, schedule)
+            place.failures = 0
             place.is_alive = True
             self._go_on(location, place, schedule.tick_at(told_ns) + 1, now_ns)
         elif schedule.start_ns == place.schedule.start_ns:
             return
         elif schedule.single:
-            if place.running_tick is not None:
-                place.running_tick = -1
-            place.follow(schedule)
-            place.next_tick = place.hold_tick = 0
+            if place.running_tick is not None and not next_tick:
+                place.missed_ns.append(place.zero_ns)
+            self._renew(place, schedule)
+            place.next_tick = 0
             self._push(location, place, 0)
         else:
             start_ns = place.schedule.start_ns
             lasting_s = (schedule.start_ns - start_ns) / NS + schedule.duration_s
             place.follow(msgspec.structs.replace(schedule, start_ns=start_ns, duration_s=lasting_s))
             if place.wake_ns < 0:
-                self._go_on(location, place, next_tick, now_ns)
+                if place.running_tick is None:
+                    self._go_on(location, place, next_tick, now_ns)
+                else:
+                    self._push(location, place, place.latest(now_ns) + 1)
+
+    @staticmethod
+    def _renew(place: _Place, schedule: Schedule) -> None:
+        if schedule.start_ns != place.schedule.start_ns and place.running_tick is not None:
+            place.running_tick = -1
+        place.follow(schedule)
+        place.hold_tick = 0
+        place.busy_tick = -1
 
     def _go_on(self, location: str, place: _Place, next_tick: int, now_ns: int) -> None:
         self._skip(place, now_ns)
@@ -272,6 +288,7 @@ class Scheduler:
         """A location goes: there are no more ticks of it. It is known until its next one, lest the last comes again."""
         place = self._places[location]
         place.is_alive = place.behind = False
+        place.missed_ns.clear()
         if place.wake_ns < 0:
             self._gone[location] = None
             if len(self._gone) > MAX_GONE:
@@ -305,6 +322,7 @@ class Scheduler:
         if not self._now_ns or now_ns < self._now_ns - self.schedule.period_ns:
             self._enter(now_ns)  # also at first: wall time may have been set back before a restart
         self._now_ns = now_ns
+        self.has_woken = False
         told: list[Start | Missed] = []
         heap, places = self._heap, self._places
         while heap and heap[0][0] <= now_ns:
@@ -318,9 +336,11 @@ class Scheduler:
                     del places[location]
                 else:
                     self._push(location, place, latest + 1)
+            elif place.running_tick is not None:
+                self._push(location, place, latest + 1)
             elif (
                 latest == place.next_tick
-                and place.running_tick is None
+                and latest > place.busy_tick
                 and latest >= place.hold_tick
                 and latest >= place.skip_tick
             ):  # nearly always
@@ -335,14 +355,15 @@ class Scheduler:
 
     def _passed(self, location: str, place: _Place, latest: int, now_ns: int) -> Iterator[Start | Missed]:
         self._push(location, place, latest + 1)
-        if place.behind and place.running_tick is not None:
-            return  # `finished` goes on
+        missed_ns, place.missed_ns = place.missed_ns, []
+        for due_ns in missed_ns:
+            yield Missed(location, due_ns, RUNNING)
         first = place.next_tick
         if first is None:
             first = latest + 1 if now_ns - place.spread_ns >= place.end_ns else max(latest, place.skip_tick)
         begin = max(first, latest)
-        if place.schedule.catch_up == "all" and place.running_tick is None:
-            begin = min(max(first, place.hold_tick, place.skip_tick), latest + 1)
+        if place.schedule.catch_up == "all":
+            begin = min(max(first, place.hold_tick, place.skip_tick, place.busy_tick + 1), latest + 1)
         place.next_tick = min(begin, latest) + 1
         place.behind = begin < latest
         if begin - first > MAX_MISSED:
@@ -362,7 +383,7 @@ class Scheduler:
 
     @staticmethod
     def _reason(place: _Place, tick: int) -> str:
-        if place.running_tick is not None:
+        if tick <= place.busy_tick:
             return RUNNING
         if tick < place.skip_tick:
             return LATE
@@ -376,8 +397,13 @@ class Scheduler:
         schedule = place.schedule
         tick = place.latest(now_ns) if place.running_tick is None else place.running_tick
         place.running_tick = None
-        if place.behind:
-            self._wake(location, place, now_ns)
+        if place.is_alive and place.next_tick is not None:
+            passed = place.latest(now_ns - 1)
+            if place.next_tick <= passed or place.missed_ns:
+                if not place.behind:
+                    place.busy_tick = passed
+                self._wake(location, place, now_ns)
+                self.has_woken = True
         if fetched.net in (Net.OK, Net.NOT_MODIFIED):
             place.failures = place.hold_tick = 0
             return 0
@@ -398,6 +424,7 @@ class Scheduler:
             if place.next_tick is not None and place.next_tick > upcoming:
                 place.next_tick = upcoming
                 place.hold_tick = place.skip_tick = 0
+                place.busy_tick = -1
                 place.behind = False
                 if place.running_tick is not None:
                     place.running_tick = upcoming - 1

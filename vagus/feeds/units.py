@@ -212,7 +212,7 @@ class Units:
             unit.dues.remove(due_ns)
         if not unit.ports:
             self._tidy(self.groups[unit.name], unit)
-        self.born = self.born or unit.spec[1].catch_up == "all"
+        self.born = self.born or self.groups[unit.name].scheduler.has_woken
 
 
 def _places(base: Base[Any], key_of_any: str) -> list[tuple[str, tuple[str, ...]]]:
