@@ -39,10 +39,18 @@ MOST_SAID = 1000
 @click.option("--for", "for_", type=Span(), default="", metavar="TIME", help="End after 30s, 10m, 2h …")
 @click.option("--once", is_flag=True, help="One tick of each feed; exit status 1 when everything failed.")
 @click.option(
+    "--faster",
+    type=click.FloatRange(1e-3, 1e9),
+    default=1.0,
+    help="Ticks so many times as often: a schedule tried out.",
+)
+@click.option(
     "--folder", type=click.Path(path_type=Path), help="For archive and tools' files.  [default: FILE's name + .feeds]"
 )
 @json_option
-def run(file: Path, names: Sequence[str], for_: str, once: bool, folder: Path | None, as_json: bool) -> None:
+def run(
+    file: Path, names: Sequence[str], for_: str, once: bool, faster: float, folder: Path | None, as_json: bool
+) -> None:
     """Fetches what FILE declares, archives the raw bytes, parses them and runs the tools, until Ctrl-C or --for.
 
     FILE is a vagus.yaml, or has nothing but `feeds:`. Without NAMEs all its feeds run. Everything is kept below one
@@ -54,9 +62,14 @@ def run(file: Path, names: Sequence[str], for_: str, once: bool, folder: Path | 
       vagus feed run comon.yaml
       vagus feed run comon.yaml comon --for 10m --folder /var/tmp/comon
       vagus feed run comon.yaml --once && echo something came
+      vagus feed run daily.yaml --faster 86400 --for 10s
       vagus feed run comon.yaml --json | jq -r 'select(.meta.net != "ok") | .meta.location'
     """
     settings, wanted = feeds_of_file(file, names)
+    if faster != 1:
+        from vagus.actors.feed_local import faster as sped_up
+
+        settings = tuple(sped_up(one, faster) for one in settings)
     where = archive_folder(file, folder)
     seen = Seen(wanted, as_json)
     click.secho(f"{', '.join(wanted)} → {where}/ (archive, tools' files); Ctrl-C ends", dim=True, err=True)
