@@ -100,3 +100,19 @@ async def test_one_item_with_its_evidence_and_names_from_outside_are_text(opened
     await page.press("Escape")
     await page.until("document.querySelector('#item').hidden")
     assert page.errors == []
+
+
+async def test_cells_are_short_and_lose_nothing_that_matters(opened: Any) -> None:
+    page, served = opened
+    value = {"Date": 1795332416.417935, "MemSize": 24105.5625, "count": 123456789, "CPUUse": [21, 66]}
+    served.backend.items = [item(f"gateway:/v1/comon?node=n{number}", value) for number in (10, 2)]
+    await page.until(f"{LOCATIONS}.length === 2 && {LOCATIONS}.join().includes('gateway')")
+    rows = await page.run("[...document.querySelectorAll('#items tbody tr')].map(row => row.innerText.split('\\t'))")
+    assert [row[:6] for row in rows] == [
+        ["n2", "ok", "1795332416", "24105.6", "123456789", "21 66"],
+        ["n10", "ok", "1795332416", "24105.6", "123456789", "21 66"],
+    ]
+    assert await page.run("document.querySelector('#items tbody td').title") == "gateway:/v1/comon?node=n2"
+    await page.click("#items tbody tr")
+    assert '"CPUUse": [ 21, 66 ]' in await page.until("document.querySelector('#item pre')?.innerText")
+    assert page.errors == []

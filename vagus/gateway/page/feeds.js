@@ -37,6 +37,13 @@ function offer() {
   $("feed").value = chosen();
 }
 
+/** Each word once: select, 4 × alert. */
+function counted(words) {
+  return [...new Set(words)].map((word) => [words.filter((other) => other === word).length, word]).map(([count, word]) => (count > 1 ? `${count} × ${word}` : word));
+}
+
+const made = (kind) => (!kind ? "" : kind === "of" ? "made of another feed" : `${kind} of others`);
+
 /** What is said of the feed by all nodes that fetch for it. */
 function about() {
   const mine = statuses.filter(({ name }) => name === chosen());
@@ -46,13 +53,14 @@ function about() {
   const failing = mine.reduce((sum, status) => sum + status.failing_count, 0);
   const next = Math.min(...mine.map((status) => status.next_due_ns).filter(Boolean));
   const error = mine.map((status) => status.error).find(Boolean);
+  const tools = mine[0]?.tools || [];
   const parts = [
-    make("span", {}, make("b", {}, mine[0]?.kind || ""), ` ${mine[0]?.schedule || ""}`),
-    make("span", {}, `${locations} locations on ${mine.map(({ node }) => node).join(", ")}`),
+    make("span", {}, make("b", {}, mine[0]?.schedule || made(mine[0]?.kind))),
+    make("span", {}, `${locations} ${locations === 1 ? "location" : "locations"} on ${mine.map(({ node }) => node).join(", ")}`),
     ...[...counts].map(([word, count]) => make("span", {}, `${count} × ${word}`)),
     ...(failing ? [make("span", { class: "bad" }, `${failing} fail`)] : []),
     ...(Number.isFinite(next) ? [make("span", {}, `next in ${age(next / 1e6 - now())}`)] : []),
-    ...(mine[0]?.tools?.length ? [make("span", {}, `tools: ${mine[0].tools.join(", ")}`)] : []),
+    ...(tools.length ? [make("span", {}, `tools: ${counted(tools).join(", ")}`)] : []),
     ...(error ? [make("span", { class: "bad" }, error)] : []),
   ];
   $("about").replaceChildren(...parts);
@@ -76,13 +84,18 @@ function locked(why = "") {
   say("", "no token");
 }
 
+const natural = (a, b) => a.localeCompare(b, "en", { numeric: true });
+const byPlace = ({ meta: a }, { meta: b }) => natural(a.location, b.location) || natural(a.part, b.part);
+const byTime = (a, b) => b.meta.arrived_ns - a.meta.arrived_ns || byPlace(a, b);
+
 async function items() {
-  const query = new URLSearchParams({ limit: LIMIT, latest: $("latest").checked });
-  if ($("where").value.trim()) query.set("where", $("where").value.trim());
   const name = chosen();
+  const latest = $("latest").checked;
+  const query = new URLSearchParams({ limit: LIMIT, latest });
+  if ($("where").value.trim()) query.set("where", $("where").value.trim());
   const { body } = await ask(`/v1/feeds/${encodeURIComponent(name)}/items?${query}`);
   if (name !== chosen()) return;
-  const shown = body.items.reverse();
+  const shown = body.items.sort(latest ? byPlace : byTime);
   table.show(shown, ago);
   $("none").hidden = shown.length > 0;
   $("none").textContent = $("where").value.trim() ? "No item is so." : "Nothing has come yet.";

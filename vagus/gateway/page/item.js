@@ -5,6 +5,11 @@ import { clock, make } from "/health/words.js";
 
 const ms = (ns) => ns / 1e6;
 
+/** A value as JSON, a list of plain ones in one line. */
+function json(value) {
+  return JSON.stringify(value, null, 2).replace(/\[[^[\]{}"]*\]/g, (list) => list.replace(/\s+/g, " "));
+}
+
 export function showItem(element, item, closed) {
   const { meta, node, value } = item;
   const { word, status } = code(meta);
@@ -26,6 +31,6 @@ export function showItem(element, item, closed) {
   const made = meta.provenance.length
     ? [make("h3", {}, "Made from"), ...meta.provenance.map(({ feed, location, due_ns, part }) => make("p", {}, `${feed} ${location} ${part} of ${clock(ms(due_ns))}`))]
     : [];
-  element.replaceChildren(close, make("h2", {}, meta.location || meta.feed), list, make("h3", {}, "Value"), make("pre", {}, JSON.stringify(value, null, 2)), ...made);
+  element.replaceChildren(close, make("h2", {}, meta.location || meta.feed), list, ...made, make("h3", {}, "Value"), make("pre", {}, json(value)));
   element.hidden = false;
 }

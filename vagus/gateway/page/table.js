@@ -1,9 +1,10 @@
 // Items as a table: a row each, a column for each field that any of them has; sorted where the head was pressed.
 
-import { make, score } from "/health/words.js";
+import { make } from "/health/words.js";
 
 const MAX_COLUMNS = 40;
 const MAX_LIST = 20;
+const MIN_PREFIX = 12;
 
 /** Field → value of what is in a value: {a: {b: 1}, c: [1, 2]} gives a.b and c. */
 export function leaves(value) {
@@ -33,7 +34,20 @@ export function code(meta) {
 
 export const keyOf = ({ node, meta }) => JSON.stringify([node, meta.feed, meta.location, meta.due_ns, meta.part]);
 
-const text = (value) => (typeof value === "number" ? score(value) : String(value));
+/** Six digits of a number, and all that are before its point. */
+function text(value) {
+  if (typeof value !== "number" || Number.isInteger(value)) return String(value);
+  return String(Math.abs(value) < 1e6 ? Number(value.toPrecision(6)) : Math.round(value));
+}
+
+/** What all locations begin with, up to where a part of them ends; nothing when it is short. */
+function prefix(locations) {
+  const [first, ...others] = locations;
+  let length = 0;
+  while (length < first.length && others.every((other) => other[length] === first[length])) length += 1;
+  const end = Math.max(...["/", "=", "?", "&", " "].map((mark) => first.lastIndexOf(mark, length - 1))) + 1;
+  return end >= MIN_PREFIX ? first.slice(0, end) : "";
+}
 
 export class Table {
   constructor(element, chosen) {
@@ -47,9 +61,11 @@ export class Table {
     this.rows = items.map((item) => ({ item, key: keyOf(item), fields: leaves(item.value) }));
     const names = [];
     for (const { fields } of this.rows) for (const name of fields.keys()) if (!names.includes(name) && names.length < MAX_COLUMNS) names.push(name);
-    const several = new Set(items.map(({ meta }) => meta.location)).size > 1;
+    const locations = [...new Set(items.map(({ meta }) => meta.location))];
+    const several = locations.length > 1;
+    const begin = several ? prefix(locations) : "";
     this.columns = [
-      ...(several || !items.length ? [{ name: "location", of: ({ item }) => item.meta.location }] : []),
+      ...(several || !items.length ? [{ name: "location", title: begin && `${begin}…`, of: ({ item }) => item.meta.location.slice(begin.length), hint: ({ item }) => item.meta.location }] : []),
       ...(items.some(({ meta }) => meta.part) ? [{ name: "part", of: ({ item }) => item.meta.part }] : []),
       { name: "", title: "how it went", of: ({ item }) => code(item.meta).word, cell: (row) => this.badge(row.item) },
       ...names.map((name) => ({ name, of: ({ fields }) => fields.get(name) })),
@@ -73,6 +89,7 @@ export class Table {
       const head = make("th", { ...kinds[n], ...sort, scope: "col" });
       if (column.name) {
         const button = make("button", { type: "button", "data-column": column.name }, column.name);
+        if (column.title) button.title = column.title;
         button.addEventListener("click", () => this.sort(column.name));
         head.append(button);
       }
@@ -88,7 +105,7 @@ export class Table {
   row(row, kinds) {
     const cells = this.columns.map((column, n) => {
       const value = column.of(row);
-      return make("td", kinds[n], ...(column.cell ? [column.cell(row)] : value === undefined ? [] : [text(value)]));
+      return make("td", { ...kinds[n], ...(column.hint ? { title: column.hint(row) } : {}) }, ...(column.cell ? [column.cell(row)] : value === undefined ? [] : [text(value)]));
     });
     const element = make("tr", { "data-location": row.item.meta.location, "aria-selected": String(row.key === this.selected), tabindex: "0" }, ...cells);
     const open = () => {
