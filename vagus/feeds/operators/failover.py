@@ -8,7 +8,9 @@ from functools import partial
 from vagus.feeds.item import Net
 from vagus.feeds.operators.batch import Batch, Node
 
-MAX_DUES = 100  # that are not decided, or may get more; the oldest give way
+MAX_DUES = (
+    100  # that are not decided, or may get more; those that came first give way, also after the clock was set back
+)
 
 
 class _Due:
@@ -55,7 +57,7 @@ class Failing(Node):
             due = self._dues[batch.due_ns] = _Due(len(self._sides))
             self._undecided.add(batch.due_ns)
             if len(self._dues) > MAX_DUES:
-                self._give_way(min(self._dues))
+                self._give_way(next(iter(self._dues)))
         due.sides[side].append(batch)
         if due.chosen is None:
             self._decide(batch.due_ns, due)
@@ -63,11 +65,19 @@ class Failing(Node):
             self._on(batch)
         if due.chosen is None:
             self._waits(self)
+        elif all(len(got) == one.arity for got, one in zip(due.sides, self._sides, strict=True)):
+            self._dues.pop(batch.due_ns, None)
 
     def review(self) -> bool:
-        """Decides what can be; whether something is still held."""
+        """Decides what can be; whether that was something."""
+        before = len(self._undecided)
         for due_ns in sorted(self._undecided):
             self._decide(due_ns, self._dues[due_ns])
+        return len(self._undecided) < before
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is held."""
         return bool(self._undecided)
 
     def _give_way(self, due_ns: int) -> None:

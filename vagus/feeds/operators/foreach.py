@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
@@ -62,17 +63,19 @@ Make = Callable[[Any, str, tuple[Origin, ...], Relay], Instance]
 class _List:
     """The newest list of one place; the elements by their identity."""
 
-    __slots__ = ("due_ns", "instances")
+    __slots__ = ("arrived_ns", "due_ns", "instances")
 
-    def __init__(self, due_ns: int) -> None:
+    def __init__(self, due_ns: int, arrived_ns: float) -> None:
         self.due_ns = due_ns
+        self.arrived_ns = arrived_ns
         self.instances: dict[Hashable, Relay] = {}
 
 
 class Driving(Node):
     """Keeps, for each place that lists come from, the instances of its newest list.
 
-    A list is all that has one place and due time; one that failed changes nothing, nor does one older than the newest.
+    A list is all that has one place and due time; one that failed changes nothing, nor does one older than the newest,
+    unless the clock was set back in between.
     An element that is in the list before too goes on undisturbed; one that a list has twice counts once. What has no
     value, or of which nothing can be made, is sent on as an item without a value. waits: called when lists have come
     that `apply` is to look at, at the end of the event. owns: which elements are of concern here.
@@ -122,13 +125,14 @@ class Driving(Node):
             for batch in batches:
                 self._pass(batch)
             if self._open and not _is_over(place) and not all(batch.failed for batch in batches):
-                self._list(place, due_ns, [item for batch in batches for item in batch.items if item.value is not None])
+                items = [item for batch in batches for item in batch.items if item.value is not None]
+                self._list(place, due_ns, max(map(_arrived_ns, batches)), items)
 
-    def _list(self, place: Hashable, due_ns: int, items: list[Item[Any]]) -> None:
+    def _list(self, place: Hashable, due_ns: int, arrived_ns: float, items: list[Item[Any]]) -> None:
         known = self._lists.get(place)
-        if known is not None and due_ns < known.due_ns:
+        if known is not None and due_ns < known.due_ns and arrived_ns >= known.arrived_ns:
             return
-        listed = self._lists[place] = _List(due_ns)
+        listed = self._lists[place] = _List(due_ns, arrived_ns)
         before = known.instances if known is not None else {}
         if known is not None and due_ns == known.due_ns:
             listed.instances.update(before)
@@ -164,6 +168,12 @@ class Driving(Node):
 
     def _send_broken(self, item: Item[Any], key: str, note: str) -> None:
         self.send(Batch((self, key), item.meta.due_ns, [broken(item, note)], True, key))
+
+
+def _arrived_ns(batch: Batch) -> float:
+    if batch.raw is not None:
+        return batch.raw.meta.arrived_ns
+    return max((item.meta.arrived_ns for item in batch.items), default=math.inf)
 
 
 def _is_over(place: Hashable) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from vagus.feeds.item import Data, Item, Meta, Net, Origin
 from vagus.feeds.operators.batch import MAX_NOTE, Batch, Node
 
-MAX_DUES = 100  # that wait for a side; the oldest give way
+MAX_DUES = 100  # that wait for a side; those that came first give way, also after the clock was set back
 MAX_HELD = 100_000  # items of them together
 _NET = {net: rank for rank, net in enumerate(Net)}
 _DATA = {data: rank for rank, data in enumerate(Data)}
@@ -64,7 +64,7 @@ class Join(Node):
         if self._complete and sum(map(len, held)) >= self._complete:
             self._forget(due_ns)
         while len(self._held) > MAX_DUES or (self._count > MAX_HELD and len(self._held) > 1):
-            self._dropped(self._forget(min(self._held)))
+            self._dropped(self._forget(next(iter(self._held))))
 
     def _forget(self, due_ns: int) -> int:
         count = sum(len(batch.items) for side in self._held.pop(due_ns) for batch in side)
