@@ -71,6 +71,7 @@ def test_after_the_clock_was_set_back_the_newest_list_is_the_one_that_came_last(
     run(3600)
     run.elements = ["c"]
     run.now_ns -= 1800 * NS
+    run(20)
     assert locations(run(30)) == {"http://c/"}
 
 
