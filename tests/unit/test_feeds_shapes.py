@@ -10,8 +10,9 @@ import pytest
 from vagus.config import FeedSettings, SourceSettings
 from vagus.errors import ConfigError
 from vagus.feeds import FORMATS, Shape
+from vagus.feeds.contracts import PAIR
 from vagus.feeds.declared import feeds_of
-from vagus.feeds.feed import all_, base, failover, list_, pair, refeed, union
+from vagus.feeds.feed import all_, base, dict_, failover, list_, pair, refeed, union
 from vagus.feeds.shapes import shape_of
 from vagus.feeds.tools import tools_of
 from vagus.feeds.when import every
@@ -39,9 +40,48 @@ def test_feature_13_a_feed_tells_its_shape_where_it_is_declared() -> None:
 
 def test_feature_13_what_functions_make_may_be_anything() -> None:
     feed = of("comon")
-    opaque = [feed.map(str), feed.select("rwfs"), pair(feed, feed), list_([feed]), of("hosts").foreach(lambda x: feed)]
+    opaque = [feed.map(str), feed.select("rwfs"), of("hosts").foreach(lambda x: feed)]
     for other in [*opaque, feed.flatten("nope"), feed.flatten("rwfs"), union(feed, of("text"))]:
         assert shape_of(other) == Shape("any")
+
+
+def test_feature_6_what_is_joined_has_the_shapes_of_its_sides() -> None:
+    feed, busy = of("comon"), FORMATS.make("uptime").shape
+    comon = Shape("optional", parts=(("", shape_of(feed)),))  # a side that failed is None
+    pairs = pair(feed, of("uptime"))
+    assert shape_of(pairs) == Shape("record", PAIR, (("0", comon), ("1", Shape("optional", parts=(("", busy),)))))
+    assert shape_of(dict_({"a": feed})) == Shape("record", parts=(("a", comon),))
+    assert shape_of(list_([feed, feed])) == Shape("list", parts=(("", comon),))
+    assert shape_of(pairs.flatten()) == Shape("any")
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("rwfs > 0", r"the feed has no rwfs; there are: \$\[0\], \$\[1\]"),
+        ("$[2].rwfs > 0", r"no 2; "),
+        ("$[0].vm_stat.x > 0", r"no 0\.vm_stat\.x"),
+        ("$[-1].nope > 0", r"no -1\.nope"),
+        ("meta.location == 'a'", "meta is known to tools alone"),
+    ],
+)
+def test_feature_15_a_condition_on_what_a_pair_has_not_is_refused_at_once(text: str, lost: str) -> None:
+    pairs = pair(of("comon"), of("comon"))
+    with pytest.raises(ConfigError, match=f"where: .*{lost}"):
+        pairs.where(text)
+    with pytest.raises(ConfigError, match=f"select: .*{lost}"):
+        pairs.select(text)
+    source = SourceSettings(all=("file:/x",))
+    declared = FeedSettings(name="both", pair=("a", "a"), where=text)
+    with pytest.raises(ConfigError, match=f"feed 'both': where: .*{lost}"):
+        feeds_of([FeedSettings(name="a", source=source, format="comon"), declared])
+
+
+def test_feature_15_conditions_on_what_may_be_there_are_taken() -> None:
+    pairs = pair(of("comon"), of("json"))
+    assert pairs.where("$[0].rwfs > 0 && $[0].vm_stat[3] > 1 && $[-1].any.thing[0] > 1") is not pairs
+    rows = dict_({"a": of("comon"), "b": of("comon_slices")})
+    assert rows.where("a.rwfs > 0 && b[0].slices[1].context > 1") is not rows
 
 
 def test_feature_5_what_a_file_declares_for_each_item_has_the_shape_of_its_format() -> None:

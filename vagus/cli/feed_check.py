@@ -97,7 +97,6 @@ class Checked:
             self.tools = [tool.name for tool in tools_of([settings], feeds, folder).get(self.name, ())]
         except ConfigError as error:
             self.problems.append(str(error))
-        self.warnings += unknown_fields(feeds[self.name])
 
     def fetched(self, fetch: Fetch, fetched: Fetched, duration_s: float) -> None:
         """One of its sources."""
@@ -171,21 +170,6 @@ def shown_(location: str) -> str:
     from vagus.feeds.location import shown
 
     return shown(location)
-
-
-def unknown_fields(feed: Feed[Any]) -> list[str]:
-    """What its conditions ask for that no value has."""
-    from vagus.feeds.expression import Expression
-    from vagus.feeds.feed import Where
-    from vagus.feeds.naming import tree
-    from vagus.feeds.shapes import shape_of
-
-    found = []
-    for one in tree(feed):
-        expression = getattr(one.condition, "__self__", None) if isinstance(one, Where) else None
-        if isinstance(one, Where) and isinstance(expression, Expression):
-            found += [f"where: there is no field {name!r}" for name in expression.unknown(shape_of(one.source))]
-    return found
 
 
 async def _fetched(settings: Sequence[FeedSettings], found: dict[str, Checked]) -> None:

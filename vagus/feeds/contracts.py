@@ -32,6 +32,7 @@ class Source(Protocol):
     async def close(self) -> None: ...
 
 
+PAIR = "pair"
 Kind = Literal["any", "bool", "int", "float", "string", "bytes", "time", "record", "union", "list", "optional", "map"]
 
 
@@ -39,7 +40,8 @@ class Shape(msgspec.Struct, frozen=True):
     """What the values of a format are like, for tools that work on every format.
 
     parts: of a record its fields; of a union its branches (name of the branch's class → shape); of a list, an
-    optional or a map one part, named "". `any`: only the value itself tells (JSON without a declared form).
+    optional or a map one part, named "". `any`: only the value itself tells (JSON without a declared form). A record
+    with the name PAIR is a tuple; its fields are 0, 1.
     """
 
     kind: Kind

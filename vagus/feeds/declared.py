@@ -90,11 +90,9 @@ class _File:
             def made(value: Any) -> Feed[Any]:
                 return Foreach(source=driving(value), make=inside, like=inside(ANY_ITEM))
 
-            with named_feed(name):
-                return _refined(settings, made)
+            return _refined(settings, name, made)
         plain = self._plain(settings, name, within)
-        with named_feed(name):
-            return _refined(settings, plain)
+        return _refined(settings, name, plain)
 
     def _plain(self, settings: FeedSettings, name: str, within: bool) -> Maker:
         """What there is before flatten, where and select."""
@@ -193,37 +191,27 @@ def _when(settings: FeedSettings) -> When:
     )
 
 
-def _refined(settings: FeedSettings, made: Maker) -> Maker:
+def _refined(settings: FeedSettings, name: str, made: Maker) -> Maker:
     """What comes, through flatten, where and select."""
     steps: list[Callable[[Feed[Any]], Feed[Any]]] = []
     if settings.flatten:
         path = settings.flatten if isinstance(settings.flatten, str) else ""
         steps.append(lambda feed: feed.flatten(path))
     if settings.where:
-        from vagus.feeds.expression import compile_expression
-
-        test = compile_expression(settings.where).test
-        steps.append(lambda feed: feed.where(test))
+        steps.append(lambda feed: feed.where(settings.where))
     if settings.select:
-        for text in settings.select:
-            _check_field(text)
         steps.append(lambda feed: feed.select(*settings.select))
     if not steps:
         return made
 
     def refined(value: Any) -> Feed[Any]:
         feed = made(value)
-        for step in steps:
-            feed = step(feed)
+        with named_feed(name):
+            for step in steps:
+                feed = step(feed)
         return feed
 
     return refined
-
-
-def _check_field(text: str) -> None:
-    from vagus.feeds.expression import compile_expression
-
-    compile_expression(text)
 
 
 def _check_settings(settings: FeedSettings) -> None:

@@ -17,13 +17,13 @@ Nothing here ever raises for a value, whatever it is.
 from __future__ import annotations
 
 import keyword
-import math
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from vagus.feeds.contracts import Shape
+from vagus.errors import ConfigError
+from vagus.feeds.contracts import PAIR, Shape
 from vagus.feeds.expression_grammar import (
     META,
     VALUE,
@@ -42,6 +42,7 @@ from vagus.feeds.item import Meta
 Run = Callable[[Any, Meta | None], Any]
 
 NUMBERS = (int, float)
+MAX_NUMBER = 1e308
 MAX_KINDS = 32  # of values that an expression has code of their own for
 _ORDERS = ("<", "<=", ">", ">=")
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
@@ -79,9 +80,9 @@ class Expression:
         return run
 
     def unknown(self, shape: Shape) -> tuple[str, ...]:
-        """The fields that it asks for and no value of this shape has; none where the shape does not tell."""
-        known = fields_of(shape)
-        return () if known is None else tuple(sorted(str(name) for name in self.names if name not in known))
+        """The fields (`a.b`) that it asks for and no value of this shape has; none where the shape does not tell."""
+        asked = [path.steps for path in paths(self.tree) if path.root == VALUE]
+        return tuple(sorted({".".join(map(str, lost)) for steps in asked if (lost := _lost(shape, steps))}))
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -118,6 +119,47 @@ def fields_of(shape: Shape) -> frozenset[str | int] | None:
         known = [fields_of(part) for _, part in shape.parts]
         return frozenset().union(*(names or () for names in known)) if known and None not in known else None
     return None if shape.kind == "list" else frozenset()
+
+
+def expression_of_value(option: str, text: str, shape: Shape) -> Expression:
+    """An expression that is asked of values of this shape, without their meta. Raises ConfigError."""
+    found = compile_expression(text)
+    if any(path.root == META for path in paths(found.tree)):
+        raise ConfigError(
+            f"{option}: meta is known to tools alone, such as select: {{where: …}}; here there is the value"
+        )
+    check_names(option, found, shape)
+    return found
+
+
+def check_names(option: str, expression: Expression, shape: Shape) -> None:
+    """Raises ConfigError when an expression asks for what no value of this shape has: it would never be true."""
+    unknown = expression.unknown(shape)
+    if unknown:
+        known = ", ".join(f"$[{name}]" if shape.name == PAIR else name for name, _ in shape.parts)
+        there = {"record": known, "list": "elements: $[0] is the first", "union": f"fields of {known}"}
+        raise ConfigError(
+            f"{option}: the feed has no {', '.join(unknown)}; there are: {there.get(shape.kind) or 'none, it is $'}"[
+                :1000
+            ]
+        )
+
+
+def _lost(shape: Shape, steps: tuple[str | int, ...], at: int = 0) -> tuple[str | int, ...]:
+    """The beginning of a path, up to the step that no value of this shape has; empty where one may have all."""
+    if at == len(steps) or shape.kind == "any" or (shape.kind in ("list", "map", "optional") and not shape.parts):
+        return ()
+    step_, parts = steps[at], dict(shape.parts)
+    if shape.kind in ("union", "optional"):
+        losses = [_lost(part, steps, at) for part in parts.values()]
+        return max(losses, key=len, default=()) if all(losses) else ()
+    if shape.kind == ("list" if isinstance(step_, int) else "map"):
+        return _lost(parts[""], steps, at + 1)
+    if shape.kind == "record" and isinstance(step_, int) == (shape.name == PAIR):
+        name = str(step_ + len(parts)) if isinstance(step_, int) and step_ < 0 else str(step_)
+        if name in parts:
+            return _lost(parts[name], steps, at + 1)
+    return steps[: at + 1]
 
 
 # --- what the generated code calls ----------------------------------------------------------------------------------
@@ -187,7 +229,7 @@ def _computed(operator: str) -> Callable[[Any, Any], Any]:
             found = compute(left, right)
         except (ArithmeticError, ValueError):
             return None
-        return found if isinstance(found, int) or math.isfinite(found) else None
+        return found if -MAX_NUMBER < found < MAX_NUMBER else None  # whole numbers would grow without end, too
 
     return computed
 

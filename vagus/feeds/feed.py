@@ -54,12 +54,14 @@ class Feed(Generic[T_co]):
     def where(self, condition: Any, *, failed: Failed = "keep") -> Any:
         """The items whose value is of a type, fulfils a predicate, or an expression such as "load1 > 2 && drift < 1m".
 
-        failed: what becomes of items without a value. Raises ConfigError for an expression that is none.
+        failed: what becomes of items without a value. Raises ConfigError for an expression that is none, or asks for
+        a field that no value has.
         """
         if isinstance(condition, str):
-            from vagus.feeds.expression import compile_expression
+            from vagus.feeds.expression import expression_of_value
+            from vagus.feeds.shapes import shape_of
 
-            condition = compile_expression(condition).test
+            condition = expression_of_value("where", condition, shape_of(self)).test
         elif isinstance(condition, type):
             condition = _is_a(condition)
         if failed not in ("keep", "drop"):
@@ -78,9 +80,11 @@ class Feed(Generic[T_co]):
 
     def select(self, *fields: str) -> Feed[dict[str, Any]]:
         """Items with only these: fields, or expressions such as "vm_stat[3]", by how they are written."""
-        from vagus.feeds.expression import compile_expression
+        from vagus.feeds.expression import expression_of_value
+        from vagus.feeds.shapes import shape_of
 
-        chosen = [(text, compile_expression(text).evaluate) for text in fields]
+        shape = shape_of(self)
+        chosen = [(text, expression_of_value("select", text, shape).evaluate) for text in fields]
 
         def chosen_of(value: Any) -> dict[str, Any]:
             return {text: evaluate(value) for text, evaluate in chosen}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vagus.feeds.contracts import ANY_SHAPE, Shape
-from vagus.feeds.feed import Base, Failover, Feed, Flattened, Foreach, Refeed, Union, Where
+from vagus.feeds.contracts import ANY_SHAPE, PAIR, Shape
+from vagus.feeds.feed import Base, Failover, Feed, Flattened, Foreach, Joined, Refeed, Union, Where
 
 
 def shape_of(feed: Feed[Any]) -> Shape:
-    """The shape of a feed's values; `any` of what a program's functions make (map, foreach), and of what is joined."""
+    """The shape of a feed's values; `any` of what a program's functions make (map, foreach)."""
     if isinstance(feed, Base):
         return feed.format.shape
     if isinstance(feed, (Where, Refeed)):
@@ -21,7 +21,18 @@ def shape_of(feed: Feed[Any]) -> Shape:
         return _element(_at(shape_of(feed.source), feed.path))
     if isinstance(feed, (Union, Failover)):
         return _one_of([shape_of(side) for side in feed.sides])
+    if isinstance(feed, Joined):
+        return _joined(feed.build(tuple(Shape("optional", parts=(("", shape_of(side)),)) for side in feed.sides)))
     return ANY_SHAPE
+
+
+def _joined(made: Any) -> Shape:
+    """Of what a join makes of its sides' shapes; a side that failed is None there."""
+    if isinstance(made, dict):
+        return Shape("record", parts=tuple(made.items()))
+    if isinstance(made, tuple):
+        return Shape("record", PAIR, tuple((str(index), side) for index, side in enumerate(made)))
+    return Shape("list", parts=(("", _one_of(made)),))
 
 
 def _at(shape: Shape, path: str) -> Shape:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vagus.errors import ConfigError
 from vagus.feeds.contracts import ToolContext
-from vagus.feeds.expression import Expression, compile_expression
+from vagus.feeds.expression import Expression, check_names, compile_expression
 from vagus.feeds.item import Item
 from vagus.feeds.location import printable, shown
 from vagus.feeds.signals import leaves
@@ -23,10 +23,7 @@ def expression_of(option: str, text: str, context: ToolContext) -> Expression:
         found = compile_expression(text)
     except ConfigError as error:
         raise ConfigError(f"{option}: {error}") from error
-    unknown = found.unknown(context.shape)
-    if unknown:
-        known = ", ".join(name for name, _ in context.shape.parts)
-        raise ConfigError(f"{option}: the feed has no {', '.join(unknown)}; there are: {known}"[:1000])
+    check_names(option, found, context.shape)
     return found
 
 

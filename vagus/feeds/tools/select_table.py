@@ -13,7 +13,7 @@ import msgspec
 
 from vagus.clock import NS
 from vagus.errors import ConfigError, VagusError
-from vagus.feeds.contracts import Shape, ToolContext
+from vagus.feeds.contracts import PAIR, Shape, ToolContext
 from vagus.feeds.expression import Expression
 from vagus.feeds.item import Item
 from vagus.feeds.tools.fields import expression_of
@@ -77,7 +77,7 @@ def all_columns(shape: Shape) -> dict[str, str] | None:
     if shape.kind in ("union", "optional"):
         for _, part in shape.parts:
             found.update(all_columns(part) or {})
-    elif shape.kind == "record":
+    elif shape.kind == "record" and shape.name != PAIR:
         found.update({name: _quoted(name) for name, _ in shape.parts})
     return found if len(found) > 1 else {**ALWAYS, "value": "$"}
 

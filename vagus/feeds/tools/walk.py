@@ -156,8 +156,6 @@ def _parts(node: _Node, value: Any) -> Iterable[tuple[str, str, Shape, Any]] | N
         return ((name, name, shapes.get(name, ANY_SHAPE), getattr(value, name, None)) for name in names)
     if isinstance(value, dict):
         return ((str(key), str(key), shapes.get(str(key), ANY_SHAPE), part) for key, part in value.items())
-    if kind == "record" and isinstance(value, tuple):
-        return ((name, name, shape, part) for (name, shape), part in zip(shapes.items(), value, strict=False))
     return None
 
 
