@@ -20,6 +20,7 @@ from vagus.errors import ConfigError, NoData, StoreError
 from vagus.feeds import Item, Meta, Net, Raw
 from vagus.feeds.containers import SUFFIX, archived, containers, slug, whole_bytes
 from vagus.feeds.tools.archive import Archive
+from vagus.feeds.tools.files import replace
 
 BODY = b"Date: 1202486984.709880\nVMStat: 10 14 64\n\0\xff" * 30
 
@@ -193,6 +194,28 @@ def test_feature_11_archive_of_items_without_bytes_has_their_values(tmp_path: Pa
         Raw(pair.meta, b'[{"rtt_ms":1.5},null]'),
         Raw(failed.meta, b""),
     ]
+
+
+def test_feature_11_archive_takes_whatever_a_function_made_and_a_note_of_broken_text(tmp_path: Path) -> None:
+    ring: list[Any] = []
+    ring.append(ring)
+    tool = Archive(context(tmp_path))
+    for n, value in enumerate((ring, "\ud800", object(), 1 << 2000)):
+        tool.take(item({"a": value}, n))
+    failed = item(None, 9)
+    tool.take(Item(msgspec.structs.replace(failed.meta, note="half of \ud800"), None))
+    tool.finish(at(20))
+    found = list(archived(tmp_path / "archive"))
+    assert [type(json.loads(one.body or "null")) for one in found] == [dict, dict, dict, dict, type(None)]
+    assert found[-1].meta.note == "half of ?"
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed(tmp_path: Path) -> None:
+    left, lives, other = ".a[1].xml.0.new", ".a[1].xml.1.new", ".a1.xml.0.new"
+    for name in (left, lives, other):
+        (tmp_path / name).write_text("half")
+    replace(tmp_path / "a[1].xml", b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"a[1].xml", lives, other}
 
 
 def test_feature_11_archive_waits_for_its_batch(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from feed_items import at, context, item
 
 from vagus.errors import ConfigError, StoreError
-from vagus.feeds import Shape
+from vagus.feeds import Item, Shape
 from vagus.feeds.tools import db as db_module
 from vagus.feeds.tools.columns import columns_of, flat, wider
 from vagus.feeds.tools.db import Db
@@ -282,6 +282,15 @@ def test_feature_11_duckdb_missing_is_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(ConfigError, match="vagus\\[sql\\]"):
         Db(context(tmp_path), file="x.duckdb")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_feature_11_db_a_note_of_broken_text_keeps_no_row_back(tmp_path: Path, name: str) -> None:
+    tool = Db(context(tmp_path), file=name)
+    one = item({"a": 1})
+    tool.take(Item(msgspec.structs.replace(one.meta, note="half of \ud800"), one.value))
+    tool.finish(at(9))
+    assert ask(tmp_path / name, "SELECT note FROM comon") == [("half of ?",)]
 
 
 def test_columns_are_bounded_and_unique() -> None:

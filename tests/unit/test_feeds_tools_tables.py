@@ -408,3 +408,11 @@ def test_feature_11_an_unknown_tool_is_named(name: str, tmp_path: Path) -> None:
         )
     with pytest.raises(ConfigError, match="does not take these options"):
         make_tool("print", {"context": 1}, ToolContext("c", tmp_path))
+
+
+def test_feature_15_a_carriage_return_from_outside_ends_no_row(tmp_path: Path) -> None:
+    tool = Select(ToolContext("f", tmp_path), file="a.csv", columns={"a\rb": "a", "c": "c"})
+    tool.take(item({"a": 'x\ry"z', "c": "1,2"}))
+    tool.finish(0)
+    rows = list(csv.reader(io.StringIO((tmp_path / "a.csv").read_bytes().decode(), newline="")))
+    assert rows == [["a\rb", "c"], ['x\ry"z', "1,2"]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from collections import deque
@@ -228,11 +226,12 @@ def _print(rows: Sequence[Row], chosen: Sequence[Expression], as_csv: bool, shap
             [fields.get(name, step(row.value, name)) for name in names] for row, fields in zip(rows, plain, strict=True)
         ]
     if as_csv:
-        sheet = io.StringIO()
-        writer = csv.writer(sheet, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([_text(value) for value in line] for line in cells)
-        click.echo(sheet.getvalue(), nl=False)
+        from vagus.feeds.location import printable
+        from vagus.feeds.tools.values import as_text, csv_line
+
+        shown_as = printable if sys.stdout.isatty() else str  # a terminal obeys what comes from outside
+        for line in (names, *cells):
+            click.echo(csv_line(shown_as(as_text(value)) for value in line), nl=False)
         return
     if not rows:
         click.echo("no row of which this is true", err=True)

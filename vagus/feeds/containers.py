@@ -49,7 +49,8 @@ def member(raw: Raw, name: str) -> bytes:
     info.size = len(raw.body)
     info.mtime = raw.meta.arrived_ns // NS
     info.mode = 0o644
-    info.pax_headers = {META: msgspec.json.encode(raw.meta).decode()}
+    note = raw.meta.note.encode("utf-8", "replace").decode()  # half of a surrogate pair is no text
+    info.pax_headers = {META: msgspec.json.encode(msgspec.structs.replace(raw.meta, note=note)).decode()}
     padding = -len(raw.body) % tarfile.BLOCKSIZE
     return info.tobuf(tarfile.PAX_FORMAT) + raw.body + bytes(padding)
 

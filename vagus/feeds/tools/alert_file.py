@@ -10,6 +10,7 @@ import msgspec
 
 from vagus.clock import NS
 from vagus.feeds.contracts import Notice
+from vagus.feeds.location import printable
 from vagus.feeds.tools.files import append
 
 MAX_WAITING = 10_000
@@ -53,4 +54,5 @@ def _json(notice: Notice) -> bytes:
 
 def _text(notice: Notice) -> bytes:
     time = datetime.fromtimestamp(notice.t_ns // NS, timezone.utc).isoformat().replace("+00:00", "Z")
-    return f"{time} {notice.status.name} {notice.feed}: {notice.text}\n".encode("utf-8", "replace")
+    line = printable(f"{time} {notice.status.name} {notice.feed}: {notice.text}")  # a rule may be of several lines
+    return f"{line}\n".encode("utf-8", "replace")

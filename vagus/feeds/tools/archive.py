@@ -23,6 +23,7 @@ from vagus.feeds.item import Item, Raw
 from vagus.feeds.tools import checked
 from vagus.feeds.tools.files import append, replace, write_whole
 from vagus.feeds.tools.options import path_of, seconds_of
+from vagus.feeds.tools.values import as_json
 
 BATCH_BYTES = 4 << 20  # a batch is written when it has as many, or is as old as `every`
 MAX_WAITING_BYTES = 64 << 20  # while the disk is full; the oldest give way
@@ -81,7 +82,7 @@ class Archive:
     def take(self, item: Item[Any]) -> Iterable[Notice]:
         """Stores an item that came without bytes. Raises OSError, StoreError."""
         if not self._told:
-            self._add(Raw(item.meta, b"" if item.value is None else msgspec.json.encode(item.value)))
+            self._add(Raw(item.meta, b"" if item.value is None else as_json(item.value)))
         self._told = False
         self._write_if_due(item.meta.arrived_ns)
         return ()

@@ -18,7 +18,7 @@ from vagus.errors import ConfigError
 from vagus.feeds.contracts import Notice, ToolContext
 from vagus.feeds.item import Item
 from vagus.feeds.tools import checked
-from vagus.feeds.tools.columns import Cell, ColumnType, columns_of, flat
+from vagus.feeds.tools.columns import Cell, ColumnType, cell, columns_of, flat
 from vagus.feeds.tools.options import path_of, seconds_of
 
 BATCH_ROWS = 2_000  # written at once when as many wait, or after `every`
@@ -109,7 +109,7 @@ class Db:
             "net": meta.net.value,
             "data": meta.data.value,
             "errors": meta.errors,
-            "note": meta.note,
+            "note": cell(meta.note),
         }
         row.update(flat(item.value, META))
         self._waiting.append(row)

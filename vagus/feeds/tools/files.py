@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 
 ROTATE_BYTES = 16 << 20
@@ -18,6 +19,9 @@ def replace(path: Path, content: bytes) -> None:
 def replace_by(path: Path, make: Callable[[Path], object]) -> None:
     """As `replace`, of a file that `make` writes at the path that it is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{escape(path.name)}.*.new"):  # of a process that was killed
+        if not Path("/proc", left.suffixes[-2][1:]).exists():
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         make(temporary)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, TextIO
@@ -22,7 +20,7 @@ from vagus.feeds.tools.files import append, replace
 from vagus.feeds.tools.options import path_of, seconds_of
 from vagus.feeds.tools.printed import STANDARD_OUTPUT
 from vagus.feeds.tools.select_table import Latest, Row, Selection
-from vagus.feeds.tools.values import as_json, as_text
+from vagus.feeds.tools.values import as_json, as_text, csv_line
 
 
 class SelectOptions(Settings, frozen=True):
@@ -142,9 +140,5 @@ class Select:
         if self.options.style == "json":
             return "".join(as_json(dict(zip(names, row, strict=True))).decode() + "\n" for row in rows)
         shown = printable if self._path is None else str
-        to = io.StringIO()
-        writer = csv.writer(to, lineterminator="\n")
-        if header and names:
-            writer.writerow([shown(name) for name in names])
-        writer.writerows([shown(as_text(cell)) for cell in row] for row in rows)
-        return to.getvalue()
+        lines = [csv_line(shown(as_text(name)) for name in names)] if header and names else []
+        return "".join(lines + [csv_line([shown(as_text(cell)) for cell in row]) for row in rows])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -10,6 +12,7 @@ import msgspec
 from vagus.feeds.location import printable
 
 MAX_DEPTH = 64
+_QUOTED = re.compile('[",\r\n]')
 MAX_PARTS = 1_000_000  # records, mappings and lists of one value
 
 
@@ -82,3 +85,14 @@ def as_line(value: Any, limit: int) -> str:
     """The same as printable characters of one line, at most `limit` of them."""
     text = printable(as_text(value)[: limit + 1])
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _quoted(text: str) -> str:
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def csv_line(cells: Iterable[str]) -> str:
+    """One record of CSV (RFC 4180, but for the line's end); the csv module leaves a lone carriage return unquoted."""
+    line = ",".join([_quoted(text) if _QUOTED.search(text) else text for text in cells])
+    return (line or '""') + "\n"
