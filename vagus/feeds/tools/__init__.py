@@ -67,6 +67,8 @@ def _class(name: str) -> Any:
     module, _, attribute = name.partition(":")
     try:
         return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{name!r} does not load: {error}; install it, or put its folder on PYTHONPATH") from error
     except Exception as error:  # a module from outside may raise anything
         raise ConfigError(f"{name!r} does not load: {type(error).__name__}: {error}") from error
 
