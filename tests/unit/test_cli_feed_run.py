@@ -370,6 +370,18 @@ def test_select_over_an_archive(server: FeedServer) -> None:
     assert len(ask("select", file, "--name", "busy", *columns)[1].splitlines()) == 5
 
 
+def test_the_newest_list_of_a_location_has_no_rows_of_the_one_before(server: FeedServer) -> None:
+    file = "lists.yaml"
+    lists = {"name": "lists", "source": {"all": [f"{server.url}/list"]}, "format": "lines", "flatten": True}
+    Path(file).write_text(yaml.safe_dump({"feeds": [lists]}))
+    for body in (b"x\ny\nz\n", b"x\ny\n"):
+        server.bodies["/list"] = body
+        ask("run", file, "--once")
+    chosen = ("--name", "lists", "--columns", "meta.part", "--csv")
+    assert ask("select", file, *chosen)[1].split() == ["meta.part", "0", "1", "2", "0", "1"]
+    assert ask("select", file, "--latest", *chosen)[1].split() == ["meta.part", "0", "1"]
+
+
 def test_select_over_a_running_feed() -> None:
     gateway = Gateway()
     meta = {"feed": "f", "due_ns": 1, "arrived_ns": 2, "net": "ok", "data": "Good", "errors": 0, "unheard_of": 1}

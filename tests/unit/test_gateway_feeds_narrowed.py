@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
-from gateway_backend import Served, serving
+from gateway_backend import MemoryBackend, Served, serving
+
+from vagus.model import Data, Meta, Net, to_builtins
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +52,18 @@ def test_a_wrong_expression_says_where(served: Served) -> None:
     status, body = asked(served, "where=load1%20%3E%3E%202")
     assert status == 422
     assert "expression" in body["error"]["message"]
+
+
+def test_the_newest_of_a_list_that_became_shorter_has_no_rows_of_before() -> None:
+    class Lists(MemoryBackend):
+        def _feed_items(self, node: str, feed: str, limit: int, start_ns: int, end_ns: int) -> Any:
+            if node != "a":
+                return None
+            parts = [(10, "0"), (10, "1"), (10, "2"), (20, "0"), (20, "1")]  # the second tick has one less
+            metas = [Meta("slices", "http://a/", due, due + 5, Net.OK, Data.GOOD, part=part) for due, part in parts]
+            metas.insert(3, Meta("slices", "http://a/", 15, 12, Net.MISSED, Data.NONE))
+            return [(m.arrived_ns, json.dumps({"meta": to_builtins(m), "value": 1}).encode()) for m in metas]
+
+    with serving(Lists()) as running:
+        found = running.ask("GET", "/v1/feeds/slices/items?latest=true")[2]["items"]
+    assert [(item["meta"]["due_ns"], item["meta"]["part"]) for item in found] == [(20, "0"), (20, "1")]

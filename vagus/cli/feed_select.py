@@ -185,14 +185,19 @@ def meta_of(given: Mapping[str, Any]) -> Meta:
 
 
 def _latest(rows: Iterable[Row]) -> list[Row]:
-    """The newest of each location (and part of it) that has a value."""
-    newest: dict[tuple[str, str], Row] = {}
+    """Of each location what is of the newest fetch that gave a value: one row, or its parts."""
+    newest: dict[str, tuple[int, int, dict[str, Row]]] = {}  # location → arrived, due, part → row
     for row in rows:
         if row.meta is not None and row.value is not None:
-            key = row.meta.location, row.meta.part
-            if key not in newest or newest[key].meta.arrived_ns <= row.meta.arrived_ns:  # type: ignore[union-attr]
-                newest[key] = row
-    return list(newest.values())
+            meta = row.meta
+            arrived_ns, due_ns, parts = newest.get(meta.location, (0, meta.due_ns, {}))
+            if meta.due_ns != due_ns:
+                if meta.arrived_ns < arrived_ns:
+                    continue
+                parts = {}
+            parts[meta.part] = row
+            newest[meta.location] = max(arrived_ns, meta.arrived_ns), meta.due_ns, parts
+    return [row for _, _, parts in newest.values() for row in parts.values()]
 
 
 def _each(rows: Iterable[Row]) -> Iterator[Row]:

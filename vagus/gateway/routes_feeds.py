@@ -33,7 +33,7 @@ class ItemsParams(Params, frozen=True):
     end: TimeText = ""
     node: NodeName = ""
     where: Annotated[str, Meta(max_length=2000, description="an expression over the value, such as load1 > 2")] = ""
-    latest: Annotated[bool, Meta(description="of each location and part only the newest")] = False
+    latest: Annotated[bool, Meta(description="of each location only what is of its newest fetch")] = False
 
 
 class FeedsAnswer(Envelope, frozen=True, kw_only=True):
@@ -126,7 +126,12 @@ def _narrowed(every: list[Shown], where: Expression | None, latest: bool) -> lis
     """Those whose value the expression is true for; with `latest` of what is newest, so that none of before shows."""
     decoded = [(shown, msgspec.json.decode(b'{"node":"",' + shown[2][1:], type=ItemShown)) for shown in every]
     if latest:
-        newest = {(i.meta.feed, i.meta.location, i.meta.part): (shown, i) for shown, i in decoded}
+        due_ns = {(i.meta.feed, i.meta.location): i.meta.due_ns for _, i in decoded}  # of what arrived last
+        newest = {
+            (i.meta.feed, i.meta.location, i.meta.part): (shown, i)
+            for shown, i in decoded
+            if i.meta.due_ns == due_ns[i.meta.feed, i.meta.location]
+        }
         decoded = sorted(newest.values(), key=lambda pair: pair[0][0])
     return [shown for shown, item in decoded if where is None or where.test(item.value, cast("model.Meta", item.meta))]
 
