@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 
 import pytest
 
 from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.feeds import Fetched, Net
-from vagus.feeds.schedule import BACKING_OFF, LATE, MAX_MISSED, RUNNING, BackOff, Missed, Schedule, Scheduler, Start
+from vagus.feeds.schedule import BACKING_OFF, LATE, MAX_MISSED, MAX_MISSED_IN_ALL, RUNNING, BackOff, Missed, Schedule, Scheduler, Start
 
 T0 = 1_700_000_000 * NS  # a multiple of 10 s
 OK = Fetched(Net.OK)
@@ -168,3 +169,18 @@ def test_now_is_now_where_there_is_nothing_to_spread() -> None:
         told = [step for step in engine.tick(now_ns) if isinstance(step, Fetch)]
         assert [step.due_ns for step in told] == [now_ns] * at_once
         assert engine.next_due() is not None
+
+
+def test_what_many_locations_missed_in_a_long_silence_is_told_together_and_none_is_left_out() -> None:
+    places = [f"http://h{number}/" for number in range(5000)]
+    scheduler = Scheduler(Schedule(period_s=60.0, timeout_s=5.0), places)
+    t_ns = 1_700_000_000 * NS
+    scheduler.due(t_ns)
+    for place in places:
+        scheduler.finished(place, Fetched(Net.OK), t_ns)
+    told = scheduler.due(t_ns + 7200 * NS)
+    assert len(told) <= MAX_MISSED_IN_ALL + 2 * len(places)
+    ticks = Counter({place: 0 for place in places})
+    for one in told:
+        ticks[one.location] += one.ticks if isinstance(one, Missed) else 1
+    assert set(ticks.values()) <= {120, 121}

@@ -25,7 +25,8 @@ CATCH_UP: tuple[CatchUp, ...] = ("latest", "all", "none")
 MIN_PERIOD_S = 0.01
 MAX_SPREAD_S = 300.0  # a daily list is fetched minutes, not hours, after midnight
 MAX_GONE = 100_000
-MAX_MISSED = 100  # ticks told one by one after a long silence; older ones are told together
+MAX_MISSED = 100  # ticks of a location told one by one after a long silence; older ones are told together
+MAX_MISSED_IN_ALL = 100_000  # of all locations; what 100,000 of them missed in two hours would be gigabytes
 
 RUNNING = "the previous run was still going"
 BACKING_OFF = "backing off after failures"
@@ -366,8 +367,9 @@ class Scheduler:
             begin = min(max(first, place.hold_tick, place.skip_tick, place.busy_tick + 1), latest + 1)
         place.next_tick = min(begin, latest) + 1
         place.behind = begin < latest
-        if begin - first > MAX_MISSED:
-            together = begin - first - MAX_MISSED
+        most = max(1, min(MAX_MISSED, MAX_MISSED_IN_ALL // len(self._places)))
+        if begin - first > most:
+            together = begin - first - most
             first += together
             yield Missed(location, place.due_ns(first - 1), LATE, together)
         for tick in range(first, min(begin, latest + 1)):
