@@ -153,3 +153,28 @@ def test_wrong_queries_are_said_with_their_place(access: str) -> None:
         assert ask("select", *args)[0] == 2
     code, _, error = ask("select", "-", "--format", "json", given=b"{")
     assert (code, "nothing in it is json" in error) == (1, True)
+
+
+DUMP = "Start: 1 then\nNode: a\n" + "".join(
+    f"{n} 0 0 0 0 {n} 1.0 2.0 {cpu} 0.1 0 0 slice{n}\n" for n, cpu in enumerate((0.5, 20.0))
+)
+DUMP += "\nStart: 1 then\nNode: b\n(null)\n\n"
+
+
+def test_a_list_within_is_a_row_for_each_of_its_elements_with_what_is_around_it(tmp_path: Path) -> None:
+    path = tmp_path / "dump.txt"
+    path.write_text(DUMP)
+    flat = ("--format", "comon_slices", "--flatten", "slices")
+    assert ask("select", str(path), "cpu > 1", *flat, "--columns", "node,name", "--csv")[1] == "node,name\na,slice1\n"
+    header, *lines = ask("select", str(path), *flat, "--csv")[1].splitlines()
+    assert header.startswith("start,started,node,context,")
+    assert [line.split(",")[2] for line in lines] == ["a", "a"]
+    for wrong in (("cpux > 1", *flat), ("cpu > 1", *flat[:3], "slice")):
+        code, _, error = ask("select", str(path), *wrong)
+        assert (code, "there is no field" in error) == (1, True)
+    nested = tmp_path / "a.ndjson"
+    nested.write_text(json.dumps({"name": "x", "numbers": [1, 2], "hosts": [{"name": "y"}]}) + "\n")
+    rows = ask("select", str(nested), "$ > 1", "--format", "ndjson", "--flatten", "numbers", "--json")[1]
+    assert json.loads(rows) == 2
+    rows = ask("select", str(nested), "--format", "ndjson", "--flatten", "hosts", "--json")[1]
+    assert json.loads(rows) == {"name": "y", "numbers": [1, 2]}

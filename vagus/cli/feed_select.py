@@ -39,6 +39,7 @@ class Row(NamedTuple):
 @click.argument("file", required=False, metavar="[FILE|-]")
 @click.argument("expression", required=False, default="", metavar="[EXPR]")
 @click.option("--where", default="", metavar="EXPR", help="Only rows of which this is true; the same as EXPR.")
+@click.option("--flatten", default="", metavar="FIELD", help="A row for each element of the list in this field.")
 @click.option("--columns", default="", metavar="A,B,…", help="Fields or expressions.  [default: all plain fields]")
 @format_options
 @click.option("--name", default="", metavar="NAME", help="FILE declares feeds: the archive of this one.")
@@ -54,6 +55,7 @@ def select(
     file: str | None,
     expression: str,
     where: str,
+    flatten: str,
     columns: str,
     form: str,
     options: Sequence[str],
@@ -69,11 +71,14 @@ def select(
 
     Expressions are CoMon's: && || ! == != < <= > >= =~ + - * / % ( ), fields such as 5minload, vm_stat[3], a.b or
     meta.location, numbers with units: 1m 2h 3d are times in seconds, 5K 3M 2G are counts. What is missing is null, and
-    no comparison with it is true. A value that is a list is a row for each element.
+    no comparison with it is true. A value that is a list is a row for each element; with --flatten, so is a list in it,
+    and the row has the fields of both.
 
     \b
     Examples:
-      vagus feed select slices.txt 'resptime>0 && (drift>1m || sshstatus>2h)==0' --format comon_slices
+      vagus feed select nodes.csv 'resptime>0 && (drift>1m || sshstatus>2h)==0' --format csv \\
+          -o 'columns={name: str, resptime: float, drift: float, sshstatus: float}'
+      vagus feed select comon.txt 'cpu > 10 || resident > 100' --format comon_slices --flatten slices
       vagus feed select access.log 'status >= 500' --format combined_log --columns host,status,request --csv
       vagus feed select comon.yaml --name comon --latest --columns meta.location,load[1]
       vagus feed select --feed comon 'load[1] > 5' --columns meta.location,load[1] --json
@@ -99,6 +104,8 @@ def select(
     elif form:
         parser = format_with(form, options)
         shape = element(parser.shape)
+        if flatten:
+            shape = _flat_shape(shape, flatten)
         _check_names([*([test] if test else []), *chosen], shape)
         rows = _of_file(str(file), form, parser)
     else:
@@ -107,7 +114,8 @@ def select(
         )
     if latest:
         rows = _latest(rows)
-    found = (row for row in _each(rows) if test is None or test.test(row.value, row.meta))
+    each = _flattened(_each(rows), flatten) if flatten else _each(rows)
+    found = (row for row in each if test is None or test.test(row.value, row.meta))
     if as_json:
         for row in found:
             emit_ndjson(_record(row, chosen))
@@ -207,6 +215,42 @@ def _each(rows: Iterable[Row]) -> Iterator[Row]:
             yield from (Row(part, row.meta) for part in row.value)
         elif row.value is not None:
             yield row
+
+
+def _flattened(rows: Iterable[Row], path: str) -> Iterator[Row]:
+    """A row for each element of the list at the path, with the fields around it where it has fields of its own."""
+    from vagus.feeds.expression import compile_expression
+
+    listed = compile_expression(path)
+    for row in rows:
+        elements = listed.evaluate(row.value, row.meta)
+        for part in elements if isinstance(elements, (list, tuple)) else ():
+            inner = _fields_of(part)
+            value = part if inner is None else {**(_fields_of(row.value) or {}), **inner}
+            if inner is not None and path not in inner:
+                value.pop(path, None)
+            yield Row(value, row.meta)
+
+
+def _fields_of(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, dict):
+        return value
+    names = getattr(value, "__struct_fields__", None)
+    return None if names is None else {name: getattr(value, name) for name in names}
+
+
+def _flat_shape(shape: Shape, path: str) -> Shape:
+    """Of the rows that `_flattened` makes. Raises ConfigError where there is no such field."""
+    from vagus.feeds.contracts import Shape
+    from vagus.feeds.expression import compile_expression
+    from vagus.feeds.shapes import element_at
+
+    _check_names([compile_expression(path)], shape)
+    inner = element_at(shape, path)
+    if shape.kind != "record" or inner.kind != "record":
+        return inner
+    around = {name: part for name, part in shape.parts if name != path}
+    return Shape("record", inner.name, tuple({**around, **dict(inner.parts)}.items()))
 
 
 def _record(row: Row, chosen: Sequence[Expression]) -> Any:

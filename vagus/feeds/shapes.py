@@ -18,7 +18,7 @@ def shape_of(feed: Feed[Any]) -> Shape:
     if isinstance(feed, Foreach):
         return ANY_SHAPE if feed.like is None else shape_of(feed.like)
     if isinstance(feed, Flattened):
-        return _element(_at(shape_of(feed.source), feed.path))
+        return element_at(shape_of(feed.source), feed.path)
     if isinstance(feed, (Union, Failover)):
         return _one_of([shape_of(side) for side in feed.sides])
     if isinstance(feed, Joined):
@@ -33,6 +33,11 @@ def _joined(made: Any) -> Shape:
     if isinstance(made, tuple):
         return Shape("record", PAIR, tuple((str(index), side) for index, side in enumerate(made)))
     return Shape("list", parts=(("", _one_of(made)),))
+
+
+def element_at(shape: Shape, path: str) -> Shape:
+    """The shape of the elements of the list at this path."""
+    return _element(_at(shape, path))
 
 
 def _at(shape: Shape, path: str) -> Shape:
