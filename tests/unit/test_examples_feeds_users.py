@@ -76,7 +76,7 @@ def test_a_tool_that_is_nowhere_is_told_where_it_could_be(folder: Path) -> None:
     from vagus.feeds import ToolContext
     from vagus.feeds.tools import make_tool
 
-    with pytest.raises(ConfigError, match="longest_of_all.*put its folder on PYTHONPATH"):
+    with pytest.raises(ConfigError, match=r"longest_of_all.*put its folder on PYTHONPATH"):
         make_tool("longest_of_all:Longest", {}, ToolContext(feed="f", folder=folder))
 
 
