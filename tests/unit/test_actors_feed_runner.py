@@ -409,7 +409,8 @@ async def test_sources_are_made_when_needed_and_shared() -> None:
         always={"gateway": {"url": "http://127.0.0.1:1"}},
         failed=lambda where, error: told.append(f"{where}: {type(error).__name__}"),
     )
-    assert sources["a", "http"] is sources["z", "http"]
+    assert sources["a", "http"] is sources["a", "http"]
+    assert sources["a", "http"]._pool is sources["z", "http"]._pool  # type: ignore[attr-defined]
     assert sources["b", "http"] is not sources["a", "http"]
     assert (await sources["a", "gateway"].fetch("gateway:/", 5.0, 10)).net is Net.REFUSED
     fetched = await sources["c", "http"].fetch("http://a/", 5.0, 10)

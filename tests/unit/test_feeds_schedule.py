@@ -11,7 +11,18 @@ import pytest
 from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.feeds import Fetched, Net
-from vagus.feeds.schedule import BACKING_OFF, LATE, MAX_MISSED, MAX_MISSED_IN_ALL, RUNNING, BackOff, Missed, Schedule, Scheduler, Start
+from vagus.feeds.schedule import (
+    BACKING_OFF,
+    LATE,
+    MAX_MISSED,
+    MAX_MISSED_IN_ALL,
+    RUNNING,
+    BackOff,
+    Missed,
+    Schedule,
+    Scheduler,
+    Start,
+)
 
 T0 = 1_700_000_000 * NS  # a multiple of 10 s
 OK = Fetched(Net.OK)

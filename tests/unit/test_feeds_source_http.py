@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
+import threading
 import zlib
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
@@ -25,6 +26,7 @@ from vagus.feeds.sources import http as source_http
 from vagus.feeds.sources.gateway import GatewaySource
 from vagus.feeds.sources.http import HttpSource, is_private, retry_after_s
 from vagus.feeds.sources.http_plain import HttpPlainSource
+from vagus.feeds.sources.names import Names
 
 BODY = b"x" * 1000
 
@@ -304,3 +306,47 @@ async def test_a_gateway_that_moves_is_found_again(far: Far) -> None:
         assert (await source.fetch("gateway:/healthz", 5.0, 1000)).net is Net.OK
         assert far.requests[-1].headers["Authorization"] == f"Bearer {token}"
     await source.close()
+
+
+async def test_a_compressed_body_of_several_members_is_whole_and_what_follows_it_is_not_read() -> None:
+    """Bytes behind the end of a compressed body were kept as long as they came, beyond all limits."""
+    members = gzip.compress(b"one ") + gzip.compress(b"") + gzip.compress(b"two")
+    sent = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(headers={"Content-Encoding": "gzip"})
+        await response.prepare(request)
+        for end in range(len(members)):  # each byte by itself
+            await response.write(members[end : end + 1])
+        while request.path == "/endless":
+            await response.write(b"x" * 65536)
+            sent += 1
+        return response
+
+    app = web.Application()
+    app.router.add_get("/{_:.*}", answer)
+    async with TestServer(app) as server:
+        source = HttpSource()
+        for path in ("/", "/endless"):
+            fetched = await source.fetch(str(server.make_url(path)), 10.0, 100)
+            assert (fetched.net, fetched.body) == (Net.OK, b"one two"), fetched.note
+        await source.close()
+    assert sent < 1000
+
+
+async def test_a_name_server_that_hangs_holds_up_no_other_threads() -> None:
+    released = threading.Event()
+
+    def hang(name: str) -> tuple[str, ...]:
+        released.wait(30.0)
+        raise OSError("no such name")
+
+    source = HttpSource(names=Names(hang))
+    try:
+        fetches = [source.fetch(f"https://h{number}.test/", 0.05, 100) for number in range(40)]
+        assert {fetched.net for fetched in await asyncio.gather(*fetches)} == {Net.TIMEOUT}
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "at once"), 10.0) == "at once"
+    finally:
+        released.set()
+        await source.close()

@@ -104,6 +104,8 @@ class Fetches:
             note = f"no source serves {scheme(fetch.location)}: locations of feed {fetch.feed}"
             asyncio.get_running_loop().call_soon(run.done, Fetched(Net.FAILED, note=note[:300]))
             return
+        if fetch.fresh and hasattr(source, "forget"):
+            source.forget(fetch.location)
         begin = getattr(source, "begin", None)
         if begin is None:
             task = asyncio.ensure_future(self._await(run))

@@ -1,4 +1,4 @@
-"""Sources of feeds, made when a location first needs them; those with equal options share one, and its connections."""
+"""Sources of feeds, made when a location first needs them; those with equal options share one, or its connections."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from vagus.errors import VagusError
 from vagus.feeds import SOURCES, Fetched, Net, Source
 
+MAX_OWN = 1000  # base feeds with a source of their own; beyond that (foreach may name many) they share the first's
 Options = Mapping[str, Mapping[str, Any]]
 """By scheme."""
 
@@ -44,6 +45,10 @@ class FeedSources(Mapping[tuple[str, str], Source]):
             source = self._by_options.get(same)
             if source is None:
                 source = self._by_options[same] = self._made(base, scheme, options)
+            elif len(self._by_base) >= MAX_OWN:
+                return source
+            elif hasattr(source, "beside"):
+                source = source.beside()
             self._by_base[key] = source
         return source
 

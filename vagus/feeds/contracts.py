@@ -25,6 +25,10 @@ class Source(Protocol):
     Built as `Source(**options)` of the feed's `options["source"]`, one for each feed and class. The registered name
     is the scheme: what stands before the first colon of a location. A fetch takes at most `timeout_s` and returns at
     most `max_bytes`; when cancelled, it leaves nothing running.
+
+    One that asks the far side only for what is new has `beside()`, another source for another feed, which may share
+    connections but not what it remembers, and `forget(location)`: its last body is nobody's any more, so the next fetch
+    is of all of it.
     """
 
     async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched: ...

@@ -12,7 +12,8 @@ from vagus.feeds.item import Descriptor, Item, Raw
 class Fetch(msgspec.Struct, frozen=True):
     """Fetch this location and hand the result back. tried: what failed before it in an `any` feed.
 
-    unit: what the engine knows this work as, where that is not its location.
+    unit: what the engine knows this work as, where that is not its location. fresh: nobody has what this location had
+    last, so that "not modified" would be no answer.
     """
 
     feed: str
@@ -22,6 +23,7 @@ class Fetch(msgspec.Struct, frozen=True):
     max_bytes: int
     tried: tuple[str, ...] = ()
     unit: str = ""
+    fresh: bool = False
 
 
 class Archive(msgspec.Struct, frozen=True):

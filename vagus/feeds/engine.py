@@ -73,9 +73,7 @@ class Engine:
                     continue
                 self._going += 1
                 unit.begin(start.due_ns, now_ns)
-                told.append(
-                    Fetch(unit.name, unit.locations[0], start.due_ns, unit.timeout_s, unit.max_bytes, (), unit.in_fetch)
-                )
+                told.append(unit.fetch(start.due_ns))
             for unit, one in missed:
                 told += self._missed(unit, one, now_ns)
             if not units.born:
@@ -110,15 +108,13 @@ class Engine:
             count = len(tried)
             if net is not Net.OK and net is not Net.NOT_MODIFIED and count + 1 < len(unit.locations):
                 tried = (*tried, f"{unit.shown[count]}: {net.value} {note}".strip()[:MAX_NOTE])
-                following = unit.locations[count + 1]
-                due_ns = fetch.due_ns
-                return iter(
-                    (Fetch(unit.name, following, due_ns, unit.timeout_s, unit.max_bytes, tried, unit.in_fetch),)
-                )
+                return iter((unit.fetch(fetch.due_ns, tried),))
             note = "; ".join((*tried, note) if note else tried)
         self._units.wall_ns = now_ns
         self._units.finished(unit, fetched, now_ns)
         targets, provenance, started_ns = unit.ended()
+        if net is Net.OK:
+            unit.had = fetch.location if targets is unit.targets()[0] else ""
         meta = Meta(
             unit.name,
             unit.shown[count],

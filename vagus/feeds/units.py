@@ -27,6 +27,7 @@ class Unit:
         "_run",
         "_targets",
         "dues",
+        "had",
         "in_fetch",
         "key",
         "locations",
@@ -48,6 +49,7 @@ class Unit:
         self.max_bytes = spec[2]
         self.in_fetch = "" if key == self.locations[0] else key
         self.ports: dict[Port, None] = {}
+        self.had = ""  # the location whose bytes all ports had last
         self.dues: list[int] = []  # under way, or not yet delivered
         self._targets: tuple[Targets, Provenance] | None = None
         self._run: tuple[Targets, Provenance, int] | None = None
@@ -63,6 +65,12 @@ class Unit:
             chains = dict.fromkeys(chain for _, chain in targets)
             self._targets = targets, sum(chains, ())
         return self._targets
+
+    def fetch(self, due_ns: int, tried: tuple[str, ...] = ()) -> Fetch:
+        """The fetch of a tick, of an `any` after those that failed."""
+        location = self.locations[len(tried)]
+        fresh = location != self.had
+        return Fetch(self.name, location, due_ns, self.timeout_s, self.max_bytes, tried, self.in_fetch, fresh)
 
     def begin(self, due_ns: int, now_ns: int) -> None:
         """A fetch starts."""
@@ -143,7 +151,9 @@ class Units:
                 unit = group.units.get(key)
             if unit is None:
                 unit = group.units[key] = Unit(name, key, spec)
-            unit.ports[port] = None
+            if port not in unit.ports:
+                unit.ports[port] = None
+                unit.had = ""
             unit.changed()
             if unit not in port.units:
                 port.units.append(unit)

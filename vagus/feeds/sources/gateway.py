@@ -62,8 +62,18 @@ class GatewaySource:
             fresh = HttpPlainSource(headers={url: {"Authorization": f"Bearer {token}"}} if token else None)
             before, self._http, self._endpoint = self._http, fresh, endpoint
             await before.close()
-        path = location.partition(":")[2]
-        return await self._http.fetch(endpoint[0].rstrip("/") + "/" + path.lstrip("/"), timeout_s, max_bytes)
+        return await self._http.fetch(self._url(location), timeout_s, max_bytes)
+
+    def beside(self) -> GatewaySource:
+        """As HttpSource."""
+        return GatewaySource(find=self._find)
+
+    def forget(self, location: str) -> None:
+        """As HttpSource."""
+        self._http.forget(self._url(location))
+
+    def _url(self, location: str) -> str:
+        return self._endpoint[0].rstrip("/") + "/" + location.partition(":")[2].lstrip("/")
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import email.utils
 import errno
 import ipaddress
@@ -21,11 +22,13 @@ from vagus.errors import ConfigError
 from vagus.feeds import Fetched, Net
 from vagus.feeds.location import printable
 from vagus.feeds.sources.http_wire import REDIRECTS
+from vagus.feeds.sources.names import Names
 from vagus.feeds.sources.robots import Robots
 
 MAX_REMEMBERED = 100_000  # validators, one pair for each location
 MAX_VALIDATOR = 1000
 MAX_NOTE = 300
+GZIP = b"\x1f\x8b"
 BASE_HEADERS = {"User-Agent": "vagus", "Accept-Encoding": "identity"}
 
 
@@ -44,15 +47,24 @@ class HttpSource:
         allow_private: bool = False,
         max_redirects: int = 5,
         robots: bool = False,
+        names: Names | None = None,
     ) -> None:
         self._headers = [(_prefix(prefix), _checked(prefix, fields)) for prefix, fields in (headers or {}).items()]
         self._allow_private = bool(allow_private)
         self._max_redirects = max_redirects
         self.robots = Robots(self._without_robots) if robots else None
         self._validators: OrderedDict[str, dict[str, str]] = OrderedDict()
-        self._resolver: _Resolver | None = None
-        self._anywhere: aiohttp.ClientSession | None = None
-        self._public: aiohttp.ClientSession | None = None
+        self._sessions = _Sessions(names or Names())
+
+    def beside(self) -> HttpSource:
+        """A source for another feed: over the same connections, but it remembers for itself what it has."""
+        other = copy.copy(self)
+        other._validators = OrderedDict()
+        return other
+
+    def forget(self, location: str) -> None:
+        """Nobody has the last body of this location any more: the next fetch is of all of it."""
+        self._validators.pop(location, None)
 
     async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched:
         """The body, after redirects; NOT_MODIFIED for a 304; STATUS for other codes, with the body of the answer."""
@@ -79,14 +91,11 @@ class HttpSource:
         """Closes all connections."""
         if self.robots is not None:
             await self.robots.close()
-        for session in (self._anywhere, self._public):
-            if session is not None:
-                await session.close()
-        self._anywhere = self._public = None
+        await self._sessions.close()
 
     async def _follow(self, location: str, deadline: float, max_bytes: int, robots: Robots | None) -> Fetched:
         url = URL(location)
-        session, resolver = self._inside()
+        session, resolver = self._sessions.inside()
         headers = {**self.headers_for(url), **self._validators.get(location, {})}
         for hop in range(self._max_redirects + 1):
             refusal = await robots.refusal(url) if robots else ""
@@ -101,8 +110,8 @@ class HttpSource:
             if target.scheme not in ("http", "https") or (url.scheme, target.scheme) == ("https", "http"):
                 return Fetched(Net.FAILED, note=text(f"redirect from {url.scheme} to {target.scheme} is refused"))
             if hop == 0 and not self._allow_private and not resolver.was_private(url.host or ""):
-                session = self._outside()
-            if session is self._public and _literal_private(target.host or ""):
+                session, resolver = self._sessions.outside()
+            if resolver.public_only and _literal_private(target.host or ""):
                 return Fetched(Net.FAILED, note=text(f"redirect to the private address {target.host} is refused"))
             url, headers = target, self.headers_for(target)
         return Fetched(Net.FAILED, note=f"more than {self._max_redirects} redirects")
@@ -141,19 +150,35 @@ class HttpSource:
                 found.update(fields)
         return found
 
-    # Sessions need a running loop, so they are made when first used. The second one serves redirects that come from
-    # outside: its resolver gives public addresses only, so that a name cannot point inwards after it was checked.
 
-    def _inside(self) -> tuple[aiohttp.ClientSession, _Resolver]:
-        if self._anywhere is None or self._resolver is None:
-            self._resolver = _Resolver(public_only=False)
-            self._anywhere = _session(self._resolver)
-        return self._anywhere, self._resolver
+class _Sessions:
+    """Two sessions, made when first used, since they need a running loop, each with its resolver.
 
-    def _outside(self) -> aiohttp.ClientSession:
-        if self._public is None:
-            self._public = _session(_Resolver(public_only=True))
-        return self._public
+    `outside` serves redirects that come from outside: its resolver gives public addresses only, so that a name cannot
+    point inwards after it was checked.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._made: dict[bool, tuple[aiohttp.ClientSession, _Resolver]] = {}  # by whether only public addresses count
+
+    def inside(self) -> tuple[aiohttp.ClientSession, _Resolver]:
+        return self._of(public_only=False)
+
+    def outside(self) -> tuple[aiohttp.ClientSession, _Resolver]:
+        return self._of(public_only=True)
+
+    def _of(self, public_only: bool) -> tuple[aiohttp.ClientSession, _Resolver]:
+        if public_only not in self._made:
+            resolver = _Resolver(self._names, public_only)
+            self._made[public_only] = _session(resolver), resolver
+        return self._made[public_only]
+
+    async def close(self) -> None:
+        for session, _ in self._made.values():
+            await session.close()
+        self._made.clear()
+        self._names.close()
 
 
 def _session(resolver: _Resolver) -> aiohttp.ClientSession:
@@ -167,18 +192,28 @@ def _session(resolver: _Resolver) -> aiohttp.ClientSession:
 
 
 class _Resolver(AbstractResolver):
-    """The system's resolver; remembers which names are private, or leaves private addresses out."""
+    """Remembers which names are private, or leaves private addresses out.
 
-    def __init__(self, public_only: bool) -> None:
-        self._public_only = public_only
-        self._system = aiohttp.ThreadedResolver()
+    Not in the loop's own threads, as aiohttp would: where a name server hangs, all else that uses them would wait.
+    """
+
+    def __init__(self, names: Names, public_only: bool) -> None:
+        self.public_only = public_only
+        self._names = names
         self._private: OrderedDict[str, bool] = OrderedDict()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await self._system.resolve(host, port, family)
-        if self._public_only:
+        found: list[ResolveResult] = []
+        for address in await self._names.resolve(host):
+            kind = socket.AF_INET6 if ":" in address else socket.AF_INET
+            if family in (socket.AF_UNSPEC, kind):
+                one = ResolveResult(
+                    hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST
+                )
+                found.append(one)
+        if self.public_only:
             found = [address for address in found if not is_private(address["host"])]
             if not found:
                 why = f"the redirect to {host[:80]} is refused: it has only private addresses"
@@ -194,7 +229,7 @@ class _Resolver(AbstractResolver):
         return _literal_private(host) or self._private.get(host, False)
 
     async def close(self) -> None:
-        await self._system.close()
+        """The names are the source's."""
 
 
 def is_private(address: str) -> bool:
@@ -227,10 +262,21 @@ async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
         raise ValueError(f"content-encoding {coding[:40]!r} was not asked for and is not known")
     body = bytearray()
     while chunk := await answer.content.readany():
-        body += inflate.decompress(chunk, max_bytes + 1 - len(body)) if inflate else chunk
+        if inflate:
+            body += inflate.decompress(chunk, max_bytes + 1 - len(body))
+            while inflate.eof and inflate.unused_data[:2] == GZIP and len(body) <= max_bytes:  # the next member
+                rest, inflate = inflate.unused_data, zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+                body += inflate.decompress(rest, max_bytes + 1 - len(body))
+        else:
+            body += chunk
         if len(body) > max_bytes:
             answer.close()
             return None
+        if (
+            inflate and inflate.eof and not GZIP.startswith(inflate.unused_data)
+        ):  # it would grow as long as the server sends
+            answer.close()
+            break
     if inflate and not inflate.eof:
         raise ValueError("the compressed body ends too early")
     return bytes(body)

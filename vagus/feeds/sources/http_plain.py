@@ -7,6 +7,7 @@ so are locations with a user, and those of other schemes. Both give the same res
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -39,14 +40,31 @@ class HttpPlainSource:
         robots: bool = False,
         names: Names | None = None,
     ) -> None:
-        self._other = HttpSource(headers, allow_private, max_redirects, robots)
         self._names = names or Names()
+        self._other = HttpSource(headers, allow_private, max_redirects, robots, self._names)
         self._requests: OrderedDict[str, Request] = OrderedDict()
         self._elsewhere: OrderedDict[str, float] = OrderedDict()  # until when, monotonic
         self._pool = Pool()
         self._active: set[Exchange] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
+
+    def beside(self) -> HttpPlainSource:
+        """As HttpSource."""
+        other = copy.copy(self)
+        other._other = self._other.beside()
+        other._requests = OrderedDict()
+        other._elsewhere = OrderedDict()
+        other._active = set()
+        other._timer = None
+        return other
+
+    def forget(self, location: str) -> None:
+        """As HttpSource."""
+        request = self._requests.get(location)
+        if request is not None:
+            self._requests[location] = request._replace(whole=request.head + b"\r\n")
+        self._other.forget(location)
 
     # --- fetching ----------------------------------------------------------------------------------------------------
 
