@@ -35,7 +35,7 @@ WRITTEN: dict[str, list[dict[str, Any]]] = {  # options with which a tool does a
     "alert": [{"when": "load > 1", "file": "alerts.json"}, {"field": "load", "maximum": 1, "missing": "5s"}],
     "archive": [{"every": "1s", "max_files": 2, "max_bytes": 2000}],
     "db": [{"file": "a.sqlite", "every": "1s"}],
-    "plot": [{"file": "a.png", "every": "1h"}],
+    "plot": [{"file": "a.png", "every": "1h", "fields": ["load"], "width": 200, "height": 200}],  # drawn quickly
     "print": [{"file": "a.txt"}, {"style": "json", "file": "a.json"}, {"fields": ["load"], "file": "f.txt"}],
     "rrd": [{"folder": "rrd", "fields": ["load"]}],
     "rss": [{"file": "a.rss", "title": "t", "path": "load", "every": "1s"}],

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import queue
 import threading
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 
@@ -101,9 +102,19 @@ def test_time_that_passes_without_an_item_ends_a_slice() -> None:
 
 def test_a_time_is_seconds_or_a_datetime() -> None:
     assert later_than(1.5).t_ns == later_than(datetime.fromtimestamp(1.5, timezone.utc)).t_ns == 1_500_000_000
-    for wrong in ("now", float("nan"), None):
+    for wrong in ("now", [1], float("nan"), 10**400, None):
         with pytest.raises(ConfigError, match="later_than"):
             later_than(wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_no_time_costs_nothing() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match="later_than"):
+            later_than("now")  # type: ignore[arg-type]
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_talks_program() -> None:

@@ -56,7 +56,9 @@ def later_than(t: float | datetime) -> LaterThan:
     Raises ConfigError for what is no time.
     """
     try:
-        return LaterThan(round((t.timestamp() if isinstance(t, datetime) else t) * NS))
+        return LaterThan(
+            round(float(t.timestamp() if isinstance(t, datetime) else t + 0) * NS)
+        )  # a text times NS is 3 GB
     except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"later_than: {t!r} is no time; give seconds since the epoch, or a datetime") from error
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.system  # mypy reads the whole package: seconds
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 from typing_extensions import assert_type
