@@ -14,6 +14,7 @@ from vagus.feeds.contracts import PAIR
 from vagus.feeds.declared import feeds_of
 from vagus.feeds.feed import all_, base, dict_, failover, list_, pair, refeed, union
 from vagus.feeds.shapes import shape_of
+from vagus.feeds.template import Template
 from vagus.feeds.tools import tools_of
 from vagus.feeds.when import every
 
@@ -118,3 +119,8 @@ def test_feature_11_the_tools_of_a_file(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"accum.xml", "a.xml"}
     with pytest.raises(ConfigError, match="feed 'b': tool select: where: the feed has no nope"):
         tools_of(settings, {**feeds, "b": of("comon")}, tmp_path)
+
+
+def test_feature_5_a_number_of_thousands_of_digits_fills_no_location() -> None:
+    with pytest.raises(ConfigError, match="must be 1 to 1000 printable characters"):
+        Template("http://{}/").fill(10**5000)

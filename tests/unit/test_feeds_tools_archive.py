@@ -20,7 +20,7 @@ from vagus.errors import ConfigError, NoData, StoreError
 from vagus.feeds import Item, Meta, Net, Raw
 from vagus.feeds.containers import SUFFIX, archived, containers, slug, whole_bytes
 from vagus.feeds.tools.archive import Archive
-from vagus.feeds.tools.files import replace
+from vagus.feeds.tools.files import append, replace, replace_by
 
 BODY = b"Date: 1202486984.709880\nVMStat: 10 14 64\n\0\xff" * 30
 
@@ -327,3 +327,18 @@ def test_slugs_are_names_of_files_and_differ() -> None:
     assert len(set(slugs)) == len(texts)
     assert all("/" not in one and len(one) <= 80 and not one.startswith(".") for one in slugs)
     assert slugs[3] == "a"
+
+
+def test_a_full_disk_is_told_with_the_file_that_had_no_room(tmp_path: Path) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left.*/dev/full"):
+        append(tmp_path / "full", b"line\n")
+
+    def make(temporary: Path) -> None:
+        temporary.touch()
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"x")
+
+    with pytest.raises(OSError, match=r"No space left.*/a\.xml'"):
+        replace_by(tmp_path / "a.xml", make)
+    assert {path.name for path in tmp_path.iterdir()} == {"full"}

@@ -160,3 +160,10 @@ def test_feature_11_rss_that_cannot_be_written_is_tried_again(tmp_path: Path) ->
 def test_feature_11_rss_refuses_wrong_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Rss(context(tmp_path), **options)
+
+
+def test_whole_numbers_of_thousands_of_digits_cost_nothing_and_fail_nothing(tmp_path: Path) -> None:
+    tool = Rss(context(tmp_path), file="a.rss", title="t", path="n")
+    tool.take(item({"n": 10**5000}))  # what a function of map may make; Python refuses to print it
+    tool.finish(at(1))
+    assert read(tmp_path / "a.rss").entries[0].title == "an integer beyond 1e308"

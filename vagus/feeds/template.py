@@ -109,7 +109,7 @@ def _text(value: Any, path: tuple[str, ...]) -> str:
             value = None
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ConfigError(f"{name} is {type(value).__name__}, not a text or number")
-    text = str(value)
+    text = "" if isinstance(value, int) and value.bit_length() > MAX_VALUE else str(value)  # digits cost their square
     if not text or len(text) > MAX_VALUE or not text.isprintable():
         raise ConfigError(f"{name} is {text[:40]!r}: it must be 1 to {MAX_VALUE} printable characters")
     return text

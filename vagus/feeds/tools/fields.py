@@ -12,6 +12,7 @@ from vagus.feeds.expression import Expression, check_names, compile_expression
 from vagus.feeds.item import Item
 from vagus.feeds.location import printable, shown
 from vagus.feeds.signals import leaves
+from vagus.feeds.tools.values import plain
 
 MAX_FIELDS = 500
 MAX_TEXT = 500
@@ -75,4 +76,4 @@ def text_of(value: Any, limit: int = MAX_TEXT) -> str | None:
         return None
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
-    return shown(value, limit) if isinstance(value, str) else printable(str(value)[:limit])
+    return shown(value, limit) if isinstance(value, str) else printable(str(plain(value))[:limit])

@@ -28,7 +28,9 @@ def replace_by(path: Path, make: Callable[[Path], object]) -> None:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         temporary.unlink(missing_ok=True)
         raise
 
@@ -54,7 +56,8 @@ def write_whole(file: int, content: bytes, at: int) -> None:
     try:
         while view:
             view = view[os.write(file, view) :]
-    except OSError:
+    except OSError as error:
         with suppress(OSError):
+            error.filename = os.readlink(f"/proc/self/fd/{file}")  # else nobody knows which file had no room
             os.ftruncate(file, at)
         raise
