@@ -90,3 +90,28 @@ def test_after_the_clock_was_set_back_failover_still_fails_over() -> None:
     emits = run(600)
     assert [emit.item.value for emit in emits] == ["x"] * len(emits)
     assert len(emits) >= 58
+
+
+def test_lists_that_change_all_the_time_leave_nothing_behind() -> None:
+    listed: Feed[list[str]] = base(all_(LIST), every("10s", timeout="5s"), Json())
+    run = Run(listed.flatten().foreach(lambda x: node(x).named(f"n-{x}")))
+
+    def later(lists: range) -> int:
+        for number in lists:
+            run.elements = [f"e{number + element}" for element in range(20)]
+            run(10)
+        return len(run.engine.bases())
+
+    assert later(range(10)) < 30
+    assert later(range(10, 200)) < 30
+    graph = run.engine._graph
+    assert len(graph._chains) < 3000  # of nearly 4,000: what came in the last ten minutes may still have to be told apart
+
+
+def test_of_a_list_that_stays_only_what_is_near_is_remembered() -> None:
+    run = Run(driven(), [str(element) for element in range(30)])
+    run(3000)
+    assert len(run.engine._graph._chains) < 30 * 60 + 2000
+    raws = run.raws
+    emits = list(Engine(run.engine.feeds, now_ns=T0).replay(raws))
+    assert len(emits) == sum(raw.meta.location != LIST for raw in raws)

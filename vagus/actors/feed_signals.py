@@ -19,12 +19,13 @@ from vagus.feeds.contracts import ANY_SHAPE, SOURCES, Notice, Shape
 from vagus.feeds.directives import Emit, Fetch
 from vagus.feeds.item import Fetched
 from vagus.feeds.location import printable, scheme, shown
-from vagus.feeds.signals import Signals
+from vagus.feeds.signals import Kept, Signals
 from vagus.model import MAX_NAME, Event, Level, Metric, Report, Sample, Scalar, Status
 
 MAX_PENDING = 20_000  # samples, reports or events that wait for their actor
 MAX_BATCH = 5_000
 MAX_STANDING = 10_000  # alerts
+MAX_FEEDS = 10_000  # named ones and bases; what foreach makes may have many names
 MAX_CONTEXTS = 100  # of one report
 MAX_TEXT = 1000
 REPEAT_NS = 60 * NS  # how often a standing alert is reported again: a report counts for `health.ttl` only
@@ -42,16 +43,17 @@ class FeedSignals:
         self._seat = seat
         self._links = links
         self.shapes = shapes or {}
-        self._signals: dict[str, Signals] = {}
+        self._signals: Kept[str, Signals] = Kept(MAX_FEEDS)
         self._errors: dict[tuple[str, str], int] = {}  # of what was parsed just now, by base and location
         self._standing: dict[tuple[str, str], dict[str, Metric]] = {}  # alerts by observer and subject
         self._repeated_ns = 0
 
     def of(self, feed: str) -> Signals:
         """The streams of one feed, or of a base inside of one."""
-        signals = self._signals.get(feed)
+        signals = self._signals.use(feed)
         if signals is None:
-            signals = self._signals[feed] = Signals(feed, self._seat.node, self.shapes.get(feed, ANY_SHAPE))
+            signals = Signals(feed, self._seat.node, self.shapes.get(feed, ANY_SHAPE))
+            self._signals.keep(feed, signals)
         return signals
 
     # --- in ----------------------------------------------------------------------------------------------------------

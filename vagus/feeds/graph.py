@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.feeds.directives import Emit
 from vagus.feeds.feed import Base, Failover, Feed, Flattened, Foreach, Joined, Mapped, Refeed, Union, Where
@@ -21,7 +22,9 @@ from vagus.feeds.port import Port, Provenance
 
 MAX_DEPTH = 16  # of foreach within what foreach made
 MAX_ASTRAY = 10_000  # raws that came before what they belong to
-MAX_CHAINS = 200_000  # remembered of one base feed: which element made what
+MAX_CHAINS = 200_000  # remembered: which element made what
+MIN_CHAINS = 1000
+LATE_NS = 600 * NS  # how long after a list bytes may come that one before it asked for
 
 
 class Owner(Protocol):
@@ -62,7 +65,8 @@ class Graph:
         self.made = 0  # instances so far
         self.now_ns = 0  # the time of the event that is looked at
         self._astray: list[Raw] = []
-        self._chains: dict[str, dict[Provenance, list[Port]]] = {}
+        self._chains: dict[tuple[str, Provenance], list[Port]] = {}  # by base feed and what made it
+        self._most_chains = MIN_CHAINS  # until those that are over are forgotten
         self._driving: list[Driving] = []
         self._waiting: dict[Failing, None] = {}
         self.driven = driven or {}
@@ -131,12 +135,12 @@ class Graph:
         static = self.ports.get(name)
         if static is not None:
             static.push(raw, ())
-        chains = self._chains.get(name)
+        chains = self._chains
         found = static is not None
-        while provenance and chains:
+        while provenance:
             # several elements may have asked for the same bytes: what made each stands one after the other
             for length in range(len(provenance), 0, -1):
-                ports = chains.get(provenance[:length])
+                ports = chains.get((name, provenance[:length]))
                 if ports:
                     for port in _there(ports, raw):
                         port.push(raw, provenance[:length])
@@ -152,11 +156,12 @@ class Graph:
         while True:
             while self._driving:
                 self._driving.pop(0).apply()
-            waiting, self._waiting = self._waiting, {}
-            for failing in waiting:
-                if failing.review():
-                    self._waiting[failing] = None
-            if not self._driving:
+            decided = False
+            for failing in list(self._waiting):
+                decided = failing.review() or decided  # which may let another one decide
+                if not failing.is_waiting:
+                    self._waiting.pop(failing, None)
+            if not self._driving and not decided:
                 return
 
     def taken(self) -> list[Emit]:
@@ -169,10 +174,22 @@ class Graph:
     def remember(self, port: Port) -> None:
         """From now on bytes with this provenance are the port's too."""
         port.since_ns = port.since_ns or self.now_ns
-        chains = self._chains.setdefault(port.name, {})
-        chains.setdefault(port.chain, []).append(port)
-        if len(chains) > MAX_CHAINS:
-            del chains[next(iter(chains))]
+        self._chains.setdefault((port.name, port.chain), []).append(port)
+        if len(self._chains) > self._most_chains:
+            self._forget_old()
+
+    def _forget_old(self) -> None:
+        late_ns = self.now_ns - LATE_NS
+        kept = {
+            (name, chain): ports
+            for (name, chain), ports in self._chains.items()
+            if chain[0].due_ns >= late_ns
+            or any(port.until_ns >= late_ns and chain in (port.chain, port.chain_before) for port in ports)
+        }
+        for place in list(kept)[: max(0, len(kept) - MAX_CHAINS)]:
+            del kept[place]
+        self._chains = kept
+        self._most_chains = max(MIN_CHAINS, 2 * len(kept))
 
     def wait_for_list(self, driving: Driving) -> None:
         self._driving.append(driving)
@@ -196,7 +213,7 @@ class Made:
 
     def begin(self, chain: tuple[Origin, ...]) -> None:
         for port in self.ports:
-            port.chain = chain
+            port.chain_before, port.chain = port.chain, chain
             self._graph.remember(port)
             self._graph.owner.subscribe(port)
 

@@ -26,6 +26,7 @@ class Port(Node):
         self.arity = 1 if base.any else len(base.locations)
         self.direct = ""  # the one feed that its items are of, where nothing else is made of them
         self.chain: Provenance = ()  # what made it: the driving item, and what that was made from
+        self.chain_before: Provenance = ()  # until the newest list
         self.since_ns = 0  # when it was made, and when that was over
         self.until_ns = math.inf
         self.places = frozenset(map(shown, base.locations))

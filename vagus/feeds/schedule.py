@@ -224,6 +224,11 @@ class Scheduler:
         place.wake_ns = t_ns
         heapq.heappush(self._heap, (t_ns, location))
 
+    @property
+    def has_places(self) -> bool:
+        """Whether it knows of any location."""
+        return bool(self._places)
+
     def __contains__(self, location: object) -> bool:
         return location in self._places
 

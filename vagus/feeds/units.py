@@ -87,10 +87,11 @@ class Unit:
 class _Group:
     """The units of one base feed, and their scheduler."""
 
-    __slots__ = ("base", "scheduler", "units")
+    __slots__ = ("base", "is_made", "scheduler", "units")
 
-    def __init__(self, base: Base[Any], scheduler: Scheduler) -> None:
+    def __init__(self, base: Base[Any], scheduler: Scheduler, is_made: bool) -> None:
         self.base = base
+        self.is_made = is_made  # by foreach
         self.scheduler = scheduler
         self.units: dict[str, Unit] = {}
 
@@ -130,7 +131,7 @@ class Units:
             back_off=self._back_off,
             last_due_ns=last,
         )
-        group = self.groups[name] = _Group(base, scheduler)
+        group = self.groups[name] = _Group(base, scheduler, False)
         for unit in units:
             unit.ports[port] = None
             port.units.append(unit)
@@ -142,7 +143,8 @@ class Units:
         schedule = base.when.schedule(self.now_ns)
         group = self.groups.get(name)
         if group is None:
-            group = self.groups[name] = _Group(base, Scheduler(schedule, (), salt=name, back_off=self._back_off))
+            scheduler = Scheduler(schedule, (), salt=name, back_off=self._back_off)
+            group = self.groups[name] = _Group(base, scheduler, True)
         for key, locations in _places(base, "\n".join(base.locations)):
             spec = (locations, base.when, base.max_bytes)
             unit = group.units.get(key)
@@ -178,9 +180,10 @@ class Units:
 
     def settled(self, port: Port, due_ns: int) -> bool:
         """Whether nothing due at this time comes to the port any more."""
-        group = self.groups[port.name]
         for unit in port.units:
-            if due_ns in unit.dues or (port in unit.ports and not group.scheduler.settled(unit.key, due_ns)):
+            if due_ns in unit.dues:
+                return False
+            if port in unit.ports and not self.groups[port.name].scheduler.settled(unit.key, due_ns):
                 return False
         return True
 
@@ -203,8 +206,17 @@ class Units:
     def due(self, now_ns: int) -> Iterator[tuple[Unit, Start | Missed]]:
         """What begins now, and what is missed."""
         self.born = False
-        for group in list(self.groups.values()):
+        for name, group in list(self.groups.items()):
             for start in group.scheduler.due(now_ns):
+                yield group.units[start.location], start
+            if group.is_made and not group.units and not group.scheduler.has_places:
+                del self.groups[name]  # elements may give the bases that they make names of their own
+
+    def woken(self, unit: Unit) -> Iterator[tuple[Unit, Start | Missed]]:
+        """What begins or is missed of a base because a run of it has ended."""
+        group = self.groups[unit.name]
+        if group.scheduler.has_woken:
+            for start in group.scheduler.due(self.wall_ns):
                 yield group.units[start.location], start
 
     def of(self, fetch: Fetch) -> Unit | None:
