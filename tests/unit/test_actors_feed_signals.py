@@ -237,6 +237,7 @@ def test_what_stands_is_reported_again_until_it_ends(said: FeedSignals) -> None:
 @pytest.mark.parametrize(
     ("subject", "shown"),
     [
+        ("gateway:/v1/comon?node=n1@n1", "gateway:/v1/comon?node=n1@n1"),
         ("db@2", "db@2"),
         ("http://u:secret@a/x", "http://a/x"),
         ("proc:uptime", "proc:uptime@n1"),

@@ -112,7 +112,8 @@ class FeedSignals:
 
     def subject(self, notice: Notice) -> str:
         """Whose health an alert is about: a location as the fetches of its feed name it, or what the tool was told."""
-        if ":" in notice.subject and scheme(notice.subject) in SOURCES:
+        named = notice.subject.endswith(f"@{self._seat.node}")  # the tool knew the node
+        if ":" in notice.subject and scheme(notice.subject) in SOURCES and not named:
             return self.of(notice.feed).subject(notice.subject)
         return printable(notice.subject)[:MAX_NAME] or notice.feed
 
