@@ -174,7 +174,7 @@ def test_feature_10_mutations_never_raise(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(body=st.binary(max_size=300))
 def test_feature_10_arbitrary_bytes_never_raise(name: str, body: bytes) -> None:
     fmt = FORMATS.make(name, **SAMPLES[name].options)

@@ -21,7 +21,7 @@ from vagus.feeds.formats.syslog import SyslogLine
 from vagus.feeds.formats.uptime import UptimeLine
 from vagus.feeds.formats.weblog import CombinedLog, Request
 
-examples = settings(deadline=None, max_examples=60)
+examples = settings(deadline=None, max_examples=30)
 
 word = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 line = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)  # what can stand in a line of text
