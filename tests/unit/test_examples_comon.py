@@ -88,7 +88,7 @@ def test_alerts_rss_archive_profile_and_database(folder: Path) -> None:
     for number in (n for n, load in enumerate(LOADS) if load > 8):
         assert f"node{number} has load {LOADS[number]:g}" in told
     assert f"node{LOW_DISK} has 0.5 GB left" in told
-    assert "clock is off" in told
+    assert f"the clock of node{OFF_CLOCK} is off by 90 s" in told
     assert len(told.splitlines()) == sum(load > 8 for load in LOADS) + 2
     titles = [one.text for one in ElementTree.parse(folder / "comon" / "disk.rss").iterfind("channel/item/title")]
     assert titles == [f"node{LOW_DISK} has 0.5 GB left"]
