@@ -7,16 +7,17 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
 
 from vagus.cli.feed_file import archive_folder, bytes_of, element, feeds_of_file, format_options, format_with
-from vagus.cli.output import console, counted, emit_ndjson, json_option, near, quantity, table
+from vagus.cli.feed_rows import Row, check_names, each_of, flat_shape, flattened, latest_of
+from vagus.cli.output import console, counted, emit_ndjson, json_option, quantity, table
 from vagus.cli.session import ask, connected
 from vagus.cli.view_status import warn_partial
-from vagus.errors import ConfigError, NoData
+from vagus.errors import NoData
 from vagus.model import to_builtins
 
 if TYPE_CHECKING:
@@ -26,13 +27,6 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 10_000
 NOT_PLAIN = ("list", "map", "record")
-
-
-class Row(NamedTuple):
-    """One value, and the meta of the item that it came in; None for a file's."""
-
-    value: Any
-    meta: Meta | None
 
 
 @click.command()
@@ -105,16 +99,16 @@ def select(
         parser = format_with(form, options)
         shape = element(parser.shape)
         if flatten:
-            shape = _flat_shape(shape, flatten)
-        _check_names([*([test] if test else []), *chosen], shape)
+            shape = flat_shape(shape, flatten)
+        check_names([*([test] if test else []), *chosen], shape)
         rows = _of_file(str(file), form, parser)
     else:
         raise click.UsageError(
             "--format says what FILE is (`vagus feed formats`); or --name, the feed that it declares."
         )
     if latest:
-        rows = _latest(rows)
-    each = _flattened(_each(rows), flatten) if flatten else _each(rows)
+        rows = latest_of(rows)
+    each = flattened(each_of(rows), flatten) if flatten else each_of(rows)
     found = (row for row in each if test is None or test.test(row.value, row.meta))
     if as_json:
         for row in found:
@@ -136,17 +130,6 @@ def _columns(text: str) -> list[str]:
 
 
 # --- where rows come from --------------------------------------------------------------------------------------------
-
-
-def _check_names(expressions: Sequence[Expression], shape: Shape) -> None:
-    """Raises ConfigError for a field that no value of this shape has."""
-    from vagus.feeds.expression import fields_of
-
-    for expression in expressions:
-        for name in expression.unknown(shape):
-            known = [str(field) for field in fields_of(shape) or ()]
-            hint = near(name, known) or f"; there are: {', '.join(sorted(known))}"
-            raise ConfigError(f"{expression.text}: there is no field {name!r}{hint}")
 
 
 def _of_file(file: str, form: str, parser: Format[Any]) -> Iterable[Row]:
@@ -190,67 +173,6 @@ def meta_of(given: Mapping[str, Any]) -> Meta:
 
 
 # --- what becomes of them --------------------------------------------------------------------------------------------
-
-
-def _latest(rows: Iterable[Row]) -> list[Row]:
-    """Of each location what is of the newest fetch that gave a value: one row, or its parts."""
-    newest: dict[str, tuple[int, int, dict[str, Row]]] = {}  # location → arrived, due, part → row
-    for row in rows:
-        if row.meta is not None and row.value is not None:
-            meta = row.meta
-            arrived_ns, due_ns, parts = newest.get(meta.location, (0, meta.due_ns, {}))
-            if meta.due_ns != due_ns:
-                if meta.arrived_ns < arrived_ns:
-                    continue
-                parts = {}
-            parts[meta.part] = row
-            newest[meta.location] = max(arrived_ns, meta.arrived_ns), meta.due_ns, parts
-    return [row for _, _, parts in newest.values() for row in parts.values()]
-
-
-def _each(rows: Iterable[Row]) -> Iterator[Row]:
-    """A row for each element of a value that is a list."""
-    for row in rows:
-        if isinstance(row.value, (list, tuple)):
-            yield from (Row(part, row.meta) for part in row.value)
-        elif row.value is not None:
-            yield row
-
-
-def _flattened(rows: Iterable[Row], path: str) -> Iterator[Row]:
-    """A row for each element of the list at the path, with the fields around it where it has fields of its own."""
-    from vagus.feeds.expression import compile_expression
-
-    listed = compile_expression(path)
-    for row in rows:
-        elements = listed.evaluate(row.value, row.meta)
-        for part in elements if isinstance(elements, (list, tuple)) else ():
-            inner = _fields_of(part)
-            value = part if inner is None else {**(_fields_of(row.value) or {}), **inner}
-            if inner is not None and path not in inner:
-                value.pop(path, None)
-            yield Row(value, row.meta)
-
-
-def _fields_of(value: Any) -> dict[str, Any] | None:
-    if isinstance(value, dict):
-        return value
-    names = getattr(value, "__struct_fields__", None)
-    return None if names is None else {name: getattr(value, name) for name in names}
-
-
-def _flat_shape(shape: Shape, path: str) -> Shape:
-    """Of the rows that `_flattened` makes. Raises ConfigError where there is no such field."""
-    from vagus.feeds.contracts import Shape
-    from vagus.feeds.expression import compile_expression
-    from vagus.feeds.shapes import element_at
-
-    _check_names([compile_expression(path)], shape)
-    inner = element_at(shape, path)
-    if shape.kind != "record" or inner.kind != "record":
-        return inner
-    around = {name: part for name, part in shape.parts if name != path}
-    return Shape("record", inner.name, tuple({**around, **dict(inner.parts)}.items()))
 
 
 def _record(row: Row, chosen: Sequence[Expression]) -> Any:
