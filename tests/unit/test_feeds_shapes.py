@@ -124,3 +124,24 @@ def test_feature_11_the_tools_of_a_file(tmp_path: Path) -> None:
 def test_feature_5_a_number_of_thousands_of_digits_fills_no_location() -> None:
     with pytest.raises(ConfigError, match="must be 1 to 1000 printable characters"):
         Template("http://{}/").fill(10**5000)
+
+
+@pytest.mark.parametrize(
+    ("tool", "message"),
+    [
+        ({"select": {"columns": ["rwfs"], "descending": True}}, "descending does nothing without order"),
+        ({"select": {"columns": ["rwfs"], "every": "5s"}}, "every is of a table"),
+        ({"accum": {"slicefile": "s.xml"}}, "slicefile does nothing without slicesize"),
+        ({"alert": {"when": "rwfs > 1", "style": "text"}}, "style does nothing without file"),
+        ({"rrd": {"graph_every": "5m"}}, "graph_every does nothing without graph"),
+        ({"rrd": {"fields": ["rwfs"], "types": {"rwsf": "counter"}}}, "types: rwsf: not one of the fields rwfs"),
+    ],
+)
+def test_feature_11_options_that_would_do_nothing_are_refused(
+    tool: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vagus.feeds.tools.rrdtool.find_program", lambda: "/bin/false")
+    source = SourceSettings(all=("file:/x",))
+    settings = [FeedSettings(name="a", source=source, format="comon", every="5m", tools=(tool,))]
+    with pytest.raises(ConfigError, match=f"feed 'a': tool {next(iter(tool))}: {message}"):
+        tools_of(settings, {"a": of("comon")}, tmp_path)

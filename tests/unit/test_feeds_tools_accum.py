@@ -296,7 +296,7 @@ tools:
         ({"useralert": "no_such_module:f"}, "no_such_module"),
         ({"useralert": "json"}, "module:function"),
         ({"slicefile": "a{x}.xml"}, "slicefile"),
-        ({"slicefile": "../a.xml"}, r"\.\."),
+        ({"slicesize": 1, "slicefile": "../a.xml"}, r"\.\."),
         ({"every": "soon"}, "every"),
         ({"minalert": 5}, "minalert"),
         ({"severity": "healthy"}, "severity"),

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -73,8 +74,14 @@ def _class(name: str) -> Any:
         raise ConfigError(f"{name!r} does not load: {type(error).__name__}: {error}") from error
 
 
-def checked(kind: type[S], options: Mapping[str, Any]) -> S:
-    """Options as a typed struct. Raises ConfigError, which names the option."""
+def checked(kind: type[S], options: Mapping[str, Any], needs: Mapping[str, str] = MappingProxyType({})) -> S:
+    """Options as a typed struct; needs: option → the one without which it does nothing.
+
+    Raises ConfigError, which names the option.
+    """
+    for option, other in needs.items():
+        if option in options and not options.get(other):
+            raise ConfigError(f"{option} does nothing without {other}: give both, or neither")
     try:
         plain = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in options.items()}
         return msgspec.convert(plain, kind)

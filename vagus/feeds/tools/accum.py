@@ -60,7 +60,7 @@ class Accum:
     wants_descriptor = True
 
     def __init__(self, context: ToolContext, **options: Any) -> None:
-        self.options = given = checked(AccumOptions, options)
+        self.options = given = checked(AccumOptions, options, {"slicefile": "slicesize", "slices": "slicesize"})
         self._context = context
         if given.slicefile.replace(NUMBER, "", 1) != re.sub(r"[{}]", "", given.slicefile):
             raise ConfigError(f"slicefile {given.slicefile[:80]!r}: {{}} stands for the number of the slice, once")

@@ -35,7 +35,7 @@ class Alert:
     in_parts = True  # it knows each subject by itself
 
     def __init__(self, context: ToolContext, **options: Any) -> None:
-        self.options = given = checked(AlertOptions, options)
+        self.options = given = checked(AlertOptions, options, {"style": "file"})
         self._context = context
         self._rules = Rules(given, context)
         self._missing_ns = round(seconds_of("missing", given.missing) * NS)

@@ -58,10 +58,15 @@ class Rrd:
     name = "rrd"
 
     def __init__(self, context: ToolContext, **options: Any) -> None:
-        self.options = given = checked(RrdOptions, options)
+        self.options = given = checked(RrdOptions, options, {"graph_every": "graph"})
         self._program = rrdtool.find_program()
         self._folder = path_of(context, given.folder)
         self._numbers = Numbers(given.fields, context)
+        unknown = given.types.keys() - set(self._numbers.names)
+        if unknown and self._numbers.names:
+            raise ConfigError(
+                f"types: {', '.join(sorted(unknown))}: not one of the fields {', '.join(self._numbers.names)}"
+            )
         self._key = Key(given.key, context)
         step_s = seconds_of("step", given.step) or context.period_s or DEFAULT_STEP_S
         self._step_s = max(1, round(step_s))

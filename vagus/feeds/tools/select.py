@@ -53,7 +53,7 @@ class Select:
     name = "select"
 
     def __init__(self, context: ToolContext, output: TextIO | None = None, **options: Any) -> None:
-        self.options = given = checked(SelectOptions, options)
+        self.options = given = checked(SelectOptions, options, {"descending": "order"})
         table = given.order or given.limit or given.group or given.totals or given.max_age
         if given.each == "item" and table:
             raise ConfigError("order, limit, group, totals and max_age are of a table: each: latest")
@@ -70,6 +70,8 @@ class Select:
                 given.totals,
                 seconds_of("max_age", given.max_age),
             )
+        if "every" in options and self.latest is None:
+            raise ConfigError("every is of a table; give each: latest, or order, limit, group, max_age")
         self._path = None if given.file == STANDARD_OUTPUT else path_of(context, given.file)
         self._output = output
         self._every_ns = round(seconds_of("every", given.every, 0.1) * NS)
