@@ -17,10 +17,12 @@ import yaml
 from feed_server import REPORT, FeedServer, serve_feeds
 
 import vagus
-from vagus.actors import feed_stream
+from vagus.actors import feed_local, feed_stream
 from vagus.errors import ConfigError, NoData, StoreError
-from vagus.feeds import Feed, Net, all_, base, every, later_than, once
+from vagus.feeds import Feed, Meta, Net, Raw, all_, base, every, later_than, once, refeed
+from vagus.feeds.directives import Emit, Recall
 from vagus.feeds.formats.comon import CoMon
+from vagus.feeds.formats.text import Text
 
 
 @pytest.fixture
@@ -185,3 +187,21 @@ def test_a_program_that_just_ends_leaves_a_whole_archive(server: FeedServer, tmp
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "0.5\n", "")
     assert next(vagus.stream(comon(server), archive=tmp_path).contents()).load1 == 0.5
+
+
+async def test_a_refeed_hands_on_what_it_has_read_before_it_reads_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive may be larger than memory."""
+    emits: list[Emit] = []
+    behind: list[int] = []
+
+    def read(recall: Recall) -> Iterator[Raw]:
+        for number in range(1000):
+            behind.append(number - len(emits))
+            yield Raw(Meta("b", "http://a/", number, number, Net.OK), b"x")
+
+    monkeypatch.setattr(feed_local, "refed", read)
+    plain = base(all_("http://a/"), once("1s", start="2099-01-01"), Text(), name="b")
+    local = feed_local.LocalFeeds({"r": refeed(plain, "/no/such/folder")}, emit=emits.append, failed=lambda *_: None)
+    await local.start()
+    await local.stop()
+    assert (len(emits), max(behind)) == (1000, 0)

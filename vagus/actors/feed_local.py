@@ -6,7 +6,7 @@ The folder has `archive`, a store with the raw bytes, and for each feed a folder
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from vagus.actors.feed_tools import FeedTools
 from vagus.clock import Clock, SystemClock
 from vagus.config import Config, FeedSettings, StoreSettings, load, seconds
 from vagus.errors import ConfigError, NoData, VagusError
-from vagus.feeds import Fetched, Tool
+from vagus.feeds import Fetched, Raw, Tool
 from vagus.feeds.contracts import Notice
 from vagus.feeds.directives import Emit, Fetch, Recall
 from vagus.feeds.engine import Engine
@@ -30,6 +30,7 @@ from vagus.feeds.naming import names_of, tree
 
 ARCHIVE = "archive"
 TOOLS_TICK_S = 1.0
+BATCH = 50  # items of a refeed that are handed on without a look at what else there is
 
 Failed = Callable[[str, BaseException], None]
 
@@ -107,17 +108,20 @@ class LocalFeeds:
         self._ticking = asyncio.ensure_future(self._tick_tools())
 
     async def _recall(self, engine: Engine, recall: Recall) -> None:
-        if recall.folder:
-            raws = await asyncio.to_thread(lambda: list(refed(recall)))
-        elif self._archive is not None:
-            wanted = set(recall.feeds)
-            archived = await self._archive.records(start_ns=recall.since_ns)
-            raws = [raw for raw in archived if not wanted or raw.meta.feed in wanted]
-        else:
-            raws = []
-        for directive in engine.recalled(recall, raws, self._clock.time_ns()):
+        for number, directive in enumerate(engine.recalled(recall, self._raws(recall), self._clock.time_ns())):
             if isinstance(directive, Emit):
                 self._take(directive)
+            if number % BATCH == BATCH - 1:
+                await asyncio.sleep(0)
+
+    def _raws(self, recall: Recall) -> Iterator[Raw]:
+        """One after the other: an archive may be larger than memory."""
+        if recall.folder:
+            yield from refed(recall)
+        elif self._archive is not None:
+            for raw in self._archive.read(start_ns=recall.since_ns):
+                if not recall.feeds or raw.meta.feed in recall.feeds:
+                    yield raw
 
     async def stop(self) -> tuple[str, ...]:
         """Ends all in order: fetches, tools, archive; the tools that did not end in time. Idempotent."""
