@@ -12,8 +12,9 @@ import pytest
 from vagus.config import Config, FeedSettings, SourceSettings, load
 from vagus.errors import ConfigError
 from vagus.feeds import FORMATS, SOURCES, Data, Fetched, Net
-from vagus.feeds.plain import Feed
-from vagus.feeds.load import load_format, load_sources
+from vagus.feeds.declared import feeds_of
+from vagus.feeds.engine import Engine
+from vagus.feeds.load import load_format
 
 NEEDED = {"record": {"fields": {"line": "str"}}}  # options without which a format is none
 BODIES = [b"", b"\0", b"\xff" * 100, b"{" * 5000, b"a: b\n" * 100, b"1" * 5000, "\u2028é".encode()]
@@ -60,14 +61,15 @@ async def test_sources_never_raise_for_the_far_side(name: str) -> None:
 @pytest.mark.parametrize("name", list(SOURCES))
 def test_sources_load_for_a_feed_and_refuse_unknown_options(name: str) -> None:
     source = SourceSettings(all=(f"{name}:x",))
-    assert list(load_sources(FeedSettings(name="f", source=source))) == [name]
+    feeds = feeds_of([FeedSettings(name="f", source=source, options={"source": {name: {}}})])
+    assert list(Engine(feeds, now_ns=0).schemes()) == [("f", name)]
     with pytest.raises(ConfigError, match="'f'"):
-        load_sources(FeedSettings(name="f", source=source, options={"source": {name: {"no_such": 1}}}))
+        feeds_of([FeedSettings(name="f", source=source, options={"source": {name: {"no_such": 1}}})])
 
 
 async def test_locations_at_hand_give_their_bytes_within_the_limit() -> None:
     for location in ("file:/proc/sys/kernel/ostype", "proc:cat /proc/sys/kernel/ostype"):
-        [source] = load_sources(FeedSettings(name="f", source=SourceSettings(all=(location,)))).values()
+        source = SOURCES.make(location.partition(":")[0])
         exact, short = await asyncio.gather(source.fetch(location, 5.0, 6), source.fetch(location, 5.0, 5))
         assert exact == Fetched(Net.OK, b"Linux\n")
         assert short.net is Net.TOO_LARGE
@@ -76,6 +78,5 @@ async def test_locations_at_hand_give_their_bytes_within_the_limit() -> None:
 
 def test_the_default_and_the_example_feeds_load() -> None:
     example = load(Path(__file__).parents[2] / "examples" / "feeds" / "vagus.yaml", Config)
-    for settings in (*Config().feeds, *example.feeds):
-        load_sources(settings)
-        assert Feed(settings).next_due() is not None
+    for feeds in (Config().feeds, example.feeds):
+        assert Engine(feeds_of(feeds), now_ns=0).next_due() is not None

@@ -11,11 +11,11 @@ import pytest
 from vagus.clock import NS
 from vagus.config import FeedSettings, SourceSettings
 from vagus.errors import ConfigError
-from vagus.feeds import Data, Fetched, Item, Meta, Net, Raw
+from vagus.feeds import Data, Descriptor, Fetched, Item, Meta, Net, Raw
+from vagus.feeds.declared import feeds_of
 from vagus.feeds.directives import Archive, Emit, Fetch
-from vagus.feeds.plain import ANY, Feed
+from vagus.feeds.engine import Engine
 from vagus.feeds.formats.uptime import UptimeLine
-from vagus.feeds.load import load_sources
 from vagus.feeds.location import host, shown
 from vagus.feeds.signals import MAX_LEAVES, Signals, leaves, word
 from vagus.model import Status
@@ -24,11 +24,12 @@ T0 = 1_700_000_000 * NS
 SECOND = T0 + 10 * NS - 1  # when all locations of the tick at T0 have begun
 
 
-def make(format: str = "text", every: str = "10s", **places: tuple[str, ...]) -> Feed:
-    return Feed(FeedSettings(name="f", source=SourceSettings(**places), every=every, format=format))
+def make(format: str = "text", last_due_ns: Any = None, **places: tuple[str, ...]) -> Engine:
+    feeds = feeds_of([FeedSettings(name="f", source=SourceSettings(**places), every="10s", format=format)])
+    return Engine(feeds, now_ns=T0, last_due_ns=last_due_ns)
 
 
-def fetches(feed: Feed, now_ns: int) -> list[Fetch]:
+def fetches(feed: Engine, now_ns: int) -> list[Fetch]:
     return [told for told in feed.tick(now_ns) if isinstance(told, Fetch)]
 
 
@@ -37,14 +38,14 @@ def test_one_item_for_each_location() -> None:
     items = []
     for fetch in fetches(feed, SECOND):
         fetched = Fetched(Net.OK, b"[1]") if "a" in fetch.location[7:] else Fetched(Net.TIMEOUT, note="late")
-        archive, emit = feed.fetched(fetch, fetched, SECOND + NS)
+        archive, emit = feed.fetched(fetch, fetched, SECOND)
         assert isinstance(archive, Archive)
         assert isinstance(emit, Emit)
         assert archive.raw.body == fetched.body
         items.append(emit.item)
     assert {item.meta.location: item for item in items} == {
-        "http://a/": Item(Meta("f", "http://a/", T0, SECOND + NS, Net.OK, Data.GOOD, 0, 3), [1]),
-        "http://b/": Item(Meta("f", "http://b/", T0, SECOND + NS, Net.TIMEOUT, note="late"), None),
+        "http://a/": Item(Meta("f", "http://a/", T0, SECOND, Net.OK, Data.GOOD, 0, 3, "", SECOND), [1]),
+        "http://b/": Item(Meta("f", "http://b/", T0, SECOND, Net.TIMEOUT, note="late", started_ns=SECOND), None),
     }
 
 
@@ -52,11 +53,12 @@ def test_raw_bytes_come_before_their_parse(monkeypatch: pytest.MonkeyPatch) -> N
     feed = make(all=("http://a/",))
     parsed: list[bytes] = []
 
-    def parse(body: bytes) -> tuple[Any, Data, int]:
+    def parse(body: bytes) -> tuple[Any, Descriptor]:
         parsed.append(body)
-        return body.decode(), Data.GOOD, 0
+        return body.decode(), Descriptor()
 
-    monkeypatch.setattr(feed.format, "parse", parse)
+    base = feed.base("f")
+    monkeypatch.setattr(base.format, "parse", parse)
     directives = feed.fetched(fetches(feed, SECOND)[0], Fetched(Net.OK, b"x"), SECOND)
     assert isinstance(next(directives), Archive)
     assert parsed == []
@@ -66,8 +68,9 @@ def test_raw_bytes_come_before_their_parse(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_missed_tick_is_an_item() -> None:
     feed = make(all=("http://a/",))
-    fetches(feed, SECOND)
-    archive, emit = feed.tick(SECOND + 10 * NS)
+    [fetch] = fetches(feed, SECOND)
+    assert feed.tick(SECOND + 10 * NS) == []
+    *_, archive, emit = feed.fetched(fetch, Fetched(Net.OK, b"x"), SECOND + 10 * NS)
     assert isinstance(emit, Emit)
     assert (emit.item.meta.net, emit.item.meta.due_ns, emit.item.value) == (Net.MISSED, T0 + 10 * NS, None)
     assert archive == Archive(Raw(emit.item.meta, b""))
@@ -109,18 +112,18 @@ def test_parse_errors_keep_value_and_code() -> None:
 
 def test_replay_gives_the_same_item() -> None:
     feed = make(all=("http://a/",), format="json")
-    for body in (b"[1]", b"[", b""):
-        _, emit = feed.fetched(Fetch("f", "http://a/", T0, 1.0, 100), Fetched(Net.OK, body), SECOND)
-        archived = msgspec.msgpack.encode(Raw(Meta("f", "http://a/", T0, SECOND, Net.OK, size_bytes=len(body)), body))
+    for number, body in enumerate((b"[1]", b"[", b"")):
+        [fetch] = fetches(feed, SECOND + number * 10 * NS)
+        archive, emit = feed.fetched(fetch, Fetched(Net.OK, body), SECOND + number * 10 * NS)
+        assert isinstance(archive, Archive)
         assert isinstance(emit, Emit)
-        assert feed.parse(msgspec.msgpack.decode(archived, type=Raw)) == emit.item
+        archived = msgspec.msgpack.encode(archive.raw)
+        assert [again.item for again in feed.replay([msgspec.msgpack.decode(archived, type=Raw)])] == [emit.item]
 
 
 def test_restart_continues_after_the_last_tick() -> None:
-    settings = FeedSettings(name="f", source=SourceSettings(any=("http://a/", "http://b/")), every="10s")
-    assert Feed(settings, last_due_ns={ANY: T0}).tick(SECOND) == []
-    secret = FeedSettings(name="f", source=SourceSettings(all=("http://u:p@a/",)), every="10s")
-    assert Feed(secret, last_due_ns={"http://a/": T0}).tick(SECOND) == []
+    assert make(any=("http://a/", "http://b/"), last_due_ns={("f", "http://b/"): T0}).tick(SECOND) == []
+    assert make(all=("http://u:p@a/",), last_due_ns={("f", "http://a/"): T0}).tick(SECOND) == []
 
 
 class Raising:
@@ -132,7 +135,8 @@ class Raising:
 
 def test_a_format_from_outside_cannot_stop_a_feed() -> None:
     feed = make(all=("http://a/",), format=f"{__name__}:Raising")
-    item = feed.parse(Raw(Meta("f", "http://a/", T0, T0, Net.OK), b"x"))
+    [emit] = feed.replay([Raw(Meta("f", "http://a/", T0, T0, Net.OK), b"x")])
+    item = emit.item
     assert (item.value, item.meta.data) == (None, Data.SYNTAX)
     assert "broken contract" in item.meta.note
 
@@ -157,7 +161,7 @@ def test_a_format_from_outside_cannot_stop_a_feed() -> None:
 def test_wrong_settings_name_the_feed(change: dict[str, Any], match: str) -> None:
     good: dict[str, Any] = {"name": "f", "source": SourceSettings(all=("http://a/",))}
     with pytest.raises(ConfigError, match=match):
-        Feed(FeedSettings(**{**good, **change}))
+        feeds_of([FeedSettings(**{**good, **change})])
 
 
 @pytest.mark.parametrize(
@@ -174,7 +178,7 @@ def test_wrong_settings_name_the_feed(change: dict[str, Any], match: str) -> Non
 def test_wrong_source_options_are_refused(options: Any) -> None:
     source = SourceSettings(all=("http://a/", "file:/a"))
     with pytest.raises(ConfigError, match="feed 'f'"):
-        load_sources(FeedSettings(name="f", source=source, options={"source": options}))
+        feeds_of([FeedSettings(name="f", source=source, options={"source": options})])
 
 
 def test_locations_are_shown_without_secrets() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from vagus.config import FeedSettings, SourceSettings, seconds
 from vagus.errors import ConfigError
 from vagus.feeds.feed import Base, Failover, Feed, Foreach, Refeed, Union, dict_, list_, pair
-from vagus.feeds.load import check_locations, load_format, named_feed
+from vagus.feeds.load import check_locations, check_source_options, load_format, named_feed
 from vagus.feeds.location import scheme
 from vagus.feeds.naming import names_of
 from vagus.feeds.preprocess import steps_of
@@ -141,9 +141,7 @@ def _base(settings: FeedSettings, within: bool) -> Maker:
     written = source.all or source.any
     options = settings.options.get("source", {})
     schemes = sorted(set(map(scheme, written)))
-    for name in options:
-        if name not in schemes:
-            raise ConfigError(f"options: source: {name!r} is not the scheme of a location; {', '.join(schemes)} are")
+    check_source_options(options, schemes)
     base: Base[Any] = Base(
         locations=written if within else check_locations(written),
         any=bool(source.any),

@@ -1,17 +1,16 @@
-"""From a feed's settings to its locations, sources and format; each mistake is a ConfigError that names the feed."""
+"""What a feed's settings name: locations, options of sources, the format; each mistake is a ConfigError."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, cast
 
-from vagus.config import FeedSettings, SourceSettings
+from vagus.config import FeedSettings
 from vagus.errors import ConfigError
-from vagus.feeds import FORMATS, SOURCES, Format, Source
+from vagus.feeds import FORMATS, SOURCES, Format
 from vagus.feeds.location import scheme, shown
-from vagus.model import check_name
 
 MAX_LOCATIONS = 100_000
 
@@ -35,16 +34,6 @@ def _of(settings: FeedSettings, what: str) -> Iterator[None]:
         raise ConfigError(f"feed {settings.name!r}: {why}") from error
 
 
-def load_locations(settings: FeedSettings) -> tuple[str, ...]:
-    """The locations of a feed, in order."""
-    with _of(settings, "source"):
-        check_name("a feed's name", settings.name)
-        source = settings.source or SourceSettings()
-        if bool(source.all) == bool(source.any):
-            raise ConfigError("source needs locations under one of 'all' and 'any'")
-        return check_locations(source.all or source.any)
-
-
 def check_locations(locations: tuple[str, ...]) -> tuple[str, ...]:
     """Locations as they are; ConfigError when one has no known scheme, is named twice, or they are too many or none."""
     if not 1 <= len(locations) <= MAX_LOCATIONS:
@@ -60,25 +49,20 @@ def check_locations(locations: tuple[str, ...]) -> tuple[str, ...]:
     return locations
 
 
-def load_sources(settings: FeedSettings, options: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Source]:
-    """A source for each scheme of the feed's locations.
-
-    Built with `options["source"][SCHEME]` of the feed's settings, over which go the `options` given here by scheme.
-    """
-    schemes = sorted({scheme(location) for location in load_locations(settings)})
-    own = settings.options.get("source", {})
-    with _of(settings, "options: source"):
-        for name in own:
-            if name not in schemes:
-                raise ConfigError(
-                    f"options: source: {name!r} is not the scheme of a location; {', '.join(schemes)} are"
-                )
-    sources: dict[str, Source] = {}
-    for name in schemes:
-        with _of(settings, f"source {name!r}"):
-            factory: Any = SOURCES.get(name)
-            sources[name] = factory(**{**own.get(name, {}), **(options or {}).get(name, {})})
-    return sources
+def check_source_options(options: Any, schemes: Collection[str]) -> None:
+    """ConfigError where options are for a scheme that no location has, or the source does not take them."""
+    if not isinstance(options, Mapping):
+        raise ConfigError(
+            f"options: source: they are by the scheme of a location, as {{http: {{…}}}}, not {options!r}"[:300]
+        )
+    for name, own in options.items():
+        if name not in schemes:
+            raise ConfigError(f"options: source: {name!r} is not the scheme of a location; {', '.join(schemes)} are")
+        factory: Any = SOURCES.get(name)
+        try:
+            factory(**own)
+        except (ImportError, AttributeError, TypeError, ValueError) as error:  # ConfigError is a ValueError
+            raise ConfigError(f"options: source: {name}: {error}") from error
 
 
 def load_format(settings: FeedSettings) -> Format[Any]:
