@@ -143,6 +143,14 @@ def test_nothing_found_is_said(access: str) -> None:
     assert ask("select", access, "status == 999", "--format", "combined_log", "--csv")[1].startswith("host,ident")
 
 
+def test_fields_that_no_row_has_are_said(tmp_path: Path) -> None:
+    file = tmp_path / "a.ndjson"
+    file.write_text('{"load": 1}\n{"load": 2, "host": "a"}\n')
+    _, _, error = ask("select", str(file), "laod > 1 && host == 'a'", "--format", "ndjson", "--columns", "load,nope")
+    assert "no row has laod, nope" in error
+    assert "no row has" not in ask("select", str(file), "host == 'b'", "--format", "ndjson")[2]
+
+
 def test_wrong_queries_are_said_with_their_place(access: str) -> None:
     code, _, error = ask("select", access, "status >", "--format", "combined_log")
     assert code == 1

@@ -14,6 +14,7 @@ import click
 
 from vagus.cli.feed_file import archive_folder, bytes_of, element, feeds_of_file, format_options, format_with
 from vagus.cli.feed_rows import Row, check_names, each_of, flat_shape, flattened, latest_of
+from vagus.cli.lazy import one_line
 from vagus.cli.output import console, counted, emit_ndjson, json_option, quantity, table
 from vagus.cli.session import ask, connected
 from vagus.cli.view_status import warn_partial
@@ -109,12 +110,25 @@ def select(
     if latest:
         rows = latest_of(rows)
     each = flattened(each_of(rows), flatten) if flatten else each_of(rows)
-    found = (row for row in each if test is None or test.test(row.value, row.meta))
+    lacking = {asked for one in (*([test] if test else []), *chosen) for asked in one.names if isinstance(asked, str)}
+    found = (row for row in _noted(each, lacking) if test is None or test.test(row.value, row.meta))
     if as_json:
         for row in found:
             emit_ndjson(_record(row, chosen))
     else:
         _print(list(found), chosen, as_csv, shape)
+    if lacking:
+        click.secho(one_line(f"no row has {', '.join(sorted(lacking))}"), fg="yellow", err=True)
+
+
+def _noted(rows: Iterable[Row], lacking: set[str]) -> Iterator[Row]:
+    """The rows; names of fields that one has are no longer lacking."""
+    from vagus.feeds.expression import step
+
+    for row in rows:
+        if lacking:
+            lacking -= {name for name in lacking if step(row.value, name) is not None}
+        yield row
 
 
 def _columns(text: str) -> list[str]:
