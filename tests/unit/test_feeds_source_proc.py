@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import uvloop
 
 from vagus.errors import ConfigError
 from vagus.feeds import Fetched, Net
+from vagus.feeds.sources import file as source_file
 from vagus.feeds.sources import proc, proc_run
 from vagus.feeds.sources.file import FileSource
 from vagus.feeds.sources.proc import ProcSource
@@ -175,3 +177,31 @@ async def test_files(tmp_path: Path) -> None:
         fetched = await source.fetch(f"file:{tmp_path}/{what}", 5.0, 100)
         assert fetched.net is Net.FAILED
         assert note in fetched.note
+
+
+async def test_a_file_that_hangs_takes_one_thread_and_other_files_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    read = source_file._read
+
+    def hang(path: str, max_bytes: int) -> Fetched:
+        if path.endswith("hung"):
+            released.wait(60.0)
+        return read(path, max_bytes)
+
+    monkeypatch.setattr(source_file, "_read", hang)
+    (tmp_path / "well").write_bytes(b"x")
+    (tmp_path / "hung").write_bytes(b"y")
+    source = FileSource()
+    try:
+        for _ in range(source_file.THREADS + 2):
+            assert (await source.fetch(f"file:{tmp_path}/hung", 0.01, 10)).net is Net.TIMEOUT
+        assert await source.fetch(f"file:{tmp_path}/well", 10.0, 10) == Fetched(Net.OK, b"x")
+        released.set()
+        [reading] = source._hanging.values()
+        await asyncio.wrap_future(reading)
+        assert await source.fetch(f"file:{tmp_path}/hung", 10.0, 10) == Fetched(Net.OK, b"y")
+    finally:
+        released.set()
+        await source.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from urllib.parse import unquote
 
 from vagus.feeds import Fetched, Net
@@ -17,6 +17,7 @@ class FileSource:
     """Reads regular files (those of /proc and /sys are), in threads: a hung disk is a timeout, never a hung feed."""
 
     def __init__(self) -> None:
+        self._hanging: dict[str, Future[Fetched]] = {}  # reads that were given up, and go on
         self._threads: ThreadPoolExecutor | None = None  # its own: a hung disk holds up files and nothing else
 
     async def fetch(self, location: str, timeout_s: float, max_bytes: int) -> Fetched:
@@ -26,10 +27,17 @@ class FileSource:
             path = unquote(path[2:])
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS, "files")
-        reading = asyncio.get_running_loop().run_in_executor(self._threads, _read, path, max_bytes)
+        if path in self._hanging:
+            if not self._hanging[path].done():  # one more would hang too, and soon all threads
+                return Fetched(Net.TIMEOUT, note=f"an earlier read of {path} still hangs"[:300])
+            del self._hanging[path]
+        reading = self._threads.submit(_read, path, max_bytes)
         try:
-            return await asyncio.wait_for(reading, timeout_s)
+            return await asyncio.wait_for(asyncio.wrap_future(reading), timeout_s)
         except asyncio.TimeoutError:
+            self._hanging = {known: read for known, read in self._hanging.items() if not read.done()}
+            if not reading.cancelled():
+                self._hanging[path] = reading
             return Fetched(Net.TIMEOUT, note=f"{path} was not read within {timeout_s:g} s")
 
     async def close(self) -> None:
