@@ -218,6 +218,16 @@ def test_feature_15_select_bounds_its_table(tmp_path: Path, monkeypatch: pytest.
     assert len(tool.latest.rows(1)) == 2
 
 
+def test_feature_15_select_forgets_locations_without_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vagus.feeds.tools.select_table.MAX_ROWS", 2)
+    tool = Select(ToolContext("f", tmp_path, NODE), io.StringIO(), where="load > 5", each="latest")
+    for number in range(100):
+        tool.take(item(Node("a", 6.0 if number == 50 else 1.0, []), f"http://{number}"))
+    assert tool.latest is not None
+    assert [row[0] for row in tool.latest.rows(1)] == ["http://50"]
+    assert len(tool.latest._rows) <= 5
+
+
 # --- print -----------------------------------------------------------------------------------------------------------
 
 

@@ -150,6 +150,9 @@ class Latest:
             self._size -= len(parts)
             parts = {}
         self._rows[meta.location] = meta.due_ns, meta.arrived_ns, parts
+        if len(self._rows) > 2 * MAX_ROWS:  # a list of ever new locations: those without a row are forgotten
+            self._rows = {place: kept for place, kept in self._rows.items() if kept[2]}
+            self._rows[meta.location] = meta.due_ns, meta.arrived_ns, parts
         row = self._selection.row(item)
         if row is None:
             self._size -= parts.pop(meta.part, None) is not None
