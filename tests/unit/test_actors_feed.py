@@ -285,3 +285,21 @@ async def test_live_on_the_real_clock_until_stopped(tmp_path: Path) -> None:
     assert actor.figures()["fetching"] == 0
     assert len(links.samples) >= 5
     await actor.end()
+
+
+async def test_a_place_that_no_list_has_any_more_fails_no_more(sit: Sit, tmp_path: Path) -> None:
+    listed = tmp_path / "list"
+    hosts = declared("hosts", f"file:{listed}", format="json")
+    each = declared("each", f"file:{tmp_path}/{{}}", foreach=FeedSettings(of="hosts", flatten=True))
+    listed.write_text('["gone", "there"]')
+    (tmp_path / "there").write_text("x")
+    async with sit(hosts, each) as (actor, clock, _):
+        for _ in range(3):
+            await run(actor, clock)
+        assert [note for note in actor.notes() if "gone" in note]
+        listed.write_text('["there"]')
+        for _ in range(3):
+            await run(actor, clock)
+        [status] = [status for status in await actor.statuses() if status.name == "each"]
+        assert status.failing == {}
+        assert actor.notes() == ()

@@ -37,6 +37,7 @@ RESUME_S = 3600.0  # how far back the archive is asked for the last ticks, at le
 RESUME_PERIODS = 3
 TELL_S = 0.5
 TOOLS_TICK_S = 1.0
+FORGET_S = 60.0
 MAX_FAILING = 10_000
 SHOWN_FAILING = 20
 BATCH = 50  # items of a refeed that are handed on without a look at what else there is
@@ -89,6 +90,7 @@ class FeedActor(Actor):
         self.every(TELL_S, self._signals.flush_reports, "report")
         self.every(TELL_S, self._signals.flush_events, "tell")
         self.every(TOOLS_TICK_S, self._tick_tools, "tools")
+        self.every(FORGET_S, self._forget_gone, "failing places")
         self._runner.start()
         self.spawn(self._moves.run(), vital=True)
 
@@ -186,6 +188,13 @@ class FeedActor(Actor):
                 del self._failing[next(iter(self._failing))]
         self._signals.fetched(fetch, fetched, duration_s, now_ns)
 
+    def _forget_gone(self) -> None:
+        """A place that is fetched no more, since no list has it, fails no more."""
+        engine = self._engines.current
+        if engine is not None and self._failing:
+            there = {(base, shown(place)) for base, places in engine.locations().items() for place in places}
+            self._failing = {place: why for place, why in self._failing.items() if place in there}
+
     def _noticed(self, notice: Notice) -> None:
         """In the tools' thread."""
         self._notices.deliver(notice)
@@ -278,6 +287,7 @@ class FeedActor(Actor):
         engine = self._engines.current
         places: Mapping[str, tuple[str, ...]] = engine.locations() if engine is not None else {}
         dues: Mapping[str, int | None] = engine.next_dues() if engine is not None else {}
+        self._forget_gone()
         found = []
         for settings in self.config.feeds:
             name = settings.name
