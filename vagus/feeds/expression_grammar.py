@@ -128,6 +128,7 @@ def compiled_pattern(pattern: str) -> Any:
     options = re2.Options()
     options.log_errors = False
     options.max_mem = MAX_REGEX_MEMORY_BYTES
+    options.never_capture = True  # hundreds of groups cost seconds for each text, and nobody asks what they hold
     try:
         return re2.compile(pattern, options)
     except (re2.error, UnicodeError) as error:
