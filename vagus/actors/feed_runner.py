@@ -164,7 +164,6 @@ class FeedRunner:
         """Of a tick: fetches begin; what is missed is archived together, then told."""
         raws: list[Raw] = []
         emits: list[Emit] = []
-        missed: dict[Origin, int] = {}
         for directive in directives:
             if isinstance(directive, Fetch):
                 self._fetches.begin(directive)
@@ -172,11 +171,16 @@ class FeedRunner:
                 raws.append(directive.raw)
             else:
                 emits.append(directive)
-                if directive.item.meta.net is Net.MISSED:  # several feeds may tell of one
-                    missed[directive.item.meta.origin] = directive.ticks
-        self._counts["missed"] += sum(missed.values())
+        self._count_missed(emits)
         if raws or emits:
             self._store(raws, partial(self._told, emits))
+
+    def _count_missed(self, emits: Iterable[Emit]) -> None:
+        missed: dict[Origin, int] = {}
+        for emit in emits:
+            if emit.item.meta.net is Net.MISSED:  # several feeds may tell of one
+                missed[emit.item.meta.origin] = emit.ticks
+        self._counts["missed"] += sum(missed.values())
 
     def _told(self, emits: list[Emit], refused: Refusals) -> None:
         self._refused(refused)
@@ -235,6 +239,7 @@ class FeedRunner:
                 run.is_over = True
                 self._failed(f"feed {run.fetch.feed}", error)
             if len(raws) > put:
+                self._count_missed(run.held)  # ticks that passed while it ran
                 stored.append(run)
             elif run.is_over:
                 self._tell(run)
