@@ -14,6 +14,7 @@ from vagus.feeds import Fetched, Net
 from vagus.feeds.sources import http_pool
 from vagus.feeds.sources.http import HttpSource
 from vagus.feeds.sources.http_plain import HttpPlainSource
+from vagus.feeds.sources.http_wire import Answer
 from vagus.feeds.sources.names import Names
 
 HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -379,3 +380,15 @@ async def test_idle_connections_are_closed_in_time(monkeypatch: pytest.MonkeyPat
         await far.until_open(0)
         assert (await source.fetch(url, 5.0, 10)).net is Net.OK
         assert far.connections == 2
+
+
+def test_a_body_in_tiny_parts_costs_about_its_length() -> None:
+    answer = Answer()
+    parts = [bytes([number % 256]) * (number % 3) for number in range(3000)] + [b"x" * 1000, b"y", b"z"]
+    for part in parts:
+        answer.add(part)
+    assert len(answer.parts) == 4
+    assert answer.body == b"".join(parts)
+    whole = Answer()
+    whole.add(b"all of it")
+    assert (whole.body, Answer().body) == (b"all of it", b"")

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import httptools
 
 MAX_HEAD_BYTES = 64 << 10  # of all that is not body: status line, headers, trailers
+SMALL_BYTES = 512
 CHUNK_BYTES = 16  # of a chunk's frame, at most, for each byte of body
 WANTED = frozenset(
     (
@@ -39,7 +40,7 @@ class Answer:
         self.status = 0
         self.reason = b""
         self.fields: dict[bytes, bytes] = {}  # WANTED ones, the first of each name, names in small letters
-        self.parts: list[bytes] = []
+        self.parts: list[bytes | bytearray] = []
         self.body_bytes = 0
         self.headed = False
         self.whole = False
@@ -48,10 +49,21 @@ class Answer:
         """A header's value as text, empty when there is none."""
         return self.fields.get(name, b"").decode("utf-8", errors="surrogateescape").strip()
 
+    def add(self, body: bytes) -> None:
+        """A part of the body. Small ones go together: each by itself would cost many times its length."""
+        parts = self.parts
+        last = parts[-1] if parts else None
+        if last is None or len(body) >= SMALL_BYTES:
+            parts.append(body)
+        elif isinstance(last, bytearray):
+            last += body
+        else:
+            parts.append(bytearray(body))
+
     @property
     def body(self) -> bytes:
         parts = self.parts
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
 
 class Asked(Protocol):
@@ -218,7 +230,7 @@ class Connection(asyncio.Protocol):
         if not answer.whole:
             answer.body_bytes += len(body)
             if self._asked is not None and answer.body_bytes <= self._asked.max_bytes:
-                answer.parts.append(body)
+                answer.add(body)
 
     def on_message_complete(self) -> None:
         answer = self._answer
