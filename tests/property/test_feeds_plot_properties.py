@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vagus.feeds.tools.plot_lines import Line
@@ -12,6 +12,8 @@ from vagus.feeds.tools.plot_lines import Line
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-100, 100) | st.just(math.nan), min_size=1, max_size=400), st.integers(10, 40))
+@example([0.0, 1.0] * 8 + [1.0, 0.0, math.nan], 18)  # a number, then a gap, when it is thinned
+@example([0.0, 1.0] * 8 + [0.0, math.nan], 17)
 def test_feature_11_plot_lines_are_bounded_in_order_and_keep_the_newest(values: list[float], most: int) -> None:
     line = Line(most)
     for n, value in enumerate(values):

@@ -32,13 +32,13 @@ class Line:
     def _thin(self) -> None:
         times, values = self.t_ns, self.values
         kept_t, kept = [times[0]], [values[0]]
-        for at in range(1, len(values) - 2, 2):
-            one, other = values[at], values[at + 1]
-            stays = at if _reach(one, kept[-1]) >= _reach(other, kept[-1]) else at + 1
+        last = len(values) - 2  # the newest stay: a number, and the gap that may follow it
+        for at in range(1, last, 2):
+            other = min(at + 1, last - 1)
+            stays = at if _reach(values[at], kept[-1]) >= _reach(values[other], kept[-1]) else other
             kept_t.append(times[stays])
             kept.append(values[stays])
-        last = len(values) - 1  # the newest stays
-        self.t_ns, self.values = [*kept_t, times[last]], [*kept, values[last]]
+        self.t_ns, self.values = kept_t + times[last:], kept + values[last:]
 
     def forget(self, before_ns: int) -> None:
         """Leaves out what is older."""
