@@ -7,6 +7,7 @@ thread, and the others get another one; its tool is used again once it comes bac
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -119,8 +120,8 @@ class FeedTools:
         while True:
             with self._more:
                 line = self._choose()
-                while line is None and self._finish_ns is None and self._worker is me:
-                    self._more.wait()
+                while line is None and self._worker is me and (wait_s := self._waits_s()) > 0:
+                    self._more.wait(min(wait_s, threading.TIMEOUT_MAX))
                     line = self._choose()
                 if self._worker is not me:
                     return
@@ -138,6 +139,13 @@ class FeedTools:
             return None
         able = [line for line in self._all if line.waiting and not line.busy]
         return min(able, key=lambda line: line.share_s, default=None)
+
+    def _waits_s(self) -> float:
+        """How long to wait while nothing can be called: at the end only for a call after which more would be."""
+        if self._finish_ns is None:
+            return math.inf
+        held = any(line.busy and line.waiting for line in self._all)
+        return self._drain_until_s - time.monotonic() if held else 0.0
 
     def _occupy(self, line: _Line) -> None:
         line.busy = True
