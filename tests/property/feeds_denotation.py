@@ -293,7 +293,7 @@ def _good(answer: Answer) -> bool:
 
 def _spans(lives: list[Life]) -> Iterator[tuple[int, float, list[int]]]:
     """When somebody wants the place, without a break, and when it was said so."""
-    told = sorted({t for life in lives for t in life.told_ns if t < life.end_ns})
+    told = sorted({t for life in lives for t in life.told_ns})
     begin, end = -1, -1.0
     for life in sorted(lives, key=lambda life: life.begin_ns):
         if life.begin_ns > end:
@@ -327,15 +327,18 @@ def _ticks(feed: Base, unit: tuple[str, ...], lives: list[Life], world: World) -
                 run = None
             if not times.period_s and times.start_ns is None:
                 zero, hold = now, 0
-            told_due = zero + tick * period
+            due = zero + tick * period
             if run is not None:
-                passed.append(told_due)
-            elif tick < hold:
+                passed.append(due)
+                continue
+            told_due = due
+            if tick < hold:
                 yield Told(told_due, now, BACKING_OFF, unit[0])
             else:
                 run, run_tick = _run(unit, told_due, now, world), tick
                 yield run
-        if run is not None and run.end_ns < end:
+        if passed and run is not None and run.end_ns < end:
+            told_due = passed[-1]
             yield from (Told(due, run.end_ns, RUNNING, unit[0]) for due in passed)
         run_tick = -1 if times.start_ns is None else run_tick
 
@@ -577,7 +580,7 @@ def _failed_over(
     """For each due time the first side that answered, as soon as all before it have had their say."""
     for due in sorted({batch.due_ns for side in sides for batch in side}):
         words = [_last_word(side, life, world, known, due) for side in feed.sides]
-        at_due = [[batch for batch in side if batch.due_ns == due] for side in sides]
+        at_due = [sorted((b for b in side if b.due_ns == due), key=lambda batch: batch.there_ns) for side in sides]
         answered = [index for index, batches in enumerate(at_due) if any(map(_answered, batches))]
         if answered:
             chosen = answered[0]

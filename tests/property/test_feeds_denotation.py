@@ -338,7 +338,7 @@ def same(found: Counter[str], replayed: Iterable[Emit]) -> bool:
     emits = list(replayed)
     late = T0 + LASTING - 45 * NS
     more = items(emits) - found
-    return not found - items(emits) and not more - items(emit for emit in emits if emit.item.meta.due_ns > late)
+    return not found - items(emits) and not more - items(emit for emit in emits if emit.item.meta.arrived_ns > late)
 
 
 def engine_of(program: dict[str, Any], begin_ns: int = T0, **more: Any) -> Engine:

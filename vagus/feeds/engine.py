@@ -19,7 +19,7 @@ from vagus.feeds.location import scheme
 from vagus.feeds.operators.batch import MAX_NOTE, Batch
 from vagus.feeds.recalls import recalls_of
 from vagus.feeds.replaying import Replaying
-from vagus.feeds.schedule import BackOff, Missed
+from vagus.feeds.schedule import BackOff, Missed, Start
 from vagus.feeds.sharing import Share, Sharing
 from vagus.feeds.units import Targets, Unit, Units
 
@@ -61,34 +61,36 @@ class Engine:
 
     def tick(self, now_ns: int) -> list[Directive]:
         """What is due: fetches to start, and items for the ticks that are missed."""
-        units = self._units
-        units.wall_ns = now_ns
+        self._units.wall_ns = now_ns
         told: list[Directive] = []
         while True:
-            missed: list[tuple[Unit, Missed]] = []
-            for unit, start in units.due(now_ns):
-                if isinstance(start, Missed):
-                    missed.append((unit, start))
-                    unit.dues.append(start.due_ns)
-                    continue
-                self._going += 1
-                unit.begin(start.due_ns, now_ns)
-                told.append(unit.fetch(start.due_ns))
-            for unit, one in missed:
-                told += self._missed(unit, one, now_ns)
-            if not units.born:
+            if self._tell(self._units.due(now_ns), now_ns, told):
+                told += self._settled(now_ns)
+            if not self._units.born:
                 return told
 
-    def _missed(self, unit: Unit, missed: Missed, now_ns: int) -> Iterator[Directive]:
-        note = missed.reason + (f"; {missed.ticks} ticks" if missed.ticks > 1 else "")
-        targets, provenance = unit.targets()
-        meta = Meta(unit.name, unit.shown[0], missed.due_ns, now_ns, Net.MISSED, note=note, provenance=provenance)
-        raw = Raw(meta, b"")
-        yield Archive(raw)
-        for port, chain in targets:
-            port.push(raw, chain, missed.ticks)
-        self._units.delivered(unit, missed.due_ns)
-        yield from self._settled(now_ns)
+    def _tell(self, starts: Iterable[tuple[Unit, Start | Missed]], now_ns: int, told: list[Directive]) -> bool:
+        """Fetches to start, and items for what is missed; whether there are such."""
+        missed: list[tuple[Unit, Missed]] = []
+        for unit, start in starts:
+            if isinstance(start, Missed):
+                missed.append((unit, start))
+                unit.dues.append(start.due_ns)
+                continue
+            self._going += 1
+            unit.begin(start.due_ns, now_ns)
+            told.append(unit.fetch(start.due_ns))
+        for unit, one in missed:
+            note = one.reason + (f"; {one.ticks} ticks" if one.ticks > 1 else "")
+            targets, provenance = unit.targets()
+            meta = Meta(unit.name, unit.shown[0], one.due_ns, now_ns, Net.MISSED, note=note, provenance=provenance)
+            raw = Raw(meta, b"")
+            told.append(Archive(raw))
+            for port, chain in targets:
+                port.push(raw, chain, one.ticks)
+            self._units.delivered(unit, one.due_ns)
+            told += self._graph.taken()
+        return bool(missed)
 
     # --- what came --------------------------------------------------------------------------------------------------
 
@@ -143,6 +145,10 @@ class Engine:
             for port, chain in targets:
                 port.push(raw, chain)
             self._units.delivered(unit, raw.meta.due_ns)
+            told: list[Directive] = []
+            self._tell(self._units.woken(unit), now_ns, told)  # what it held up is of the same moment
+            yield from self._graph.taken()
+            yield from told
             yield from self._settled(now_ns)
         if self._units.born:
             yield from self.tick(max(self._units.wall_ns, now_ns))

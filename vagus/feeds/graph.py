@@ -296,9 +296,9 @@ class _Builder:
     def foreach(self, feed: Foreach[Any]) -> Node:
         source = self.node(feed.source)
         make = partial(self._instance, feed)
-        driving = Driving(
-            source, make, self._graph.wait_for_list, None if self._made else self._graph.driven.get(id(feed))
-        )
+        graph = self._graph
+        owns = None if self._made else graph.driven.get(id(feed))
+        driving = Driving(source, make, graph.wait_for_list, owns, lambda: graph.now_ns)
         if self._made is not None:
             self._made.driving.append(driving)
         return driving

@@ -26,6 +26,7 @@ def recalls_of(
     found: dict[Recall, Refeed[Any] | None] = {}
     lists: dict[str, float] = {}
     sides: dict[str, float] = {}
+    declared = {names[id(base)] for feed in feeds.values() for base in _bases(feed)}
     for root, feed in feeds.items():
         for one in tree(feed, into_refeeds=False):
             if isinstance(one, Refeed):
@@ -33,8 +34,7 @@ def recalls_of(
                 found[Recall(_recorded(one.source, names), 0, one.folder, key)] = one
             elif isinstance(one, Foreach):
                 lists.update(_periods(one.source, names))
-                slot = names[id(one)]
-                sides.update({name: 0.0 for name, _ in known if name == slot or name.startswith(f"{slot}.")})
+                sides.update({name: 0.0 for name, _ in known if name not in declared})  # it made them
             elif isinstance(one, (Joined, Failover)):
                 sides.update(_periods(one, names))
     ran = {name for name, _ in known}

@@ -287,7 +287,10 @@ class Scheduler:
 
     def _go_on(self, location: str, place: _Place, next_tick: int, now_ns: int) -> None:
         self._skip(place, now_ns)
-        place.next_tick = max(next_tick, place.latest(now_ns), place.skip_tick)
+        first = place.latest(now_ns)
+        if now_ns - place.spread_ns >= place.end_ns:
+            first += 1  # it is over
+        place.next_tick = max(next_tick, first, place.skip_tick)
         self._push(location, place, place.next_tick)
 
     def remove(self, location: str) -> None:

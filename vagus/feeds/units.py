@@ -120,7 +120,7 @@ class Units:
         if wanted is not None:
             units = [unit for unit in units if base.any or unit.shown[0] in wanted]
         last = {unit.key: due_ns for unit in units if (due_ns := self._last_due(unit)) is not None}
-        begun_ns = max(last.values(), default=self.wall_ns)
+        begun_ns = min(last.values(), default=self.wall_ns)
         schedule = base.when.schedule(begun_ns)
         if base.when.start_ns is None and (base.any or len(base.locations) == 1):
             schedule = msgspec.structs.replace(schedule, spread_s=0.0)  # there is nothing to spread: now is now

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
@@ -63,11 +62,11 @@ Make = Callable[[Any, str, tuple[Origin, ...], Relay], Instance]
 class _List:
     """The newest list of one place; the elements by their identity."""
 
-    __slots__ = ("arrived_ns", "due_ns", "instances")
+    __slots__ = ("due_ns", "instances", "told_ns")
 
-    def __init__(self, due_ns: int, arrived_ns: float) -> None:
+    def __init__(self, due_ns: int, told_ns: int) -> None:
         self.due_ns = due_ns
-        self.arrived_ns = arrived_ns
+        self.told_ns = told_ns
         self.instances: dict[Hashable, Relay] = {}
 
 
@@ -78,16 +77,23 @@ class Driving(Node):
     unless the clock was set back in between.
     An element that is in the list before too goes on undisturbed; one that a list has twice counts once. What has no
     value, or of which nothing can be made, is sent on as an item without a value. waits: called when lists have come
-    that `apply` is to look at, at the end of the event. owns: which elements are of concern here.
+    that `apply` is to look at, at the end of the event. owns: which elements are of concern here. now_ns: the time of
+    the event.
     """
 
     def __init__(
-        self, source: Node, make: Make, waits: Callable[[Driving], None], owns: Callable[[str], bool] | None
+        self,
+        source: Node,
+        make: Make,
+        waits: Callable[[Driving], None],
+        owns: Callable[[str], bool] | None,
+        now_ns: Callable[[], int],
     ) -> None:
         super().__init__()
         self._make = make
         self._waits = waits
         self._owns = owns
+        self._now_ns = now_ns
         self._open = True
         self._came: dict[tuple[Hashable, int], list[Batch]] = {}
         self._lists: dict[Hashable, _List] = {}
@@ -126,13 +132,14 @@ class Driving(Node):
                 self._pass(batch)
             if self._open and not _is_over(place) and not all(batch.failed for batch in batches):
                 items = [item for batch in batches for item in batch.items if item.value is not None]
-                self._list(place, due_ns, max(map(_arrived_ns, batches)), items)
+                self._list(place, due_ns, items)
 
-    def _list(self, place: Hashable, due_ns: int, arrived_ns: float, items: list[Item[Any]]) -> None:
+    def _list(self, place: Hashable, due_ns: int, items: list[Item[Any]]) -> None:
         known = self._lists.get(place)
-        if known is not None and due_ns < known.due_ns and arrived_ns >= known.arrived_ns:
+        now_ns = self._now_ns()
+        if known is not None and due_ns < known.due_ns and now_ns >= known.told_ns:
             return
-        listed = self._lists[place] = _List(due_ns, arrived_ns)
+        listed = self._lists[place] = _List(due_ns, now_ns)
         before = known.instances if known is not None else {}
         if known is not None and due_ns == known.due_ns:
             listed.instances.update(before)
@@ -168,12 +175,6 @@ class Driving(Node):
 
     def _send_broken(self, item: Item[Any], key: str, note: str) -> None:
         self.send(Batch((self, key), item.meta.due_ns, [broken(item, note)], True, key))
-
-
-def _arrived_ns(batch: Batch) -> float:
-    if batch.raw is not None:
-        return batch.raw.meta.arrived_ns
-    return max((item.meta.arrived_ns for item in batch.items), default=math.inf)
 
 
 def _is_over(place: Hashable) -> bool:
