@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from vagus.clock import NS, ManualClock
 from vagus.feeds import Fetched, Net
-from vagus.feeds.schedule import BackOff, Missed, Schedule, Scheduler, Start
+from vagus.feeds.schedule import BackOff, Schedule
+from vagus.feeds.scheduler import Missed, Scheduler, Start
 
 steps = st.lists(
     st.tuples(st.floats(0.0, 40.0), st.lists(st.tuples(st.integers(0, 2), st.sampled_from(list(Net))), max_size=3)),

@@ -11,18 +11,8 @@ import pytest
 from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.feeds import Fetched, Net
-from vagus.feeds.schedule import (
-    BACKING_OFF,
-    LATE,
-    MAX_MISSED,
-    MAX_MISSED_IN_ALL,
-    RUNNING,
-    BackOff,
-    Missed,
-    Schedule,
-    Scheduler,
-    Start,
-)
+from vagus.feeds.schedule import BackOff, Schedule
+from vagus.feeds.scheduler import BACKING_OFF, LATE, MAX_MISSED, MAX_MISSED_IN_ALL, RUNNING, Missed, Scheduler, Start
 
 T0 = 1_700_000_000 * NS  # a multiple of 10 s
 OK = Fetched(Net.OK)
@@ -191,7 +181,7 @@ def test_what_many_locations_missed_in_a_long_silence_is_told_together_and_none_
         scheduler.finished(place, Fetched(Net.OK), t_ns)
     told = scheduler.due(t_ns + 7200 * NS)
     assert len(told) <= MAX_MISSED_IN_ALL + 2 * len(places)
-    ticks = Counter({place: 0 for place in places})
+    ticks = Counter(dict.fromkeys(places, 0))
     for one in told:
         ticks[one.location] += one.ticks if isinstance(one, Missed) else 1
     assert set(ticks.values()) <= {120, 121}

@@ -19,7 +19,8 @@ from vagus.feeds.location import scheme
 from vagus.feeds.operators.batch import MAX_NOTE, Batch
 from vagus.feeds.recalls import recalls_of
 from vagus.feeds.replaying import Replaying
-from vagus.feeds.schedule import BackOff, Missed, Start
+from vagus.feeds.schedule import BackOff
+from vagus.feeds.scheduler import Missed, Start
 from vagus.feeds.sharing import Share, Sharing
 from vagus.feeds.units import Targets, Unit, Units
 

@@ -11,7 +11,8 @@ from vagus.feeds.directives import Fetch
 from vagus.feeds.feed import Base
 from vagus.feeds.location import shown
 from vagus.feeds.port import Port, Provenance
-from vagus.feeds.schedule import BackOff, Missed, Scheduler, Start
+from vagus.feeds.schedule import BackOff
+from vagus.feeds.scheduler import Missed, Scheduler, Start
 from vagus.feeds.when import When
 
 Targets = tuple[tuple[Port, Provenance], ...]
