@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Protocol
 
 from vagus.clock import NS
-from vagus.errors import ConfigError
+from vagus.feeds.building import Builder
 from vagus.feeds.directives import Emit
-from vagus.feeds.feed import Base, Failover, Feed, Flattened, Foreach, Joined, Mapped, Refeed, Union, Where
-from vagus.feeds.item import Origin, Raw
-from vagus.feeds.naming import Names, names_of, names_within, tree
+from vagus.feeds.feed import Feed
+from vagus.feeds.item import Raw
+from vagus.feeds.naming import Names, names_of
 from vagus.feeds.operators.batch import Batch, Node
-from vagus.feeds.operators.each import Filter, Flattening
-from vagus.feeds.operators.each import Mapping as Changing
 from vagus.feeds.operators.failover import Failing
-from vagus.feeds.operators.foreach import Driving, Relay
-from vagus.feeds.operators.join import Join
+from vagus.feeds.operators.foreach import Driving
 from vagus.feeds.port import Port, Provenance
 
-MAX_DEPTH = 16  # of foreach within what foreach made
 MAX_ASTRAY = 10_000  # raws that came before what they belong to
 MAX_CHAINS = 200_000  # remembered: which element made what
 MIN_CHAINS = 1000
@@ -73,7 +68,7 @@ class Graph:
         built: dict[int, Node] = {}
         for name, feed in feeds.items():
             if gates is None or name in gates:
-                node = _Builder(self, self.names, built, None, 0).node(feed)
+                node = Builder(self, self.names, built, None, 0).node(feed)
                 self.roots.add(name)
                 self._sink(node, name, gates[name] if gates else None)
         for port in self.ports.values():
@@ -201,32 +196,6 @@ class Graph:
         self.dropped += count
 
 
-class Made:
-    """What foreach made of one element."""
-
-    def __init__(self, graph: Graph, key: str, declared: Feed[Any]) -> None:
-        self.key = key
-        self.declared = declared  # names are by its parts' identity
-        self.ports: list[Port] = []
-        self.driving: list[Driving] = []
-        self._graph = graph
-
-    def begin(self, chain: tuple[Origin, ...]) -> None:
-        for port in self.ports:
-            port.chain_before, port.chain = port.chain, chain
-            self._graph.remember(port)
-            self._graph.owner.subscribe(port)
-
-    renew = begin
-
-    def close(self) -> None:
-        for port in self.ports:
-            port.until_ns = self._graph.now_ns
-            self._graph.owner.unsubscribe(port)
-        for driving in self.driving:
-            driving.close()
-
-
 def _there(ports: list[Port], raw: Raw) -> list[Port]:
     """Of those that one item made: whose location it is, and who was there when the fetch began."""
     if len(ports) == 1:
@@ -234,112 +203,3 @@ def _there(ports: list[Port], raw: Raw) -> list[Port]:
     ports = [port for port in ports if raw.meta.location in port.places]
     began_ns = raw.meta.started_ns or raw.meta.arrived_ns
     return [port for port in ports if port.since_ns <= began_ns < port.until_ns] or ports
-
-
-class _Builder:
-    """Builds the nodes of declared feeds, each once."""
-
-    def __init__(self, graph: Graph, names: Names, built: dict[int, Node], made: Made | None, depth: int) -> None:
-        self._graph = graph
-        self._names = names
-        self._built = built
-        self._made = made
-        self._depth = depth
-
-    def node(self, feed: Feed[Any]) -> Node:
-        """The node of a feed; what it is made of has been built before it."""
-        known = self._built.get(id(feed))
-        if known is None:
-            known = self._built[id(feed)] = _BUILD[type(feed)](self, feed)
-        return known
-
-    def base(self, feed: Base[Any]) -> Node:
-        port = Port(self._names[id(feed)], feed, self._made.key if self._made else None)
-        port.is_settled = self._graph.owner.settled
-        if self._made is None:
-            self._graph.ports[port.name] = port
-        else:
-            self._made.ports.append(port)
-        return port
-
-    def mapped(self, feed: Mapped[Any]) -> Node:
-        return Changing(self.node(feed.source), feed.change)
-
-    def where(self, feed: Where[Any]) -> Node:
-        return Filter(self.node(feed.source), feed.condition, feed.keeps_failed)
-
-    def flattened(self, feed: Flattened[Any]) -> Node:
-        return Flattening(self.node(feed.source), feed.path)
-
-    def joined(self, feed: Joined[Any]) -> Node:
-        sides = [self.node(side) for side in feed.sides]
-        return Join(self._names[id(feed)], sides, feed.build, self._graph.drop)
-
-    def union(self, feed: Union[Any]) -> Node:
-        return All([self.node(side) for side in feed.sides])
-
-    def failover(self, feed: Failover[Any]) -> Node:
-        for inside in tree(feed):
-            if isinstance(inside, (Foreach, Refeed)):
-                raise ConfigError(
-                    "failover: a foreach or refeed cannot stand in it; declare the failover inside foreach"
-                )
-        sides = [self.node(side) for side in feed.sides]
-        return Failing(sides, self._graph.wait_for_sides, self._graph.drop)
-
-    def refeed(self, feed: Refeed[Any]) -> Node:
-        if self._made is not None:
-            raise ConfigError("refeed cannot stand in what foreach makes")
-        node = self._graph.refeeds[id(feed)] = Node()
-        return node
-
-    def foreach(self, feed: Foreach[Any]) -> Node:
-        source = self.node(feed.source)
-        make = partial(self._instance, feed)
-        graph = self._graph
-        owns = None if self._made else graph.driven.get(id(feed))
-        driving = Driving(source, make, graph.wait_for_list, owns, lambda: graph.now_ns)
-        if self._made is not None:
-            self._made.driving.append(driving)
-        return driving
-
-    def _instance(self, foreach: Foreach[Any], value: Any, key: str, chain: tuple[Origin, ...], relay: Relay) -> Made:
-        if self._depth >= MAX_DEPTH:
-            raise ConfigError(f"foreach stands in what foreach makes more than {MAX_DEPTH} deep")
-        feed = foreach.make(value)
-        if not isinstance(feed, Feed):
-            raise ConfigError(f"it gave {type(feed).__name__}, not a feed")
-        made = Made(self._graph, key, feed)
-        names = names_within(feed, self._names[id(foreach)], self._names)
-        _Builder(self._graph, names, {}, made, self._depth + 1).node(feed).outs.append(relay)
-        self._graph.made += 1
-        made.begin(chain)
-        return made
-
-
-class All(Node):
-    """Union: what any side sends."""
-
-    def __init__(self, sides: list[Node]) -> None:
-        super().__init__()
-        self._sides = sides
-        if all(side.arity is not None for side in sides):
-            self.arity = sum(side.arity or 0 for side in sides)
-        for side in sides:
-            side.outs.append(self.send)
-
-    def settled(self, due_ns: int) -> bool:
-        return all(side.settled(due_ns) for side in self._sides)
-
-
-_BUILD: dict[type[Any], Callable[[_Builder, Any], Node]] = {
-    Base: _Builder.base,
-    Mapped: _Builder.mapped,
-    Where: _Builder.where,
-    Flattened: _Builder.flattened,
-    Joined: _Builder.joined,
-    Union: _Builder.union,
-    Failover: _Builder.failover,
-    Refeed: _Builder.refeed,
-    Foreach: _Builder.foreach,
-}
