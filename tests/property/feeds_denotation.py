@@ -649,7 +649,10 @@ def _lists(feed: Foreach, batches: list[Batch], over: float) -> Iterator[Life | 
         if there >= over or all(batch.failed for batch in those) or (lists and due < lists[-1].due_ns):
             continue
         listed = _List(there, due, dict(lists[-1].items) if lists and due == lists[-1].due_ns else {})
-        for thing in (thing for batch in those for thing in batch.things if thing.value is not None):
+        things = [thing for batch in those for thing in batch.things if thing.value is not None]
+        if len(those) > 1:
+            things.sort(key=lambda thing: (thing.meta.feed, thing.meta.location))
+        for thing in things:
             key = _key(thing.value)
             if key in listed.items:
                 continue

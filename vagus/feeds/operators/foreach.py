@@ -132,6 +132,8 @@ class Driving(Node):
                 self._pass(batch)
             if self._open and not _is_over(place) and not all(batch.failed for batch in batches):
                 items = [item for batch in batches for item in batch.items if item.value is not None]
+                if len(batches) > 1:  # of what came at one moment the first is not whichever was looked at first
+                    items.sort(key=lambda item: (item.meta.feed, item.meta.location))
                 self._list(place, due_ns, items)
 
     def _list(self, place: Hashable, due_ns: int, items: list[Item[Any]]) -> None:
