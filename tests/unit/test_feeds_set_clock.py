@@ -105,7 +105,9 @@ def test_lists_that_change_all_the_time_leave_nothing_behind() -> None:
     assert later(range(10)) < 30
     assert later(range(10, 200)) < 30
     graph = run.engine._graph
-    assert len(graph._chains) < 3000  # of nearly 4,000: what came in the last ten minutes may still have to be told apart
+    assert (
+        len(graph._chains) < 3000
+    )  # of nearly 4,000: what came in the last ten minutes may still have to be told apart
 
 
 def test_of_a_list_that_stays_only_what_is_near_is_remembered() -> None:

@@ -39,9 +39,7 @@ class Loaded:
         self.shapes: dict[str, Shape] = {name: shape_of(feed) for name, feed in feeds.items()}
         self.slowest_s = max((seconds(part.every) for one in settings for part, _ in tree(one)), default=0.0)
         names = names_of(feeds)
-        self.bases = {
-            names[id(one)]: one for feed in feeds.values() for one in tree_of(feed) if isinstance(one, Base)
-        }
+        self.bases = {names[id(one)]: one for feed in feeds.values() for one in tree_of(feed) if isinstance(one, Base)}
         self._parts = {
             name: {names[id(one)] for one in _made_of(feed, feeds) if isinstance(one, (Base, Foreach))}
             for name, feed in feeds.items()

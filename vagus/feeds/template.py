@@ -198,6 +198,8 @@ def _word(text: str, number: int) -> str:
         raise ConfigError(
             f"{text[:60]!r} cannot be a word of a command: letters, digits and . : / @ % + = , _ - may be in it, and it begins with no -"
         )
+    if ":/" in text:
+        raise ConfigError(f"{text[:60]!r} would name another place, by its address")
     if ".." in text.split("/"):
         raise ConfigError(f"{text[:60]!r} leads out of a folder")
     return text
