@@ -207,7 +207,8 @@ async def test_upkeep_syncs_retains_and_tells_of_failures(tmp_path: Path, monkey
     assert set(told) == {("retain", "no"), ("sync", "no")}
     await archive.stored([raw(0), raw(1, body=bytes(500_000)), raw(2)])
     archive.settings = StoreSettings(map_bytes=8 << 20, retain="1s")
-    assert await archive.retain() == 3  # two years old
+    await archive.retain()
+    assert await archive.records() == []  # two years old; its own upkeep may have been first
     await archive.close()
 
 

@@ -140,6 +140,7 @@ sent = []
 REPORTER.divert(sent.extend)
 with observe("warm"):
     pass
+REPORTER.flush(5)  # its thread waits from now on: that is what being stopped makes late
 try:
     with observe("db@2", pending_s=0.6):
         print("ready", flush=True)

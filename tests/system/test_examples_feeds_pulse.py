@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from mypy import api as mypy
 
+pytestmark = pytest.mark.system
+
 EXAMPLE = Path(__file__).parents[2] / "examples/feeds/pulse"
 SSHD_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
 

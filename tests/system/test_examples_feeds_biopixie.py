@@ -18,6 +18,8 @@ from vagus.config import FeedSettings, SourceSettings
 from vagus.errors import ConfigError
 from vagus.feeds.declared import feeds_of
 
+pytestmark = pytest.mark.system
+
 EXAMPLE = Path(__file__).parents[2] / "examples/feeds/biopixie"
 
 

@@ -21,6 +21,8 @@ from comon_stand_ins import LOADS, LOW_DISK, OFF_CLOCK, StandIns, stand_ins
 import vagus
 from vagus.cli import cli
 
+pytestmark = pytest.mark.system
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "feeds" / "comon"
 WITHIN_S = 30.0
 

@@ -13,6 +13,10 @@ import xml.etree.ElementTree as ET
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.system
+
 EXAMPLE = Path(__file__).parents[2] / "examples/feeds/coral"
 NODES, LINES, TIMES = 260, 20, 2
 SICK, BUSY, BROKEN, DOWN = 13, 13, 13, 13  # one of each twenty

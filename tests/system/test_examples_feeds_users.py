@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from mypy import api as mypy
 
+pytestmark = pytest.mark.system
+
 EXAMPLES = Path(__file__).parents[2] / "examples/feeds"
 TOML = (EXAMPLES / "tools/pyproject.toml").read_text()
 
