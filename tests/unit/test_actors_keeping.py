@@ -85,6 +85,8 @@ async def test_after_a_slow_commit_only_the_thread_waits_for_the_disk(
     monkeypatch.setattr(keeper.store, "flush", flush)
     keeper.put([event(2)], lambda _: by.append(threading.current_thread()), at_once=True)
     await keeper.run(lambda store: None)
+    assert keeper._turn.acquire(timeout=10)  # its thread has answered, and is about to let go
+    keeper._turn.release()
     now_s[0] += keeping.SLOW_FOR_S + 1
     keeper.put([event(3)], lambda _: by.append(threading.current_thread()), at_once=True)
     here = threading.current_thread()

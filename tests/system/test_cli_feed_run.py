@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from cli_gateway import Gateway, serve
 from click.testing import CliRunner
 from feed_server import FeedServer, serve_feeds
@@ -26,6 +28,8 @@ from vagus.cli.feed_run import Seen
 from vagus.cli.view_feed import Tally, progress, summary, until
 from vagus.feeds import Data, Item, Meta, Net
 from vagus.feeds.directives import Emit
+
+pytestmark = pytest.mark.system
 
 NS = 10**9
 TIMEOUT_S = 20.0

@@ -20,6 +20,8 @@ import pytest
 from vagus.feeds import FORMATS, Data, Fetched, Net
 from vagus.feeds.sources.proc import ProcSource
 
+pytestmark = pytest.mark.system
+
 
 def program(name: str, where: str = "/usr/sbin:/sbin") -> str:
     found = shutil.which(name, path=f"{os.environ['PATH']}:{where}")

@@ -26,6 +26,8 @@ from vagus.cli.demo import stage, story
 from vagus.cli.demo.unbroken import unwind_on_end
 from vagus.errors import NoData
 
+pytestmark = pytest.mark.system
+
 class Nobody:
     def report(self, *_, **__): return "ACCEPTED"
     def inference(self, subject): print("asked", flush=True); raise NoData("nothing")

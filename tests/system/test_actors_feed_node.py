@@ -30,6 +30,8 @@ from vagus.config import (
 from vagus.errors import PeerUnreachable
 from vagus.model import Ack, ActorStatus, Decision, Report, Status
 
+pytestmark = pytest.mark.system
+
 TOKEN = "t" * 32
 
 

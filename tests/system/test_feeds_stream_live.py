@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from feed_server import REPORT, FeedServer, serve_feeds
 
 import vagus
@@ -23,6 +25,8 @@ from vagus.feeds import Feed, Meta, Net, Raw, all_, base, every, later_than, onc
 from vagus.feeds.directives import Emit, Recall
 from vagus.feeds.formats.comon import CoMon
 from vagus.feeds.formats.text import Text
+
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture
