@@ -19,14 +19,14 @@ from vagus.cli.demo.unbroken import unbroken
 from vagus.errors import NoData
 from vagus.model import Inference, Metric, Report, Status
 
+pytestmark = pytest.mark.system
+
 PLAY = """
 import os, signal, sys
 from rich.console import Console
 from vagus.cli.demo import stage, story
 from vagus.cli.demo.unbroken import unwind_on_end
 from vagus.errors import NoData
-
-pytestmark = pytest.mark.system
 
 class Nobody:
     def report(self, *_, **__): return "ACCEPTED"

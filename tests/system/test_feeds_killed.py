@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.feeds_kill import measure
+
+pytestmark = pytest.mark.system
 
 
 def test_nothing_told_is_lost_and_each_tick_is_one_item() -> None:

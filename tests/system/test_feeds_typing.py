@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.system
+
 SAMPLE = """
 from typing_extensions import assert_type
 
 from vagus.feeds import Feed, Record, all_, any_, base, dict_, every, failover, lines, list_, once, pair, proc, union
 from vagus.feeds import refeed
-
-pytestmark = pytest.mark.system
 
 
 class Ping(Record):

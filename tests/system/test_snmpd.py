@@ -21,7 +21,10 @@ from vagus.config import CollectSettings, SnmpSettings
 from vagus.errors import CollectError
 from vagus.model import Event, Sample
 
-pytestmark = pytest.mark.skipif(SNMPD is None, reason="snmpd is not installed (Debian: snmpd)")
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(SNMPD is None, reason="snmpd is not installed (Debian: snmpd)"),
+]
 pytest.importorskip("pysnmp", reason="the extra `snmp` is not installed")
 
 
