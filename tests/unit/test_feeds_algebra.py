@@ -277,7 +277,8 @@ def test_feature_4_nested_lists_and_lists_at_a_path() -> None:
     assert [(item.meta.part, item.value) for item in items] == [("0.0", 1), ("0.1", 2), ("2", None)]
     assert "int, not a list" in items[2].meta.note
     [wrong] = Run({"f": base(all_("file:l"), ONCE, "json").flatten("a.c")}, answer)()
-    assert wrong.meta.note == "flatten: there is NoneType at a.c, not a list"
+    assert wrong.meta.note == "flatten: there is nothing at a.c, not a list"
+    assert Run({"f": base(all_("file:l"), ONCE, "json").flatten("a.b")}, bodies(l='{"a": {"b": null}}'))() == []
 
 
 # --- feature 5: foreach ----------------------------------------------------------------------------------------------

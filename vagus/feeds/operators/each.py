@@ -10,6 +10,8 @@ import msgspec
 from vagus.feeds.item import GOOD, Descriptor, Item
 from vagus.feeds.operators.batch import Batch, Node, Through, broken, raised
 
+ABSENT = object()
+
 
 class Mapping(Through):
     """Items with other values; what has none passes."""
@@ -57,7 +59,7 @@ class Filter(Through):
 
 
 class Flattening(Through):
-    """An item for each element of a list, its index in `part`; what has no value passes."""
+    """An item for each element of a list, its index in `part`; what has no value passes, a list that is null is empty."""
 
     def __init__(self, source: Node, path: str) -> None:
         super().__init__(source)
@@ -76,9 +78,11 @@ class Flattening(Through):
             for name in self._path:
                 elements = _part(elements, name)
                 descriptor = descriptor and (descriptor.part(name) or GOOD)
+            if elements is None and self._path and not item.meta.errors:
+                continue  # it was read well, and says that there is no list
             if not isinstance(elements, (list, tuple)):
                 where = f" at {'.'.join(self._path)}" if self._path else ""
-                items.append(broken(item, f"flatten: there is {type(elements).__name__}{where}, not a list"))
+                items.append(broken(item, f"flatten: there is {_named(elements)}{where}, not a list"))
                 descriptors.append(None)
                 continue
             self._flatten(item, elements, descriptor, items, descriptors)
@@ -106,9 +110,13 @@ class Flattening(Through):
             descriptors.append(own if own and own.errors else None)
 
 
+def _named(value: Any) -> str:
+    return "nothing" if value is ABSENT else type(value).__name__
+
+
 def _part(value: Any, name: str) -> Any:
     if isinstance(value, dict):
-        return value.get(name)
+        return value.get(name, ABSENT)
     if isinstance(value, msgspec.Struct) and name in value.__struct_fields__:
         return getattr(value, name)
-    return None
+    return ABSENT
