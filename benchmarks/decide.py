@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from random import Random
 
-from vagus.controllers.decision import DecisionTable
+from vagus.controllers.decide.table import DecisionTable
 from vagus.controllers.learner import DecisionService
 from vagus.model import Reward
-from vagus.policies import BANDITS
+from vagus.policies import OLD_BANDITS
 
 ARMS = [f"arm{at}" for at in range(10)]
 WORTH = {arm: at / 10 for at, arm in enumerate(ARMS)}
@@ -66,7 +66,7 @@ def decide_only(features: dict[str, str]) -> Callable[[], int]:
 
 def _service(policy: str, **options: float) -> DecisionService:
     return DecisionService(
-        lambda rng: BANDITS.make(policy, rng, **options), Random(1), policy=policy, group_by=("isp",)
+        lambda rng: OLD_BANDITS.make(policy, rng, **options), Random(1), policy=policy, group_by=("isp",)
     )
 
 

@@ -39,7 +39,7 @@ class Node:
     cluster = "bench"
 
     def __init__(self) -> None:
-        from vagus.controllers.decision import DecisionTable
+        from vagus.controllers.decide.table import DecisionTable
 
         self.table = DecisionTable(Random(1), ("feature0", "feature1"))
         self.log: list[object] = []

@@ -9,14 +9,15 @@ from random import Random
 import pytest
 
 from vagus.errors import ConfigError
-from vagus.policies import BANDITS, Bandit
+from vagus.policies import OLD_BANDITS
+from vagus.policies import GroupBandit as Bandit
 
 ARMS = [f"arm {at}:;\\é" for at in range(6)]
-NAMES = list(BANDITS)
+NAMES = list(OLD_BANDITS)
 
 
 def _learned(name: str, seed: int = 1) -> Bandit:
-    bandit = BANDITS.make(name, Random(seed))
+    bandit = OLD_BANDITS.make(name, Random(seed))
     noise = Random(9)
     for _ in range(20):
         bandit.tick()
@@ -30,7 +31,7 @@ def _is_distribution(weights: list[float], count: int) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_are_probabilities_of_any_arms(name: str) -> None:
-    fresh, learned = BANDITS.make(name, Random(1)), _learned(name)
+    fresh, learned = OLD_BANDITS.make(name, Random(1)), _learned(name)
     many = [f"m{at}" for at in range(1000)]
     for arms in (ARMS, ARMS[:1], ARMS[4:], ARMS[::-1], many, ARMS + many[:300]):
         for bandit in (fresh, learned):
@@ -45,7 +46,7 @@ def test_an_arm_never_seen_is_explored(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_constant_rewards_leave_no_arm_out(name: str) -> None:
-    bandit = BANDITS.make(name, Random(1))
+    bandit = OLD_BANDITS.make(name, Random(1))
     bandit.learn([("a", 0.0)] * 50)
     bandit.tick()
     weights = bandit.weights(["a", "b"])
@@ -56,7 +57,7 @@ def test_constant_rewards_leave_no_arm_out(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("rewards", [[1e100, -1e100], [1e-300, -1e-300], [1e15, 1e15 + 1], [0.0, -0.0]])
 def test_extreme_rewards_stay_finite(name: str, rewards: list[float]) -> None:
-    bandit = BANDITS.make(name, Random(1))
+    bandit = OLD_BANDITS.make(name, Random(1))
     for _ in range(50):
         bandit.learn([("a", rewards[0]), ("b", rewards[1])])
         bandit.tick()
@@ -77,10 +78,10 @@ def test_a_long_silence_does_no_harm(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_state_round_trips_through_json(name: str) -> None:
     learned = _learned(name, seed=3)
-    other = BANDITS.make(name, Random(4))
+    other = OLD_BANDITS.make(name, Random(4))
     other.restore(json.loads(json.dumps(learned.state(), allow_nan=False)))
     assert other.state() == learned.state()
-    same, again = BANDITS.make(name, Random(8)), BANDITS.make(name, Random(8))
+    same, again = OLD_BANDITS.make(name, Random(8)), OLD_BANDITS.make(name, Random(8))
     same.restore(learned.state())
     again.restore(other.state())
     assert same.weights(ARMS) == again.weights(ARMS)
@@ -103,7 +104,7 @@ def test_a_reward_that_is_no_number_is_refused(name: str, reward: float) -> None
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "uniform"])
 def test_the_better_arm_is_found_and_found_again(name: str) -> None:
-    bandit = BANDITS.make(name, Random(1))
+    bandit = OLD_BANDITS.make(name, Random(1))
     noise = Random(2)
     for best in ("a", "b"):
         for _ in range(150):

@@ -9,11 +9,11 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vagus.controllers.decision import ArmSet, DecisionTable, TableSnapshot, decode_snapshot, encode_snapshot
-from vagus.controllers.groups import group_of
+from vagus.controllers.decide.features import group_of
+from vagus.controllers.decide.table import ArmSet, DecisionTable, TableSnapshot, decode_snapshot, encode_snapshot
 from vagus.controllers.learner import DecisionService
 from vagus.model import Ack, Reward
-from vagus.policies import BANDITS
+from vagus.policies import OLD_BANDITS
 
 text = st.text(alphabet=":;\\?#ab,= é", max_size=6)
 names = st.text(alphabet=":;\\abcdé ", min_size=1, max_size=4)
@@ -90,11 +90,11 @@ _steps = st.lists(
 
 
 @settings(deadline=None, max_examples=60)
-@given(_steps, st.sampled_from(sorted(BANDITS)))
+@given(_steps, st.sampled_from(sorted(OLD_BANDITS)))
 def test_any_order_of_events_keeps_the_books(steps: list[tuple[object, ...]], policy: str) -> None:
     def make() -> DecisionService:
         rng = Random(1)
-        return DecisionService(lambda r: BANDITS.make(policy, r), rng, policy=policy, group_by=("isp",), max_open=5)
+        return DecisionService(lambda r: OLD_BANDITS.make(policy, r), rng, policy=policy, group_by=("isp",), max_open=5)
 
     service, table = make(), DecisionTable(Random(2), ("isp",))
     ids: list[str] = []

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from vagus.policies import BANDITS
+from vagus.policies import OLD_BANDITS
 
 Means = Callable[[int], list[float]]
 
@@ -32,7 +32,7 @@ def milliseconds(rng: Random, mean: float) -> float:
 
 def regret(name: str, means: Means, draw: Callable[[Random, float], float], per_tick: int, seed: int) -> float:
     """The share of uniform's regret over 500 ticks; rewards come two ticks late."""
-    rng, bandit = Random(seed), BANDITS.make(name, Random(seed + 1))
+    rng, bandit = Random(seed), OLD_BANDITS.make(name, Random(seed + 1))
     arms = [f"arm{at}" for at in range(5)]
     lost = uniform = 0.0
     late: list[list[tuple[str, float]]] = [[], []]

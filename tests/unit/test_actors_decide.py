@@ -19,7 +19,7 @@ import pytest
 from vagus.actors.base import Seat
 from vagus.actors.decide import DecideActor
 from vagus.config import Config, DecideSettings
-from vagus.controllers.decision import DecisionTable, decode_snapshot
+from vagus.controllers.decide.table import DecisionTable, decode_snapshot
 from vagus.errors import ConfigError, PeerUnreachable
 from vagus.model import Ack, Decision, Reward
 

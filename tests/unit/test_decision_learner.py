@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from vagus.clock import NS
-from vagus.controllers.decision import DecisionTable
+from vagus.controllers.decide.table import DecisionTable
 from vagus.controllers.learner import SKIPPED_VERSIONS, DecisionService
 from vagus.errors import ConfigError, PolicyError
 from vagus.model import Ack, Decision, Reward
-from vagus.policies import Bandit
+from vagus.policies import GroupBandit as Bandit
 from vagus.policies.thompson import DiscountedThompson
 from vagus.policies.ucb import DiscountedUCB
 

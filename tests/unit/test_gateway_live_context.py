@@ -71,7 +71,7 @@ def test_the_interval_names_the_group():
 
 
 def msgspec_table(group_by: tuple[str, ...]) -> Any:
-    from vagus.controllers.decision import TableSnapshot
+    from vagus.controllers.decide.table import TableSnapshot
 
     return TableSnapshot(1, group_by)
 

@@ -28,7 +28,7 @@ from vagus.actors.probing import Probing
 from vagus.actors.roster import Roster
 from vagus.actors.sensing import Sensing
 from vagus.config import Config, RemoteWriteSettings, read_token, seconds
-from vagus.controllers.decision import DecisionTable
+from vagus.controllers.decide.table import DecisionTable
 from vagus.errors import PeerUnreachable, VagusError
 from vagus.feeds import Raw
 from vagus.feeds.shares import fetches_here

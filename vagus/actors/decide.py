@@ -15,11 +15,12 @@ import msgspec
 from vagus.actors.base import Actor, Links, Seat
 from vagus.clock import NS
 from vagus.config import seconds
-from vagus.controllers.decision import encode_snapshot
+from vagus.controllers.decide.table import encode_snapshot
 from vagus.controllers.learner import DecisionService, check_reward
 from vagus.errors import ConfigError, PeerUnreachable, VagusError
 from vagus.model import Ack, Decision, Reward
-from vagus.policies import BANDITS, Bandit
+from vagus.policies import OLD_BANDITS
+from vagus.policies import GroupBandit as Bandit
 from vagus.store import Store
 
 SAVE_S = 5.0
@@ -65,7 +66,7 @@ class DecideActor(Actor):
     def _bandit(self, rng: Random) -> Bandit:
         settings = self.config.decide
         try:
-            return BANDITS.make(settings.policy, rng, **settings.options)
+            return OLD_BANDITS.make(settings.policy, rng, **settings.options)
         except TypeError as error:
             raise ConfigError(f"decide.options do not fit policy {settings.policy!r}: {error}") from error
 

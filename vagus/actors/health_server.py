@@ -18,7 +18,7 @@ from vagus.actors.gateway_file import announce, withdraw
 from vagus.actors.observer import ObserverActor
 from vagus.actors.recent import MAX_EVENTS, Recent
 from vagus.config import Config, read_token, seconds, secret
-from vagus.controllers.decision import DecisionTable
+from vagus.controllers.decide.table import DecisionTable
 from vagus.errors import ConfigError, PeerUnreachable, Unsupported, VagusError
 from vagus.gateway.backend import OBSERVER_METHODS
 from vagus.gateway.path import Trace

@@ -1,7 +1,7 @@
 """Configuration: settings, how they are read, and where the state folder has what."""
 
 from vagus.config.base import Duration, Name, Port, Positive, Ratio, Settings, seconds
-from vagus.config.decide import ContextSettings, DecideSettings
+from vagus.config.decide import ContextSettings, DecideSettings, LearnSettings
 from vagus.config.feeds import FeedSettings, MailSettings, SourceSettings
 from vagus.config.hashing import hash_text
 from vagus.config.layout import home, node_folder, read_token, secret, socket_path, write_private
@@ -43,6 +43,7 @@ __all__ = [
     "HealthSettings",
     "HeartbeatSettings",
     "InputSettings",
+    "LearnSettings",
     "LimitSettings",
     "LogSettings",
     "MailSettings",

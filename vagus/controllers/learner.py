@@ -15,11 +15,11 @@ from typing import Any, cast
 import msgspec
 
 from vagus.clock import NS
-from vagus.controllers.decision import MAX_ARMS, ArmSet, TableSnapshot, check_arms
-from vagus.controllers.groups import MAX_GROUP
+from vagus.controllers.decide.features import MAX_GROUP
+from vagus.controllers.decide.table import MAX_ARMS, ArmSet, TableSnapshot, check_arms
 from vagus.errors import ConfigError
 from vagus.model import Ack, Decision, Reward
-from vagus.policies import Bandit
+from vagus.policies import GroupBandit as Bandit
 
 MAX_ID = 64
 MAX_REWARD = 1e100  # a bandit may square it

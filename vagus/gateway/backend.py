@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from vagus.access import Principal
-from vagus.controllers.decision import DecisionTable
+from vagus.controllers.decide.table import DecisionTable
 from vagus.gateway.path import Trace
 from vagus.inputs.admission import Taken
 from vagus.model import (

@@ -7,12 +7,86 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from vagus.model import Scalar
 from vagus.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vagus.policies.bank import Bools, Floats, Ints
 
 
 class Bandit(Protocol):
+    """One policy over many groups at once. A row is a group, a place one of its arms. Larger rewards are better.
+
+    Built as `Bandit(rng, **options)` with no rows; `rng` is its only source of chance. Who owns it knows which group
+    and arm are which row and place, and gives rows away again after `clear`. Empty places are arms never seen.
+    `policies/bank.py` has a base class that keeps columns of numpy and does all but learn, tick and weights.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, rng: np.random.Generator, **options: Any) -> None: ...
+
+    def resize(self, rows: int, width: int) -> None:
+        """At least so many rows and places; what is there stays."""
+
+    def learn(self, rows: Ints, places: Ints, rewards: Floats) -> None:
+        """Rewards (each array of length n), oldest first; a cell may come several times; late ones are as good."""
+
+    def tick(self) -> None:
+        """A step of time for all rows, with or without rewards."""
+
+    def weights(self, rows: Ints, feasible: Bools) -> Floats:
+        """Probabilities of the places, (m, width), for m rows: 0 where not feasible, each row's sum 1.
+
+        feasible: (m, width), at least one true in each row; places never learned of included.
+        """
+
+    def row(self, row: int) -> dict[str, Any]:
+        """All that is known of a row, as JSON-ready builtins."""
+
+    def set_row(self, row: int, state: Mapping[str, Any]) -> None:
+        """What `row` gave, of this policy with any options. Raises ConfigError, with nothing changed."""
+
+    def absorb(self, row: int, state: Mapping[str, Any], share: float) -> None:
+        """Adds a share (0 to 1) of what another row's `state` knows: merged groups, or one split off. ConfigError."""
+
+    def clear(self, row: int) -> None:
+        """An empty row again."""
+
+    def explain(self, row: int, places: int) -> list[dict[str, float]]:
+        """For people, per place: `mean`, `evidence` (discounted count) and whatever made the weights."""
+
+
+class Contextual(Protocol):
+    """One policy for one group, which weighs arms by a request's features. Built as `Contextual(**options)`.
+
+    Its `model()` travels in the table, where `weights` is asked at each request; the rest is asked of the learner's.
+    """
+
+    name: ClassVar[str]
+
+    def weights(self, features: Mapping[str, Scalar], arms: Sequence[str]) -> list[float]:
+        """Exact probabilities of the arms, in their order."""
+
+    def learn(self, features: Mapping[str, Scalar], arm: str, reward: float) -> None: ...
+
+    def tick(self) -> None: ...
+
+    def model(self) -> bytes:
+        """All of it, small: at most 1 MiB."""
+
+    def load(self, model: bytes) -> None:
+        """What `model` gave. Raises ConfigError, with nothing changed."""
+
+    def absorb(self, model: bytes, share: float) -> None:
+        """Adds a share of what another knows. Raises ConfigError."""
+
+
+class GroupBandit(Protocol):
     """Chooses among arms, learns from rewards (larger is better). Built as `Bandit(rng, **options)`.
 
     `weights` gives the probability of each of the feasible `arms`, in their order (non-negative, sum 1): arms never
@@ -54,8 +128,12 @@ class LimitPolicy(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
-BANDITS: Registry[Bandit] = Registry(
-    "vagus.bandits",
+BANDITS: Registry[Bandit] = Registry("vagus.bandits", {"uniform": "vagus.policies.even:Uniform"})
+
+CONTEXTUAL: Registry[Contextual] = Registry("vagus.contextual_bandits", {})
+
+OLD_BANDITS: Registry[GroupBandit] = Registry(
+    "vagus.old_bandits",
     {
         "ucb": "vagus.policies.ucb:DiscountedUCB",
         "thompson": "vagus.policies.thompson:DiscountedThompson",

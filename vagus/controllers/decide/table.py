@@ -15,7 +15,7 @@ from random import Random
 
 import msgspec
 
-from vagus.controllers.groups import check_features, group_of
+from vagus.controllers.decide.features import check_features, group_of
 from vagus.errors import ConfigError
 from vagus.model import Decision, Scalar, check_name
 

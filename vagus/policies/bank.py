@@ -1,0 +1,101 @@
+"""What policies over many groups have in common: columns of numpy, a row a group, that grow, travel and merge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vagus.errors import ConfigError
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+MAX_WIDTH = 10_000
+
+
+class Bank:
+    """Subclasses name their columns with what an empty cell holds, and write `learn`, `tick` and `weights`.
+
+    cells: columns of (rows, width) by name; whole: columns of (rows,). All float64, as attributes of that name.
+    added: columns that a merge adds up; of the others `absorb` must be overridden, or they are left alone.
+    """
+
+    name: ClassVar[str]
+    cells: ClassVar[Mapping[str, float]] = {}
+    whole: ClassVar[Mapping[str, float]] = {}
+    added: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.rows = 0
+        self.width = 0
+        for name in self.cells:
+            setattr(self, name, np.empty((0, 0)))
+        for name in self.whole:
+            setattr(self, name, np.empty(0))
+
+    def resize(self, rows: int, width: int) -> None:
+        """At least so many rows and places; what is there stays."""
+        rows, width = max(rows, self.rows), max(width, self.width)
+        if width > MAX_WIDTH:
+            raise ConfigError(f"{width} arms in one group; at most {MAX_WIDTH}")
+        for name, empty in self.cells.items():
+            grown = np.full((rows, width), empty)
+            grown[: self.rows, : self.width] = getattr(self, name)
+            setattr(self, name, grown)
+        for name, empty in self.whole.items():
+            line = np.full(rows, empty)
+            line[: self.rows] = getattr(self, name)
+            setattr(self, name, line)
+        self.rows, self.width = rows, width
+
+    def row(self, row: int) -> dict[str, Any]:
+        """The row's columns, lists of `width` and numbers."""
+        found: dict[str, Any] = {name: getattr(self, name)[row].tolist() for name in self.cells}
+        found.update((name, float(getattr(self, name)[row])) for name in self.whole)
+        return found
+
+    def set_row(self, row: int, state: Mapping[str, Any]) -> None:
+        """Columns from `row`, of this or a smaller width. Raises ConfigError, with nothing changed."""
+        cells, whole = self.checked(state)
+        self.clear(row)
+        for name, values in cells.items():
+            getattr(self, name)[row, : len(values)] = values
+        for name, value in whole.items():
+            getattr(self, name)[row] = value
+
+    def absorb(self, row: int, state: Mapping[str, Any], share: float) -> None:
+        """Adds `share` of the columns that add up."""
+        cells, whole = self.checked(state)
+        for name in self.added & set(cells):
+            getattr(self, name)[row, : len(cells[name])] += share * cells[name]
+        for name in self.added & set(whole):
+            getattr(self, name)[row] += share * whole[name]
+
+    def clear(self, row: int) -> None:
+        """An empty row again."""
+        for name, empty in (*self.cells.items(), *self.whole.items()):
+            getattr(self, name)[row] = empty
+
+    def checked(self, state: Mapping[str, Any]) -> tuple[dict[str, Floats], dict[str, float]]:
+        """A saved row's columns. Raises ConfigError unless they are these columns, finite and not too wide."""
+        try:
+            cells = {name: np.asarray(state[name], dtype=np.float64) for name in self.cells}
+            whole = {name: float(state[name]) for name in self.whole}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"not a saved state of policy {self.name!r}: {error!r}") from error
+        for column in cells.values():
+            if column.ndim != 1 or len(column) > self.width or not np.isfinite(column).all():
+                raise ConfigError(f"saved state of policy {self.name!r} has columns that cannot be")
+        if not np.isfinite(list(whole.values())).all():
+            raise ConfigError(f"saved state of policy {self.name!r} has numbers that are not finite")
+        return cells, whole
+
+
+def even(feasible: Bools) -> Floats:
+    """The same probability for every feasible place, (m, width)."""
+    shares: Floats = feasible / feasible.sum(axis=1, keepdims=True)
+    return shares
