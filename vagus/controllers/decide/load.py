@@ -133,7 +133,7 @@ class LoadBalance:
                 break
             full = asked & (room <= FULL * self._capacity)
             feasible = feasible & ~np.isin(places, np.flatnonzero(full))
-            none: Bools = ~feasible.any(axis=1)
+            none: Bools = np.logical_not(feasible.any(axis=1))
             if none.any():
                 self.overflow += 1
                 if none.all():
