@@ -54,11 +54,16 @@ def group_of(features: Mapping[str, Scalar], group_by: Sequence[str]) -> str:
     """
     if not group_by:
         return ""
-    name = ":".join([_text(features.get(feature)) for feature in group_by])
+    return named(":".join([text_of(features.get(feature)) for feature in group_by]))
+
+
+def named(name: str) -> str:
+    """A name of at most 400 characters: longer ones are cut and end in a hash of the whole."""
     return name if len(name) <= MAX_GROUP else f"{name[: MAX_GROUP - 18]}\\#{hash_text(name):016x}"
 
 
-def _text(value: Scalar | None) -> str:
+def text_of(value: Scalar | None) -> str:
+    r"""A value's text, by which values are compared; `\` and `:` in it are escaped, and what is not sent reads `\?`."""
     if type(value) is str:
         if "\\" in value or ":" in value:
             return value.replace("\\", "\\\\").replace(":", "\\:")

@@ -23,10 +23,14 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """A node of the rule tree: the value of `field`, as text, leads to a rule below or to a group's name."""
+    """A node of the rule tree: the value of `field`, as text, leads to a rule below or to a group's name.
+
+    rest: where a value leads that the table has not; None: where the nearest rule above says.
+    """
 
     field: str
     table: dict[str, Rule | str]
+    rest: Rule | str | None = None
 
 
 class Grouping(msgspec.Struct, frozen=True):
