@@ -16,8 +16,8 @@ from vagus.controllers.learner import SKIPPED_VERSIONS, DecisionService
 from vagus.errors import ConfigError, PolicyError
 from vagus.model import Ack, Decision, Reward
 from vagus.policies import GroupBandit as Bandit
-from vagus.policies.thompson import DiscountedThompson
-from vagus.policies.ucb import DiscountedUCB
+from vagus.policies.old_thompson import DiscountedThompson
+from vagus.policies.old_ucb import DiscountedUCB
 
 T0 = 1_700_000_000 * NS
 

@@ -9,8 +9,8 @@ import pytest
 
 from vagus.errors import ConfigError
 from vagus.policies.discounted import MAX_ARMS, DiscountedMeans
-from vagus.policies.thompson import DiscountedThompson
-from vagus.policies.ucb import DiscountedUCB
+from vagus.policies.old_thompson import DiscountedThompson
+from vagus.policies.old_ucb import DiscountedUCB
 from vagus.policies.uniform import Uniform
 
 

@@ -33,6 +33,12 @@ class Bandit(Protocol):
     def resize(self, rows: int, width: int) -> None:
         """At least so many rows and places; what is there stays."""
 
+    def named(self, row: int, names: Sequence[str]) -> None:
+        """The row's first places are arms of these names: told for a new row, and when an arm came to a row.
+
+        Most policies need no names; those that do (`static`) must be told before they are asked for weights.
+        """
+
     def learn(self, rows: Ints, places: Ints, rewards: Floats) -> None:
         """Rewards (each array of length n), oldest first; a cell may come several times; late ones are as good."""
 
@@ -128,15 +134,21 @@ class LimitPolicy(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
-BANDITS: Registry[Bandit] = Registry("vagus.bandits", {"uniform": "vagus.policies.even:Uniform"})
+BANDITS: Registry[Bandit] = Registry(
+    "vagus.bandits",
+    {
+        "ucb": "vagus.policies.ucb:DiscountedUCB",
+        "uniform": "vagus.policies.even:Uniform",
+    },
+)
 
 CONTEXTUAL: Registry[Contextual] = Registry("vagus.contextual_bandits", {})
 
 OLD_BANDITS: Registry[GroupBandit] = Registry(
     "vagus.old_bandits",
     {
-        "ucb": "vagus.policies.ucb:DiscountedUCB",
-        "thompson": "vagus.policies.thompson:DiscountedThompson",
+        "ucb": "vagus.policies.old_ucb:DiscountedUCB",
+        "thompson": "vagus.policies.old_thompson:DiscountedThompson",
         "uniform": "vagus.policies.uniform:Uniform",
     },
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,19 +14,23 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 MAX_WIDTH = 10_000
+MAX_REWARD = 1e100  # squares stay finite
+MAX_STATE = 1e300  # of any number in a saved state
 
 
 class Bank:
     """Subclasses name their columns with what an empty cell holds, and write `learn`, `tick` and `weights`.
 
-    cells: columns of (rows, width) by name; whole: columns of (rows,). All float64, as attributes of that name.
-    added: columns that a merge adds up; of the others `absorb` must be overridden, or they are left alone.
+    cells: columns of (rows, width) by name, C-contiguous; whole: columns of (rows,). All float64, as attributes of
+    that name. added: columns that a merge adds up; of the others `absorb` must be overridden, or they are left alone.
+    counts: columns that cannot be below 0.
     """
 
     name: ClassVar[str]
     cells: ClassVar[Mapping[str, float]] = {}
     whole: ClassVar[Mapping[str, float]] = {}
     added: ClassVar[frozenset[str]] = frozenset()
+    counts: ClassVar[frozenset[str]] = frozenset({"count", "squares"})
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -52,9 +56,15 @@ class Bank:
             setattr(self, name, line)
         self.rows, self.width = rows, width
 
+    def named(self, row: int, names: Sequence[str]) -> None:
+        """Most policies need no names."""
+
     def row(self, row: int) -> dict[str, Any]:
-        """The row's columns, lists of `width` and numbers."""
-        found: dict[str, Any] = {name: getattr(self, name)[row].tolist() for name in self.cells}
+        """The row's columns: lists without the empty places at their end, and numbers."""
+        lines = {name: getattr(self, name)[row] for name in self.cells}
+        used = [np.flatnonzero(lines[name] != empty) for name, empty in self.cells.items()]
+        length = max((int(places[-1]) + 1 for places in used if len(places)), default=0)
+        found: dict[str, Any] = {name: line[:length].tolist() for name, line in lines.items()}
         found.update((name, float(getattr(self, name)[row])) for name in self.whole)
         return found
 
@@ -87,12 +97,23 @@ class Bank:
             whole = {name: float(state[name]) for name in self.whole}
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"not a saved state of policy {self.name!r}: {error!r}") from error
-        for column in cells.values():
-            if column.ndim != 1 or len(column) > self.width or not np.isfinite(column).all():
-                raise ConfigError(f"saved state of policy {self.name!r} has columns that cannot be")
-        if not np.isfinite(list(whole.values())).all():
-            raise ConfigError(f"saved state of policy {self.name!r} has numbers that are not finite")
+        for name, column in (*cells.items(), *((name, np.array([value])) for name, value in whole.items())):
+            least = 0.0 if name in self.counts else -MAX_STATE
+            sound = column.ndim == 1 and bool(((column >= least) & (column <= MAX_STATE)).all())
+            if not sound or (name in cells and len(column) > self.width):
+                raise ConfigError(
+                    f"saved state of policy {self.name!r}: {name} must be at most {self.width} finite numbers"
+                    f"{' of 0 or more' if name in self.counts else ''}"
+                )
+        if len({len(column) for column in cells.values()}) > 1:
+            raise ConfigError(f"saved state of policy {self.name!r} has columns of different lengths")
         return cells, whole
+
+
+def check_rewards(rewards: Floats) -> None:
+    """Raises ConfigError unless all are numbers within ±1e100."""
+    if len(rewards) and not np.abs(rewards).max() <= MAX_REWARD:  # so that NaN is refused too
+        raise ConfigError(f"rewards must be finite numbers within ±{MAX_REWARD:g}")
 
 
 def even(feasible: Bools) -> Floats:
