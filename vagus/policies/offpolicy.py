@@ -166,7 +166,9 @@ def estimate(
         direct, at_logged = _modelled(log, target, fold, known)
         dr = _mean((direct + weights * (log.reward - at_logged))[known], confidence)
         support = _support(log, target)
-    warned = _warnings(log, w, whole[known], ess, support, clipped, estimated, target)
+    warned = warnings_of(
+        *(log, w, whole[known], ess, support), clipped=clipped, estimated=estimated, supported=target.table is not None
+    )
     return Estimate(len(known), used, ips, snips, dr, ess, support, clipped, warned)
 
 
@@ -203,9 +205,21 @@ def _support(log: Log, target: Target) -> float:
     return covered / len(log.group)
 
 
-def _warnings(
-    log: Log, w: Floats, whole: Floats, ess: float, support: float, clipped: int, estimated: bool, target: Target
+def warnings_of(
+    log: Log,
+    w: Floats,
+    whole: Floats,
+    ess: float,
+    support: float,
+    *,
+    clipped: int = 0,
+    estimated: bool = False,
+    supported: bool = True,
 ) -> tuple[Warned, ...]:
+    """What speaks against an estimate by the weights `w` of the rows whose propensity is known; `whole`: unclipped.
+
+    supported: `support` is known, so that weights must be 1 on average.
+    """
     used, rows = len(w), len(log.reward)
     found = []
     if estimated:
@@ -236,7 +250,7 @@ def _warnings(
             )
             found.append(Warned("dominated", text))
     off = _off(whole)
-    if target.table is not None and support >= LEAST_SUPPORT_RATIO and not estimated and used >= FEWEST and off:
+    if supported and support >= LEAST_SUPPORT_RATIO and not estimated and used >= FEWEST and off:
         text = f"the mean weight is {off:.3g} and should be 1: these propensities are not those that arms were drawn by"
         found.append(Warned("propensity_wrong", text))
     if clipped:
