@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from vagus.api import Vagus, connect, down, stream, up
     from vagus.client.aiohttp_trace import trace_config
     from vagus.client.alive import observe_process, observe_thread
+    from vagus.client.decisions import decisions
+    from vagus.client.decisions_aio import aio_decisions
     from vagus.client.emit import action, counter, event, heartbeat, sample
     from vagus.client.grpc_calls import grpc_aio_interceptors, grpc_interceptors
     from vagus.client.handler import NetLoggerHandler
@@ -30,8 +32,10 @@ __all__ = [
     "Vagus",
     "__version__",
     "action",
+    "aio_decisions",
     "connect",
     "counter",
+    "decisions",
     "down",
     "event",
     "grpc_aio_interceptors",
@@ -59,6 +63,8 @@ __all__ = [
 _LAZY = {
     **dict.fromkeys(("Vagus", "connect", "down", "stream", "up"), "vagus.api"),
     **dict.fromkeys(("action", "counter", "event", "heartbeat", "sample"), "vagus.client.emit"),
+    "aio_decisions": "vagus.client.decisions_aio",
+    "decisions": "vagus.client.decisions",
     "HealthHandler": "vagus.client.health_handler",
     "NetLoggerHandler": "vagus.client.handler",
     **dict.fromkeys(("grpc_aio_interceptors", "grpc_interceptors"), "vagus.client.grpc_calls"),

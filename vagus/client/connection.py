@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from vagus.client.answers import Answer, decode_json, missing_of
+from vagus.client.decided import decision_of
 from vagus.client.health import Health
 from vagus.client.http import Http
 from vagus.config import seconds
@@ -157,17 +158,7 @@ class Connection(Health):
         """One of `arms` for these features, with the propensity of the draw; keep its decision_id for `update`."""
         body = msgspec.msgpack.encode({"features": dict(features), "arms": list(arms)})
         answer, _ = self.request("POST", "/v1/decide", body=body)
-        made = decode_json(answer, _DecideBody)
-        return Decision(
-            made.decision_id,
-            time.time_ns(),
-            made.group,
-            made.decision,
-            made.propensity,
-            made.version,
-            tuple(arms),
-            {**features, **made.context},
-        )
+        return decision_of(answer, features, arms, time.time_ns())
 
     def update(self, decision_id: str, reward: float) -> str:
         """The outcome of a decision, larger is better; sending it again changes nothing. Raises NoData."""
@@ -221,15 +212,6 @@ class Connection(Health):
 class _ItemsBody(msgspec.Struct):
     items: list[dict[str, Any]]
     missing: list[dict[str, str]] = []
-
-
-class _DecideBody(msgspec.Struct):
-    decision: str
-    decision_id: str
-    propensity: float
-    group: str
-    version: int
-    context: dict[str, Scalar] = {}  # features that the gateway added
 
 
 _RECORDS: Mapping[str, Any] = {

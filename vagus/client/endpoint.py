@@ -58,6 +58,25 @@ def find(url: str = "", token: str = "", home: Path | str | None = None, *, here
     raise PeerUnreachable(f"vagus runs, but its token cannot be read by this user: {unreadable}; set VAGUS_TOKEN")
 
 
+def find_all(token: str = "", home: Path | str | None = None) -> list[Endpoint]:
+    """Every gateway of this machine's live nodes, the one that `find` prefers first; or the one that $VAGUS_URL names.
+
+    Raises PeerUnreachable, ConfigError.
+    """
+    first = find(token=token, home=home)
+    if first.home is None:
+        return [first]
+    found = [first]
+    for entry in _alive(first.home):
+        try:
+            if entry["url"] != first.url:
+                text = token or _read(Path(first.home, "nodes", entry["node"], entry["token_file"])).decode().strip()
+                found.append(Endpoint(entry["url"], text, entry["node"], first.home))
+        except (OSError, UnicodeDecodeError):
+            continue  # not this user's to use
+    return found
+
+
 def _home(home: Path | str | None) -> Path:
     if home is not None:
         return Path(home)
