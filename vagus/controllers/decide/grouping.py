@@ -130,6 +130,18 @@ def leaves(rule: Rule) -> Iterator[str]:
                 waiting.append(at.rest)
 
 
+def fields_of(grouping: Grouping) -> set[str]:
+    """The features that a grouping looks at."""
+    found = {*grouping.group_by} if grouping.rules is None else {grouping.fallback} - {""}
+    waiting: list[Rule | str | None] = [grouping.rules]
+    while waiting:
+        at = waiting.pop()
+        if isinstance(at, Rule):
+            found.add(at.field)
+            waiting.extend((at.rest, *at.table.values()))
+    return found
+
+
 def rules_of(value: Any, where: str = "rules") -> Rule:
     """A rule tree of parsed JSON or YAML, in the published form or in ours. Raises ConfigError, naming the path.
 
@@ -264,7 +276,7 @@ def read_rules(path: str) -> bytes:
 
 def _parsed(path: str, content: bytes) -> Any:
     if not path.endswith(".json"):
-        return decode(content, Any, path)  # type: ignore[arg-type]  # anything that YAML holds
+        return decode(content, Any, path)  # anything that YAML holds
     import msgspec
 
     try:

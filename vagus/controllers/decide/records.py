@@ -13,6 +13,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """A reward joined to its decision: what a policy learns from.
 
     features: the reduced labels alone (`decide.reduced`): what contextual policies and the learning of groups see.
+    arms: the feasible ones; empty where nobody told.
     """
 
     group: str
@@ -20,6 +21,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     reward: float
     propensity: float = 1.0
     features: dict[str, Scalar] = {}
+    arms: tuple[str, ...] = ()
 
 
 class Rule(msgspec.Struct, frozen=True):
