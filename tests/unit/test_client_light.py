@@ -11,6 +11,7 @@ vagus.observe
 vagus.event, vagus.action, vagus.sample, vagus.counter, vagus.heartbeat
 vagus.pending, vagus.origin, vagus.sink, vagus.inform, vagus.inform_self, vagus.subjects
 vagus.observed, vagus.observe_thread, vagus.observe_process, vagus.grpc_interceptors
+vagus.decisions
 import vagus.client.connection, vagus.client.endpoint
 spent = time.process_time() - begun
 heavy = [m for m in ("ray", "numpy", "aiohttp", "asyncio", "lmdb", "grpc", "http.client", "yaml", "logging") if m in sys.modules]
