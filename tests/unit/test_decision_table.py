@@ -118,10 +118,11 @@ def test_a_decision_is_a_record_that_keeps_its_features() -> None:
 
 def test_the_cache_of_ready_lists_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vagus.controllers.decide.table.MAX_CACHED_CELLS", 100)
+    monkeypatch.setattr("vagus.controllers.decide.arms.Feasible.MOST", 100)
     table = DecisionTable(Random(1))
     for at in range(500):
         assert table.decide({}, [f"a{at}", "b", "c"], NOW).propensity == pytest.approx(1 / 3)
-    assert len(table._lists) <= 34
+    assert len(table._mixed) <= 34
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_a_broken_snapshot_is_refused_and_the_old_one_stays(snapshot: bytes | Ta
 
 
 def test_a_snapshot_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vagus.controllers.decide.table.MAX_SNAPSHOT_BYTES", 10)
+    monkeypatch.setattr("vagus.controllers.decide.snapshot.MAX_SNAPSHOT_BYTES", 10)
     with pytest.raises(ConfigError, match="at most 10"):
         decode_snapshot(encode_snapshot(TableSnapshot(1, (), {"group": {"a": 1.0}})))
 

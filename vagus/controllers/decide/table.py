@@ -1,186 +1,359 @@
 """The request path of the decision service: a local table answers in microseconds, never a hop to another actor.
 
-After Pytheas (NSDI'17): lists of decisions are computed in the background (see controllers.learner) and pushed to
-wherever requests arrive; a request matches its group and draws. Any probabilities may be drawn from, not ten slots.
+After Pytheas (NSDI'17): lists of decisions are computed in the background (see `learner`) and pushed to wherever
+requests arrive; a request matches its group and draws. Any probabilities may be drawn from, not ten slots.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Mapping, Sequence
 from random import Random
+from typing import Any
 
 import msgspec
 
-from vagus.controllers.decide.features import check_features, group_of
-from vagus.errors import ConfigError
-from vagus.model import Decision, Scalar, check_name
+from vagus.controllers.decide.arms import MAX_ARMS, Feasible, check_arms
+from vagus.controllers.decide.drawing import Known, cumulated, known_of, shares
+from vagus.controllers.decide.features import check_features
+from vagus.controllers.decide.grouping import compile_grouping
+from vagus.controllers.decide.ids import Ids
+from vagus.controllers.decide.records import ArmSet, Grouping, Row, TableUpdate
+from vagus.controllers.decide.snapshot import (
+    TableSnapshot,
+    check_snapshot,
+    decode_snapshot,
+    encode_snapshot,
+    update_of,
+)
+from vagus.errors import ConfigError, VagusError
+from vagus.model import Decision, Scalar
+from vagus.policies import CONTEXTUAL, Contextual
 
-MAX_ARMS = 1000
+__all__ = [
+    "MAX_ARMS",
+    "ArmSet",
+    "DecisionTable",
+    "Stale",
+    "TableSnapshot",
+    "check_arms",
+    "check_update",
+    "decode_snapshot",
+    "decode_update",
+    "encode_snapshot",
+    "encode_update",
+]
+
 MAX_WEIGHT = 1e9
-MAX_SNAPSHOT_BYTES = 256 << 20
-MAX_CACHED_CELLS = 4_000_000  # arms in lists kept ready, about 100 bytes each
+MAX_UPDATE_BYTES = 256 << 20
+MAX_CACHED_CELLS = 1_000_000  # arms in lists kept ready for feasible sets that the policy was not asked for
+MAX_ORDERS = 64  # in which a group's sets were asked for, kept ready
+
+_Ready = tuple[tuple[str, ...], list[float], list[float]]  # arms, their probabilities, these cumulated
 
 
-class ArmSet(msgspec.Struct, frozen=True, array_like=True):
-    """Probabilities for one set of feasible arms, in their order."""
-
-    arms: tuple[str, ...]
-    weights: tuple[float, ...]
-
-
-class TableSnapshot(msgspec.Struct, frozen=True, array_like=True):
-    """What the learner pushes: per group the probability of each arm, and exact answers for arm sets seen lately.
-
-    groups: {group: {arm: weight}}, over all arms of the group; sets: {group: sets of feasible arms that are smaller}.
-    """
-
-    version: int
-    group_by: tuple[str, ...] = ()
-    groups: dict[str, dict[str, float]] = {}
-    sets: dict[str, tuple[ArmSet, ...]] = {}
+class Stale(VagusError):
+    """An update is based on another version than the table has; ask for all of it (`full`)."""
 
 
 class DecisionTable:
-    """Draws decisions from the newest snapshot; `replace` swaps it between two calls of `decide`.
+    """Draws decisions from the newest table; `apply` changes it between two calls of `decide`.
 
-    rng: draws arms (seed it for replays); group_by: features that name the group, until a snapshot brings its own.
+    rng: draws arms (seed it for replays); grouping: names groups until an update brings another (or just features to
+    group by); prefix: of the ids; labels: features that decisions keep (none: all).
     """
 
-    def __init__(self, rng: Random, group_by: Sequence[str] = (), version: int = 0) -> None:
+    def __init__(
+        self,
+        rng: Random,
+        grouping: Grouping | Sequence[str] = (),
+        version: int = 0,
+        *,
+        prefix: str = "",
+        labels: Sequence[str] = (),
+    ) -> None:
         self._random = rng.random
-        self._use(TableSnapshot(version, tuple(group_by)))
+        self._grouping = grouping if isinstance(grouping, Grouping) else Grouping(group_by=tuple(grouping))
+        self._group_of = compile_grouping(self._grouping)
+        self._labels = tuple(labels)
+        self._ids = Ids(prefix)
+        self._feasible = Feasible()
+        self._rows: dict[str, Row] = {}
+        self._known: Mapping[str, Known] = {}
+        self._made: dict[str, Known] = {}  # _known, where it was made of _rows
+        self._arms: dict[tuple[str, ...], tuple[str, ...]] = {}  # groups with the same arms share the tuple
+        self._mixed: dict[tuple[str, tuple[str, ...]], _Ready] = {}
+        self._cells = 0
+        self.version = version
+        self.policy_errors = 0
+        self.last_policy_error = ""
 
     @property
-    def version(self) -> int:
-        """The snapshot in use; 0 before the first."""
-        return self._snapshot.version
+    def grouping(self) -> Grouping:
+        """The grouping in use."""
+        return self._grouping
 
-    @property
-    def snapshot(self) -> TableSnapshot:
-        """The snapshot in use."""
-        return self._snapshot
+    def __len__(self) -> int:
+        return len(self._rows) or len(self._known)
 
     def decide(self, features: Mapping[str, Scalar], arms: Sequence[str], now_ns: int) -> Decision:
         """One of `arms` (1 to 1000 unique names), drawn for the group of `features` (at most 100 scalars).
 
         propensity is the exact probability of the draw. Unknown group: uniform over the feasible arms. Known group:
-        the policy's own probabilities where this set of arms is in the snapshot; else each arm that the snapshot
-        does not know gets 1/n, and the rest goes to the known ones in proportion to their weights (uniform where
-        all of those are 0). The id is 128 random bits of the operating system, whatever the seed. Raises ConfigError.
+        the policy's own probabilities where this set of arms is in the table; else each arm that the table does not
+        know gets 1/n, and the rest goes to the known ones in proportion to their weights (uniform where all of those
+        are 0). The id has 96 random bits or more of the operating system, whatever the seed. Raises ConfigError.
         """
         kept = check_features(features)
-        snapshot = self._snapshot
-        group = group_of(kept, snapshot.group_by)
-        try:
-            feasible = tuple(arms)
-            key = (group if group in snapshot.groups else None, feasible)
-            ready = self._lists.get(key)
-        except TypeError as error:
-            raise ConfigError(f"arms must be a list of names: {error}") from error
-        if ready is None or type(arms) is str:
-            ready = self._prepare(key, arms)
-        at = bisect_right(ready[1], self._random())
-        arm, propensity = ready[0][at]
-        return Decision(os.urandom(16).hex(), now_ns, group, arm, propensity, snapshot.version, feasible, kept)
+        group = self._group_of(kept)
+        ids = self._ids.ready
+        known = self._known.get(group)
+        if known is None and group in self._rows:
+            known = self._prepare(group)
+        if known is not None and known.at >= 0:
+            feasible = tuple(arms) if type(arms) is list else arms
+            at = known.at if feasible == known.arms else self._line(known, arms)
+            if at >= 0:
+                lists = known.lists
+                place = bisect_right(lists.cumulated, self._random(), at, at + lists.width)
+                arm, propensity = known.arms[place - at], lists.probabilities[place]
+                if feasible == known.arms:
+                    feasible = known.arms
+                elif type(feasible) is not tuple:
+                    feasible = tuple(feasible)
+                if self._labels:
+                    kept = {name: kept[name] for name in self._labels if name in kept}
+                return Decision(
+                    ids.pop() if ids else self._ids.more(), now_ns, group, arm, propensity, self.version, feasible, kept
+                )
+        feasible = self._feasible.checked(arms)
+        if known is not None and known.policy is not None:
+            arm, propensity = self._weighed(group, known.policy, kept, feasible)
+        elif known is not None and known.at >= 0:
+            arm, propensity = self._draw(self._mix(group, known, feasible))
+        else:
+            arm, propensity = feasible[int(self._random() * len(feasible))], 1.0 / len(feasible)
+        if self._labels:
+            kept = {name: kept[name] for name in self._labels if name in kept}
+        return Decision(
+            ids.pop() if ids else self._ids.more(), now_ns, group, arm, propensity, self.version, feasible, kept
+        )
+
+    # --- changes ---------------------------------------------------------------------------------------------------
+
+    def apply(self, update: TableUpdate | bytes) -> None:
+        """Goes on to the update's version (as bytes: MessagePack) from the next call on; base 0: forgets all before.
+
+        Raises Stale unless its base is 0 or this table's version, ConfigError if it is broken; nothing changes then.
+        """
+        update = decode_update(update) if isinstance(update, bytes) else check_update(update)
+        if update.base not in (0, self.version):
+            raise Stale(
+                f"the update to version {update.version} is based on {update.base}, and this table has {self.version}"
+            )
+        if update.grouping is not None:
+            self._group_of = compile_grouping(update.grouping)  # may refuse: first
+            self._grouping = update.grouping
+        if update.base == 0:
+            self._rows, self._made, self._arms = {}, {}, {}
+        self._known = self._made
+        for group, row in update.groups.items():
+            shared = self._arms.setdefault(row.arms, row.arms)
+            self._rows[group] = row if shared is row.arms else Row(shared, row.weights, row.sets, row.model)
+            self._made.pop(group, None)
+        for group in update.gone:
+            self._rows.pop(group, None)
+            self._made.pop(group, None)
+        self._turn(update.version)
+
+    def follow(self, known: Mapping[str, Known], version: int) -> None:
+        """Draws from what a learner in this process has; to be told after each of its ticks."""
+        self._rows, self._made, self._known = {}, {}, known
+        self._turn(version)
+
+    def full(self) -> TableUpdate:
+        """All of it, for a table that has nothing or is stale."""
+        rows = dict(self._rows) or {name: _row_of(known) for name, known in self._known.items() if known.at >= 0}
+        return TableUpdate(self.version, 0, self._grouping, rows)
 
     def replace(self, snapshot: bytes | TableSnapshot) -> None:
         """Uses another snapshot (as bytes: MessagePack) from the next call on. Raises ConfigError and keeps the old."""
-        self._use(decode_snapshot(snapshot) if isinstance(snapshot, bytes) else check_snapshot(snapshot))
+        checked = decode_snapshot(snapshot) if isinstance(snapshot, bytes) else check_snapshot(snapshot)
+        self.apply(update_of(checked))
 
-    def _use(self, snapshot: TableSnapshot) -> None:
-        self._snapshot = snapshot
-        self._lists: dict[tuple[str | None, tuple[str, ...]], _Ready] = {}
+    def _turn(self, version: int) -> None:
+        self.version = version
+        self._mixed.clear()
         self._cells = 0
 
-    def _prepare(self, key: tuple[str | None, tuple[str, ...]], arms: Sequence[str]) -> _Ready:
-        group, feasible = key
-        check_arms(arms)
-        weights = [1.0] * len(feasible) if group is None else _weights(self._snapshot, group, feasible)
-        ready = _ready(feasible, weights)
-        self._cells += len(feasible)
-        if self._cells > MAX_CACHED_CELLS:
-            self._lists.clear()
-            self._cells = len(feasible)
-        self._lists[key] = ready
+    # --- for people ------------------------------------------------------------------------------------------------
+
+    def explain(self, group: str) -> dict[str, Any] | None:
+        """What is drawn from for a group: {group, version, arms: probabilities, sets: …, contextual}; None: unknown."""
+        known = self._known.get(group)
+        if known is None and group in self._rows:
+            known = self._prepare(group)
+        if known is None:
+            return None
+        sets = [
+            {arm: share for arm, share in known.line(at).items() if arm in arms}
+            for arms, at in (known.sets or {}).items()
+            if arms == tuple(sorted(arms)) and at != known.at
+        ]
+        return {
+            "group": group,
+            "version": self.version,
+            "arms": known.line(known.at) if known.at >= 0 else {},
+            "sets": sets,
+            "contextual": known.policy is not None,
+        }
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _prepare(self, group: str) -> Known:
+        row = self._rows[group]
+        known = known_of(row)
+        if row.model:
+            try:
+                known.policy = load_model(row.model)
+            except Exception as error:  # anybody's
+                self._failed(group, error)
+        self._made[group] = known
+        return known
+
+    def _line(self, known: Known, arms: Sequence[str]) -> int:
+        """Where the line for these arms in whatever order begins; -1: there is none."""
+        if type(arms) is not tuple and type(arms) is not list:
+            arms = self._feasible.checked(arms)
+        try:
+            feasible = tuple(arms)
+            at = known.sets.get(feasible) if known.sets else None
+            if at is None:
+                if len(feasible) == len(known.arms) and set(feasible) == set(known.arms):
+                    at = known.at
+                elif known.sets:
+                    at = known.sets.get(tuple(sorted(feasible)))
+                if at is None:
+                    return -1
+                if known.sets is None:
+                    known.sets = {}
+                if len(known.sets) < MAX_ORDERS:
+                    known.sets[feasible] = at
+        except TypeError as error:
+            check_arms(arms)
+            raise ConfigError(f"arms must be a list of names: {error}") from error
+        return at
+
+    def _mix(self, group: str, known: Known, feasible: tuple[str, ...]) -> _Ready:
+        key = (group, feasible)
+        ready = self._mixed.get(key)
+        if ready is None:
+            weights = shares(_proportional(known.line(known.at), feasible))
+            ready = (feasible, weights, cumulated(weights))
+            self._cells += len(feasible)
+            if self._cells > MAX_CACHED_CELLS:
+                self._mixed.clear()
+                self._cells = len(feasible)
+            self._mixed[key] = ready
         return ready
 
+    def _weighed(
+        self, group: str, policy: Contextual, features: Mapping[str, Scalar], feasible: tuple[str, ...]
+    ) -> tuple[str, float]:
+        try:
+            weights = list(policy.weights(features, feasible))
+            if len(weights) != len(feasible) or not min(weights) >= 0.0:
+                raise ValueError(f"weights must be {len(feasible)} numbers of 0 or more, got {weights[:10]}")
+            if not math.isclose(math.fsum(weights), 1.0, abs_tol=1e-6):
+                raise ValueError(f"weights must sum to 1, got {weights[:10]}")
+        except Exception as error:  # policies may be anybody's
+            self._failed(group, error)
+            weights = [1.0 / len(feasible)] * len(feasible)
+        weights = shares(weights)
+        return self._draw((feasible, weights, cumulated(weights)))
 
-_Ready = tuple[list[tuple[str, float]], list[float]]  # (arm, probability) of the possible ones; cumulated probability
+    def _draw(self, ready: _Ready) -> tuple[str, float]:
+        place = bisect_right(ready[2], self._random())
+        return ready[0][place], ready[1][place]
+
+    def _failed(self, group: str, error: Exception) -> None:
+        self.policy_errors += 1
+        self.last_policy_error = f"group {group[:80]!r}: {type(error).__name__}: {error}"
 
 
-def check_arms(arms: Sequence[str]) -> Sequence[str]:
-    """1 to 1000 unique names, else ConfigError."""
-    if isinstance(arms, (str, bytes)) or not isinstance(arms, Sequence):
-        raise ConfigError(f"arms must be a list of 1 to {MAX_ARMS} names, not {type(arms).__name__}")
-    if not 1 <= len(arms) <= MAX_ARMS:
-        raise ConfigError(f"{len(arms)} arms; a decision takes 1 to {MAX_ARMS}")
-    for arm in arms:
-        if not isinstance(arm, str):
-            raise ConfigError(f"arm {str(arm)[:50]!r} must be text, not {type(arm).__name__}")
-        check_name("arm", arm)
-    if len(set(arms)) != len(arms):
-        twice = next(arm for at, arm in enumerate(arms) if arm in arms[:at])
-        raise ConfigError(f"arm {twice!r} is listed twice; each feasible arm once")
-    return arms
-
-
-def _weights(snapshot: TableSnapshot, group: str, feasible: tuple[str, ...]) -> list[float]:
-    for known_set in snapshot.sets.get(group, ()):
-        if len(known_set.arms) == len(feasible) and set(known_set.arms) == set(feasible):
-            by_arm = dict(zip(known_set.arms, known_set.weights, strict=True))
-            return [by_arm[arm] for arm in feasible]
-    weights = snapshot.groups[group]
-    known = [weights[arm] for arm in feasible if arm in weights]
-    total = math.fsum(known)
+def _proportional(weights: Mapping[str, float], feasible: tuple[str, ...]) -> list[float]:
+    present = [weights[arm] for arm in feasible if arm in weights]
+    total = math.fsum(present)
     if not total > 0.0:
         return [1.0] * len(feasible)
-    share = len(known) / len(feasible)
+    share = len(present) / len(feasible)
     return [weights[arm] / total * share if arm in weights else 1.0 / len(feasible) for arm in feasible]
 
 
-def _ready(feasible: Sequence[str], weights: Sequence[float]) -> _Ready:
-    total = math.fsum(weights)
-    possible = [(arm, weight / total) for arm, weight in zip(feasible, weights, strict=True) if weight / total > 0.0]
-    cumulated = list(accumulate(probability for _, probability in possible))
-    cumulated[-1] = 1.0  # rounding may leave it a hair below what random() can return
-    return possible, cumulated
+def _row_of(known: Known) -> Row:
+    sets = tuple(
+        ArmSet(arms, tuple(known.line(at)[arm] for arm in arms))
+        for arms, at in (known.sets or {}).items()
+        if at != known.at and arms == tuple(sorted(arms))
+    )
+    return Row(known.arms, tuple(known.line(known.at).values()), sets)
 
 
-def encode_snapshot(snapshot: TableSnapshot) -> bytes:
-    """A snapshot as MessagePack."""
-    return msgspec.msgpack.encode(snapshot)
+# --- models of contextual policies -----------------------------------------------------------------------------------
 
 
-def decode_snapshot(data: bytes) -> TableSnapshot:
-    """MessagePack as a checked snapshot. Raises ConfigError."""
-    if len(data) > MAX_SNAPSHOT_BYTES:
-        raise ConfigError(f"a table of {len(data)} bytes; at most {MAX_SNAPSHOT_BYTES}")
+class Model(msgspec.Struct, array_like=True):
+    """What a row carries of a contextual policy: how to build it, and what it knows."""
+
+    policy: str
+    options: dict[str, Any]
+    model: bytes
+
+
+def load_model(data: bytes) -> Contextual:
+    """The policy of a row. Raises ConfigError."""
     try:
-        snapshot = msgspec.msgpack.decode(data, type=TableSnapshot)
+        model = msgspec.msgpack.decode(data, type=Model)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not a contextual policy's model: {error}") from error
+    policy = CONTEXTUAL.make(model.policy, **model.options)
+    policy.load(model.model)
+    return policy
+
+
+# --- updates as bytes ------------------------------------------------------------------------------------------------
+
+
+def encode_update(update: TableUpdate) -> bytes:
+    """An update as MessagePack."""
+    return msgspec.msgpack.encode(update)
+
+
+def decode_update(data: bytes) -> TableUpdate:
+    """MessagePack as a checked update. Raises ConfigError."""
+    if len(data) > MAX_UPDATE_BYTES:
+        raise ConfigError(f"a table of {len(data)} bytes; at most {MAX_UPDATE_BYTES}")
+    try:
+        update = msgspec.msgpack.decode(data, type=TableUpdate)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"not a decision table: {error}") from error
-    return check_snapshot(snapshot)
+    return check_update(update)
 
 
-def check_snapshot(snapshot: TableSnapshot) -> TableSnapshot:
-    """Weights are 0 to 1e9 and not all 0 in a set; else ConfigError, naming the group."""
-    for group, weights in snapshot.groups.items():
-        _check_weights(group, weights.values())
-    for group, sets in snapshot.sets.items():
-        if group not in snapshot.groups:
-            raise ConfigError(f"table {snapshot.version}: arm sets for group {group[:80]!r}, which it does not have")
-        for arm_set in sets:
-            if len(arm_set.arms) != len(arm_set.weights):
-                raise ConfigError(f"table: group {group[:80]!r} has {len(arm_set.weights)} weights for other arms")
-            _check_weights(group, arm_set.weights)
-    return snapshot
+def check_update(update: TableUpdate) -> TableUpdate:
+    """Weights are 0 to 1e9, one per arm and not all 0 in a set; else ConfigError, naming the group."""
+    for group, row in update.groups.items():
+        if row.arms or not row.model:
+            _check_weights(group, row.arms, row.weights)
+        for one in row.sets:
+            _check_weights(group, one.arms, one.weights)
+    return update
 
 
-def _check_weights(group: str, weights: Iterable[float]) -> None:
-    weights = tuple(weights)
-    if not (all(0.0 <= weight <= MAX_WEIGHT for weight in weights) and any(weights)):
+def _check_weights(group: str, arms: tuple[str, ...], weights: tuple[float, ...]) -> None:
+    if len(arms) != len(weights) or len(set(arms)) != len(arms):
+        raise ConfigError(f"table: group {group[:80]!r} has {len(weights)} weights for {len(arms)} arms, or one twice")
+    # A sum that is a number tells that none of them is not one.
+    if not (weights and min(weights) >= 0.0 and 0.0 < sum(weights) and max(weights) <= MAX_WEIGHT):
         raise ConfigError(f"table: weights of group {group[:80]!r} must be 0 to {MAX_WEIGHT:g} and not all 0")
