@@ -137,6 +137,12 @@ class LimitPolicy(Protocol):
 BANDITS: Registry[Bandit] = Registry(
     "vagus.bandits",
     {
+        "epsilon": "vagus.policies.epsilon:SlidingEpsilon",
+        "prediction": "vagus.policies.prediction:Prediction",
+        "pytheas": "vagus.policies.pytheas:Pytheas",
+        "restarted": "vagus.policies.restarted:RestartedUCB",
+        "static": "vagus.policies.static:Static",
+        "thompson": "vagus.policies.thompson:DiscountedThompson",
         "ucb": "vagus.policies.ucb:DiscountedUCB",
         "uniform": "vagus.policies.even:Uniform",
     },

@@ -2,7 +2,8 @@
 
 Garivier and Moulines (2011) set gamma = 1 - sqrt(changes / ticks) / 4 from a number of changes that nobody knows.
 Here several discounts are followed side by side on a few hundred groups, as forecasters are (prequentially: each
-reward is foretold before it is learned, Dawid 1984), and the one with the smallest fading error is used for all.
+reward is foretold before it is learned, Dawid 1984), and the longest memory whose fading error is near the smallest is
+used for all.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import numpy as np
 
 from vagus.policies.bank import Bools, Floats, Ints
 
-GAMMAS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998)
+GAMMAS = (0.93, 0.96, 0.98, 0.99, 0.995)  # a shorter memory foretells rough ground, but explores too much on it
 FIRST = 0.98  # until there is evidence
-WATCHED = 256  # groups: those that came first
+WATCHED = 256  # groups at most: those that came first
+CELLS = 4096  # of them and their arms
 MIN_HEARD = 5.0  # rewards of a group before its errors count
 MAX_BATCH = 2048  # rewards of one call that are looked at
 MEMORY = 0.998  # of errors, per tick
-PRIOR = 30.0  # rewards that another discount must have been better for
+PRIOR = 30.0  # rewards heard before another discount is used
+AS_GOOD = 1.02  # as the least error: then a longer memory is better, since with it less needs to be explored
 
 
 class Discount:
@@ -40,13 +43,14 @@ class Discount:
 
     def resize(self, rows: int, width: int) -> None:
         """At least so many rows and places; what is there stays."""
-        rows = min(rows, WATCHED)
+        rows = min(rows, WATCHED, max(1, CELLS // max(1, width)))
+        kept = min(rows, self.rows)
         for name in ("_count", "_mean"):
             grown = np.zeros((len(GAMMAS), rows, width))
-            grown[:, : self.rows, : self.width] = getattr(self, name)
+            grown[:, :kept, : self.width] = getattr(self, name)[:, :kept]
             setattr(self, name, grown)
         for name in ("_wrong", "_heard"):
-            setattr(self, name, np.append(getattr(self, name), np.zeros(rows - self.rows)))
+            setattr(self, name, np.append(getattr(self, name)[:kept], np.zeros(rows - kept)))
         self.rows, self.width = rows, width
 
     def learn(self, rows: Ints, places: Ints, rewards: Floats) -> None:
@@ -79,14 +83,13 @@ class Discount:
         np.add.at(self._heard, rows, 1.0)
 
     def tick(self) -> None:
-        """All fade; another discount is used once it was better by more than chance."""
+        """All fade; then the longest memory that foretells about as well as the best is used."""
         self._count *= self.gammas[:, None, None]
         self.errors *= MEMORY
         self._wrong *= MEMORY
         self._heard *= MEMORY
-        best = int(np.argmin(self.errors))
-        if self.errors[self._used] - self.errors[best] > 0.02 * PRIOR:
-            self._used = best
+        if self.errors.min() > PRIOR:
+            self._used = int(np.flatnonzero(self.errors <= self.errors.min() * AS_GOOD)[-1])
 
     def clear(self, row: int) -> None:
         """Forgets a row."""

@@ -1,8 +1,7 @@
 """Discounted counts, means and spread of many groups: what most policies know. Old rewards fade at each tick.
 
 Fading costs nothing per cell: instead of shrinking all that is known, new rewards weigh more (`grown`, which is
-multiplied by 1/gamma at each tick); counts are divided by it where they are read. Means are kept as means (Welford;
-Chan et al. for several rewards of one cell at once), so large offsets cost no digits and fading does not touch them.
+multiplied by 1/gamma at each tick); counts are divided by it where they are read. Means do not fade.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import numpy as np
 
 from vagus.policies.bank import Bank, Bools, Floats, Ints, check_rewards
 from vagus.policies.discount import Discount
+from vagus.policies.summed import absorb_means, add_rewards
 
 FORGOTTEN = 1e-3  # an arm with less evidence than this counts as never seen
 TOO_GROWN = 2.0**100  # then all is scaled back, by this power of two: exact
@@ -60,18 +60,8 @@ class Fading(Bank):
         if self.discount:
             self.discount.learn(rows, places, rewards)
         at = rows * self.width + places
-        count, mean, news = self.count.reshape(-1), self.mean.reshape(-1), self._news
-        fresh = count[at] == 0.0
-        if fresh.any():
-            mean[at[fresh]] = rewards[fresh]  # any of its rewards: what is added up next is small then
-        before = mean[at]
-        off = rewards - before
-        np.add.at(count, at, self.grown)
-        np.add.at(news, at, off)
-        after = before + news[at] * (self.grown / count[at])  # the same for all of a cell
-        mean[at] = after
-        news[at] = 0.0
-        np.add.at(self.squares, rows, np.maximum(off * (rewards - after), 0.0) * self.grown)
+        squares = add_rewards(self.count.reshape(-1), self.mean.reshape(-1), at, rewards, self.grown, self._news)
+        np.add.at(self.squares, rows, squares * self.grown)
 
     def tick(self) -> None:
         """All fade, also those without a reward."""
@@ -106,16 +96,9 @@ class Fading(Bank):
     def absorb(self, row: int, state: Mapping[str, Any], share: float) -> None:
         """Counts add up, means are weighed by them; the squares grow by what the means differ."""
         cells, whole = self.checked(state)
-        places = slice(len(cells["count"]))
-        added, count = cells["count"] * (share * self.grown), self.count[row, places]
-        total = count + added
-        part = np.divide(added, total, out=np.zeros_like(total), where=total > 0.0)
-        apart = np.where((count > 0.0) & (added > 0.0), cells["mean"] - self.mean[row, places], 0.0)
-        self.squares[row] += whole["squares"] * (share * self.grown) + float((count * part * apart * apart).sum())
-        self.mean[row, places] = np.where(
-            count > 0.0, self.mean[row, places] + part * apart, np.where(added > 0.0, cells["mean"], 0.0)
-        )
-        self.count[row, places] = total
+        weight = share * self.grown
+        apart = absorb_means(self.count[row], self.mean[row], cells["count"] * weight, cells["mean"])
+        self.squares[row] += whole["squares"] * weight + apart
 
     def clear(self, row: int) -> None:
         """An empty row again."""

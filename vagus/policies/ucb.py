@@ -69,8 +69,7 @@ class DiscountedUCB(Fading):
         means -= centre
         means /= spread
         reach = self.bonus * np.sqrt(2.0 * np.log(np.maximum(total, math.e)))
-        # a slot stands for its part of a tick's rewards: (1 - gamma) n of them arrive at each tick in a steady state
-        each = np.maximum(1.0, total * ((1.0 - self.gamma) / self.slots))
+        each = np.maximum(1.0, self._arriving(rows, total) / self.slots)  # a slot stands for its part of what comes
         seen = known(counts, possible)
         taken = fill_slots(self.rng, self.slots, means, counts, reach, each, seen, possible)
         shares: Floats = taken.T / self.slots
@@ -78,6 +77,10 @@ class DiscountedUCB(Fading):
         if nothing.any():
             shares[nothing] = even(feasible[nothing])
         return shares
+
+    def _arriving(self, rows: Ints, total: Floats) -> Floats:
+        """Rewards that come at a tick: (1 - gamma) n of them in a steady state."""
+        return total * (1.0 - self.gamma)
 
     def explain(self, row: int, places: int) -> list[dict[str, float]]:
         """Also each arm's `index` in the rewards' unit; arms never seen have none."""
