@@ -1,8 +1,4 @@
-"""One JSON shape for every error of the gateway, whoever raised it.
-
-`{"error": {"code", "message", "where", "hint"}}`: code for programs, message says what was wrong, where names the
-header, parameter or position in the body, hint says what to do. No traceback ever leaves the process.
-"""
+"""Every exception as a refusal (see `problem`), and refusals as aiohttp's answers."""
 
 from __future__ import annotations
 
@@ -13,36 +9,9 @@ import msgspec
 from aiohttp import web
 
 from vagus.errors import ConfigError, NoData, PeerUnreachable, PolicyError, Refused, StoreError, Unsupported, VagusError
+from vagus.gateway.problem import INTERNAL, ErrorAnswer, ErrorDetail, Problem
 
-MAX_MESSAGE = 1000
-
-
-class ErrorDetail(msgspec.Struct, frozen=True):
-    """What was wrong, where, and what to do."""
-
-    code: str
-    message: str
-    where: str = ""
-    hint: str = ""
-
-
-class ErrorAnswer(msgspec.Struct, frozen=True):
-    """The body of every answer with a status of 400 or more."""
-
-    error: ErrorDetail
-
-
-class Problem(Exception):
-    """A request that is refused: HTTP status, code, and the sentence for the user."""
-
-    def __init__(self, status: int, code: str, message: str, where: str = "", hint: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.detail = ErrorDetail(code, message, where, hint)
-        self.headers: dict[str, str] = {}
-
-
-INTERNAL = Problem(500, "internal", "the gateway failed on this request", "", "the log of the node says why")
+__all__ = ["INTERNAL", "ErrorAnswer", "ErrorDetail", "Problem", "invalid_input", "problem_of", "response_of"]
 
 _MAPPED: tuple[tuple[type[BaseException], int, str, str], ...] = (
     (ConfigError, 422, "invalid", ""),
@@ -89,12 +58,6 @@ def invalid_input(error: Exception, where: str) -> Problem:
 
 
 def response_of(problem: Problem) -> web.Response:
-    """The refusal as an HTTP answer; text is cut and made printable, since it may quote what came in."""
-    detail = problem.detail
-    answer = ErrorAnswer(ErrorDetail(detail.code, *map(_printable, (detail.message, detail.where, detail.hint))))
+    """The refusal as an HTTP answer."""
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "Server": "vagus", **problem.headers}
-    return web.Response(status=problem.status, body=msgspec.json.encode(answer), headers=headers)
-
-
-def _printable(text: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f]", " ", text[:MAX_MESSAGE]).encode("utf-8", "replace").decode()
+    return web.Response(status=problem.status, body=problem.body, headers=headers)

@@ -39,15 +39,27 @@ class LiveContext:
 
     async def features(self) -> dict[str, Scalar]:
         """The numbers that are live now: NAME, or NAME.FIELD where a selector takes several fields."""
-        if not self._wanted:
-            return {}
-        now_ns = self._clock.time_ns()
         first = self._asked_ns is None
+        self._renew()
+        if first and self._asking is not None:
+            await asyncio.wait((self._asking,), timeout=min(FIRST_WAIT_S, self._timeout_s))
+        return self._known()
+
+    def ready(self) -> dict[str, Scalar] | None:
+        """The same without waiting; None before the first time that they were asked for."""
+        if self._asked_ns is None:
+            return None
+        self._renew()
+        return self._known()
+
+    def _renew(self) -> None:
+        now_ns = self._clock.time_ns()
         if self._asking is None and (self._asked_ns is None or not 0 <= now_ns - self._asked_ns < REFRESH_NS):
             self._asked_ns = now_ns
             self._asking = asyncio.ensure_future(self._ask())
-        if first and self._asking is not None:
-            await asyncio.wait((self._asking,), timeout=min(FIRST_WAIT_S, self._timeout_s))
+
+    def _known(self) -> dict[str, Scalar]:
+        now_ns = self._clock.time_ns()
         found: dict[str, Scalar] = {}
         for name, (settings, max_age_ns) in self._wanted.items():
             sample = self._newest.get(name)

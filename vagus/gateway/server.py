@@ -22,17 +22,21 @@ from vagus.errors import ConfigError
 from vagus.gateway.access import Door, HostCheck
 from vagus.gateway.backend import Backend
 from vagus.gateway.errors import INTERNAL, Problem, problem_of, response_of
+from vagus.gateway.front import Front
+from vagus.gateway.front_aiohttp import Handler, Shared
+from vagus.gateway.front_head import PATHS, Heads
 from vagus.gateway.live_context import LiveContext
 from vagus.gateway.route import Route, Site
 from vagus.gateway.routes import ROUTES
+from vagus.model import Scalar
 
 log = logging.getLogger("vagus")
 MAX_VALUES = 5_000_000
 _ANY = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
 
 
-class _Protocol(web.RequestHandler):
-    """A connection; what aiohttp itself refuses (malformed HTTP) gets our shape of error too."""
+class _Protocol(Handler):
+    """aiohttp's end of a connection; what aiohttp itself refuses (malformed HTTP) gets our shape of error too."""
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -50,12 +54,28 @@ class _Protocol(web.RequestHandler):
 
 
 class _Server(web.Server):
-    def __init__(self, gateway: Gateway, **settings: Any) -> None:
+    """Makes connections; with a front they are its own, and aiohttp's handlers stand behind them."""
+
+    def __init__(self, gateway: Gateway, front: Front | None, **settings: Any) -> None:
         super().__init__(gateway.handle, request_factory=gateway.request, **settings)
         self._settings = {**settings, "loop": asyncio.get_running_loop()}
+        self._front = front
 
-    def __call__(self) -> web.RequestHandler:
-        return _Protocol(self, **self._settings)
+    def __call__(self) -> Any:
+        return self.handler(None) if self._front is None else Shared(self._front, self.handler)
+
+    def handler(self, shared: Shared | None) -> web.RequestHandler:
+        return _Protocol(self, shared=shared, **self._settings)
+
+    def pre_shutdown(self) -> None:
+        if self._front is not None:
+            self._front.stop()
+        super().pre_shutdown()
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        if self._front is not None:
+            await self._front.stopped(timeout or 0.0)
+        await super().shutdown(timeout)
 
 
 class Gateway:
@@ -65,7 +85,7 @@ class Gateway:
     port: 0 lets the kernel choose; spare_ports: how many following ports to try when it is taken (0: none);
     timeout_s: for one node's part of an answer; max_values: numbers in the answer of one query; tokens: of further
     principals, by name; access: the rules, none: everything is allowed; routes: what is served;
-    context: live numbers that decisions know.
+    context: live numbers that decisions know; lean: whether decisions are answered by the front (see `front`).
     """
 
     def __init__(
@@ -84,6 +104,7 @@ class Gateway:
         clock: Clock | None = None,
         routes: tuple[Route, ...] = ROUTES,
         context: Mapping[str, ContextSettings] = {},
+        lean: bool = True,
     ) -> None:
         clock = clock or SystemClock()
         door = Door(backend.node, clock, token, tokens, access, backend.refused)
@@ -104,10 +125,22 @@ class Gateway:
         self._check_host = HostCheck({host} if host not in _ANY else set())
         self.site.check_origin = self._check_host.origin
         self._runner: web.ServerRunner | None = None
+        self._front: Front | None = None
+        if lean and all(path in self._fixed for _, path, _, _ in PATHS):
+            heads = Heads(door, self._check_host, max_body_bytes)
+            live = self.site.context
+            context_of = live.ready if live is not None else dict[str, Scalar]
+            self._front = Front(backend, clock, heads, self.site.requests, self._met, context_of)
+
+    def _met(self, path: str, error: Exception) -> Problem:
+        """What an update of the front met."""
+        return self._problem(self._fixed[path]["POST"], error)
 
     async def start(self) -> str:
         """Listens; returns the URL. Raises ConfigError when the address or port cannot be had."""
-        server = _Server(self, auto_decompress=False, access_log=None, keepalive_timeout=75.0, lingering_time=0.5)
+        server = _Server(
+            self, self._front, auto_decompress=False, access_log=None, keepalive_timeout=75.0, lingering_time=0.5
+        )
         runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await runner.setup()
         try:

@@ -1,0 +1,308 @@
+"""The lean front of the gateway: answers decisions and outcomes from the bytes of a connection, and nothing else.
+
+A request costs a look-up of its head, one decode, the table's draw, one encode, and no task; what was pipelined is
+answered in one write. Only what succeeds is answered here. Whatever is refused or not understood goes, bytes and all,
+to who else serves the port (`Connection.theirs`): aiohttp's route is the definition, errors included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import msgpack
+import msgspec
+
+from vagus.clock import Clock
+from vagus.controllers.decide.table import DecisionTable
+from vagus.errors import VagusError
+from vagus.gateway.front_head import Heads
+from vagus.gateway.problem import Problem
+from vagus.model import Ack, Decision, Reward, Scalar
+
+MAX_MANY = 1000
+MAX_TEXT = 200
+SWEEP_S = 1.0
+IDLE_S = 75
+"""A connection on which nothing was asked for so long is closed."""
+ARRIVAL_S = 10
+"""For a head, and then for its body."""
+
+
+class Node(Protocol):
+    """What the front needs of the node: a part of gateway.backend.Backend."""
+
+    table: DecisionTable
+
+    def decided(self, decision: Decision) -> None: ...
+
+    async def reward(self, rewards: Sequence[Reward]) -> list[Ack]: ...
+
+
+class One(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A decision that is asked for. The table checks the rest."""
+
+    arms: list[str]
+    features: dict[str, Scalar] = {}
+
+
+class Asked(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The body of `POST /v1/decide`, one or many."""
+
+    arms: list[str] | msgspec.UnsetType = msgspec.UNSET
+    features: dict[str, Scalar] | msgspec.UnsetType = msgspec.UNSET
+    requests: list[One] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Outcome(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An outcome that is reported."""
+
+    decision_id: str
+    reward: float
+
+
+class Told(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The body of `POST /v1/update`, one or many."""
+
+    decision_id: str | msgspec.UnsetType = msgspec.UNSET
+    reward: float | msgspec.UnsetType = msgspec.UNSET
+    updates: list[Outcome] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Made(msgspec.Struct, gc=False):
+    """The JSON of a decision: answers.DecideAnswer, in its order."""
+
+    decision: str
+    decision_id: str
+    propensity: float
+    group: str
+    version: int
+    context: Mapping[str, Scalar]
+
+
+_asked = msgspec.json.Decoder(Asked).decode
+_told = msgspec.json.Decoder(Told).decode
+_encode = msgspec.json.Encoder().encode
+_NOTHING: dict[str, Scalar] = {}
+_UNSET = msgspec.UNSET
+ACCEPTED = _encode({"results": [Ack.ACCEPTED.value]})
+Answer = Callable[[bytes], None]
+
+
+class NotHere(Exception):
+    """The request is not for the front to answer: somebody else says what is wrong with it."""
+
+
+class Front:
+    """What all connections of a server share.
+
+    requests: counts answers by method, path and status; context: live numbers for decisions, None: not yet known (then
+    the request is not answered here); problem: turns what updates met into a refusal, path first, and counts defects.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        clock: Clock,
+        heads: Heads,
+        requests: Counter[tuple[str, str, int]],
+        problem: Callable[[str, Exception], Problem],
+        context: Callable[[], Mapping[str, Scalar] | None] = lambda: _NOTHING,
+    ) -> None:
+        self.node = node
+        self.clock = clock
+        self.heads = heads
+        self.requests = requests
+        self.tick = 0  # sweeps so far, about a second each
+        self.stopping = False
+        self.connections: set[Any] = set()
+        self._problem = problem
+        self._context = context
+        self._good: dict[int, bytes] = {}
+        self._rewards: list[tuple[list[Reward], bool, Answer]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._gone: asyncio.Event | None = None
+
+    # --- decisions ---------------------------------------------------------------------------------------------------
+
+    def decide(self, body: bytes, packed: bool) -> bytes:
+        """The JSON of the answer. Raises NotHere."""
+        context = self._context()
+        if context is None:
+            raise NotHere
+        try:
+            asked = msgspec.convert(_unpack(body), Asked) if packed else _asked(body)
+            arms, features = asked.arms, asked.features
+            if asked.requests is _UNSET and arms is not _UNSET:
+                if features is _UNSET:
+                    features = {}
+                if packed:
+                    _check_finite(features)
+                made = self._draw(features, arms, context)
+                self.node.decided(made)
+                return _encode(_made(made, features, context))
+            many = asked.requests
+            if many is _UNSET or arms is not _UNSET or features is not _UNSET or not 1 <= len(many) <= MAX_MANY:
+                raise NotHere
+            if packed:
+                for one in many:
+                    _check_finite(one.features)
+            drawn = [self._draw(one.features, one.arms, context) for one in many]
+        except (msgspec.DecodeError, ValueError, RecursionError, VagusError) as error:
+            raise NotHere from error
+        for made in drawn:
+            self.node.decided(made)
+        parts = [_made(made, one.features, context) for made, one in zip(drawn, many, strict=True)]
+        return _encode({"decisions": parts})
+
+    def _draw(self, features: dict[str, Scalar], arms: list[str], context: Mapping[str, Scalar]) -> Decision:
+        if context:
+            features = {**context, **features}
+        return self.node.table.decide(features, arms, self.clock.time_ns())
+
+    # --- outcomes ----------------------------------------------------------------------------------------------------
+
+    def update(self, body: bytes, packed: bool, answer: Answer) -> None:
+        """Sends outcomes on, with those of other connections; `answer` is called with the answer. Raises NotHere."""
+        try:
+            told = msgspec.convert(_unpack(body), Told) if packed else _told(body)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise NotHere from error
+        now_ns = self.clock.time_ns()
+        decision_id, outcome, many = told.decision_id, told.reward, told.updates
+        single = many is _UNSET
+        if decision_id is not _UNSET and outcome is not _UNSET and many is _UNSET:
+            rewards = [Reward(decision_id, now_ns, outcome)]
+        elif many is not _UNSET and decision_id is _UNSET and outcome is _UNSET:
+            rewards = [Reward(one.decision_id, now_ns, one.reward) for one in many]
+        else:
+            raise NotHere
+        if not 1 <= len(rewards) <= MAX_MANY:
+            raise NotHere
+        for reward in rewards:
+            if not (math.isfinite(reward.reward) and 0 < len(reward.decision_id) <= MAX_TEXT):
+                raise NotHere
+        if not self._rewards:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._rewards.append((rewards, single, answer))
+
+    def _send(self) -> None:
+        waiting, self._rewards = self._rewards, []
+        task = asyncio.get_running_loop().create_task(self._reward(waiting))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reward(self, waiting: list[tuple[list[Reward], bool, Answer]]) -> None:
+        try:
+            acks = await self.node.reward([reward for rewards, _, _ in waiting for reward in rewards])
+        except Exception as error:
+            problem = self._problem("/v1/update", error)
+            for _, _, answer in waiting:
+                answer(self.refusal(problem, "/v1/update"))
+            return
+        at = 0
+        for rewards, single, answer in waiting:
+            own = acks[at : at + len(rewards)]
+            at += len(rewards)
+            if single and own[0] is Ack.FAILED:
+                answer(self.refusal(unknown_decision(rewards[0].decision_id), "/v1/update"))
+                continue
+            self.requests["POST", "/v1/update", 200] += 1
+            answer(self.good(ACCEPTED if own == [Ack.ACCEPTED] else _encode({"results": [a.value for a in own]})))
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    def good(self, body: bytes) -> bytes:
+        """An answer of 200."""
+        length = len(body)
+        head = self._good.get(length)
+        if head is None:
+            head = self._good[length] = _head(200, "OK", length)
+        return head + body
+
+    def refusal(self, problem: Problem, path: str) -> bytes:
+        """An error as an answer; counted."""
+        self.requests["POST" if path != "other" else path, path, problem.status] += 1
+        body = problem.body
+        return _head(problem.status, HTTPStatus(problem.status).phrase, len(body)) + body
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    def joined(self, connection: Any) -> None:
+        """A connection was made."""
+        self.connections.add(connection)
+        if self._sweeper is None:
+            self._good.clear()
+            self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def left(self, connection: Any) -> None:
+        """A connection is over, or somebody else's."""
+        self.connections.discard(connection)
+        if self._gone is not None and not self.connections:
+            self._gone.set()
+
+    def _sweep(self) -> None:
+        self.tick += 1
+        self._good.clear()  # the date has changed
+        for connection in list(self.connections):
+            connection.aged()
+        going_on = self.connections and not self.stopping
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep) if going_on else None
+
+    def stop(self) -> None:
+        """Answers what was begun, takes nothing new."""
+        self.stopping = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for connection in list(self.connections):
+            connection.stop()
+
+    async def stopped(self, timeout_s: float) -> None:
+        """Waits until what was begun is answered; ends what takes longer."""
+        if self.connections:
+            self._gone = asyncio.Event()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), timeout_s)
+        for connection in list(self.connections):
+            connection.abort()
+        for task in self._tasks:
+            task.cancel()
+
+
+def unknown_decision(decision_id: str) -> Problem:
+    """The refusal of an outcome that nobody waits for."""
+    message = f"no decision {decision_id[:80]!r} is waiting for an outcome"
+    hint = "ids come from POST /v1/decide and are kept for a while only"
+    return Problem(404, "no_data", message, "body.decision_id", hint)
+
+
+def _made(made: Decision, features: dict[str, Scalar], context: Mapping[str, Scalar]) -> Made:
+    if context:
+        context = {name: value for name, value in context.items() if name not in features}
+    return Made(made.arm, made.decision_id, made.propensity, made.group, made.version, context)
+
+
+def _unpack(body: bytes) -> Any:
+    return msgpack.unpackb(body, strict_map_key=True, max_ext_len=0)
+
+
+def _check_finite(features: Mapping[str, Scalar]) -> None:
+    for value in features.values():
+        if type(value) is float and not math.isfinite(value):
+            raise NotHere
+
+
+def _head(status: int, reason: str, length: int) -> bytes:
+    date = formatdate(usegmt=True)
+    return (
+        f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
+        f"Server: vagus\r\nContent-Length: {length}\r\nDate: {date}\r\n\r\n"
+    ).encode()
