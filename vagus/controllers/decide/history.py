@@ -118,8 +118,7 @@ class History:
         """What features there were, of `fields` (none given: all), with how many sessions had them."""
         chosen = [name for name in self.features if fields is None or name in set(fields)]
         counted, _ = self._combinations(chosen)
-        for features, count in counted:
-            yield features, count
+        yield from counted
 
     def groups(self, grouping: Grouping) -> tuple[Ints, list[str]]:
         """By session, oldest first, the number of its group under `grouping`, and the names by number.
