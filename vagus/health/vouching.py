@@ -39,7 +39,7 @@ class Vouching:
         said = self._said.get(seen.member)
         if isinstance(seen, Changed):
             if seen.state is LEFT:
-                self._said.pop(seen.member, None)  # it is not accused any more: the time to live ends what was said
+                self._left(seen.member, now_s)
             if said is None or seen.state is not DEAD or said.status != Status.MAYBE_UNHEALTHY:
                 return None
             return self._say(seen.member, Metric(Status.DEAD, round(seen.silent_s, 3)), now_s, t_ns)
@@ -57,6 +57,14 @@ class Vouching:
             if now_s - said.last_s < spacing_s * 0.9:
                 return None
         return self._say(seen.member, Metric(status, round(seen.silent_s, 3)), now_s, t_ns)
+
+    def _left(self, member: str, now_s: float) -> None:
+        """It is not accused any more: the time to live ends what was said, or its return, until then, takes it back."""
+        self._said = {
+            name: said
+            for name, said in self._said.items()
+            if name != member or (said.status != Status.HEALTHY and now_s - said.last_s < self.ttl_ns / NS)
+        }
 
     def _say(self, member: str, metric: Metric, now_s: float, t_ns: int) -> Report:
         said = self._said.get(member)
