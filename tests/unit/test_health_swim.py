@@ -454,13 +454,14 @@ def test_hearsay_is_no_evidence() -> None:
         assert vouching.report(Changed("n2", state, 5.0), 0.0, T_NS) is None
 
 
-def test_an_accusation_is_repeated_ever_more_seldom_and_ends_with_a_leave() -> None:
+def test_an_accusation_is_repeated_ever_more_seldom_and_taken_back_after_a_leave() -> None:
     vouching = Vouching("n1", 1.0)
     times = [s for s in range(400) if vouching.report(Probed("n2", False, DEAD, 1.0), float(s), T_NS)]
     assert times[:5] == [0, 1, 2, 4, 8]
     assert 30 < max(b - a for a, b in pairwise(times)) <= 60
     vouching.report(Changed("n2", LEFT, 1.0), 400.0, T_NS)
-    assert vouching.report(Probed("n2", True, ALIVE, 0.0), 401.0, T_NS) is None
+    back = metric(vouching.report(Probed("n2", True, ALIVE, 0.0), 401.0, T_NS))
+    assert back == Metric(Status.HEALTHY, 0.0), "others still hold the accusation until its time to live ends"
 
 
 def test_who_checked_a_suspect_and_found_it_well_says_so() -> None:
