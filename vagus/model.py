@@ -365,6 +365,21 @@ class Reward(msgspec.Struct, frozen=True, array_like=True):
     arm: str = ""
 
 
+class Logged(msgspec.Struct, frozen=True, array_like=True):
+    """A decision of the log with what became of it; reward None: nothing yet, or it never came."""
+
+    decision_id: str
+    t_ns: int
+    group: str
+    arm: str
+    propensity: float
+    version: int
+    reward: float | None = None
+    reward_t_ns: int = 0
+    arms: tuple[str, ...] = ()
+    features: dict[str, Scalar] = {}
+
+
 # --- act -----------------------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from vagus.actors.following import subscribe
 from vagus.actors.forwarding import RemoteWrite, packed, position_name, unpacked
 from vagus.actors.gateway_file import announce, withdraw
 from vagus.actors.intake import Intake
+from vagus.actors.joined import joined
 from vagus.actors.listeners import Listeners
 from vagus.actors.outbox import Outbox
 from vagus.actors.paths import Paths
@@ -45,6 +46,7 @@ from vagus.model import (
     FeedStatus,
     Inference,
     Level,
+    Logged,
     NodeStatus,
     Outlook,
     Page,
@@ -342,6 +344,13 @@ class CollectorActor(Actor):
             lambda: list(reader.records(stored, RECORDS[kind], start_ns, end_ns, limit=limit))
         )
         return [r.meta for r in found] if kind == "item" else found
+
+    async def decisions(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
+        """Decisions logged here, newest first, each with its reward; group: None: of all."""
+        reader, wait_s = self._reader, seconds(self.config.decide.max_age)
+        if reader is None:
+            raise PeerUnreachable(f"{self.seat.name} is {self.state}: its store is not open")
+        return await asyncio.to_thread(joined, reader, start_ns, end_ns, limit, group, wait_s)
 
     async def status(self) -> NodeStatus:
         now = time.time_ns()

@@ -1,82 +1,39 @@
-"""`vagus decide` and `vagus update`."""
+"""`vagus decide`: a group of commands; a first word that is none of them is an arm to draw from."""
 
 from __future__ import annotations
 
-import math
-
 import click
 
-from vagus.cli.output import cell, console, emit_json, json_option
-from vagus.cli.session import connected
-from vagus.errors import VagusError
-from vagus.model import Scalar
+from vagus.cli.lazy import Entry, LazyGroup
+
+ENTRIES = (
+    Entry("draw", "vagus.cli.decide_draw:draw", "Ask for an arm; `vagus decide ARM...` is the same.", "Decide"),
+    Entry("log", "vagus.cli.decide_log:log", "Decisions with their propensities, and what became of them.", "Evidence"),
+    Entry("evaluate", "vagus.cli.decide_evaluate:evaluate", "What another policy would have earned.", "Evidence"),
+    Entry("explain", "vagus.cli.decide_explain:explain", "Why a group decides as it does.", "Evidence"),
+)
 
 
-@click.command()
-@click.argument("arms", nargs=-1, required=True, metavar="ARM...")
-@click.option("-f", "--feature", "features", multiple=True, metavar="NAME=VALUE", help="What is known; may repeat.")
-@json_option
-@click.pass_context
-def decide(ctx: click.Context, arms: tuple[str, ...], features: tuple[str, ...], as_json: bool) -> None:
-    """Ask the decision service which of the arms to use, given features; answered by this node, and logged.
+class DrawGroup(LazyGroup):
+    """Anything that begins with none of the commands is `draw` with it."""
 
-    Numbers, true and false among the values are taken as such, everything else as text.
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Puts `draw` before arms, and before options of its own."""
+        if args and args[0] not in self.entries and args[0] not in ctx.help_option_names:
+            args = ["draw", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("decide", cls=DrawGroup, entries=ENTRIES)
+def decide() -> None:
+    """Ask the decision service for an arm, and see what it does: its log, why, and what other policies would earn.
+
+    A first word that is no command is an arm: `vagus decide cdn-a cdn-b` is `vagus decide draw cdn-a cdn-b`.
 
     \b
     Examples:
       vagus decide cdn-a cdn-b cdn-c --feature city=Bern --feature isp=10
-      vagus decide small large --json | jq -r .decision_id
+      vagus decide log --since 10m
+      vagus decide evaluate --policy auto,ucb,uniform,static:cdn-a --since 24h
+      vagus decide explain -f isp=10
     """
-    with connected(ctx) as connection:
-        made = connection.decide(dict(map(_feature, features)), arms)
-    if as_json:
-        emit_json(made)
-        return
-    to = console()
-    to.print(cell(made.arm, "bold"))
-    detail = f"group {made.group or 'all'}, probability {made.propensity:.3g}, version {made.version}"
-    to.print(cell(detail, "dim"), soft_wrap=True)
-    to.print(cell(f"later: vagus update {made.decision_id} REWARD", "dim"), soft_wrap=True)
-
-
-@click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("decision_id", metavar="DECISION_ID")
-@click.argument("reward", type=float, metavar="REWARD")
-@json_option
-@click.pass_context
-def update(ctx: click.Context, decision_id: str, reward: float, as_json: bool) -> None:
-    """Tell the decision service how a decision turned out: any finite number, larger is better.
-
-    Sending it again changes nothing.
-
-    \b
-    Examples:
-      vagus update 01J9Z6K2 0.93
-      vagus update 01J9Z6K2 -4.5
-    """
-    if not math.isfinite(reward):
-        raise click.BadParameter("must be a finite number", param_hint="REWARD")
-    with connected(ctx) as connection:
-        word = connection.update(decision_id, reward)
-    if as_json:
-        emit_json({"result": word})
-    if word == "FAILED":
-        raise VagusError(f"no decision {decision_id!r} waits for an outcome; ids come from `vagus decide`")
-    if not as_json:
-        click.echo(word)
-
-
-def _feature(text: str) -> tuple[str, Scalar]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--feature")
-    if value in ("true", "false"):
-        return name, value == "true"
-    for kind in (int, float):
-        try:
-            number = kind(value)
-        except ValueError:
-            continue
-        if math.isfinite(number):
-            return name, number
-    return name, value

@@ -26,7 +26,7 @@ LETTERS = "abcdefghijkl"
 
 @dataclass
 class Line:
-    """One series of a figure: seconds since the epoch, values; NaN breaks the line."""
+    """One series of a figure: seconds since the epoch (or what `across` says), values; NaN breaks the line."""
 
     name: str
     unit: str
@@ -155,8 +155,11 @@ def nice_ticks(low: float, high: float, unit: str = "", most: int = 6) -> list[f
 # --- PNG -------------------------------------------------------------------------------------------------------------
 
 
-def draw_png(choice: Choice, title: str) -> bytes:
-    """A PNG of 1200 x 600 pixels (taller with several panels): local times, units on the axes, a legend."""
+def draw_png(choice: Choice, title: str, across: str = "") -> bytes:
+    """A PNG of 1200 x 600 pixels (taller with several panels): local times, units on the axes, a legend.
+
+    across: what `t_s` of the lines is, where it is not seconds since the epoch.
+    """
     import matplotlib as mpl
     from matplotlib import dates as untyped
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -171,13 +174,12 @@ def draw_png(choice: Choice, title: str) -> bytes:
     figure.suptitle(title + choice.remark, fontsize=13, x=0.01, ha="left")
     palette = mpl.colormaps["tab20" if len(choice.lines) > 10 else "tab10"]
     axes = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
-    number = 0
+    numbers: dict[str, int] = {}  # a name has one colour in all panels
     for axis, (unit, panel) in zip(axes, choice.panels.items(), strict=True):
         for line, name in zip(panel, short_names([line.name for line in panel]), strict=True):
-            drawn = thin(break_gaps(line))
-            days = [t / 86400 for t in drawn.t_s]  # matplotlib counts days since the epoch
+            drawn, number = thin(break_gaps(line)), numbers.setdefault(line.name, len(numbers))
+            days = drawn.t_s if across else [t / 86400 for t in drawn.t_s]  # matplotlib counts days since the epoch
             axis.plot(days, drawn.values, lw=1.4, color=palette(number), label=shorten(name, 60))
-            number += 1
         axis.set_ylabel(unit or "count")
         low, high = axis.get_ylim()
         axis.set_yticks(nice_ticks(low, high, unit))
@@ -186,10 +188,11 @@ def draw_png(choice: Choice, title: str) -> bytes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.01)
         axis.legend(loc="upper left", bbox_to_anchor=(1.005, 1), frameon=False, fontsize=9, borderaxespad=0)
-    locator = dates.AutoDateLocator(tz=here, maxticks=10)
-    axes[-1].xaxis.set_major_locator(locator)
-    axes[-1].xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=here, formats=_TIMES))
-    axes[-1].set_xlabel(f"local time ({datetime.now().astimezone():%Z, UTC%z})")
+    if not across:
+        locator = dates.AutoDateLocator(tz=here, maxticks=10)
+        axes[-1].xaxis.set_major_locator(locator)
+        axes[-1].xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=here, formats=_TIMES))
+    axes[-1].set_xlabel(across or f"local time ({datetime.now().astimezone():%Z, UTC%z})")
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()
@@ -206,10 +209,10 @@ def shorten(text: str, most: int) -> str:
 # --- terminal --------------------------------------------------------------------------------------------------------
 
 
-def draw_terminal(choice: Choice, title: str, to: Console) -> None:
+def draw_terminal(choice: Choice, title: str, to: Console, across: str = "") -> None:
     """A plot for each unit, as wide as the terminal, with a legend below it that also says the newest values.
 
-    Lines are told apart by colour on a terminal, by letters elsewhere.
+    Lines are told apart by colour on a terminal, by letters elsewhere. across: as of draw_png.
     """
     try:
         import plotext
@@ -232,7 +235,7 @@ def draw_terminal(choice: Choice, title: str, to: Console) -> None:
                 signal = figure.signal([p[0] for p in part], [p[1] for p in part], marker=marker)
                 figure.draw(signal.lines(len(part) > 1))
         figure.axes(to.is_terminal)
-        _rulers(figure, panel, unit)
+        _rulers(figure, panel, unit, across)
         text = figure.build().string(colorless=not to.is_terminal)
         to.print(cell(f"{unit or 'count'}", "dim"), soft_wrap=True)
         to.file.write(text.rstrip("\n") + "\n")
@@ -250,13 +253,14 @@ def _pieces(line: Line) -> list[list[tuple[float, float]]]:
     return [part for part in parts if part]
 
 
-def _rulers(figure: Any, panel: list[Line], unit: str) -> None:
+def _rulers(figure: Any, panel: list[Line], unit: str, across: str) -> None:
     times = [t for line in panel for t in (line.t_s[0], line.t_s[-1])]
     first, last = min(times), max(times)
     at = [first + (last - first) * i / 4 for i in range(5)] if last > first else [first]
     form = "%H:%M:%S" if last - first < 86400 else "%m-%d %H:%M"
     figure.ruler("x").lim(first, last if last > first else first + 1)  # its own choice goes wrong with large values
-    figure.ruler("x").ticks(at, [time.strftime(form, time.localtime(t)) for t in at])
+    texts = [axis_text(t, across) if across else time.strftime(form, time.localtime(t)) for t in at]
+    figure.ruler("x").ticks(at, texts)
     known = [v for line in panel for v in line.values if math.isfinite(v)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     if low == high:  # a flat line needs some room

@@ -16,6 +16,7 @@ from vagus.model import (
     Event,
     FeedStatus,
     Inference,
+    Logged,
     NodeStatus,
     Page,
     Report,
@@ -33,6 +34,7 @@ FANNED = (
     "inferences",
     "status",
     "records",
+    "decisions",
     "latest",
     "follow",
     "observer",
@@ -105,6 +107,9 @@ class Backend(Protocol):
 
         event, where, level: of events alone; see store/events.py. Raises ConfigError when they are malformed.
         """
+
+    async def decisions(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
+        """Decisions logged here, newest first, each with its reward; group: None: of all."""
 
     async def status(self) -> NodeStatus: ...
 
