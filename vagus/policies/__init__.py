@@ -148,7 +148,7 @@ BANDITS: Registry[Bandit] = Registry(
     },
 )
 
-CONTEXTUAL: Registry[Contextual] = Registry("vagus.contextual_bandits", {})
+CONTEXTUAL: Registry[Contextual] = Registry("vagus.contextual_bandits", {"linear": "vagus.policies.linear:LinearUCB"})
 
 OLD_BANDITS: Registry[GroupBandit] = Registry(
     "vagus.old_bandits",

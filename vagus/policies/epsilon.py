@@ -26,7 +26,7 @@ class SlidingEpsilon(Bank):
     cells: ClassVar[Mapping[str, float]] = {f"{what}{part}": 0.0 for what in ("count", "mean") for part in range(PARTS)}
     counts: ClassVar[frozenset[str]] = frozenset(f"count{part}" for part in range(PARTS))
 
-    def __init__(self, rng: np.random.Generator, *, epsilon: float = 0.1, window: int = 200) -> None:
+    def __init__(self, rng: np.random.Generator, *, epsilon: float = 0.1, window: int = 60) -> None:
         super().__init__(rng)
         self.epsilon = number(self.name, "epsilon", epsilon, 0.0, 1.0)
         self.window = whole(self.name, "window", window, PARTS, 10_000_000)

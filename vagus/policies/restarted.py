@@ -32,7 +32,7 @@ class RestartedUCB(DiscountedUCB):
         self,
         rng: np.random.Generator,
         *,
-        period: int = 400,
+        period: int = 150,
         bonus: float = 0.5,
         slots: int = 10,
         floor: float = 0.0,
