@@ -60,6 +60,12 @@ class Bandit(Protocol):
     def absorb(self, row: int, state: Mapping[str, Any], share: float) -> None:
         """Adds a share (0 to 1) of what another row's `state` knows: merged groups, or one split off. ConfigError."""
 
+    def moved(self, state: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
+        """A row's state with what stood at place i at `places[i]`; -1: left out. Raises ConfigError.
+
+        For groups whose arms are in another order, or of which some are gone for good.
+        """
+
     def clear(self, row: int) -> None:
         """An empty row again."""
 

@@ -90,6 +90,19 @@ class Bank:
         for name, empty in (*self.cells.items(), *self.whole.items()):
             getattr(self, name)[row] = empty
 
+    def moved(self, state: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
+        """The columns with what stood at place i at `places[i]`; -1: left out. Raises ConfigError."""
+        cells, whole = self.checked(state)
+        kept = [(at, place) for at, place in enumerate(places) if place >= 0]
+        found: dict[str, Any] = {**whole}
+        for name, values in cells.items():
+            line = [self.cells[name]] * (max((place for at, place in kept if at < len(values)), default=-1) + 1)
+            for at, place in kept:
+                if at < len(values):
+                    line[place] = float(values[at])
+            found[name] = line
+        return found
+
     def checked(self, state: Mapping[str, Any]) -> tuple[dict[str, Floats], dict[str, float]]:
         """A saved row's columns. Raises ConfigError unless they are these columns, finite and not too wide."""
         try:
