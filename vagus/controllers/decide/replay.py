@@ -227,7 +227,7 @@ class _World:
         lost: list[Floats] = [
             np.cumsum((oracle_gain - gain).mean(axis=1)) for gain in (self.gained, mean[self.source].T, static)
         ]
-        t_s: Floats = (np.arange(self.ticks) + 1.0) * self.setup.tick_s
+        t_s: Floats = np.arange(1.0, self.ticks + 1.0) * self.setup.tick_s
         return ReplayResult(policy, tuple(runs), t_s, *lost)
 
     def _yardsticks(self) -> tuple[Floats, Floats, Floats, Ints]:
