@@ -9,7 +9,7 @@ import msgspec
 
 from vagus.controllers.decide.records import Plan
 
-TAG = 8  # hexadecimal digits: two of a thousand nodes share one in 1 of 10,000 clusters, and both are asked then
+TAG = 7  # hexadecimal digits; where two nodes share one, both are asked
 SEPARATOR = "-"
 
 
@@ -28,7 +28,12 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
 
 def tag_of(node: str) -> str:
     """What decision ids of a node begin with."""
-    return blake2b(node.encode(), digest_size=TAG // 2).hexdigest()
+    return blake2b(node.encode()).hexdigest()[:TAG]
+
+
+def prefix_of(node: str) -> str:
+    """The prefix of a node's ids (see `ids`)."""
+    return tag_of(node) + SEPARATOR
 
 
 def nodes_of(decision_id: str, nodes: Iterable[str]) -> tuple[str, ...]:
@@ -44,17 +49,17 @@ def deputy_of(leader: str, nodes: Iterable[str]) -> str:
 
 
 def acting(
-    node: str, here: str, claims: Mapping[str, Claim], alive: Callable[[str], bool], lives: Mapping[str, int]
+    node: str, here: str, claims: Mapping[str, Claim], alive: Callable[[str], bool], obeyed: Mapping[str, int]
 ) -> str:
     """Who leads at present what the Plan has `node` lead: itself, who claimed it, or nobody but `here`.
 
-    lives: the incarnation last heard of each node; a claim of an earlier one is over.
+    obeyed: the last claim on itself that each node has obeyed; it leads again from then on.
     """
     seen: set[str] = set()
     while node != here and node not in seen:
         seen.add(node)
         claim = claims.get(node)
-        if claim is not None and claim.incarnation >= lives.get(node, 0):
+        if claim is not None and claim.incarnation > obeyed.get(node, 0):
             node = claim.by
         elif alive(node):
             return node
