@@ -13,9 +13,10 @@ from vagus.config import seconds
 from vagus.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from vagus.cli.figure import Line
+    from vagus.controllers.decide.choosing import Fixed
     from vagus.controllers.decide.players import PlayerSetup
     from vagus.controllers.decide.trace import LoggedTrace, Trace
 
@@ -147,13 +148,30 @@ def _regret(ctx: click.Context, traces: list[Trace], given: dict[str, Any], outp
 
         results = [live_replay(ctx, traces, setup, seeds)]
     else:
-        results = [run(traces, name, options=given["options"], setup=setup, seeds=seeds) for name in given["policies"]]
+        results = [
+            run(traces, _decider(name, traces), options=given["options"], setup=setup, seeds=seeds)._replace(
+                policy=name
+            )
+            for name in given["policies"]
+        ]
     document = {"traces": [trace.name for trace in traces], **numbers, "tick_s": setup.tick_s, "seeds": len(seeds)}
     if as_json:
         emit_json(replay_document(results, document))
     else:
         print_replay(results, console())
     show(regret_lines(results), f"regret on {_titled(traces)}", output, as_json)
+
+
+def _decider(policy: str, traces: Sequence[Trace]) -> str | Callable[[Any], Fixed]:
+    """A name of BANDITS as it is; `static:ARM` as what decides so. Raises ConfigError where no trace has the arm."""
+    from vagus.controllers.decide.choosing import Fixed
+
+    if not policy.startswith("static:"):
+        return policy
+    arm, known = policy.partition(":")[2], {arm for trace in traces for arm in trace.arms}
+    if arm not in known:
+        raise ConfigError(f"{policy[:80]}: there is no such arm; there are: {', '.join(sorted(known))[:400]}")
+    return lambda _: Fixed(arm)
 
 
 def show(lines: list[Line], title: str, output: Path | None, as_json: bool) -> None:

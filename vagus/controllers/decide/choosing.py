@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,27 @@ class Always:
         """Learns nothing."""
 
 
+class Fixed:
+    """The same as what replay asks."""
+
+    def __init__(self, arm: str) -> None:
+        self._arm = arm
+
+    def decide(self, features: Mapping[str, Any], arms: Sequence[str]) -> Drawn:
+        """The arm, or the first that can be had."""
+        return Drawn(self._arm if self._arm in arms else arms[0])
+
+    def update(self, decision_id: None, reward: float) -> None:
+        """Learns nothing."""
+
+
+class Drawn(NamedTuple):
+    """An answer that nobody needs to be told the outcome of."""
+
+    arm: str
+    decision_id: None = None
+
+
 class Chosen:
     """Draws by a bank's weights of the last tick; what came since is learned at the next, as the service does."""
 
@@ -58,6 +79,8 @@ class Chosen:
         self._came: list[tuple[_Choice, float]] = []
         self._weights: dict[tuple[int, tuple[str, ...]], Floats] = {}
         bank.resize(len(trace.groups), len(trace.arms))
+        for row in range(len(trace.groups)):
+            bank.named(row, trace.arms)
 
     def advance(self, t_s: float) -> None:
         """Every tick until then."""

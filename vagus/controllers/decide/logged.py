@@ -151,6 +151,8 @@ class _Walk:
         self._tick_of = np.floor((rows.t_s - rows.t_s[0]) / tick_s)
         groups, arms = int(log.group.max()) + 1, log.feasible.shape[1]
         bank.resize(groups, arms)
+        for row in range(groups):
+            bank.named(row, log.arms)
         self._count, self._total = np.zeros((groups, arms)), np.zeros((groups, arms))
         self._by_arm = np.zeros((2, arms))
         self._seen: Any = np.zeros((groups, arms))
