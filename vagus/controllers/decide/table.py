@@ -97,15 +97,18 @@ class DecisionTable:
     def __len__(self) -> int:
         return len(self._rows) or len(self._known)
 
-    def decide(self, features: Mapping[str, Scalar], arms: Sequence[str], now_ns: int) -> Decision:
+    def decide(
+        self, features: Mapping[str, Scalar], arms: Sequence[str], now_ns: int, checked: dict[str, Scalar] | None = None
+    ) -> Decision:
         """One of `arms` (1 to 1000 unique names), drawn for the group of `features` (at most 100 scalars).
 
         propensity is the exact probability of the draw. Unknown group: uniform over the feasible arms. Known group:
         the policy's own probabilities where this set of arms is in the table; else each arm that the table does not
         know gets 1/n, and the rest goes to the known ones in proportion to their weights (uniform where all of those
         are 0). The id has 96 random bits or more of the operating system, whatever the seed. Raises ConfigError.
+        checked: the features, where whoever decoded them has seen to what check_features asks; nobody changes them.
         """
-        kept = check_features(features)
+        kept = check_features(features) if checked is None else checked
         group = self._group_of(kept)
         ids = self._ids.ready
         known = self._known.get(group)
@@ -355,5 +358,5 @@ def _check_weights(group: str, arms: tuple[str, ...], weights: tuple[float, ...]
     if len(arms) != len(weights) or len(set(arms)) != len(arms):
         raise ConfigError(f"table: group {group[:80]!r} has {len(weights)} weights for {len(arms)} arms, or one twice")
     # A sum that is a number tells that none of them is not one.
-    if not (weights and min(weights) >= 0.0 and 0.0 < sum(weights) and max(weights) <= MAX_WEIGHT):
+    if not (weights and min(weights) >= 0.0 and sum(weights) > 0.0 and max(weights) <= MAX_WEIGHT):
         raise ConfigError(f"table: weights of group {group[:80]!r} must be 0 to {MAX_WEIGHT:g} and not all 0")

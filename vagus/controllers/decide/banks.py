@@ -1,0 +1,416 @@
+"""All groups of a learner: which arms and sets of arms each has met, and in which bank it is known."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from vagus.controllers.decide.arms import MAX_ARMS, check_arms
+from vagus.controllers.decide.banked import Banked, Group, Reweigh
+from vagus.controllers.decide.records import ArmSet, GroupState, Outcome, Row
+from vagus.errors import ConfigError
+from vagus.policies import Bandit
+
+MAX_SETS = 8  # sets of feasible arms answered exactly, per group
+WIDTHS = sorted({max(4, 2**power * part // 4) for power in range(2, 11) for part in (4, 5, 6)} | {MAX_ARMS})
+
+Failed = Callable[[str, Exception], None]
+
+
+class Banks:
+    """Groups by name, each a row of the bank that is wide enough for its arms; what is met is taken in at `step`.
+
+    make: a new bank; policy: its name; failed: told what the policy raised, and where. max_groups: beyond those the
+    one that was active least lately goes.
+    """
+
+    def __init__(self, make: Callable[[], Bandit], policy: str, max_groups: int, failed: Failed) -> None:
+        self._make = make
+        self._policy = policy
+        self._max_groups = max_groups
+        self._failed = failed
+        self.groups: dict[str, Group] = {}
+        self._banked: dict[int, Banked] = {}
+        self._news: dict[tuple[str, tuple[str, ...]], None] = {}
+        self._restructured: dict[str, Group] = {}  # what is drawn from is not yet what was met
+        self._places: dict[tuple[str, ...], dict[str, int]] = {}
+        self._clock = 1
+        self._ages: list[tuple[int, int, Group]] = []
+        self._gone: dict[str, None] = {}
+        self._computed: list[tuple[Banked, Any]] = []
+        make()  # wrong options fail here, not at the first request
+
+    # --- what comes in -----------------------------------------------------------------------------------------------
+
+    def met(self, name: str, arms: tuple[str, ...]) -> None:
+        """A request of this group had these feasible arms."""
+        group = self.groups.get(name)
+        if group is not None:
+            group.flags[group.row] = 1
+            if arms == group.met:
+                return
+        self._news[name, arms] = None
+
+    def fold(self, outcomes: Sequence[Outcome]) -> None:
+        """Rewards into the banks, oldest first."""
+        self._meet_all()
+        groups = self.groups
+        for outcome in outcomes:
+            group = groups.get(outcome.group)
+            place = None if group is None else group.places.get(outcome.arm)
+            if group is None or place is None:
+                group = self._meet(outcome.group, outcome.arms or (outcome.arm,))
+                place = group.places.get(outcome.arm)
+                if place is None:  # not one of the arms that came with it
+                    group = self._meet(outcome.group, (outcome.arm,))
+                    place = group.places[outcome.arm]
+            banked = group.banked
+            banked.rows.append(group.row)
+            banked.places.append(place)
+            banked.values.append(outcome.reward)
+        self._learn()
+
+    def _learn(self) -> None:
+        for banked in self._banked.values():
+            try:
+                self._clock += banked.learn(self._clock)
+            except Exception as error:  # policies may be anybody's
+                self._failed("", error)
+
+    # --- a tick ------------------------------------------------------------------------------------------------------
+
+    def step(self, reweigh: Reweigh | None) -> bool:
+        """A step of time for all, and new weights for groups with news; whether there were any."""
+        self._meet_all()
+        self._learn()  # so that rows may move
+        self._computed = []
+        for banked in self._banked.values():
+            try:
+                banked.bank.tick()
+            except Exception as error:
+                self._failed("", error)
+            try:
+                lines, bad = banked.compute(self._clock, reweigh)
+            except Exception as error:  # the last weights hold; none yet: the table draws evenly
+                self._failed("", error)
+                continue
+            if bad:
+                self._failed("", ValueError(f"{bad} answers whose weights are not 0 or more and sum to 1"))
+            if len(lines):
+                self._computed.append((banked, lines))
+        self._clock += 1
+        self._publish()
+        return bool(self._computed or self._gone)
+
+    def _publish(self) -> None:
+        """What was restructured and is computed is drawn from; what stood for it goes."""
+        if not self._restructured:
+            return
+        computed = {}
+        for banked, lines in self._computed:
+            computed[banked.width] = done = bytearray(len(banked.row_of))
+            np.frombuffer(done, np.uint8)[lines] = 1
+        for name, group in list(self._restructured.items()):
+            done = computed.get(group.banked.width, b"")
+            if not done or not done[group.line_number]:
+                continue
+            width = group.banked.width
+            group.arms, group.lists, group.at = group.names, group.banked.lists, group.line_number * width
+            lines = group.set_lines or {}
+            group.sets = {arms: line * width for arms, line in lines.items() if done[line]} or None
+            for banked, line in group.left or ():
+                banked.give_line(line)
+            group.left = None
+            if all(done[line] for line in lines.values()):
+                del self._restructured[name]
+
+    def rows(self) -> dict[str, Row]:
+        """Rows of the table that the last step changed."""
+        found: dict[str, Row] = {}
+        for banked, lines in self._computed:
+            names = np.unique(banked.row_of[lines])
+            found.update(self._rows(banked, [banked.groups[row] for row in names.tolist()]))
+        return found
+
+    def all_rows(self) -> dict[str, Row]:
+        """All rows of the table."""
+        found: dict[str, Row] = {}
+        for banked in self._banked.values():
+            found.update(self._rows(banked, banked.groups))
+        return found
+
+    def _rows(self, banked: Banked, groups: Sequence[Group | None]) -> Iterator[tuple[str, Row]]:
+        width = banked.width
+        ready = [group for group in groups if group is not None and group.at >= 0]
+        same = [group for group in ready if group.lists is banked.lists]
+        table = np.frombuffer(banked.lists.probabilities).reshape(-1, width)
+        lines = table[[group.at // width for group in same]].tolist() if same else []
+        for group, line in zip(same, lines, strict=True):
+            arms = group.arms
+            yield group.name, Row(arms, tuple(line[: len(arms)]), self._sets(group) if group.sets else ())
+        for group in ready:  # those that wait for their new bank
+            if group.lists is not banked.lists:
+                yield group.name, Row(group.arms, tuple(group.line(group.at).values()), self._sets(group))
+
+    def _sets(self, group: Group) -> tuple[ArmSet, ...]:
+        found = []
+        for arms in group.set_lines or ():
+            at = (group.sets or {}).get(arms)
+            if at is not None:
+                line = group.line(at)
+                found.append(ArmSet(arms, tuple([line[arm] for arm in arms])))
+        return tuple(found)
+
+    def gone(self) -> tuple[str, ...]:
+        """Groups that were dropped since this was last asked."""
+        gone, self._gone = tuple(self._gone), {}
+        return gone
+
+    # --- groups ------------------------------------------------------------------------------------------------------
+
+    def _meet_all(self) -> None:
+        if self._news:
+            news, self._news = self._news, {}
+            for name, arms in news:
+                self._meet(name, arms)
+
+    def _meet(self, name: str, arms: tuple[str, ...]) -> Group:
+        group = self.groups.get(name)
+        if group is None:
+            group = self._new(name, arms)
+        group.flags[group.row] = 1
+        places = group.places
+        unseen = tuple([arm for arm in arms if arm not in places])
+        if unseen:
+            self._grow(group, unseen, arms)
+        if len(arms) < len(group.places):
+            self._touch(group, tuple(sorted(arms)))
+        group.met = arms
+        return group
+
+    def _new(self, name: str, arms: tuple[str, ...]) -> Group:
+        group = Group(name, arms, self._index(arms))
+        self._place(group)
+        self.groups[name] = group
+        self._restructured[name] = group
+        self._clock += 1
+        group.banked.seen[group.row] = self._clock
+        if self._ages:
+            heapq.heappush(self._ages, (self._clock, id(group), group))
+        while len(self.groups) > self._max_groups:
+            self.drop(self._oldest().name)
+        return group
+
+    def _index(self, names: tuple[str, ...]) -> dict[str, int]:
+        """Places of arms: one dictionary for all groups that have the same."""
+        found = self._places.get(names)
+        if found is None:
+            if len(self._places) > 10_000:
+                self._places.clear()
+            found = self._places[names] = {arm: at for at, arm in enumerate(names)}
+        return found
+
+    def _place(self, group: Group) -> None:
+        """A row and a line in the bank that is wide enough."""
+        width = next(width for width in WIDTHS if width >= len(group.names))
+        banked = self._banked.get(width)
+        if banked is None:
+            banked = self._banked[width] = Banked(self._make(), width)
+        group.banked, group.row = banked, banked.take_row(group)
+        group.flags = banked.flags
+        group.flags[group.row] = 1
+        banked.bank.named(group.row, group.names)
+        group.line_number = banked.take_line(group.row, slice(len(group.names)))
+
+    def _grow(self, group: Group, unseen: tuple[str, ...], latest: tuple[str, ...]) -> None:
+        """More arms; where they are too many, those that are in no set met lately go first."""
+        names = group.names + unseen
+        group.met = ()  # what was all of them may be a smaller set now
+        if len(names) > MAX_ARMS:
+            recent = {arm: None for arms in (latest, *reversed(group.set_lines or {})) for arm in arms}
+            kept = {*([*recent, *(arm for arm in reversed(names) if arm not in recent)][:MAX_ARMS])}
+            self.rebuild(group, tuple([arm for arm in names if arm in kept]))
+            return
+        if len(names) > group.banked.width:
+            self.rebuild(group, names)
+            return
+        group.names, group.places = names, self._index(names)
+        group.banked.ask(group.line_number, group.row, slice(len(names)))
+        group.banked.bank.named(group.row, names)
+        self._restructured[group.name] = group
+
+    def rebuild(self, group: Group, names: tuple[str, ...]) -> None:
+        """The group with other arms by place: in another row, with what is known of those that stay."""
+        banked, row = group.banked, group.row
+        self._learn_waiting(banked)
+        places = self._index(names)
+        state = banked.bank.moved(banked.bank.row(row), [places.get(arm, -1) for arm in group.names])
+        seen, rewards, dirty = banked.seen[row], banked.rewards[row], banked.dirty[row]
+        left = group.left or []
+        for line in (group.line_number, *(group.set_lines or {}).values()):
+            banked.stop_line(line)
+            left.append((banked, line))
+        banked.give_row(row)
+        sets, group.set_lines, group.left = group.set_lines, None, left
+        group.names, group.places = names, places
+        self._place(group)
+        try:
+            group.banked.bank.set_row(group.row, state)
+        except Exception as error:  # it starts anew
+            self._failed(group.name, error)
+        group.banked.seen[group.row], group.banked.rewards[group.row] = seen, rewards
+        group.banked.dirty[group.row] = dirty
+        self._restructured[group.name] = group
+        for arms in sets or ():
+            if len(arms) < len(names) and all(arm in places for arm in arms):
+                self._touch(group, arms)
+
+    def _learn_waiting(self, banked: Banked) -> None:
+        try:
+            self._clock += banked.learn(self._clock)
+        except Exception as error:
+            self._failed("", error)
+
+    def _touch(self, group: Group, arms: tuple[str, ...]) -> None:
+        """A set of arms, sorted, that is smaller than all."""
+        lines = group.set_lines
+        if lines is None:
+            lines = group.set_lines = {}
+        line = lines.pop(arms, None)
+        if line is None:
+            line = group.banked.take_line(group.row, [group.places[arm] for arm in arms])
+            self._restructured[group.name] = group
+        lines[arms] = line
+        if len(lines) > MAX_SETS:
+            oldest = lines.pop(next(iter(lines)))
+            group.banked.stop_line(oldest)
+            group.left = [*(group.left or ()), (group.banked, oldest)]
+
+    def _oldest(self) -> Group:
+        if not self._ages or len(self._ages) > 2 * len(self.groups) + 1000:
+            self._ages = [(int(group.banked.seen[group.row]), id(group), group) for group in self.groups.values()]
+            heapq.heapify(self._ages)
+        while True:
+            age, _, group = heapq.heappop(self._ages)
+            if self.groups.get(group.name) is not group:
+                continue
+            now = int(group.banked.seen[group.row])
+            if now == age:
+                return group
+            heapq.heappush(self._ages, (now, id(group), group))
+
+    # --- states ------------------------------------------------------------------------------------------------------
+
+    def state(self, name: str) -> GroupState:
+        """All that is known of a group. Raises KeyError."""
+        self._meet_all()
+        group = self.groups[name]
+        self._learn_waiting(group.banked)
+        state = group.banked.bank.row(group.row)
+        return GroupState(name, group.epoch, self._policy, group.names, state, int(group.banked.rewards[group.row]))
+
+    def put(self, state: GroupState) -> None:
+        """The group as told, in place of what is known. Raises ConfigError, with nothing changed."""
+        self._check(state)
+        self._meet_all()
+        fresh = Group(state.group, state.arms, self._index(state.arms))
+        self._place(fresh)
+        try:
+            fresh.banked.bank.set_row(fresh.row, state.state)
+        except BaseException:
+            fresh.banked.give_line(fresh.line_number)
+            fresh.banked.give_row(fresh.row)
+            raise
+        fresh.epoch = state.epoch
+        fresh.banked.rewards[fresh.row] = state.rewards
+        fresh.banked.dirty[fresh.row] = 1
+        self._clock += 1
+        fresh.banked.seen[fresh.row] = self._clock
+        if state.group in self.groups:
+            self._remove(state.group)
+        self.groups[state.group] = self._restructured[state.group] = fresh
+        if self._ages:
+            heapq.heappush(self._ages, (self._clock, id(fresh), fresh))
+        while len(self.groups) > self._max_groups:
+            self.drop(self._oldest().name)
+
+    def absorb(self, state: GroupState, share: float) -> None:
+        """Adds a share of what is known of another group to the one of that name. Raises ConfigError."""
+        self._check(state)
+        self._meet_all()
+        group = self.groups.get(state.group)
+        fresh = group is None
+        if group is None:
+            group = self._meet(state.group, state.arms)
+        elif any(arm not in group.places for arm in state.arms):
+            self._grow(group, tuple([arm for arm in state.arms if arm not in group.places]), state.arms)
+        banked = group.banked
+        self._learn_waiting(banked)
+        try:
+            places = [group.places.get(arm, -1) for arm in state.arms]
+            moved = state.state if places == list(range(len(places))) else banked.bank.moved(state.state, places)
+            banked.bank.absorb(group.row, moved, share)
+        except BaseException:
+            if fresh:
+                self.drop(state.group)
+            raise
+        banked.rewards[group.row] += round(share * state.rewards)
+        banked.flags[group.row] = banked.dirty[group.row] = 1
+
+    def _check(self, state: GroupState) -> None:
+        check_arms(state.arms)
+        if state.policy != self._policy:
+            raise ConfigError(
+                f"group {state.group[:80]!r} is of policy {state.policy!r}, and decide.policy is {self._policy!r}"
+            )
+
+    def drop(self, name: str) -> None:
+        """Forgets a group; none of that name: nothing to do."""
+        if name in self.groups:
+            self._gone[name] = None
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        group = self.groups.pop(name)
+        self._restructured.pop(name, None)
+        banked = group.banked
+        self._learn_waiting(banked)  # none of what waits may find another group in its row
+        for line in (group.line_number, *(group.set_lines or {}).values()):
+            banked.give_line(line)
+        for other, line in group.left or ():
+            other.give_line(line)
+        banked.give_row(group.row)
+        group.at = -1
+
+    def changed(self) -> list[str]:
+        """Groups that learned something since this was last asked."""
+        found = []
+        for banked in self._banked.values():
+            rows = np.flatnonzero(np.frombuffer(banked.dirty, np.uint8))
+            found += [group.name for row in rows.tolist() if (group := banked.groups[row]) is not None]
+            banked.dirty[:] = bytes(len(banked.dirty))
+        return found
+
+    # --- for people --------------------------------------------------------------------------------------------------
+
+    def explain(self, name: str) -> list[dict[str, Any]]:
+        """Per arm: its name, its probability now, and what the policy says. Raises KeyError."""
+        group = self.groups[name]
+        line = group.line(group.at) if group.at >= 0 else {}
+        said = group.banked.bank.explain(group.row, len(group.names))
+        return [
+            {"arm": arm, "probability": line.get(arm), **about} for arm, about in zip(group.names, said, strict=True)
+        ]
+
+    def favourites(self, limit: int) -> list[tuple[str, str, float, int]]:
+        """Of the groups active last, latest first: (group, likeliest arm, its probability, rewards so far)."""
+        latest = heapq.nlargest(limit, self.groups.values(), key=lambda group: group.banked.seen[group.row])
+        found = []
+        for group in latest:
+            if group.at >= 0:
+                arm, share = max(group.line(group.at).items(), key=lambda item: item[1])
+                found.append((group.name, arm, share, int(group.banked.rewards[group.row])))
+        return found
