@@ -89,6 +89,6 @@ def test_long_silences_do_not_cost_a_tick_each() -> None:
     (judged,) = judge(far, ["ucb"])
     assert judged.estimate.used == 2
     nought, one = np.zeros(1000, dtype=np.int64), np.ones(1000)
-    many = LoggedTrace("log", ("a",), ("g",), np.arange(1000) * 1e6, nought, nought, one, one)
+    many = LoggedTrace("log", ("a",), ("g",), np.linspace(0.0, 1e9, 1000), nought, nought, one, one)
     with pytest.raises(ConfigError, match=r"ticks of 0\.5 s; take longer ones"):
         judge(rows_of(many), ["ucb"])

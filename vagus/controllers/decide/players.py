@@ -115,8 +115,6 @@ def play(trace: Trace, chooser: Chooser, setup: PlayerSetup, seed: int = 0) -> t
         for t_s in _arrivals(rewards, setup, rng):
             waiting.append((t_s, number, "session", _Player(t_s, group)))
             number += 1
-    if number > MAX_SESSIONS:
-        raise ConfigError(f"{number} sessions; at most {MAX_SESSIONS}: give a lower --rate, or a part of the trace")
     heapq.heapify(waiting)
     done: list[Session] = []
     while waiting:
@@ -127,6 +125,8 @@ def play(trace: Trace, chooser: Chooser, setup: PlayerSetup, seed: int = 0) -> t
             continue
         if what == "end":
             done.append(_session(whose, setup))
+            if len(done) > MAX_SESSIONS:
+                raise _too_many(len(done))
             if not setup.players or t_s >= trace.groups[whose.group].t_s[-1]:
                 continue
             whose = _Player(t_s, whose.group)
@@ -169,8 +169,14 @@ def _arrivals(rewards: GroupTrace, setup: PlayerSetup, rng: np.random.Generator)
         staggered: list[float] = (first + setup.chunk_s * np.sort(rng.random(setup.players))).tolist()
         return staggered
     count = rng.poisson(min(setup.rate * (last - first), 10.0 * MAX_SESSIONS))
+    if count > MAX_SESSIONS:
+        raise _too_many(count)
     times: list[float] = np.sort(first + (last - first) * rng.random(count)).tolist()
     return times
+
+
+def _too_many(sessions: int) -> ConfigError:
+    return ConfigError(f"{sessions} sessions; at most {MAX_SESSIONS}: fewer a second, or a part of the trace")
 
 
 def _available(arms: tuple[str, ...], rewards: GroupTrace, t_s: float) -> tuple[str, ...]:
