@@ -390,6 +390,11 @@ class CollectorActor(Actor):
     def refused(self, event: Event) -> None:
         self.spawn(self._sensing.put((), [event]))
 
+    async def explain(self, group: str) -> Mapping[str, Any]:
+        """What the group's leader knows of it, by way of this node's decide actor."""
+        found: Mapping[str, Any] = await self.links.call(self._outbox.learner, "explain", group)
+        return found
+
     def decided(self, decision: Decision) -> None:
         self._outbox.decided(decision)
 

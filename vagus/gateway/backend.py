@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from vagus.access import Principal
@@ -139,6 +139,11 @@ class Backend(Protocol):
 
     def decided(self, decision: Decision) -> None:
         """Logs a decision, in batches; never blocks."""
+
+    async def explain(self, group: str) -> Mapping[str, Any]:
+        """What the group's leader knows: policy, options, leader, epoch, rewards, and arms: a list of objects with arm,
+        probability and what the policy says (mean, evidence, ...). Raises NoData for an unknown one, PeerUnreachable.
+        """
 
     async def reward(self, rewards: Sequence[Reward]) -> list[Ack]:
         """Outcomes of decisions, on their way to the learner: ACCEPTED again for the same

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vagus.gateway import (
     routes_comon,
     routes_decide,
+    routes_decide_explain,
     routes_decide_log,
     routes_directory,
     routes_discovery,
@@ -32,6 +33,7 @@ ROUTES: tuple[Route, ...] = (
     *_HEALTH,
     *routes_ingest.ROUTES,
     *routes_decide.ROUTES,
+    *routes_decide_explain.ROUTES,
     *routes_decide_log.ROUTES,
     *routes_query.ROUTES,
     *routes_directory.ROUTES,
