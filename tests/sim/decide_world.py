@@ -111,7 +111,7 @@ class World:
 
     def start(self, name: str) -> None:
         member, disk = self.members[name], self.members[name].disk
-        member.memory = Memory()
+        member.memory, member.epochs = Memory(), {}
         disk.birth = disk.birth or next(self._stamp)
         leading = member.leading = Leading(
             name,

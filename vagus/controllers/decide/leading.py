@@ -77,6 +77,9 @@ Place = tuple[str, int, int, int]
 """Of a letter: receiver, birth, fence, number."""
 
 
+Mine = tuple[int, int, Outcome]
+
+
 class Changes(msgspec.Struct, frozen=True):
     """To be saved in one commit. head: None where groups are left for later."""
 
@@ -136,7 +139,9 @@ class Leading:
         self._through: dict[str, At] = {}
         self._saved_through: dict[str, At] = {}
         self._position = self._saved_position = 0
-        self._mine: deque[tuple[int, Outcome]] = deque()  # own outcomes learned here that could still be lost
+        # Own outcomes learned here that could still be lost: when that was (a position), stamp, outcome.
+        self._mine: deque[Mine] = deque()
+        self._leaving: dict[tuple[str, int], list[Mine]] = {}  # those in groups of letters that are held, by place
         self._held: dict[str, Held] = {}
         self._replication = Replication()
         self._unsaved: set[str] = set()
@@ -147,6 +152,8 @@ class Leading:
         self._met: dict[str, dict[str, set[tuple[str, ...]]]] = {}  # by leader and group
         self._seen: dict[str, dict[str, dict[str, int]]] = {}  # sessions by leader, group and arm
         self._sent_s: dict[str, float] = {}
+        self._parcels = 0
+        self._newest: dict[str, tuple[int, int]] = {}  # by peer: life and number of the newest parcel
 
     # --- who leads -------------------------------------------------------------------------------------------------
 
@@ -235,10 +242,11 @@ class Leading:
             leader = self.leader_of(outcome.group)
             if leader == self.node:
                 here.append(outcome)
-                self._mine.append((stamp, outcome))
+                self._position = max(self._position + 1, stamp)  # a new one also for what comes late
+                self._mine.append((self._position, stamp, outcome))
             else:
                 self._line(leader).add(stamp, outcome)
-            self._position = max(self._position, stamp)
+                self._position = max(self._position, stamp)
         while len(self._mine) > MAX_MINE:
             self._mine.popleft()
         self._learn(here)
@@ -290,7 +298,7 @@ class Leading:
     def parcel(self, peer: str, now_s: float) -> Parcel | None:
         """What to send to a peer now; None: nothing. One at a time, with a call of `answered` or `failed` for each."""
         line = self._line(peer)
-        letters = line.to_send(self._replication.committed_round)
+        letters = line.to_send()
         owed = {g: (self._epochs.get(g, 0), self.rows.rows[g]) for g in self.rows.owed(peer)}
         replica = None
         if peer == self._replication.deputy:
@@ -310,10 +318,12 @@ class Leading:
         if not (letters or owed or replica or plan or due or peer in self._met):
             return None
         self._sent_s[peer] = now_s
+        self._parcels += 1
         met = {group: tuple(sets) for group, sets in self._met.pop(peer, {}).items()}
         return Parcel(
             self.node,
             self.incarnation,
+            self._parcels,
             self.plan.version,
             self._replication.deputy,
             self.fence,
@@ -342,19 +352,9 @@ class Leading:
             for letter in fresh:
                 self._read(sender, letter)
             received, durable = self._read_so_far(sender, parcel.birth, parcel.fence)
-        for group, (epoch, row) in parcel.rows.items():
-            if self.leader_of(group) != self.node:
-                self.rows.pushed(group, epoch, row, now_s)
-        for group, sets in parcel.met.items():
-            self.rows.subscribe(sender, group, now_s)
-            for arms in sets:
-                self._meet(group, arms)
-        for group, arms_of in parcel.sessions.items():
-            for arm, count in arms_of.items():
-                self._count(self.sessions, group, arm, count)
-        self._rates[sender] = parcel.rates
-        if parcel.incarnation == self._lives.get(sender):
-            self._keep(parcel)
+        if (parcel.incarnation, parcel.number) > self._newest.get(sender, (0, 0)):
+            self._newest[sender] = (parcel.incarnation, parcel.number)
+            self._take(parcel, now_s)
         come = self._held[sender].come if sender in self._held else (0, 0)
         return Receipt(
             self.node,
@@ -367,6 +367,22 @@ class Leading:
             durable,
             *come,
         )
+
+    def _take(self, parcel: Parcel, now_s: float) -> None:
+        """What a later parcel makes void."""
+        sender = parcel.sender
+        for group, (epoch, row) in parcel.rows.items():
+            if self.leader_of(group) != self.node:
+                self.rows.pushed(group, epoch, row, now_s)
+        for group, sets in parcel.met.items():
+            self.rows.subscribe(sender, group, now_s)
+            for arms in sets:
+                self._meet(group, arms)
+        for group, arms_of in parcel.sessions.items():
+            for arm, count in arms_of.items():
+                self._count(self.sessions, group, arm, count)
+        self._rates[sender] = parcel.rates
+        self._keep(parcel)
 
     def _keep(self, parcel: Parcel) -> None:
         claim = self._claims.get(parcel.sender)
@@ -514,6 +530,11 @@ class Leading:
         settled = self._settled()
         while self._mine and self._mine[0][0] <= settled:
             self._mine.popleft()
+        committed = self._replication.committed
+        for peer, line in self._lines.items():
+            for number in line.release(((self.incarnation, committed) if committed else (0, 0)) if self.peers else None):
+                self._leaving.pop((peer, number), None)
+                self.urgent = True
         for leader in [leader for leader in (*self._met, *self._seen) if not self.is_alive(leader)]:
             self._met.pop(leader, None)
             self._seen.pop(leader, None)
@@ -526,7 +547,7 @@ class Leading:
 
     def _claim(self, leader: str, held: Held) -> None:
         incarnation = max(held.incarnation, self._lives.get(leader, 0))
-        claim = Claim(leader, incarnation, self.node, held.position, held.learned)
+        claim = Claim(leader, incarnation, self.node, held.incarnation, held.round, held.position, held.learned)
         self._claims[leader] = claim
         self._inherited[leader] = Inherited(claim, held.through)
         for one in held.inherited:
@@ -561,7 +582,14 @@ class Leading:
 
     def _fenced(self, claim: Claim) -> None:
         """Another leads what this node led, and has it as of its replica: what came after that is sent there again."""
-        again = [(stamp, outcome) for stamp, outcome in self._mine if stamp > claim.position]
+        mine = list(self._mine)
+        for peer, line in self._lines.items():
+            line.release((claim.life, claim.round))  # the replica was without these groups already
+            for number in list(line.holds):
+                line.empty(number)
+                mine += self._leaving.get((peer, number), ())
+        self._leaving.clear()
+        again = sorted((stamp, at) for at, (order, stamp, _) in enumerate(mine) if order > claim.position)
         self.lost += max(0, self.learned - claim.learned - len(again))
         for group in list(self.groups):
             self._drop(group)
@@ -573,27 +601,30 @@ class Leading:
         self._mine.clear()
         self._whole = self.urgent = True
         self._view_changed()
-        self.outcomes(again)
+        self.outcomes((stamp, mine[at][2]) for stamp, at in again)
 
     def _hand_over(self) -> None:
         """Groups that others lead go to them, with all that is known here."""
         looked_at = self.groups if self._stray is None else self._stray & self.groups
-        leaving: dict[str, list[str]] = {}
+        strays: dict[str, list[str]] = {}
         for group in looked_at:
             leader = self.leader_of(group)
             if leader != self.node:
-                leaving.setdefault(leader, []).append(group)
+                strays.setdefault(leader, []).append(group)
         self._stray = set()
-        for leader, groups in leaving.items():
+        for leader, groups in strays.items():
             for start in range(0, len(groups), MAX_HANDED):
-                part = groups[start : start + MAX_HANDED]
+                part = set(groups[start : start + MAX_HANDED])
                 states = [self._state(group) for group in part]
-                hold = max(self._drop(group) for group in part)
-                self._line(leader).write(states, hold_round=hold)
+                hold = (self.incarnation, max(self._drop(group) for group in part))
+                leaving = [entry for entry in self._mine if entry[2].group in part]
+                self._mine = deque(entry for entry in self._mine if entry[2].group not in part)
+                stamps = tuple(sorted(stamp for _, stamp, _ in leaving))
+                letter = self._line(leader).write(states, stamps=stamps, hold=hold)[-1]
+                self._leaving[leader, letter.number] = leaving
                 self.handed += len(part)
-                for group in part:
-                    for arms in {tuple(state.arms) for state in states if state.group == group}:
-                        self._met.setdefault(leader, {}).setdefault(group, set()).add(arms)
+                for state in states:
+                    self._met.setdefault(leader, {}).setdefault(state.group, set()).add(state.arms)
             self._whole = self.urgent = True
 
     # --- what survives ---------------------------------------------------------------------------------------------
@@ -648,6 +679,9 @@ class Leading:
             line = self._lines[peer]
             if (line.birth, line.fence) == (birth, fence) and line.unsaved and line.unsaved[0] == number:
                 line.unsaved.pop(0)
+        for peer, sent in changes.out.lines.items():
+            if (self._lines[peer].birth, self._lines[peer].fence) == (sent.birth, sent.fence):
+                self._lines[peer].releasing &= set(sent.held)
         if changes.head is not None:
             self._saved_through, self._saved_position = changes.head.through, changes.head.position
             if not self.peers:
@@ -682,21 +716,27 @@ class Leading:
         self._replication.changed(self.groups)
         self._lines = {peer: Outgoing(self.birth, sent) for peer, sent in out.lines.items()}
         lettered: set[int] = set()
+        leaving: dict[int, tuple[str, int]] = {}
         for (peer, birth, fence, number), letter in sorted(letters, key=lambda one: one[0]):
             line = self._lines.get(peer)
             if line is not None and (line.birth, line.fence) == (birth, fence):
                 line.restore(number, letter)
                 lettered |= set(stamps_of(letter))
+                if number in line.holds:
+                    leaving.update(dict.fromkeys(letter.stamps, (peer, number)))
+                    self._leaving[peer, number] = []
             else:
                 self._done.append((peer, birth, fence, number))
         again: list[tuple[int, Outcome]] = []
         for stamp, outcome in logged:
-            if stamp in lettered:
+            if stamp in leaving:
+                self._leaving[leaving[stamp]].append((stamp, stamp, outcome))
+            elif stamp in lettered:
                 self._position = max(self._position, stamp)
             elif stamp <= head.position:
-                self._mine.append((stamp, outcome))
+                self._mine.append((stamp, stamp, outcome))
             elif stamp <= out.position:  # it was learned here, whoever leads the group now
-                self._mine.append((stamp, outcome))
+                self._mine.append((stamp, stamp, outcome))
                 self._learn([self._named(outcome)])
             else:
                 again.append((stamp, outcome))

@@ -25,6 +25,10 @@ At = tuple[int, int, int]
 """A place in a line: birth, fence, number."""
 
 
+Round = tuple[int, int]
+"""Of a replica: the leader's life, and a number in it."""
+
+
 class Orphans(msgspec.Struct, frozen=True, array_like=True):
     """Letters to a node that was taken over, for who did that: those that its replica holds are learned already."""
 
@@ -35,7 +39,7 @@ class Orphans(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Letter(msgspec.Struct, frozen=True, array_like=True):
-    """stamps: of the outcomes, in the sender's log; handed: groups, with all that the sender knew of them."""
+    """stamps: of its outcomes, in the sender's log, and of those that are still in the groups that are handed over."""
 
     number: int
     stamps: tuple[int, ...] = ()
@@ -70,12 +74,13 @@ class Replica(msgspec.Struct, frozen=True, array_like=True):
 class Parcel(msgspec.Struct, frozen=True, array_like=True):
     """From one node that decides to another. met: sets of arms by group led there; whoever meets subscribes.
 
-    obeyed: the last claim on itself that the sender has obeyed; first: the number of the oldest letter kept; rows: epoch and decisions of groups led here; sessions: by group
+    number: grows with each of the sender's life; obeyed: the last claim on itself that the sender has obeyed; first: the number of the oldest letter kept; rows: epoch and decisions of groups led here; sessions: by group
     led there and arm, since the last parcel; rates: sessions per second by arm, of the groups led here.
     """
 
     sender: str
     incarnation: int
+    number: int
     plan_version: int
     deputy: str
     obeyed: int = 0
@@ -108,12 +113,13 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Sent(msgspec.Struct, frozen=True, array_like=True):
-    """A line's state, to be saved: all but its letters."""
+    """A line's state, to be saved: all but its letters. held: those that may not leave before a round of the replica."""
 
     birth: int
     fence: int
     following: int
     durable: int
+    held: tuple[tuple[int, Round], ...] = ()
 
 
 class Outgoing:
@@ -126,20 +132,26 @@ class Outgoing:
         self.received = sent.durable
         self.letters: dict[int, Letter] = {}  # in order
         self.unsaved: list[int] = []
-        self.holds: dict[int, int] = {}  # a letter with groups waits for a round of the replica without them
+        # A letter with groups waits for a round of the replica without them, and for that to be saved.
+        self.holds: dict[int, Round] = dict(sent.held)
+        self.releasing: set[int] = set()
         self.waiting: list[tuple[int, Outcome]] = []
         self.count = 0  # outcomes in letters
         self.given_up = 0
 
     def state(self) -> Sent:
-        return Sent(self.birth, self.fence, self.following, self.durable)
+        return Sent(self.birth, self.fence, self.following, self.durable, tuple(self.holds.items()))
 
     def add(self, stamp: int, outcome: Outcome) -> None:
         """An outcome for the next letter."""
         self.waiting.append((stamp, outcome))
 
     def write(
-        self, handed: Sequence[GroupState] = (), orphans: Orphans | None = None, hold_round: int = 0
+        self,
+        handed: Sequence[GroupState] = (),
+        orphans: Orphans | None = None,
+        stamps: tuple[int, ...] = (),
+        hold: Round | None = None,
     ) -> list[Letter]:
         """Letters with all that waits, and with this."""
         made = []
@@ -149,9 +161,9 @@ class Outgoing:
             made.append(self._letter(stamps, outcomes))
         self.waiting = []
         if handed or orphans is not None:
-            made.append(self._letter((), (), tuple(handed), orphans))
-            if hold_round:
-                self.holds[made[-1].number] = hold_round
+            made.append(self._letter(stamps, (), tuple(handed), orphans))
+            if hold is not None:
+                self.holds[made[-1].number] = hold
         while self.count > MAX_WAITING and len(self.letters) > 1:
             oldest = self.letters.pop(next(iter(self.letters)))
             self.count -= len(oldest.outcomes)
@@ -178,16 +190,29 @@ class Outgoing:
         """The oldest letter that is kept, or the next one."""
         return next(iter(self.letters), self.following)
 
-    def to_send(self, committed_round: int | None) -> tuple[Letter, ...]:
-        """The next letters that are saved and not received; committed_round: of the replica, None without a deputy."""
+    def release(self, committed: Round | None) -> list[int]:
+        """Letters that may leave once that is saved; committed: round of the replica; None: there is nobody else."""
+        free = [number for number, held in self.holds.items() if committed is None or committed >= held]
+        for number in free:
+            del self.holds[number]
+        self.releasing.update(free)
+        return free
+
+    def empty(self, number: int) -> None:
+        """A letter that did not leave, and shall not: its place in the line stays."""
+        self.letters[number] = Letter(number)
+        self.holds.pop(number, None)
+        self.unsaved = sorted({*self.unsaved, number})
+
+    def to_send(self) -> tuple[Letter, ...]:
+        """The next letters that are saved, released and not received."""
         unsaved = self.unsaved[0] if self.unsaved else self.following
         found: list[Letter] = []
         outcomes = 0
         for number, letter in self.letters.items():
             if number <= self.received:
                 continue
-            held = self.holds.get(number, 0)
-            if number >= unsaved or (held and committed_round is not None and committed_round < held):
+            if number >= unsaved or number in self.holds or number in self.releasing:
                 break
             if found and outcomes + len(letter.outcomes) > MAX_SENT:
                 break
@@ -209,7 +234,6 @@ class Outgoing:
             done.append(number)
         for number in done:
             self.count -= len(self.letters.pop(number).outcomes)
-            self.holds.pop(number, None)
         return done
 
     def restore(self, number: int, letter: Letter) -> None:
@@ -224,6 +248,7 @@ class Outgoing:
         self.letters.clear()
         self.unsaved.clear()
         self.holds.clear()
+        self.releasing.clear()
         self.count = 0
         return left
 

@@ -14,14 +14,16 @@ SEPARATOR = "-"
 
 
 class Claim(msgspec.Struct, frozen=True, array_like=True):
-    """`by` leads what `dead` led, from the replica of its life `incarnation`.
+    """`by` leads what `dead` led up to its life `incarnation`, from a round of its replica.
 
-    position: the last of the dead node's own outcomes in it; learned: how many outcomes it had learned by then.
+    life, round: of that replica; position: the last of the dead node's own outcomes in it; learned: how many outcomes it had learned by then.
     """
 
     dead: str
     incarnation: int
     by: str
+    life: int = 0
+    round: int = 0
     position: int = 0
     learned: int = 0
 

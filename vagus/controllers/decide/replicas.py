@@ -50,10 +50,6 @@ class Replication:
         self.committed, self._full, self._due_s = 0, True, 0.0
         self._parts = []
 
-    @property
-    def committed_round(self) -> int | None:
-        return self.committed if self.deputy else None
-
     def part(
         self,
         incarnation: int,
