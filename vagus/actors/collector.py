@@ -345,7 +345,7 @@ class CollectorActor(Actor):
         )
         return [r.meta for r in found] if kind == "item" else found
 
-    async def decisions(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
+    async def decision_log(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
         """Decisions logged here, newest first, each with its reward; group: None: of all."""
         reader, wait_s = self._reader, seconds(self.config.decide.max_age)
         if reader is None:

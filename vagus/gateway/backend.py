@@ -34,7 +34,7 @@ FANNED = (
     "inferences",
     "status",
     "records",
-    "decisions",
+    "decision_log",
     "latest",
     "follow",
     "observer",
@@ -108,7 +108,7 @@ class Backend(Protocol):
         event, where, level: of events alone; see store/events.py. Raises ConfigError when they are malformed.
         """
 
-    async def decisions(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
+    async def decision_log(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
         """Decisions logged here, newest first, each with its reward; group: None: of all."""
 
     async def status(self) -> NodeStatus: ...

@@ -38,7 +38,7 @@ async def decide_log(site: Site, request: web.BaseRequest, _: str) -> web.Stream
     params = params_of(request, DecideLogParams)
     start_ns, end_ns = span_of(params.since, params.start, params.end, site.clock.time_ns(), default="1h")
     args = (start_ns, end_ns, params.limit, params.group)
-    gathered = await gather(site.backend, "decisions", args, params.node, site.timeout_s)
+    gathered = await gather(site.backend, "decision_log", args, params.node, site.timeout_s)
     for kind in ("decision", "reward"):  # an answer has both
         gathered = permitted(site, request, gathered, record_name(kind))
     every = {one.decision_id: one for part in gathered.parts.values() for one in part}
