@@ -33,6 +33,7 @@ class SlidingEpsilon(Bank):
         self._now = 0  # the part that takes rewards
         self._ticks = 0
         self._parts = self._columns()
+        self._news = np.empty(0)
 
     def _columns(self) -> list[tuple[Floats, Floats]]:
         return [(getattr(self, f"count{part}"), getattr(self, f"mean{part}")) for part in range(PARTS)]
@@ -41,12 +42,13 @@ class SlidingEpsilon(Bank):
         """As of all banks."""
         super().resize(rows, width)
         self._parts = self._columns()
+        self._news = np.zeros(self.rows * self.width)
 
     def learn(self, rows: Ints, places: Ints, rewards: Floats) -> None:
         """Into the newest quarter. Raises ConfigError, with nothing learned, unless all are within ±1e100."""
         check_rewards(rewards)
         count, mean = self._parts[self._now]
-        add_rewards(count.reshape(-1), mean.reshape(-1), rows * self.width + places, rewards)
+        add_rewards(count.reshape(-1), mean.reshape(-1), rows * self.width + places, rewards, news=self._news)
 
     def tick(self) -> None:
         """The window slides."""

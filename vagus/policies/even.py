@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from vagus.policies.bank import Bank, Bools, Floats, Ints, even
+from vagus.policies.bank import Bank, Bools, Floats, Ints, check_rewards, even
 
 
 class Uniform(Bank):
@@ -19,7 +19,8 @@ class Uniform(Bank):
     total: Floats
 
     def learn(self, rows: Ints, places: Ints, rewards: Floats) -> None:
-        """Counts."""
+        """Counts. Raises ConfigError, with nothing learned, unless all are within ±1e100."""
+        check_rewards(rewards)
         np.add.at(self.count, (rows, places), 1.0)
         np.add.at(self.total, (rows, places), rewards)
 

@@ -60,8 +60,9 @@ class Fading(Bank):
         if self.discount:
             self.discount.learn(rows, places, rewards)
         at = rows * self.width + places
-        squares = add_rewards(self.count.reshape(-1), self.mean.reshape(-1), at, rewards, self.grown, self._news)
+        squares = add_rewards(self.count.reshape(-1), self.mean.reshape(-1), at, rewards, self.grown, news=self._news)
         np.add.at(self.squares, rows, squares * self.grown)
+        self.squares[rows] = np.maximum(self.squares[rows], 0.0)  # rounding
 
     def tick(self) -> None:
         """All fade, also those without a reward."""

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from vagus.errors import ConfigError
 from vagus.policies.bank import Bools, Floats, Ints, check_rewards, even
 from vagus.policies.fading import Fading, known
 from vagus.policies.options import number, whole
@@ -41,10 +42,12 @@ class Pytheas(Fading):
         verbatim: bool = False,
     ) -> None:
         self.fade = number(self.name, "gamma", gamma, 0.01, 1.0)
-        super().__init__(rng, 1.0 if verbatim is True else self.fade)
+        super().__init__(rng, 1.0 if verbatim else self.fade)
         self.bonus = number(self.name, "bonus", bonus, 0.0, 1e9)
         self.slots = whole(self.name, "slots", slots, 1, 1000)
-        self.verbatim = bool(whole(self.name, "verbatim", int(verbatim is True), 0, 1))
+        if not isinstance(verbatim, bool):
+            raise ConfigError(f"policy 'pytheas': option verbatim={verbatim!r} must be true or false")
+        self.verbatim = verbatim
         self._heard: list[Ints] = []  # cells that had rewards since the last tick
 
     def learn(self, rows: Ints, places: Ints, rewards: Floats) -> None:

@@ -35,12 +35,14 @@ class Static(Bank):
         super().__init__(rng)
         self.shares = _checked_shares(shares)
         self.first = whole(self.name, "first", first, 1, 1_000_000_000)
+        self._news = np.empty(0)
         self.share = np.empty((0, 0))  # of places; not part of the state: it comes from the options
 
     def resize(self, rows: int, width: int) -> None:
         """As of all banks."""
         before = self.share
         super().resize(rows, width)
+        self._news = np.zeros(self.rows * self.width)
         self.share = np.zeros((self.rows, self.width))
         self.share[: before.shape[0], : before.shape[1]] = before
 
@@ -52,10 +54,10 @@ class Static(Bank):
     def learn(self, rows: Ints, places: Ints, rewards: Floats) -> None:
         """Until the group has committed. Raises ConfigError, with nothing learned, unless all are within ±1e100."""
         check_rewards(rewards)
-        early = self.count.sum(axis=1)[rows] < self.first
+        early = self.count[rows].sum(axis=1) < self.first
         if early.any():
             at = (rows * self.width + places)[early]
-            add_rewards(self.count.reshape(-1), self.mean.reshape(-1), at, rewards[early])
+            add_rewards(self.count.reshape(-1), self.mean.reshape(-1), at, rewards[early], news=self._news)
 
     def tick(self) -> None:
         """Nothing fades."""

@@ -7,26 +7,24 @@ import numpy as np
 from vagus.policies.bank import Floats, Ints
 
 
-def add_rewards(
-    count: Floats, mean: Floats, at: Ints, rewards: Floats, weight: float = 1.0, news: Floats | None = None
-) -> Floats:
-    """Adds rewards, each of `weight`, to flat columns in place; `at` may repeat. Returns their part of the squares.
+def add_rewards(count: Floats, mean: Floats, at: Ints, rewards: Floats, weight: float = 1.0, *, news: Floats) -> Floats:
+    """Adds rewards, each of `weight`, to flat columns in place; `at` may repeat.
 
+    Returns what each adds to the squares around the means: together at least 0, but for rounding.
     Means are kept as means (Welford 1962; Chan, Golub and LeVeque 1979 for several at once): an offset costs no
-    digits. news: a scratch column, all zeros, left so; without it one is made.
+    digits. news: a scratch column of as many zeros, left so.
     """
     fresh = count[at] == 0.0
     if fresh.any():
         mean[at[fresh]] = rewards[fresh]  # any of its rewards: what is added up next is small then
     before = mean[at]
     off = rewards - before
-    news = np.zeros(len(count)) if news is None else news
     np.add.at(count, at, weight)
     np.add.at(news, at, off)
     after = before + news[at] * (weight / count[at])  # the same for all of a cell
     mean[at] = after
     news[at] = 0.0
-    squares: Floats = np.maximum(off * (rewards - after), 0.0)
+    squares: Floats = off * (rewards - after)
     return squares
 
 
