@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from vagus.client.pending import pending
     from vagus.client.ray_handle import observed
     from vagus.client.subjects import subjects
+    from vagus.controllers.decide.decider import Decider
 
 __version__ = "0.1.0"
 __all__ = [
+    "Decider",
     "HealthHandler",
     "NetLoggerHandler",
     "Vagus",
@@ -65,6 +67,7 @@ _LAZY = {
     **dict.fromkeys(("action", "counter", "event", "heartbeat", "sample"), "vagus.client.emit"),
     "aio_decisions": "vagus.client.decisions_aio",
     "decisions": "vagus.client.decisions",
+    "Decider": "vagus.controllers.decide.decider",
     "HealthHandler": "vagus.client.health_handler",
     "NetLoggerHandler": "vagus.client.handler",
     **dict.fromkeys(("grpc_aio_interceptors", "grpc_interceptors"), "vagus.client.grpc_calls"),

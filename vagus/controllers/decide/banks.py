@@ -17,6 +17,8 @@ from vagus.policies import Bandit
 MAX_SETS = 8  # sets of feasible arms answered exactly, per group
 WIDTHS = sorted({max(4, 2**power * part // 4) for power in range(2, 11) for part in (4, 5, 6)} | {MAX_ARMS})
 
+_NONE = bytearray()
+
 Failed = Callable[[str, Exception], None]
 
 
@@ -114,8 +116,8 @@ class Banks:
             computed[banked.width] = done = bytearray(len(banked.row_of))
             np.frombuffer(done, np.uint8)[lines] = 1
         for name, group in list(self._restructured.items()):
-            done = computed.get(group.banked.width, b"")
-            if not done or not done[group.line_number]:
+            done = computed.get(group.banked.width, _NONE)
+            if not (done and done[group.line_number]):
                 continue
             width = group.banked.width
             group.arms, group.lists, group.at = group.names, group.banked.lists, group.line_number * width

@@ -210,10 +210,9 @@ class Outstanding:
     def _double(self) -> None:
         # Each column behind itself: whatever stood at a number's place stands at its new place too.
         self._mask = 2 * self._mask + 1
-        for column in (self._ids, self._groups, self._arms, self._sets, self._features):
-            column += column  # type: ignore[operator]
-        for numbers in (self._since, self._propensities, self._rewards):
-            numbers += numbers  # type: ignore[operator]
+        columns: list[Any] = [self._ids, self._groups, self._arms, self._sets, self._features]
+        for column in (*columns, self._since, self._propensities, self._rewards):
+            column += column
 
     def _shared_features(self, values: tuple[Scalar | None, ...]) -> dict[str, Scalar]:
         key = ("", *values, *map(type, values))  # no arm is called ""; 1, 1.0 and True are different values

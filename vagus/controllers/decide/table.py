@@ -110,38 +110,22 @@ class DecisionTable:
         """
         kept = check_features(features) if checked is None else checked
         group = self._group_of(kept)
-        ids = self._ids.ready
         known = self._known.get(group)
         if known is None and group in self._rows:
             known = self._prepare(group)
-        if known is not None and known.at >= 0:
-            feasible = tuple(arms) if type(arms) is list else arms
-            at = known.at if feasible == known.arms else self._line(known, arms)
-            if at >= 0:
-                lists = known.lists
-                place = bisect_right(lists.cumulated, self._random(), at, at + lists.width)
-                arm, propensity = known.arms[place - at], lists.probabilities[place]
-                if feasible == known.arms:
-                    feasible = known.arms
-                elif type(feasible) is not tuple:
-                    feasible = tuple(feasible)
-                if self._labels:
-                    kept = {name: kept[name] for name in self._labels if name in kept}
-                return Decision(
-                    ids.pop() if ids else self._ids.more(), now_ns, group, arm, propensity, self.version, feasible, kept
-                )
-        feasible = self._feasible.checked(arms)
-        if known is not None and known.policy is not None:
-            arm, propensity = self._weighed(group, known.policy, kept, feasible)
-        elif known is not None and known.at >= 0:
-            arm, propensity = self._draw(self._mix(group, known, feasible))
+        feasible: Any = tuple(arms) if type(arms) is list else arms
+        if known is not None and (at := known.at if feasible == known.arms else self._line(known, feasible)) >= 0:
+            lists = known.lists
+            place = bisect_right(lists.cumulated, self._random(), at, at + lists.width)
+            arm, propensity = known.arms[place - at], lists.probabilities[place]
         else:
-            arm, propensity = feasible[int(self._random() * len(feasible))], 1.0 / len(feasible)
+            feasible = self._feasible.checked(arms)
+            arm, propensity = self._otherwise(group, known, kept, feasible)
         if self._labels:
             kept = {name: kept[name] for name in self._labels if name in kept}
-        return Decision(
-            ids.pop() if ids else self._ids.more(), now_ns, group, arm, propensity, self.version, feasible, kept
-        )
+        ready = self._ids.ready
+        decision_id = ready.pop() if ready else self._ids.more()
+        return Decision(decision_id, now_ns, group, arm, propensity, self.version, feasible, kept)
 
     # --- changes ---------------------------------------------------------------------------------------------------
 
@@ -225,12 +209,11 @@ class DecisionTable:
         self._made[group] = known
         return known
 
-    def _line(self, known: Known, arms: Sequence[str]) -> int:
+    def _line(self, known: Known, feasible: Any) -> int:
         """Where the line for these arms in whatever order begins; -1: there is none."""
-        if type(arms) is not tuple and type(arms) is not list:
-            arms = self._feasible.checked(arms)
+        if type(feasible) is not tuple or known.at < 0:
+            return -1
         try:
-            feasible = tuple(arms)
             at = known.sets.get(feasible) if known.sets else None
             if at is None:
                 if len(feasible) == len(known.arms) and set(feasible) == set(known.arms):
@@ -243,10 +226,19 @@ class DecisionTable:
                     known.sets = {}
                 if len(known.sets) < MAX_ORDERS:
                     known.sets[feasible] = at
-        except TypeError as error:
-            check_arms(arms)
-            raise ConfigError(f"arms must be a list of names: {error}") from error
+        except TypeError:  # not all of them are text: to be refused, with the reason
+            return -1
         return at
+
+    def _otherwise(
+        self, group: str, known: Known | None, features: Mapping[str, Scalar], feasible: tuple[str, ...]
+    ) -> tuple[str, float]:
+        """A draw for which there is no line."""
+        if known is not None and known.policy is not None:
+            return self._weighed(group, known.policy, features, feasible)
+        if known is not None and known.at >= 0:
+            return self._draw(self._mix(group, known, feasible))
+        return feasible[int(self._random() * len(feasible))], 1.0 / len(feasible)
 
     def _mix(self, group: str, known: Known, feasible: tuple[str, ...]) -> _Ready:
         key = (group, feasible)
