@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vagus.policies import BANDITS
-from vagus.policies.bank import Floats
+from vagus.policies.bank import Floats, Ints
 
 GROUPS, ARMS, WIDTH = 40, 5, 8
 Means = Callable[[int], Floats]
@@ -43,7 +43,7 @@ def regret(name: str, means: Means, draw: Draw, per_tick: int, seed: int = 3, ti
     rows, feasible = np.arange(GROUPS), np.zeros((GROUPS, WIDTH), bool)
     feasible[:, :ARMS] = True
     lost = np.zeros((ticks, 2))
-    late: list[tuple[Floats, Floats]] = []
+    late: list[tuple[Ints, Floats]] = []
     for tick in range(ticks):
         mean = means(tick)
         cumulated = np.cumsum(bank.weights(rows, feasible)[:, :ARMS], axis=1)

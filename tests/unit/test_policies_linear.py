@@ -260,6 +260,14 @@ def test_places_are_given_and_then_shared() -> None:
     assert len(encoding.places) == 5
 
 
+def test_no_two_values_share_a_place_whatever_signs_are_in_them() -> None:
+    encoding = Encoding(16)
+    pairs: list[tuple[str, Scalar]] = [("a", "b=c"), ("a=b", "c"), ("a:", "b;c"), ("a", ":b;c"), ("a", True), ("a", 1)]
+    for name, value in pairs:
+        encoding.see({name: value})
+    assert len(encoding.places) == len(pairs)
+
+
 def test_another_scale_is_an_exact_change() -> None:
     one, two = Encoding(8), Encoding(8)
     for encoding, centre in ((one, 10.0), (two, -3.0)):

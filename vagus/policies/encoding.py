@@ -22,6 +22,11 @@ MAX_KEY = 800  # characters; longer ones are hashed at once
 MAX_NUMBER = 1e100
 
 
+def text_key(name: str, value: Scalar) -> str:
+    """What stands for a value of a text or boolean: no two pairs share it, whatever signs are in them."""
+    return f"t{len(name)} {name}={value}"
+
+
 class Place(msgspec.Struct, array_like=True):
     """What a place of the vector stands for; of a number: what is known of its values, and the scale in use."""
 
@@ -64,7 +69,7 @@ class Encoding:
         found[0] = 1.0
         for name, value in features.items():
             number = type(value) is int or type(value) is float
-            key = f"n{name}" if number else f"t{name}={value}"
+            key = f"n{name}" if number else text_key(name, value)
             at = self.at.get(key)
             if not number:
                 if at is not None:
@@ -87,7 +92,7 @@ class Encoding:
         due = []
         for name, value in features.items():
             number = type(value) is int or type(value) is float
-            key = f"n{name}" if number else f"t{name}={value}"
+            key = f"n{name}" if number else text_key(name, value)
             if number and not abs(value) <= MAX_NUMBER:  # type: ignore[arg-type]
                 continue
             at = self.at.get(key) or self.give(Place(key))
