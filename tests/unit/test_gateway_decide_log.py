@@ -54,7 +54,7 @@ def test_group_span_and_limit(served: Served) -> None:
     assert ids("group=g") == ["d2", "d4", "d6", "d8"]
     assert ids("group=") == ["d1", "d3", "d5", "d7"]  # the one group of all has an empty name
     assert ids("limit=2") == ["d1", "d2"]
-    assert ids("since=3s") == ["d1", "d2", "d3"]
+    assert ids("since=3.5s") == ["d1", "d2", "d3"]
     assert ids(f"start={NOW_NS - 6 * NS}&end={NOW_NS - 4 * NS}") == ["d5", "d6"]
     assert ids(f"end={NOW_NS - 4 * NS}&limit=1") == ["d5"]
 

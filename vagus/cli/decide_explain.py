@@ -36,7 +36,7 @@ def explain(ctx: click.Context, group: str | None, features: tuple[str, ...], as
     """
     if group is not None and features:
         raise click.UsageError("give a GROUP or features, not both.")
-    params: dict[str, Any] = {"feature": [f"{n}={_text(v)}" for n, v in features_of(features).items()]}
+    params: dict[str, Any] = {"feature": tuple(f"{n}={_text(v)}" for n, v in features_of(features).items())}
     if not features:
         params = {"group": group or ""}
     with connected(ctx) as connection:

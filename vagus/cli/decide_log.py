@@ -84,14 +84,15 @@ def fetch(connection: Connection, asked: dict[str, Any], limit: int) -> dict[str
     group = {"group": asked.pop("group")} if "group" in asked else {}
     while len(found) < limit:
         asked = {name: value for name, value in asked.items() if value} | group
-        page = ask(connection, "/v1/decide/log", **asked, limit=min(PAGE, limit - len(found)))
+        wanted = min(PAGE, limit - len(found) + bool(found))  # a later page begins with the last one's end
+        page = ask(connection, "/v1/decide/log", **asked, limit=wanted)
         missing |= {each["node"]: each for each in page["missing"]}
         fresh = {one["decision_id"]: one for one in page["decisions"] if one["decision_id"] not in found}
         found |= fresh
-        if not fresh or len(page["decisions"]) < min(PAGE, limit):
+        if not fresh or len(page["decisions"]) < wanted:
             break
         asked |= _before(asked, page["decisions"][-1]["t_ns"])
-    return {"decisions": list(found.values()), "partial": bool(missing), "missing": list(missing.values())}
+    return {"decisions": list(found.values())[:limit], "partial": bool(missing), "missing": list(missing.values())}
 
 
 def _before(asked: dict[str, Any], t_ns: int) -> dict[str, Any]:
