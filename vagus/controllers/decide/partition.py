@@ -1,37 +1,39 @@
 """Groups learned from outcomes: a rule tree over the features that matter for which arm is best, and no others.
 
 Critical features, in the sense of C3 and CFA (NSDI'15, '16) and Pytheas (NSDI'17, section 4): the fewest that make
-sessions with the same values have the same best decisions. They are found one at a time, the most certain gain first.
+sessions with the same values have the same best decisions. They are found one at a time, the surest gain first.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
 
-from vagus.config import LearnSettings, hash_text
-from vagus.controllers.decide.grouping import MAX_DEPTH, fields_of
-from vagus.controllers.decide.history import MISSING, OTHER, History, Ints
+from vagus.config import LearnSettings
+from vagus.controllers.decide.alike import merged
+from vagus.controllers.decide.grouping import MAX_DEPTH, fields_of, leaves
+from vagus.controllers.decide.history import OTHER, History, Ints
+from vagus.controllers.decide.naming import Way, group_name
 from vagus.controllers.decide.records import Grouping, Rule
-from vagus.controllers.decide.splits import Cells, Gain, Sessions, baseline, cells, choose, clusters, gain, judged
+from vagus.controllers.decide.splits import Bools, Cells, Gain, Sessions, baseline, cells, choose, gain, judged
 
 BLOCKS = 60  # stretches of time; neighbours are alike, so whole stretches learn or judge
-FALSE_SPLITS = 0.05  # chance that a group is split where no feature matters
+JUDGES = 3  # times that a tree is grown without a part of the history, which then judges it
+FOLDS = 4  # within what is left, to judge splits
+FALSE_SPLITS = 0.05  # chance that groups are split where no feature matters
 CHANGE_ERRORS = 2.5  # standard errors by which a new grouping must be better than the old one
 MAX_WEIGHT = 20.0  # of a session, relative to the usual one: an inverse propensity beyond that is mostly noise
-SHOWN = 60  # characters of a group's name that list values
+WHOLE = -1  # the code of a group that is not split
 
 
 @dataclass(slots=True)
 class Learned:
     """What came of a look at the history. grouping: None where the old one stays. gain: of the new over the old.
 
-    sessions: that judged the gain; features: those that the proposed tree looks at, the most useful first; notes: for
-    people, what could not be used and why.
+    sessions: that judged the gain; features: those that the tree looks at; notes: for people, what could not be used.
     """
 
     grouping: Grouping | None
@@ -42,20 +44,6 @@ class Learned:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Leaf:
-    rows: Ints
-    path: tuple[tuple[str, tuple[str, ...]], ...]  # field and values; no values: the rest
-    split: _Split | None = None
-    group: str = ""
-
-
-@dataclass(slots=True)
-class _Split:
-    name: str
-    parts: list[tuple[_Leaf, tuple[str, ...]]] = field(default_factory=list)  # the first is the rest
-
-
 def learn_groups(history: History, settings: LearnSettings, old: Grouping) -> Grouping | None:
     """A better grouping than `old`, its version one higher, or None: no change without a significant gain."""
     return learn(history, settings, old).grouping
@@ -64,38 +52,39 @@ def learn_groups(history: History, settings: LearnSettings, old: Grouping) -> Gr
 def learn(history: History, settings: LearnSettings, old: Grouping) -> Learned:
     """As `learn_groups`, with what it saw. The tree covers everything: what its tables do not name goes to a `rest`.
 
-    A third of the history, in stretches of time, is kept to judge: new and old grouping choose by the other two
-    thirds, and the new one must be better there by 2.5 standard errors. Propensities weigh where they are told.
+    Cross-validated: a tree is grown three times without a third of the history (in stretches of time), where old and
+    new groups then choose by what they saw of the rest. The new ones must win by 2.5 standard errors; then a tree
+    grown on everything is the answer. Propensities weigh where they are told.
     """
     history.forget()
-    sessions = _sessions(history, settings)
+    columns = [history.column(name) for name in settings.features]
+    sessions = _sessions(history, [codes for codes, _ in columns])
     notes = tuple(history.refused.values())
     if sessions is None or len(sessions.arm) < 2 * settings.min_sessions:
         return Learned(None, Gain(0.0, 0.0), notes=(*notes, "too few sessions to learn groups from"))
-    columns = [history.column(name) for name in settings.features]
-    root = _grow(sessions, settings, columns)
-    _name(root, sessions)
-    tree = _rule(root)
-    grouping = Grouping(old.version + 1, (), tree if isinstance(tree, Rule) else None)
-    new_groups, _ = history.groups(grouping)
+    grouping = _grouping(old.version + 1, sessions, slice(None), settings, columns)
     old_groups, names = history.groups(old)
-    compared = _compared(sessions, new_groups, old_groups)
-    if compared is None:
-        return Learned(None, Gain(0.0, 0.0), notes=(*notes, "too many arms and groups to compare groupings"))
-    won, judges = compared
-    better = won.total > CHANGE_ERRORS * won.error and won.total > 0.0
+    unchanged = Learned(None, Gain(0.0, 0.0), len(history), len(names), (), notes)
+    if grouping.rules is None and len(names) == 1:
+        return unchanged
+    part = np.arange(len(history)) * BLOCKS // len(history) % JUDGES
+    total = variance = 0.0
+    for judge in range(JUDGES):
+        grown = _grouping(0, sessions, part != judge, settings, columns)
+        won = _compared(sessions, history.groups(grown)[0], old_groups, part == judge)
+        if won is None:
+            return replace(unchanged, notes=(*notes, "too many arms and groups to compare groupings"))
+        total, variance = total + won.total, variance + won.error**2
+    gained = Gain(total, variance**0.5)
+    if not gained.ratio > CHANGE_ERRORS:
+        return replace(unchanged, gain=gained)
     used = fields_of(grouping)
-    return Learned(
-        grouping if better else None,
-        won,
-        judges,
-        len(np.unique(new_groups)) if better else len(names),
-        tuple(name for name in settings.features if name in used),
-        notes,
-    )
+    groups = len(set(leaves(grouping.rules))) if grouping.rules else 1
+    features = tuple(name for name in settings.features if name in used)
+    return Learned(grouping, gained, len(history), groups, features, notes)
 
 
-def _sessions(history: History, settings: LearnSettings) -> Sessions | None:
+def _sessions(history: History, columns: Sequence[Ints]) -> Sessions | None:
     count = len(history)
     arm, names = history.arms()
     if not count or not names or arm.min() < 0:
@@ -110,159 +99,142 @@ def _sessions(history: History, settings: LearnSettings) -> Sessions | None:
     weight = 1.0 / np.clip(propensity, 1e-3, 1.0)
     weight = np.minimum(weight / np.median(weight), MAX_WEIGHT)
     block = np.arange(count) * BLOCKS // count
-    columns = [history.column(name)[0] for name in settings.features]
     usual = baseline(columns, arm, codes, reward, weight)
-    return Sessions(arm, codes, block % 3, weight, reward - usual, usual, feasible)
+    return Sessions(arm, codes, block // JUDGES % FOLDS, weight, reward - usual, usual, feasible)
 
 
-def _grow(sessions: Sessions, settings: LearnSettings, columns: list[tuple[Ints, list[str]]]) -> _Leaf:
-    """The tree, its best split first, until nothing is certain enough or there are `max_groups` leaves."""
-    learning = np.flatnonzero(sessions.fold < 2)
-    root = _Leaf(learning, ())
-    waiting: list[tuple[float, int, _Leaf, int, Ints, Ints]] = []
-    leaves, number = 1, 0
+@dataclass(slots=True)
+class _Level:
+    """A feature by which groups are split. By group: the one above it, the value's code, how many sessions it has.
 
-    def offer(leaf: _Leaf) -> None:
-        nonlocal number
-        best = _best_split(leaf, sessions, settings, columns)
-        if best is not None:
-            number += 1
-            heapq.heappush(waiting, (-best[0], number, leaf, *best[1:]))
+    Code 0: all values that are rare in the group above or were not sent; -1: the group above is not split.
+    """
 
-    offer(root)
-    while waiting:
-        _, _, leaf, at, values, part = heapq.heappop(waiting)
-        parts = int(part.max()) + 1
-        if leaves + parts - 1 > settings.max_groups:
-            continue
-        leaves += parts - 1
-        codes, texts = columns[at]
-        name = settings.features[at]
-        of_code = np.zeros(len(texts), np.int64)
-        of_code[values] = part
-        of_row = of_code[codes[leaf.rows]]
-        leaf.split = _Split(name)
-        for one in range(parts):
-            chosen = tuple(sorted(texts[code] for code in values[part == one].tolist())) if one else ()
-            below = _Leaf(leaf.rows[of_row == one], (*leaf.path, (name, chosen)))
-            leaf.split.parts.append((below, chosen))
-            if len(below.path) < MAX_DEPTH:
-                offer(below)
-    return root
+    feature: int
+    up: Ints
+    code: Ints
+    size: Ints
 
 
-def _best_split(
-    leaf: _Leaf, sessions: Sessions, settings: LearnSettings, columns: list[tuple[Ints, list[str]]]
-) -> tuple[float, int, Ints, Ints] | None:
-    """(gain, feature, values, the part of each) of the feature whose gain is most certain, or None."""
-    if len(leaf.rows) < 2 * settings.min_sessions:
-        return None
-    here = sessions.take(leaf.rows)
-    tried: list[tuple[float, int, Gain]] = []
-    for at in range(len(columns)):
-        split = _by_value(here, columns[at][0][leaf.rows], settings.min_sessions)
-        if split is not None and (found := cells(here, split[0])) is not None:
-            tried.append(((won := gain(found)).total - won.error, at, won))
-    errors = NormalDist().inv_cdf(1.0 - FALSE_SPLITS / max(1, len(tried)))
-    for _, at, won in sorted(tried, key=lambda one: one[0], reverse=True):
-        if won.ratio <= errors:
-            continue
-        split = _by_value(here, columns[at][0][leaf.rows], settings.min_sessions)
-        assert split is not None
-        value, codes = split
-        found = cells(here, value)
-        assert found is not None
-        part = clusters(found, 0 if codes[0] < 0 else -1)
-        if part.max(initial=0) > 0:
-            kept = codes >= 0
-            return won.total, at, codes[kept], part[kept]
-    return None
+def _grouping(
+    version: int,
+    sessions: Sessions,
+    rows: Bools | slice,
+    settings: LearnSettings,
+    columns: Sequence[tuple[Ints, list[str]]],
+) -> Grouping:
+    """The tree of some rows."""
+    here = sessions.take(rows)
+    levels, group = _levels(here, settings, [codes[rows] for codes, _ in columns])
+    found = cells(here, group) if levels else None
+    if found is None:
+        return Grouping(version)
+    part = merged(found, [np.zeros(len(found.starts), np.int64)]).tolist()
+    names = [settings.features[level.feature] for level in levels]
+    texts = [columns[level.feature][1] for level in levels]
+    ways: dict[int, list[Way]] = {one: [] for one in range(max(part) + 1)}
+    for at, way in _ways(levels, names, texts, 0, 0):
+        ways[part[at]].append(way)
+    tree = _rule(levels, names, texts, [group_name(ways[one]) for one in part], 0, 0)
+    return Grouping(version, (), tree if isinstance(tree, Rule) else None)
 
 
-def _by_value(here: Sessions, codes: Ints, min_sessions: int) -> tuple[Ints, Ints] | None:
-    """By session the number of its value, and by number the code (-1: all that is rare or not sent), or None."""
-    counts = np.bincount(codes, minlength=2)
-    frequent = counts >= min_sessions
-    frequent[[MISSING, OTHER]] = False
-    if not frequent.any():
-        return None
-    found = np.flatnonzero(frequent)
-    rare = counts[~frequent].sum() > 0
-    if not rare and len(found) < 2:
-        return None
-    number = np.zeros(len(counts), np.int64)
-    number[found] = np.arange(len(found)) + rare
-    return number[codes], np.concatenate(([-1], found)) if rare else found
+def _levels(here: Sessions, settings: LearnSettings, codes: Sequence[Ints]) -> tuple[list[_Level], Ints]:
+    """Critical features in the order in which they are found, and by session the number of its group in the end.
+
+    Each is the one that surely wins most if all groups are split by it; then those stay whole that did not win.
+    """
+    levels: list[_Level] = []
+    group = np.zeros(len(here.arm), np.int64)
+    while len(levels) < MAX_DEPTH - 1:
+        tried: list[tuple[Gain, Bools, int]] = []
+        ups = [level.up for level in levels]
+        for feature in set(range(len(codes))) - {level.feature for level in levels}:
+            below, level = _below(group, codes[feature], feature, settings.min_sessions)
+            if len(level.up) == int(group.max()) + 1 or len(level.up) > settings.max_groups:
+                continue
+            found = cells(here, below)
+            if found is not None:
+                won, within = gain(found, [*ups, level.up])
+                tried.append((won, within > 0, feature))
+        errors = NormalDist().inv_cdf(1.0 - FALSE_SPLITS / max(1, len(tried)))
+        sure = [one for one in tried if one[0].ratio > errors]
+        if not sure:
+            break
+        _, split, feature = max(sure, key=lambda one: one[0].total - one[0].error)
+        group, level = _below(group, np.where(split[group], codes[feature], WHOLE), feature, settings.min_sessions)
+        levels.append(level)
+    return levels, group
 
 
-def _name(root: _Leaf, sessions: Sessions) -> None:
-    """Leaves that want the same arms get the same group."""
-    leaves: list[_Leaf] = []
-    waiting = [root]
-    while waiting:
-        leaf = waiting.pop()
-        if leaf.split is None:
-            leaves.append(leaf)
-        else:
-            waiting.extend(below for below, _ in leaf.split.parts)
-    leaves.sort(key=lambda leaf: leaf.path)
-    rows = np.concatenate([leaf.rows for leaf in leaves])
-    of = np.concatenate([np.full(len(leaf.rows), at) for at, leaf in enumerate(leaves) if len(leaf.rows)])
-    present, numbered = np.unique(of, return_inverse=True)
-    found = cells(sessions.take(rows), numbered) if len(present) > 1 else None
-    part = np.arange(len(leaves)) + len(leaves)
-    if found is not None:
-        part[present] = clusters(found, -1)
-    parts = np.unique(part).tolist()
-    for one in parts if len(parts) > 1 else ():
-        members = [leaf for leaf, of_leaf in zip(leaves, part.tolist(), strict=True) if of_leaf == one]
-        name = _group_name([leaf.path for leaf in members])
-        for leaf in members:
-            leaf.group = name
+def _below(group: Ints, codes: Ints, feature: int, min_sessions: int) -> tuple[Ints, _Level]:
+    """Groups split by the values that have enough sessions in them: by session the new one, and what they are."""
+    wide = int(codes.max(initial=0)) + 2
+    key = group * wide + codes + 1
+    size = int(key.max(initial=0)) + 1
+    if size <= 8 * len(key):
+        frequent = (np.bincount(key, minlength=size) >= min_sessions)[key]
+    else:
+        _, which, counts = np.unique(key, return_inverse=True, return_counts=True)
+        frequent = (counts >= min_sessions)[which]
+    rare = (codes >= 0) & ~(frequent & (codes > OTHER))
+    found, below, counts = np.unique(np.where(rare, group * wide + 1, key), return_inverse=True, return_counts=True)
+    return below, _Level(feature, found // wide, found % wide - 1, counts)
 
 
-def _group_name(paths: Sequence[tuple[tuple[str, tuple[str, ...]], ...]]) -> str:
-    r"""`field=value|value&field=*` for each way, joined by ` or `; long ones end in a hash. `*`: any other value."""
-    whole = " or ".join(
-        "&".join(f"{_plain(name)}={'|'.join(map(_plain, values)) or '*'}" for name, values in path) for path in paths
-    )
-    return whole if len(whole) <= SHOWN else f"{whole[:SHOWN]}\\#{hash_text(whole):016x}"
+def _children(level: _Level, group: int) -> list[tuple[int, int, int]]:
+    """(code, group one level down, sessions)."""
+    found = np.flatnonzero(level.up == group)
+    return list(zip(level.code[found].tolist(), found.tolist(), level.size[found].tolist(), strict=True))
 
 
-def _plain(text: str) -> str:
-    escaped = "".join("\\" + one if one in "\\|&=*" else one for one in text)
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in escaped)
+def _rule(
+    levels: Sequence[_Level],
+    names: Sequence[str],
+    texts: Sequence[Sequence[str]],
+    group_names: Sequence[str],
+    depth: int,
+    group: int,
+) -> Rule | str:
+    if depth == len(levels):
+        return group_names[group]
+    below = {
+        code: (_rule(levels, names, texts, group_names, depth + 1, child), size)
+        for code, child, size in _children(levels[depth], group)
+    }
+    # Values never seen, or rarely: to the group of the rare ones, else where most sessions go.
+    rest = below[0][0] if 0 in below else max(below.values(), key=lambda one: one[1])[0]
+    table = {texts[depth][code]: rule for code, (rule, _) in below.items() if code > OTHER and rule != rest}
+    return Rule(names[depth], table, rest) if table else rest
 
 
-def _rule(leaf: _Leaf) -> Rule | str:
-    if leaf.split is None:
-        return leaf.group
-    rest = _rule(leaf.split.parts[0][0])
-    table: dict[str, Rule | str] = {}
-    for below, values in leaf.split.parts[1:]:
-        rule = _rule(below)
-        if rule != rest:
-            table.update((value, rule) for value in values)
-    return Rule(leaf.split.name, table, rest) if table else rest
+def _ways(
+    levels: Sequence[_Level], names: Sequence[str], texts: Sequence[Sequence[str]], depth: int, group: int
+) -> Iterator[tuple[int, Way]]:
+    """Each leaf's group and what leads there: features with their values, `None` for all others."""
+    if depth == len(levels):
+        yield group, ()
+        return
+    for code, child, _ in _children(levels[depth], group):
+        step = () if code == WHOLE else ((names[depth], texts[depth][code] if code > OTHER else None),)
+        for leaf, way in _ways(levels, names, texts, depth + 1, child):
+            yield leaf, (*step, *way)
 
 
-def _compared(sessions: Sessions, new: Ints, old: Ints) -> tuple[Gain, int] | None:
-    """What the new groups win over the old, both choosing by folds 0 and 1, judged by so many sessions of fold 2."""
-    judging = sessions.fold == 2
+def _compared(sessions: Sessions, new: Ints, old: Ints, judges: Bools) -> Gain | None:
+    """What the new groups win over the old for these sessions, both choosing by all others; None: too large."""
     cut = sessions.take(slice(None))
-    cut.fold = judging.astype(np.int64)
-    together, value = np.unique(new * (int(old.max()) + 1) + old, return_inverse=True)
-    found = cells(cut, value)
+    cut.fold = judges.astype(np.int64)
+    many = int(old.max()) + 1
+    together, group = np.unique(new * many + old, return_inverse=True)
+    found = cells(cut, group)
     if found is None:
         return None
-    apart, alike = (
-        _choices(found, groups[found.of])
-        for groups in (together // (int(old.max()) + 1), together % (int(old.max()) + 1))
-    )
+    apart, alike = (_choices(found, groups[found.of]) for groups in (together // many, together % many))
     rows = np.flatnonzero(apart != alike)
     better, error_better = judged(found, 1, rows, apart[rows])
     worse, error_worse = judged(found, 1, rows, alike[rows])
-    return Gain(better - worse, (error_better + error_worse) ** 0.5), int(judging.sum())
+    return Gain(float((better - worse).sum()), float((error_better + error_worse).sum()) ** 0.5)
 
 
 def _choices(found: Cells, group: Ints) -> Ints:

@@ -1,12 +1,13 @@
-"""What would be won if a group were split by a feature: measured on outcomes that the choice of arms did not see.
+"""What is won if groups are split by a feature: measured on outcomes that the choice of arms did not see.
 
 Numbers are "above what is usual": rewards less a baseline of the features alone (`baseline`), so that a feature that
 makes everything better or worse, whatever the arm, is no reason to split. Estimates are self-normalised inverse
-propensity means for each cell (a value of the feature with a set of feasible arms), as in doubly robust evaluation.
+propensity means for each cell (a group with a set of feasible arms), as in doubly robust evaluation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,6 @@ Bools = NDArray[np.bool_]
 MAX_CELLS = 20_000_000
 SHRUNK = 20.0  # sessions that a value needs until its baseline counts half
 PASSES = 3
-MAX_KINDS = 256  # of sets of feasible arms, when values are put together
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Sessions:
 
     arm: Ints
     sets: Ints
-    fold: Ints  # 0 and 1 learn and judge each other; 2 judges in the end
+    fold: Ints  # from 0; each is judged by what the others chose
     weight: Floats
     above: Floats
     usual: Floats
@@ -46,7 +46,7 @@ class Sessions:
         )
 
 
-def baseline(columns: list[Ints], arm: Ints, sets: Ints, reward: Floats, weight: Floats) -> Floats:
+def baseline(columns: Sequence[Ints], arm: Ints, sets: Ints, reward: Floats, weight: Floats) -> Floats:
     """What each session's reward usually is by its features, whatever the arm: a sum of an effect for each value.
 
     Fitted by going around (backfitting), together with an effect of the arm, which is left out of the answer.
@@ -67,31 +67,33 @@ def baseline(columns: list[Ints], arm: Ints, sets: Ints, reward: Floats, weight:
 
 @dataclass(slots=True)
 class Cells:
-    """Sums by pair (a value with a set of feasible arms, in order of value) and arm; leading axis: fold 0 and 1.
+    """Sums by pair (a group with a set of feasible arms, in order of group) and arm; leading axis: the folds.
 
-    of: the pair's value; starts: the first pair of each value; feasible: (pairs, arms), and seen there.
+    of, sets: the pair's group and set of arms; starts: the first pair of each group; feasible: (pairs, arms), and seen there.
     """
 
     of: Ints
+    sets: Ints
     starts: Ints
     feasible: Bools
-    count: Floats  # (2, pairs)
-    weight: Floats  # (2, pairs, arms), as are the others
+    count: Floats  # (folds, pairs)
+    weight: Floats  # (folds, pairs, arms), as are the others
     squared: Floats
     above: Floats
     usual: Floats | None  # where sets differ: then it matters from whose sessions an arm's rewards come
     noise: float  # the variance of `above` around an arm's mean
 
-    def by_value(self, sums: Floats) -> Floats:
-        """(pairs, arms) summed up to (values, arms)."""
-        found: Floats = np.add.reduceat(sums, self.starts, axis=0)
+    def summed(self, sums: Floats, without: int | None = None) -> Floats:
+        """(groups, arms), of all folds but one."""
+        whole = sums.sum(axis=0)
+        found: Floats = np.add.reduceat(whole if without is None else whole - sums[without], self.starts, axis=0)
         return found
 
 
-def cells(sessions: Sessions, value: Ints) -> Cells | None:
-    """Sessions of folds 0 and 1 by value (0 to V-1, each at least once among them); None where too many cells."""
+def cells(sessions: Sessions, group: Ints) -> Cells | None:
+    """Sessions by group (0 to G-1, each at least once among them); None where there are too many cells."""
     arms, sets = sessions.feasible.shape[1], sessions.feasible.shape[0]
-    pair = value * sets + sessions.sets
+    pair = group * sets + sessions.sets
     size = int(pair.max(initial=0)) + 1
     if size <= 8 * len(pair):
         present = np.bincount(pair, minlength=size) > 0
@@ -99,26 +101,28 @@ def cells(sessions: Sessions, value: Ints) -> Cells | None:
         pair = (np.cumsum(present) - 1)[pair]
     else:
         pairs, pair = np.unique(pair, return_inverse=True)
-    many = len(pairs)
-    if 2 * many * arms > MAX_CELLS:
+    many, folds = len(pairs), int(sessions.fold.max(initial=0)) + 1
+    if folds * many * arms > MAX_CELLS:
         return None
-    key = (sessions.fold * many + pair) * arms + sessions.arm
+    pair = sessions.fold * many + pair
+    key = pair * arms + sessions.arm
 
     def sums(of: Floats) -> Floats:
-        found: Floats = np.bincount(key, of, 2 * many * arms).reshape(2, many, arms)
+        found: Floats = np.bincount(key, of, folds * many * arms).reshape(folds, many, arms)
         return found
 
     weight, above = sums(sessions.weight), sums(sessions.weight * sessions.above)
-    of_pair, set_of_pair = pairs // sets, pairs % sets
+    set_of_pair = pairs % sets
     played = weight.sum(axis=0)
     total = played.sum(axis=0)
-    means = np.divide(above.sum(axis=(0, 1)), total, out=np.zeros(arms), where=total > 0)
+    means = over(above.sum(axis=(0, 1)), total)
     squares = float(sessions.weight @ sessions.above**2)
     return Cells(
-        of=of_pair,
-        starts=np.flatnonzero(np.diff(of_pair, prepend=-1)),
+        of=pairs // sets,
+        sets=set_of_pair,
+        starts=np.flatnonzero(np.diff(pairs // sets, prepend=-1)),
         feasible=sessions.feasible[set_of_pair] & (played > 0),
-        count=np.bincount(sessions.fold * many + pair, minlength=2 * many).reshape(2, many).astype(float),
+        count=np.bincount(pair, minlength=folds * many).reshape(folds, many).astype(float),
         weight=weight,
         squared=sums(sessions.weight**2),
         above=above,
@@ -127,53 +131,62 @@ def cells(sessions: Sessions, value: Ints) -> Cells | None:
     )
 
 
-def _over(numerator: Floats, denominator: Floats) -> Floats:
+def over(numerator: Floats, denominator: Floats) -> Floats:
+    """The quotient, 0 where the denominator is not positive."""
     found: Floats = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
     return found
 
 
 @dataclass(slots=True)
 class Scores:
-    """How good each arm looks: (values, arms) for each value, (arms,) for all together; -inf: never seen.
-
-    above: the estimates behind them; error: their variances, (values, arms).
+    """How good the arms look in each group, (groups, arms); -inf: never seen. above: the estimates behind; error: their
+    variances.
     """
 
-    each: Floats
-    whole: Floats
+    score: Floats
     above: Floats
     error: Floats
 
 
-def scores(found: Cells, folds: slice) -> Scores:
-    """Arms' scores from some folds. A value's estimates are drawn towards the whole's as far as values are alike.
+def scores(found: Cells, ups: Sequence[Ints], without: int | None = None) -> list[Scores]:
+    """Arms' scores by all folds but one, for each level from all sessions together (one group) down to the groups.
 
-    (Empirical Bayes: the variance between values by the method of moments.) Where the sets of feasible arms differ, a
-    score is a plain mean of rewards, as a bandit of this group would see it: with all that distorts it there.
+    ups: for each level below the first the number of the group above, the last of them for the groups of `found`. A
+    group's estimates are drawn towards those of the group above as far as its like turn out alike (empirical Bayes; the
+    variance between them by the method of moments). Where the sets of feasible arms differ, a score is a plain mean of
+    rewards, as a bandit of this group would see it: with all that distorts it there.
     """
-    pairs_weight, pairs_above = found.weight[folds].sum(axis=0), found.above[folds].sum(axis=0)
-    weight, above = found.by_value(pairs_weight), found.by_value(pairs_above)
-    sure = _over(weight**2, found.by_value(found.squared[folds].sum(axis=0)))  # as good as so many sessions
-    total = weight.sum(axis=0)
-    mean = _over(above.sum(axis=0), total)
-    apart = (_over(above, weight) - mean) * (weight > 0)
-    spare = np.count_nonzero(weight) - np.count_nonzero(total)
-    between = max(0.0, float((sure * apart**2).sum()) - spare * found.noise) / max(1e-12, float(sure.sum()))
-    trust = sure * between / (sure * between + found.noise)
-    each, whole = mean + trust * apart, mean.copy()
-    estimates = each.copy()
-    if found.usual is not None:
-        usual = found.usual[folds].sum(axis=0)
-        level = _over(usual.sum(axis=0), total)
-        whole = mean + level
-        own = found.by_value(usual)
-        each = each + np.where(weight > 0, _over(own, weight), level)
-    return Scores(
-        np.where(total > 0, each, -np.inf),
-        np.where(total > 0, whole, -np.inf),
-        estimates,
-        between * found.noise / np.maximum(1e-12, sure * between + found.noise),
-    )
+    columns = [found.weight, found.above, found.squared, *(() if found.usual is None else (found.usual,))]
+    sums = [[found.summed(column, without) for column in columns]]
+    for up in reversed(ups):
+        sums.append([_gathered(column, up) for column in sums[-1]])
+    levels: list[Scores] = []
+    for (weight, above, squared, *usual), up in zip(reversed(sums), [None, *ups], strict=True):
+        weight = np.where(weight < 1e-9, 0.0, weight)  # what a difference left
+        mean, sure = over(above, weight), over(weight**2, squared)
+        if up is None:
+            estimate, error = mean, over(np.full_like(sure, found.noise), sure)
+        else:
+            above_it = levels[-1].above[up]
+            apart = (mean - above_it) * (weight > 0)
+            spare = np.count_nonzero(weight) - np.count_nonzero(levels[-1].score > -np.inf)
+            between = max(0.0, float((sure * apart**2).sum()) - spare * found.noise) / max(1e-12, float(sure.sum()))
+            trust = sure * between / (sure * between + found.noise)
+            estimate = above_it + trust * apart
+            error = between * (1.0 - trust) + (1.0 - trust) ** 2 * levels[-1].error[up]
+        score = estimate.copy()
+        if usual:
+            level = over(usual[0], weight)
+            score += level if up is None else np.where(weight > 0, level, levels[-1].score[up] - levels[-1].above[up])
+        seen = weight > 0 if up is None else (weight > 0) | (levels[-1].score[up] > -np.inf)
+        levels.append(Scores(np.where(seen, score, -np.inf), estimate, error))
+    return levels
+
+
+def _gathered(column: Floats, up: Ints) -> Floats:
+    found = np.zeros((int(up.max()) + 1, column.shape[1]))
+    np.add.at(found, up, column)
+    return found
 
 
 @dataclass(slots=True)
@@ -189,19 +202,22 @@ class Gain:
         return self.total / self.error if self.error > 0 and self.total > 0 else 0.0
 
 
-def gain(found: Cells) -> Gain:
-    """Of choosing by value rather than for all alike: arms chosen by one fold, judged by the other, and vice versa."""
-    total = variance = 0.0
-    for fold in (0, 1):
-        seen = scores(found, slice(fold, fold + 1))
-        apart = choose(seen.each[found.of], found.feasible)
-        alike = choose(np.broadcast_to(seen.whole, found.feasible.shape), found.feasible)
+def gain(found: Cells, ups: Sequence[Ints]) -> tuple[Gain, Floats]:
+    """Of choosing by the groups rather than by those above them: arms chosen by all folds but one, which judges.
+
+    Second: the gain within each group above.
+    """
+    total, variance = np.zeros(len(found.of)), 0.0
+    for fold in range(len(found.count)):
+        seen = scores(found, ups, fold)
+        apart = choose(seen[-1].score[found.of], found.feasible)
+        alike = choose(seen[-2].score[ups[-1][found.of]], found.feasible)
         rows = np.flatnonzero(apart != alike)
         for arms, sign in ((apart[rows], 1.0), (alike[rows], -1.0)):
-            value, error = judged(found, 1 - fold, rows, arms)
-            total += sign * value
-            variance += error
-    return Gain(total, variance**0.5)
+            value, error = judged(found, fold, rows, arms)
+            total[rows] += sign * value
+            variance += float(error.sum())
+    return Gain(float(total.sum()), variance**0.5), np.bincount(ups[-1][found.of], total)
 
 
 def choose(score: Floats, feasible: Bools) -> Ints:
@@ -210,113 +226,9 @@ def choose(score: Floats, feasible: Bools) -> Ints:
     return found
 
 
-def judged(found: Cells, fold: int, rows: Ints, arms: Ints) -> tuple[float, float]:
-    """What the arms would have brought in these pairs, by what that fold saw of them, and the variance of this sum."""
+def judged(found: Cells, fold: int, rows: Ints, arms: Ints) -> tuple[Floats, Floats]:
+    """What the arms would have brought in these pairs, by what that fold saw of them, and the variances."""
     weight = found.weight[fold, rows, arms]
     count = found.count[fold, rows]
-    value = count * _over(found.above[fold, rows, arms], weight)
-    sure = _over(weight**2, found.squared[fold, rows, arms])
-    return float(value.sum()), float(_over(count**2 * found.noise, sure).sum())
-
-
-def clusters(found: Cells, rest: int) -> Ints:
-    """For each value the number of its part, 0 for those that stay together as the rest; parts want the same arms.
-
-    The largest first, a value joins the part where least is lost by choosing alike (by the values already there, or by
-    itself), if that is within one standard error; else it makes a new one. Then each is asked once more. rest: a value
-    that must stay, or -1.
-    """
-    seen = scores(found, slice(0, 2))
-    count = found.count.sum(axis=0)
-    weight = found.by_value(found.weight.sum(axis=0))
-    sums = found.by_value((found.above if found.usual is None else found.above + found.usual).sum(axis=0))
-    kinds, kind = np.unique(found.feasible, axis=0, return_inverse=True)
-    kind = kind.reshape(-1)
-    if len(kinds) > MAX_KINDS:  # the rarest are left out
-        common = np.argsort(-np.bincount(kind, count), kind="stable")[:MAX_KINDS]
-        numbers = np.full(len(kinds), -1)
-        numbers[common] = np.arange(MAX_KINDS)
-        kinds, kind = kinds[common], numbers[kind]
-    parts = _Parts(kinds, weight.sum(axis=0), sums.sum(axis=0))
-    many = np.zeros((len(found.starts), len(kinds)))
-    known = kind >= 0
-    np.add.at(many, (found.of[known], kind[known]), count[known])
-    sizes = many.sum(axis=1)
-    if rest >= 0:
-        sizes[rest] = np.inf  # it comes first
-    order = np.argsort(-sizes, kind="stable").tolist()
-    part = np.zeros(len(order), np.int64)
-    for again in (False, True):
-        for value in order:
-            it = _Part(
-                weight[value],
-                sums[value],
-                many[value][:, None] * seen.above[value],
-                many[value][:, None] ** 2 * seen.error[value],
-            )
-            if again:
-                parts.add(int(part[value]), it, -1.0)
-            best = 0 if value == rest else parts.where(it)
-            parts.add(best, it, 1.0)
-            part[value] = best
-    _, numbered = np.unique(np.append(part, 0), return_inverse=True)  # 0 stays 0; parts that emptied are gone
-    result: Ints = numbered[:-1].astype(np.int64)
-    return result
-
-
-@dataclass(slots=True)
-class _Part:
-    """weight, sums: (arms,), of rewards; worth, error: (kinds, arms), what each arm would bring to these sessions."""
-
-    weight: Floats
-    sums: Floats
-    worth: Floats
-    error: Floats
-
-
-class _Parts:
-    """Parts of values, stacked; kinds: (kinds, arms), the feasible arms of each kind of session."""
-
-    def __init__(self, kinds: Bools, weight: Floats, sums: Floats) -> None:
-        self.kinds = kinds
-        empty = np.zeros((1, *kinds.shape))
-        # The rest begins with a trace of everything, so that it chooses as the whole does.
-        self.all = _Part(weight[None] * 1e-6, sums[None] * 1e-6, empty, empty.copy())
-
-    def choices(self, weight: Floats, sums: Floats) -> Ints:
-        """(parts, kinds)."""
-        mean = np.divide(sums, weight, out=np.full_like(sums, -np.inf), where=weight > 1e-9)
-        found: Ints = np.where(self.kinds, mean[:, None, :], -np.inf).argmax(axis=2)
-        return found
-
-    def where(self, it: _Part) -> int:
-        """The part that it should join; the number after the last: a new one."""
-        own = self.choices(it.weight[None], it.sums[None])
-        before = self.choices(self.all.weight, self.all.sums)
-        after = self.choices(self.all.weight + it.weight, self.all.sums + it.sums)
-        loss = _lost(it.worth[None], own, after) + _lost(self.all.worth, before, after)
-        changed = _changed(it.error[None], own, after) + _changed(self.all.error, before, after)
-        allowed = changed**0.5
-        best = 0 if loss[0] <= allowed[0] else int(np.argmin(loss))
-        return best if loss[best] <= allowed[best] else len(loss)
-
-    def add(self, at: int, it: _Part, sign: float) -> None:
-        """Adds a value to a part, or takes it away (sign -1)."""
-        for name in ("weight", "sums", "worth", "error"):
-            column = getattr(self.all, name)
-            if at == len(column):
-                column = np.concatenate([column, np.zeros((1, *column.shape[1:]))])
-                setattr(self.all, name, column)
-            column[at] += sign * getattr(it, name)
-
-
-def _lost(worth: Floats, before: Ints, after: Ints) -> Floats:
-    kept = np.take_along_axis(worth, before[..., None], axis=2) - np.take_along_axis(worth, after[..., None], axis=2)
-    found: Floats = kept.sum(axis=(1, 2))
-    return found
-
-
-def _changed(error: Floats, before: Ints, after: Ints) -> Floats:
-    both = np.take_along_axis(error, before[..., None], axis=2) + np.take_along_axis(error, after[..., None], axis=2)
-    found: Floats = np.where((before != after)[..., None], both, 0.0).sum(axis=(1, 2))
-    return found
+    value = count * over(found.above[fold, rows, arms], weight)
+    return value, over(count**2 * found.noise, over(weight**2, found.squared[fold, rows, arms]))
