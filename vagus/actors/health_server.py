@@ -32,6 +32,7 @@ from vagus.model import (
     Event,
     FeedStatus,
     Inference,
+    Logged,
     NodeStatus,
     Page,
     Report,
@@ -234,6 +235,9 @@ class ObserverBackend:
     ) -> list[Any]:
         raise _missing("records")
 
+    async def decision_log(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
+        raise _missing("decisions")
+
     async def follow(self, selector: str, events: str, after: str, since_ns: int, until: str, wait_s: float) -> Page:
         return await self._recent.follow(events, after, since_ns, until, wait_s)
 
@@ -241,6 +245,9 @@ class ObserverBackend:
         raise _missing("decisions")
 
     async def reward(self, rewards: Sequence[Reward]) -> list[Ack]:
+        raise _missing("decisions")
+
+    async def explain(self, group: str) -> Mapping[str, Any]:
         raise _missing("decisions")
 
 

@@ -63,6 +63,9 @@ def replay(ctx: click.Context, /, files: tuple[Path, ...], output: Path | None, 
       t_s,group,arm,reward,propensity
       0.1,zurich,cdn-a,3.1,0.6
 
+    --live asks the running service, in real time, instead of a policy here; the trace's group is sent as the feature
+    `group`, by which the service should group (decide.group_by).
+
     \b
     Examples:
       vagus replay regret.csv --policy auto,ucb,uniform --seeds 10

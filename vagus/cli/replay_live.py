@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vagus.controllers.decide.trace import Trace
     from vagus.model import Decision
 
+LIVE = "(live)"  # what it is called among policies
 LATE_S = 1.0  # behind the trace by more: this machine or the gateway cannot keep up
 
 
@@ -99,7 +100,7 @@ def live_replay(ctx: click.Context, traces: Sequence[Trace], setup: Setup, seeds
         service = Service(connection, setup.tick_s)
         result = replay(trace, lambda _: service, setup=setup, seeds=seeds)
     service.report()
-    return result._replace(policy="(live)")
+    return result._replace(policy=LIVE)
 
 
 def live_players(ctx: click.Context, traces: Sequence[Trace], setup: PlayerSetup, seeds: Sequence[int]) -> PlayerResult:
@@ -111,4 +112,4 @@ def live_players(ctx: click.Context, traces: Sequence[Trace], setup: PlayerSetup
         service = Service(connection)
         sessions = play(trace, Served(service), setup, seeds[0])
     service.report()
-    return PlayerResult("(live)", sessions)
+    return PlayerResult(LIVE, sessions)
