@@ -100,7 +100,7 @@ class World:
         self.accepted: dict[int, str] = {}  # outcome: the node that acknowledged it
         self._outcome = count(1)
         self._call = count(1)
-        self._stamp = count(1)
+        self._stamp = count(1000, 1000)  # as nanoseconds, they leave room
         self._events: list[tuple[float, int, Any]] = []
         self._order = count()
         self.plan = Plan(0, Grouping())

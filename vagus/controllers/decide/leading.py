@@ -9,6 +9,7 @@ back. Who lost sight of half the nodes claims nothing: it is more likely that th
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -153,6 +154,7 @@ class Leading:
         self._seen: dict[str, dict[str, dict[str, int]]] = {}  # sessions by leader, group and arm
         self._sent_s: dict[str, float] = {}
         self._parcels = 0
+        self._alone_s = -math.inf  # when most of the nodes were out of sight
         self._newest: dict[str, tuple[int, int]] = {}  # by peer: life and number of the newest parcel
 
     # --- who leads -------------------------------------------------------------------------------------------------
@@ -418,6 +420,8 @@ class Leading:
         self.rows.paid(peer, parcel.rows)
         if peer == self._replication.deputy and parcel.deputy == peer:
             self._replication.confirmed(receipt.round, receipt.part)
+        elif parcel.deputy == self._replication.deputy:
+            self._replication.former.discard(peer)
 
     def failed(self, parcel: Parcel, peer: str) -> None:
         """No answer came: who knows whether it arrived. What was in it is said again."""
@@ -517,7 +521,10 @@ class Leading:
         self._acting.clear()
         alive = {peer for peer in self.peers if self.is_alive(peer)}
         self._replication.choose(deputy_of(self.node, alive))
-        if self._sees_most(alive):
+        self._replication.former &= alive
+        if not self._sees_most({peer for peer in alive if now_s - self._heard_s[peer] < self._dead_s / 2}):
+            self._alone_s = now_s
+        elif now_s - self._alone_s > self._dead_s:  # who was cut off hears first what became of the others
             for leader, held in list(self._held.items()):
                 if (
                     held.complete
@@ -681,7 +688,7 @@ class Leading:
                 line.unsaved.pop(0)
         for peer, sent in changes.out.lines.items():
             if (self._lines[peer].birth, self._lines[peer].fence) == (sent.birth, sent.fence):
-                self._lines[peer].releasing &= set(sent.held)
+                self._lines[peer].releasing &= {number for number, _ in sent.held}
         if changes.head is not None:
             self._saved_through, self._saved_position = changes.head.through, changes.head.position
             if not self.peers:

@@ -157,8 +157,7 @@ class Outgoing:
         made = []
         for start in range(0, len(self.waiting), MAX_LETTER):
             part = self.waiting[start : start + MAX_LETTER]
-            stamps, outcomes = zip(*part, strict=True)
-            made.append(self._letter(stamps, outcomes))
+            made.append(self._letter(tuple(s for s, _ in part), tuple(outcome for _, outcome in part)))
         self.waiting = []
         if handed or orphans is not None:
             made.append(self._letter(stamps, (), tuple(handed), orphans))
