@@ -217,6 +217,7 @@ def _read(file: Path) -> tuple[str, Any]:
     import yaml
 
     from vagus.config import MAX_CONFIG_BYTES, Config, ControllerSettings, decode
+    from vagus.controllers.decide.checked import check_decide
     from vagus.health.checked import check_health
     from vagus.health.instances import config_of_panorama, is_panorama
 
@@ -237,4 +238,5 @@ def _read(file: Path) -> tuple[str, Any]:
     settings = decode(text, _settings(kind), str(file))
     if isinstance(settings, Config):
         check_health(settings, str(file))
+        check_decide(settings, str(file))
     return kind, settings

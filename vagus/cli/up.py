@@ -20,6 +20,7 @@ from vagus import config as configuration
 from vagus.cli.status import fetch_status
 from vagus.cli.view_status import render_status, summarise
 from vagus.config import Config, load
+from vagus.controllers.decide.checked import check_decide
 from vagus.errors import PeerUnreachable, VagusError
 from vagus.health.checked import check_health
 from vagus.runtime import cluster as ray_cluster
@@ -80,6 +81,7 @@ def up(context: click.Context, path: Path | None, address: str, arm: bool | None
     """
     settings = load(path, Config) if path else Config()
     check_health(settings, str(path or "the defaults"))  # before Ray is started
+    check_decide(settings, str(path or "the defaults"))
     home = getattr(context.obj, "home", "")
     if home and not settings.home:
         settings = msgspec.structs.replace(settings, home=home)

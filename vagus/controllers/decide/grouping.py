@@ -6,6 +6,7 @@ The tree is that of Pytheas (NSDI'17): a node looks at one feature, whose value 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,22 @@ def compile_grouping(grouping: Grouping) -> GroupOf:
     if len(grouping.group_by) == 1:
         (field,) = grouping.group_by
         return lambda features: named(text_of(features.get(field)))
-    return lambda features: group_of(features, grouping.group_by)
+    return _by_several(grouping.group_by)
+
+
+def _by_several(fields: tuple[str, ...]) -> GroupOf:
+    """`group_of`, by less where all values are plain texts, as they nearly always are."""
+    values, colons = itemgetter(*fields), len(fields) - 1
+
+    def group(features: Mapping[str, Scalar]) -> str:
+        try:
+            name: str = ":".join(values(features))
+        except (KeyError, TypeError):  # not sent, or no text
+            return group_of(features, fields)
+        plain = name.count(":") == colons and "\\" not in name and len(name) <= MAX_GROUP
+        return name if plain else group_of(features, fields)
+
+    return group
 
 
 def _by_rules(root: _Node, fallback: str) -> GroupOf:
