@@ -47,6 +47,9 @@ class Node:
     def nodes(self) -> tuple[str, ...]:
         return ("bench",)
 
+    def refused(self, event: object) -> None:
+        raise SystemExit(f"refused: {event}")
+
     def decided(self, decision: object) -> None:
         self.log.append(decision)
         if len(self.log) > 1000:

@@ -2,7 +2,7 @@
 
 All are msgspec structs: immutable, typed, array-like on the wire (MessagePack). Decoding bytes from outside into
 them checks types and sizes; a bad record raises `msgspec.ValidationError` there, `ConfigError` when built in Python.
-Those that an observer holds by the hundred thousand are kept from the garbage collector (gc=False): nothing that they
+Those that an observer or a learner holds by the hundred thousand are kept from the garbage collector (gc=False): nothing that they
 refer to refers back, and looking through them would hold everything up for tens of milliseconds.
 Times are `t_ns`: integer nanoseconds since the Unix epoch.
 """
@@ -342,7 +342,7 @@ class Inference(msgspec.Struct, frozen=True, array_like=True, gc=False):
 # --- decide --------------------------------------------------------------------------------------------------------
 
 
-class Decision(msgspec.Struct, frozen=True, array_like=True):
+class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One answer of the decision service, with the exact probability with which that arm was drawn."""
 
     decision_id: str
@@ -355,7 +355,7 @@ class Decision(msgspec.Struct, frozen=True, array_like=True):
     features: dict[str, Scalar] = {}
 
 
-class Reward(msgspec.Struct, frozen=True, array_like=True):
+class Reward(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The outcome of a decision: any finite number, larger is better."""
 
     decision_id: str

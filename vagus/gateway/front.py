@@ -14,20 +14,25 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgpack
 import msgspec
+from msgspec import Meta
 
 from vagus.clock import Clock
+from vagus.controllers.decide.arms import check_arms
+from vagus.controllers.decide.features import MAX_FEATURES, check_features
 from vagus.controllers.decide.table import DecisionTable
 from vagus.errors import VagusError
 from vagus.gateway.front_head import Heads
 from vagus.gateway.problem import Problem
-from vagus.model import Ack, Decision, Reward, Scalar
+from vagus.model import MAX_LABEL_VALUE, MAX_NAME, Ack, Decision, Reward, Scalar
 
 MAX_MANY = 1000
 MAX_TEXT = 200
+MAX_REMEMBERED = 1024
+MAX_REMEMBERED_BYTES = 4096
 SWEEP_S = 1.0
 IDLE_S = 75
 """A connection on which nothing was asked for so long is closed."""
@@ -45,19 +50,36 @@ class Node(Protocol):
     async def reward(self, rewards: Sequence[Reward]) -> list[Ack]: ...
 
 
+_Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+_Value = (
+    Annotated[str, Meta(max_length=MAX_LABEL_VALUE)]
+    | Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+    | float
+    | bool
+)
+
+
 class One(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A decision that is asked for. The table checks the rest."""
+    """A decision that is asked for."""
 
     arms: list[str]
-    features: dict[str, Scalar] = {}
+    features: dict[_Name, _Value] = {}
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The body of `POST /v1/decide`, one or many."""
+    """The body of `POST /v1/decide`, one or many. Arms and names of features are looked up before they are read."""
 
-    arms: list[str] | msgspec.UnsetType = msgspec.UNSET
-    features: dict[str, Scalar] | msgspec.UnsetType = msgspec.UNSET
-    requests: list[One] | msgspec.UnsetType = msgspec.UNSET
+    arms: msgspec.Raw = msgspec.Raw()
+    features: Annotated[dict[str, _Value], Meta(max_length=MAX_FEATURES)] | None = None
+    requests: list[One] = []
+
+
+class _Packed(msgspec.Struct, forbid_unknown_fields=True):
+    """The same in MessagePack."""
+
+    arms: list[str] = []
+    features: dict[_Name, _Value] | None = None
+    requests: list[One] = []
 
 
 class Outcome(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -87,6 +109,7 @@ class Made(msgspec.Struct, gc=False):
 
 
 _asked = msgspec.json.Decoder(Asked).decode
+_arms = msgspec.json.Decoder(list[str]).decode
 _told = msgspec.json.Decoder(Told).decode
 _encode = msgspec.json.Encoder().encode
 _NOTHING: dict[str, Scalar] = {}
@@ -113,59 +136,102 @@ class Front:
         heads: Heads,
         requests: Counter[tuple[str, str, int]],
         problem: Callable[[str, Exception], Problem],
-        context: Callable[[], Mapping[str, Scalar] | None] = lambda: _NOTHING,
+        context: Callable[[], Mapping[str, Scalar] | None] | None = None,
     ) -> None:
         self.node = node
         self.clock = clock
         self.heads = heads
+        self.known = heads.known
         self.requests = requests
         self.tick = 0  # sweeps so far, about a second each
         self.stopping = False
         self.connections: set[Any] = set()
-        self._problem = problem
+        self.problem = problem
         self._context = context
         self._good: dict[int, bytes] = {}
+        self._arms: dict[bytes, tuple[str, ...]] = {}  # as they came: clients send the same ones again and again
+        self._names: set[tuple[str, ...]] = set()  # of features, checked
         self._rewards: list[tuple[list[Reward], bool, Answer]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self.decide = self._decide if context is not None else self._plainly()
         self._sweeper: asyncio.TimerHandle | None = None
         self._gone: asyncio.Event | None = None
 
     # --- decisions ---------------------------------------------------------------------------------------------------
 
-    def decide(self, body: bytes, packed: bool) -> bytes:
-        """The JSON of the answer. Raises NotHere."""
-        context = self._context()
+    def _plainly(self) -> Callable[[bytes, bool], bytes]:
+        """`_decide` for what nearly all ask for: one decision, in JSON, without live numbers. All names are local."""
+        known_arms, known_names, heads = self._arms, self._names, self._good
+        node, now_ns, asked_of, encode, made_of = self.node, self.clock.time_ns, _asked, _encode, Made
+
+        def decide(body: bytes, packed: bool) -> bytes:
+            if packed:
+                return self._decide(body, True)
+            try:
+                asked = asked_of(body)
+                features = asked.features
+                if features is None or asked.requests:
+                    return self._decide(body, False)
+                text = bytes(asked.arms)
+                arms = known_arms.get(text)
+                if arms is None or tuple(features) not in known_names:
+                    arms = self._learn(text, features)
+                made = node.table.decide(features, arms, now_ns(), features)
+            except (ValueError, RecursionError, VagusError) as error:  # msgspec's are ValueErrors
+                raise NotHere from error
+            node.decided(made)
+            answer = encode(made_of(made.arm, made.decision_id, made.propensity, made.group, made.version, _NOTHING))
+            length = len(answer)
+            return (heads.get(length) or self.head(length)) + answer
+
+        return decide
+
+    def _learn(self, text: bytes, features: Mapping[str, Scalar]) -> tuple[str, ...]:
+        """Arms that come for the first time, and names of features; raises as whoever checks them does."""
+        arms = tuple(check_arms(_arms(text)))
+        check_features(features)
+        if len(self._arms) >= MAX_REMEMBERED or len(self._names) >= MAX_REMEMBERED:
+            self._arms.clear()
+            self._names.clear()
+        if len(text) <= MAX_REMEMBERED_BYTES:
+            self._arms[text] = arms
+            self._names.add(tuple(features))
+        return arms
+
+    def _decide(self, body: bytes, packed: bool) -> bytes:
+        """The answer. Raises NotHere."""
+        context = self._context() if self._context is not None else _NOTHING
         if context is None:
             raise NotHere
         try:
-            asked = msgspec.convert(_unpack(body), Asked) if packed else _asked(body)
-            arms, features = asked.arms, asked.features
-            if asked.requests is _UNSET and arms is not _UNSET:
-                if features is _UNSET:
-                    features = {}
-                if packed:
-                    _check_finite(features)
-                made = self._draw(features, arms, context)
-                self.node.decided(made)
-                return _encode(_made(made, features, context))
+            asked = msgspec.convert(_unpack(body), _Packed) if packed else _asked(body)
             many = asked.requests
-            if many is _UNSET or arms is not _UNSET or features is not _UNSET or not 1 <= len(many) <= MAX_MANY:
+            if not many:
+                arms = asked.arms if isinstance(asked, _Packed) else _arms(bytes(asked.arms))
+                one = One(arms, asked.features or {})
+                ((made, answer),) = self._draw([one], packed, context)
+                self.node.decided(made)
+                return self.good(_encode(answer))
+            if asked.arms or asked.features is not None or len(many) > MAX_MANY:
                 raise NotHere
-            if packed:
-                for one in many:
-                    _check_finite(one.features)
-            drawn = [self._draw(one.features, one.arms, context) for one in many]
-        except (msgspec.DecodeError, ValueError, RecursionError, VagusError) as error:
+            drawn = self._draw(many, packed, context)
+        except (ValueError, RecursionError, VagusError) as error:
             raise NotHere from error
-        for made in drawn:
+        for made, _ in drawn:  # all, or none
             self.node.decided(made)
-        parts = [_made(made, one.features, context) for made, one in zip(drawn, many, strict=True)]
-        return _encode({"decisions": parts})
+        return self.good(_encode({"decisions": [answer for _, answer in drawn]}))
 
-    def _draw(self, features: dict[str, Scalar], arms: list[str], context: Mapping[str, Scalar]) -> Decision:
-        if context:
-            features = {**context, **features}
-        return self.node.table.decide(features, arms, self.clock.time_ns())
+    def _draw(self, many: Sequence[One], packed: bool, context: Mapping[str, Scalar]) -> list[tuple[Decision, Made]]:
+        table, now_ns = self.node.table, self.clock.time_ns()
+        drawn = []
+        for one in many:
+            features = one.features
+            if packed and any(type(value) is float and not math.isfinite(value) for value in features.values()):
+                raise NotHere
+            made = table.decide({**context, **features}, one.arms, now_ns)
+            added = {name: value for name, value in context.items() if name not in features}
+            drawn.append((made, Made(made.arm, made.decision_id, made.propensity, made.group, made.version, added)))
+        return drawn
 
     # --- outcomes ----------------------------------------------------------------------------------------------------
 
@@ -173,7 +239,7 @@ class Front:
         """Sends outcomes on, with those of other connections; `answer` is called with the answer. Raises NotHere."""
         try:
             told = msgspec.convert(_unpack(body), Told) if packed else _told(body)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise NotHere from error
         now_ns = self.clock.time_ns()
         decision_id, outcome, many = told.decision_id, told.reward, told.updates
@@ -203,7 +269,7 @@ class Front:
         try:
             acks = await self.node.reward([reward for rewards, _, _ in waiting for reward in rewards])
         except Exception as error:
-            problem = self._problem("/v1/update", error)
+            problem = self.problem("/v1/update", error)
             for _, _, answer in waiting:
                 answer(self.refusal(problem, "/v1/update"))
             return
@@ -221,11 +287,14 @@ class Front:
 
     def good(self, body: bytes) -> bytes:
         """An answer of 200."""
-        length = len(body)
+        return self.head(len(body)) + body
+
+    def head(self, length: int) -> bytes:
+        """Of an answer of 200."""
         head = self._good.get(length)
         if head is None:
             head = self._good[length] = _head(200, "OK", length)
-        return head + body
+        return head
 
     def refusal(self, problem: Problem, path: str) -> bytes:
         """An error as an answer; counted."""
@@ -284,20 +353,8 @@ def unknown_decision(decision_id: str) -> Problem:
     return Problem(404, "no_data", message, "body.decision_id", hint)
 
 
-def _made(made: Decision, features: dict[str, Scalar], context: Mapping[str, Scalar]) -> Made:
-    if context:
-        context = {name: value for name, value in context.items() if name not in features}
-    return Made(made.arm, made.decision_id, made.propensity, made.group, made.version, context)
-
-
 def _unpack(body: bytes) -> Any:
     return msgpack.unpackb(body, strict_map_key=True, max_ext_len=0)
-
-
-def _check_finite(features: Mapping[str, Scalar]) -> None:
-    for value in features.values():
-        if type(value) is float and not math.isfinite(value):
-            raise NotHere
 
 
 def _head(status: int, reason: str, length: int) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from vagus.gateway.front import Front
-from vagus.gateway.front_connection import THEIRS, WRITING, Connection
+from vagus.gateway.front_connection import CLOSED, THEIRS, WRITING, Connection
 from vagus.gateway.front_head import UNKNOWN, Head
 
 
@@ -73,7 +73,7 @@ class Shared(Connection):
             handler.keep_alive(True)  # ends its clock: what the front answered counts as well
         if head.kind == UNKNOWN:
             self.front.left(self)
-            self._closed = True
+            self._held |= CLOSED
             self.transport.set_protocol(handler)
             self.transport = None
             handler.data_received(data)
@@ -88,7 +88,7 @@ class Shared(Connection):
         """aiohttp has sent an answer; `keep`: and does not close."""
         self._busy = False
         if not keep:
-            self._closed = True
+            self._held |= CLOSED
         elif not self._owed:
             self._soon()
 

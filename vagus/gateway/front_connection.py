@@ -13,10 +13,10 @@ from vagus.gateway.problem import Problem
 MAX_WAITING = 64
 """Answers that wait for an earlier one; then nothing more is read."""
 MAX_HELD_BYTES = 64 << 10
-SLOTS, WRITING, THEIRS, BLOCKED = 1, 2, 4, 8
-"""Why nothing is served at the moment: outcomes on their way, a client that does not read, another's request, the way
-of what was decided."""
+SLOTS, WRITING, THEIRS, CLOSED = 1, 2, 4, 8
+"""Why nothing is served: outcomes on their way, a client that does not read, another's request; for good."""
 _END = b"\r\n\r\n"
+_DECIDED = ("POST", PATHS[DECIDE][1], 200)
 
 
 def closing(answer: bytes) -> bytes:
@@ -42,7 +42,7 @@ class _Slot:
 class Connection(asyncio.Protocol):
     """Serves requests as they come; `theirs` is told of one that is for somebody else, and goes on after it."""
 
-    __slots__ = ("_begun", "_buffer", "_closed", "_held", "_kind", "_need", "_slots", "_used", "front", "transport")
+    __slots__ = ("_begun", "_buffer", "_held", "_kind", "_need", "_slots", "_used", "front", "transport")
 
     def __init__(self, front: Front) -> None:
         self.front = front
@@ -53,7 +53,6 @@ class Connection(asyncio.Protocol):
         self._begun = -1  # the tick at which what is incomplete began
         self._used = front.tick
         self._held = 0
-        self._closed = False  # nothing more is served
         self._slots: deque[_Slot] = deque()
 
     # --- the transport's calls ---------------------------------------------------------------------------------------
@@ -64,16 +63,16 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.transport = None
-        self._closed = True
+        self._held |= CLOSED
         self._buffer.clear()
         self._slots.clear()
         self.front.left(self)
 
     def eof_received(self) -> bool:
         """A client that has said all it will still gets the answers that it waits for."""
-        if not self._slots or self._closed:
+        if not self._slots or self._held & CLOSED:
             return False
-        self._closed = True
+        self._held |= CLOSED
         self._slots[-1].last = True
         return True
 
@@ -84,9 +83,27 @@ class Connection(asyncio.Protocol):
         self.release(WRITING)
 
     def data_received(self, data: bytes) -> None:
-        if self._closed:
-            return
+        front = self.front
+        if not (self._held or self._slots or self._buffer):
+            # A decision and nothing else, as nearly all that comes: the way below, without its cases.
+            stop = data.find(_END)
+            head = front.known.get(data[:stop])
+            if head is not None and head[4] == len(data) - stop:
+                try:
+                    answer = front.decide(data[stop + 4 :], False)
+                except Exception:
+                    self._later(data)  # says why
+                    return
+                self._used = front.tick
+                front.requests[_DECIDED] += 1
+                self.transport.write(answer)
+                return
+        self._later(data)
+
+    def _later(self, data: bytes) -> None:
         self._used = self.front.tick
+        if self._held & CLOSED:
+            return
         buffer = self._buffer
         if self._held:
             buffer += data
@@ -107,7 +124,7 @@ class Connection(asyncio.Protocol):
         """Answers the requests of which all is there."""
         front = self.front
         heads = front.heads
-        known = heads.known
+        known = front.known
         at, end = 0, len(data)
         out: list[bytes] = []
         self._need, self._begun = 0, -1
@@ -121,7 +138,7 @@ class Connection(asyncio.Protocol):
                 break
             text = data[at:stop]
             head = known.get(text) or heads.read(text)
-            kind, length, packed, last = head
+            kind, length, packed, last, _ = head
             begin = stop + 4
             stop = begin + length
             if kind >= OTHER:
@@ -132,13 +149,12 @@ class Connection(asyncio.Protocol):
                 break
             try:
                 if kind == DECIDE:
-                    answer = front.good(front.decide(data[begin:stop], packed))
-                    if last:
-                        answer = closing(answer)
+                    answer = front.decide(data[begin:stop], packed)
                     if self._slots:
+                        front.requests[_DECIDED] += 1
                         self._slots.append(_Slot(self, answer, last))
                     else:
-                        out.append(answer)
+                        out.append(closing(answer) if last else answer)
                 else:
                     slot = _Slot(self, None, last)
                     front.update(data[begin:stop], packed, slot)
@@ -146,9 +162,13 @@ class Connection(asyncio.Protocol):
             except NotHere:
                 self._pass_on(out, data[at:], head, stop - at)
                 break
+            except Exception as error:
+                path = PATHS[kind][1]
+                answer = front.refusal(front.problem(path, error), path)
+                self._slots.append(_Slot(self, answer, last))
             at = stop
             if last:
-                self._closed = True
+                self._held |= CLOSED
                 break
             if len(self._slots) >= MAX_WAITING and at < end:
                 self._held |= SLOTS
@@ -159,10 +179,12 @@ class Connection(asyncio.Protocol):
                 self._slots[-1].last = True
             elif out:
                 out[-1] = closing(out[-1])
-                self._closed = True
+                self._held |= CLOSED
         if out:
             self.write(out[0] if len(out) == 1 else b"".join(out), len(out))
-        if self._closed and not self._slots and self.transport is not None:
+        if self._slots:
+            self.drain()
+        elif self._held & CLOSED and self.transport is not None:
             self.transport.close()
 
     def _wait(self, begun: bytes, kind: int, need: int) -> None:
@@ -187,10 +209,8 @@ class Connection(asyncio.Protocol):
 
     def write(self, answers: bytes, decisions: int) -> None:
         """Sends answers, of which so many are decisions."""
-        if decisions:
-            self.front.requests["POST", PATHS[DECIDE][1], 200] += decisions
-        if self.transport is not None:
-            self.transport.write(answers)
+        self.front.requests[_DECIDED] += decisions
+        self.transport.write(answers)
 
     def drain(self) -> None:
         """Sends the answers whose turn it is."""
@@ -198,11 +218,11 @@ class Connection(asyncio.Protocol):
         last = False
         while self._slots and (answer := self._slots[0].data) is not None:
             last = self._slots.popleft().last
-            out.append(closing(answer) if last and b"Connection: close" not in answer else answer)
+            out.append(closing(answer) if last else answer)
         if out and self.transport is not None:
             self.transport.write(b"".join(out))
             if last:
-                self._closed = True
+                self._held |= CLOSED
                 self.transport.close()
             elif not self._slots:
                 self.release(SLOTS)
@@ -216,9 +236,10 @@ class Connection(asyncio.Protocol):
         if not self._held & why:
             return
         self._held &= ~why
-        if self._held or self._closed or self.transport is None:
+        if self._held or self.transport is None:
             return
-        self.transport.resume_reading()
+        if not self.transport.is_reading():
+            self.transport.resume_reading()
         if self._buffer:
             data = bytes(self._buffer)
             self._buffer.clear()
@@ -247,10 +268,10 @@ class Connection(asyncio.Protocol):
             what, where, path = "body", "body", PATHS[self._kind][1]
         message = f"the {what} did not arrive within {ARRIVAL_S:g} s"
         refusal = self.front.refusal(Problem(408, "timeout", message, where, "send it again"), path)
-        self._closed = True
+        self._held |= CLOSED
         self._begun = -1
         if self._slots:
-            self._slots.append(_Slot(self, closing(refusal), True))
+            self._slots.append(_Slot(self, refusal, True))
         else:
             self.transport.write(closing(refusal))
             self.transport.close()
@@ -264,6 +285,6 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Closes; what is already written still goes out."""
-        self._closed = True
+        self._held |= CLOSED
         if self.transport is not None:
             self.transport.close()

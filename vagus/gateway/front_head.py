@@ -34,12 +34,16 @@ _ASKED = frozenset((b"host", b"authorization", b"content-type", b"content-encodi
 
 
 class Head(NamedTuple):
-    """kind: DECIDE, UPDATE, OTHER or UNKNOWN; length: of the body, bytes; packed: it is MessagePack; close: after it."""
+    """kind: DECIDE, UPDATE, OTHER or UNKNOWN; length: of the body, bytes; packed: it is MessagePack; close: after it.
+
+    plain: a decision's length with the empty line before it, where nothing else is special about it; else -1.
+    """
 
     kind: int
     length: int = 0
     packed: bool = False
     close: bool = False
+    plain: int = -1
 
 
 _UNKNOWN = Head(UNKNOWN)
@@ -101,7 +105,9 @@ class Heads:
             if line == ours and b"content-length" in framing and not twice:
                 packed = _packed(asked)
                 if packed is not None and length <= self._max_body_bytes and self._allowed(asked, verb, what):
-                    return Head(kind, length, packed, connection == b"close")
+                    last = connection == b"close"
+                    plain = kind == DECIDE and not packed and not last
+                    return Head(kind, length, packed, last, length + 4 if plain else -1)
         return Head(OTHER, length)
 
     def _allowed(self, asked: dict[bytes, bytes], verb: Verb, what: str) -> bool:

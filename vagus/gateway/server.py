@@ -28,7 +28,6 @@ from vagus.gateway.front_head import PATHS, Heads
 from vagus.gateway.live_context import LiveContext
 from vagus.gateway.route import Route, Site
 from vagus.gateway.routes import ROUTES
-from vagus.model import Scalar
 
 log = logging.getLogger("vagus")
 MAX_VALUES = 5_000_000
@@ -129,8 +128,8 @@ class Gateway:
         if lean and all(path in self._fixed for _, path, _, _ in PATHS):
             heads = Heads(door, self._check_host, max_body_bytes)
             live = self.site.context
-            context_of = live.ready if live is not None else dict[str, Scalar]
-            self._front = Front(backend, clock, heads, self.site.requests, self._met, context_of)
+            ready = live.ready if live is not None else None
+            self._front = Front(backend, clock, heads, self.site.requests, self._met, ready)
 
     def _met(self, path: str, error: Exception) -> Problem:
         """What an update of the front met."""
