@@ -90,6 +90,23 @@ def test_each_warning_where_it_must_be() -> None:
     assert "clipped" not in codes(judged(drawn(), clip=100.0))
 
 
+def test_rare_weights_that_did_not_come_are_no_wrong_propensities() -> None:
+    """A log that draws b in 150 draws once: that b came seldom is chance, not an error."""
+    rng = np.random.default_rng(8)
+    for _ in range(50):
+        log = drawn(n=300, probability=149 / 150, rng=rng)
+        for arm in log.arms:
+            assert "propensity_wrong" not in codes(judged(log, arm))
+
+
+def test_what_was_hardly_tried_for_a_time_is_said() -> None:
+    """First a is drawn nearly always, then b: that a, once in 200, never came by then says nothing of it."""
+    arms = ["a"] * 200 + ["b"] * 200 + ["c"]
+    propensities = [0.99] * 400 + [0.005]
+    log = log_of(["g"] * 401, arms, [1.0] * 401, propensities, [("a", "b", "c")] * 401)
+    assert codes(judged(log, "a")) == {"uncovered"}
+
+
 def test_arms_never_logged_in_a_group_have_no_support() -> None:
     log = log_of(
         ["g"] * 100 + ["h"] * 100,

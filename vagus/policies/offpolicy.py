@@ -21,7 +21,9 @@ LEAST_ESS_RATIO = 0.1
 LEAST_PROPENSITY = 1e-3
 DOMINATED_RATIO = 0.5  # of all weight, borne by the heaviest 1 % of rows (at least one, at most ten)
 LEAST_SUPPORT_RATIO = 0.99
-OFF_BY = 4.0  # standard errors by which the mean weight may miss 1 before propensities are called wrong
+LEAST_UNCOVERED_RATIO = 0.1
+SHORT_BY = 4.0  # standard errors by which weights may fall short
+CHANCE = 1e-4  # at most, of calling propensities wrong that are right
 _CHUNK = 65_536
 
 
@@ -249,17 +251,32 @@ def warnings_of(
                 f"{heaviest} of {used} rows bear {borne:.0%} of all weight; clipping bounds them, at the price of bias"
             )
             found.append(Warned("dominated", text))
-    off = _off(whole)
-    if supported and support >= LEAST_SUPPORT_RATIO and not estimated and used >= FEWEST and off:
-        text = f"the mean weight is {off:.3g} and should be 1: these propensities are not those that arms were drawn by"
-        found.append(Warned("propensity_wrong", text))
+    if supported and support >= LEAST_SUPPORT_RATIO and not estimated and used >= FEWEST:
+        found += _mean_weight(whole, log)
     if clipped:
         found.append(Warned("clipped", f"{clipped} of {used} weights were clipped: biased towards what the log does"))
     return tuple(found)
 
 
-def _off(whole: Floats) -> float:
-    """The mean weight where it is not 1, as it must be on average; else 0."""
-    mean = float(whole.mean())
-    error = float(whole.std(ddof=1)) / math.sqrt(len(whole)) if len(whole) > 1 else math.inf
-    return mean if abs(mean - 1.0) > OFF_BY * error + 1e-6 else 0.0
+def _mean_weight(whole: Floats, log: Log) -> list[Warned]:
+    """What the mean weight, which is 1 on average, tells where it is not.
+
+    Propensities are called wrong by Bernstein's inequality, with the largest weight that they allow: the sample's own
+    variance is too small where weights are rare and large, just when none of them came. That is the other case: part
+    of what the policy does was hardly tried, and neither estimate nor interval know of it.
+    """
+    mean, n = float(whole.mean()), len(whole)
+    largest = 1.0 / float(log.propensity[log.known].min())
+    log_chance = math.log(2.0 / CHANCE)
+    allowed = math.sqrt(2.0 * (largest - 1.0) * log_chance / n) + largest * log_chance / (3.0 * n)
+    if abs(mean - 1.0) > allowed:
+        text = f"the mean weight is {mean:.3g}, not 1: these propensities are not those that arms were drawn by"
+        return [Warned("propensity_wrong", text)]
+    error = float(whole.std(ddof=1)) / math.sqrt(n)
+    if 1.0 - mean > max(LEAST_UNCOVERED_RATIO, SHORT_BY * error):
+        text = (
+            f"its weights come to {mean:.0%} of what they should: part of what it does was hardly tried in some group "
+        )
+        text += "or for some time; the interval is too narrow"
+        return [Warned("uncovered", text)]
+    return []
