@@ -143,6 +143,7 @@ class LimitPolicy(Protocol):
 BANDITS: Registry[Bandit] = Registry(
     "vagus.bandits",
     {
+        "auto": "vagus.policies.auto:Auto",
         "epsilon": "vagus.policies.epsilon:SlidingEpsilon",
         "prediction": "vagus.policies.prediction:Prediction",
         "pytheas": "vagus.policies.pytheas:Pytheas",

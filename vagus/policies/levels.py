@@ -1,0 +1,296 @@
+"""What arms are worth, as levels that drift: how fast they do and how noisy rewards are is learned from the rewards.
+
+Each arm's worth is a random walk seen through noise (the local level model: West and Harrison, "Bayesian Forecasting
+and Dynamic Models", chapter 2), followed by Kalman filters that differ in the drift they believe in. The filters of a
+row are weighed by how well they foretold its rewards (Student's t, so that a dip is no proof), with forgetting; each
+measures the noise from its own errors. An arm not seen for a while grows uncertain at the speed that its row showed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from vagus.policies.bank import Bank, Floats, Ints, check_rewards
+
+DRIFTS = (1e-4, 1e-2, 1e-1)  # variance that a level gains in a tick, in variances of a tick's mean reward
+MODELS = range(len(DRIFTS))
+FORGET = 0.98  # of the filters' weights, at each tick with rewards: what foretells best may change
+TAIL = 4.0  # degrees of freedom of foretold rewards
+STEP = 0.02  # of the measured noise, at least
+FADE = 0.995  # of the rewards' scale and rate, in a tick
+PENDING = 1 << 16  # rewards kept until the tick
+NEVER = -1e18  # a tick so long ago that it never was
+LEAST = 1e-300
+
+
+class Levels(Bank):
+    """Columns: per cell the tick last seen, and each filter's mean and variance then; per row noise, scale and rate.
+
+    Rewards are learned at the tick, those of one cell as one observation of their mean. Nothing fades while no
+    rewards come: what time does is worked out where it is asked for.
+    """
+
+    cells: ClassVar[Mapping[str, float]] = {
+        "seen": NEVER,
+        **{f"{column}{model}": 0.0 for column in ("mean", "variance") for model in MODELS},
+    }
+    whole: ClassVar[Mapping[str, float]] = {
+        "latest": NEVER,  # tick of the newest reward
+        "rewards": 0.0,
+        "arrived": 0.0,  # discounted rewards, and ticks in which they came: their rate
+        "ticked": 0.0,
+        "count": 0.0,  # discounted rewards, their mean, and squared distances from it: the scale
+        "centre": 0.0,
+        "squares": 0.0,
+        "within": 0.0,  # squared distances of an arm's rewards in a tick from their mean, and degrees of freedom
+        "freedom": 0.0,
+        "steps": 0.0,
+        **{f"{column}{model}": 0.0 for column in ("noise", "score") for model in MODELS},
+    }
+    counts: ClassVar[frozenset[str]] = frozenset(
+        {"rewards", "arrived", "ticked", "count", "squares", "within", "freedom", "steps"}
+        | {f"{column}{model}" for column in ("variance", "noise") for model in MODELS}
+    )
+    seen: Floats
+    latest: Floats
+    rewards: Floats
+    arrived: Floats
+    ticked: Floats
+    count: Floats
+    centre: Floats
+    squares: Floats
+    within: Floats
+    freedom: Floats
+    steps: Floats
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        super().__init__(rng)
+        self.now = 0.0
+        self._news: list[tuple[Ints, Ints, Floats]] = []
+        self._pending = 0
+
+    def of(self, column: str, model: int) -> Floats:
+        """A filter's column."""
+        found: Floats = getattr(self, f"{column}{model}")
+        return found
+
+    def resize(self, rows: int, width: int) -> None:
+        """As of all banks."""
+        self.fold()
+        super().resize(rows, width)
+
+    def learn(self, rows: Ints, places: Ints, rewards: Floats) -> None:
+        """Kept until the tick. Raises ConfigError, with nothing learned, unless all are within ±1e100."""
+        check_rewards(rewards)
+        self._news.append((rows.copy(), places.copy(), rewards.copy()))
+        self._pending += len(rewards)
+        if self._pending > PENDING:
+            self.fold()
+
+    def tick(self) -> None:
+        """What came since the last one is learned."""
+        self.fold()
+        self.now += 1.0
+
+    def fold(self) -> None:
+        """Learns what is kept."""
+        news, self._news = self._news, []
+        if not self._pending:
+            return
+        self._pending = 0
+        rows, places, rewards = (np.concatenate(column) for column in zip(*news, strict=True))
+        keys = rows * self.width + places
+        order = np.argsort(keys, kind="stable")
+        keys, rewards = keys[order], rewards[order]
+        starts = _starts(keys)
+        counts = np.diff(starts, append=len(keys))
+        means = np.add.reduceat(rewards, starts) / counts
+        off = rewards - np.repeat(means, counts)
+        within = np.add.reduceat(off * off, starts)
+        cells = keys[starts]
+        heads = _starts(cells // self.width)
+        at = cells[heads] // self.width
+        self._scale(at, heads, counts.astype(np.float64), means, within)
+        self._filter(at, heads, cells, counts.astype(np.float64), means)
+
+    def _scale(self, at: Ints, heads: Ints, counts: Floats, means: Floats, within: Floats) -> None:
+        """Rate, scale and noise within ticks of the rows `at`; their cells begin at `heads`."""
+        sums, sizes = np.add.reduceat(counts, heads), np.diff(heads, append=len(counts))
+        new = self.latest[at] <= NEVER
+        gap = np.where(new, 0.0, self.now - self.latest[at])
+        left = FADE**gap
+        self.ticked[at] = np.where(new, 1.0, self.ticked[at] * left + (1.0 - left) / (1.0 - FADE))
+        self.arrived[at] = self.arrived[at] * left + sums
+        self.latest[at] = self.now
+        self.rewards[at] += sums
+        # Distances are from the old centre: exact also for rewards with a large offset.
+        centre = np.where(new, means[heads], self.centre[at])
+        old = self.count[at] * FADE
+        off = means - np.repeat(centre, sizes)
+        shift = np.add.reduceat(counts * off, heads) / (old + sums)
+        rest = off - np.repeat(shift, sizes)
+        inner = np.add.reduceat(within, heads)
+        outer = np.add.reduceat(counts * rest * rest, heads)
+        self.squares[at] = self.squares[at] * FADE + old * shift * shift + inner + outer
+        self.count[at] = old + sums
+        self.centre[at] = centre + shift
+        self.within[at] = self.within[at] * 0.99 + inner
+        self.freedom[at] = self.freedom[at] * 0.99 + sums - sizes
+
+    def _filter(self, at: Ints, heads: Ints, cells: Ints, counts: Floats, means: Floats) -> None:
+        """One step of every filter; `cells` are flat places of the columns."""
+        sizes = np.diff(heads, append=len(cells))
+        seen = self.seen.reshape(-1)
+        known = seen[cells] > NEVER / 2
+        gaps = np.where(known, self.now - seen[cells], 0.0)
+        knowing = np.add.reduceat(known.astype(np.float64), heads)
+        some, divisor = knowing > 0.0, np.maximum(knowing, 1.0)
+        inner, rate = self.inner(at), self.rate(at)
+        step = np.maximum(STEP, 1.0 / (self.steps[at] + 4.0))
+        least = np.repeat(1e-12 * self.spread(at), sizes) + LEAST
+        each_inner = np.repeat(inner, sizes)
+        for model in MODELS:
+            mean, variance = self.of("mean", model).reshape(-1), self.of("variance", model).reshape(-1)
+            noise, score = self.of("noise", model), self.of("score", model)
+            noise[at] = np.where(self.steps[at] > 0.0, noise[at], inner)
+            whole = np.repeat(noise[at], sizes)
+            # Several rewards in a tick: what is noise within it averages out, what all of them share does not.
+            less = np.minimum(each_inner, whole) * (1.0 - 1.0 / counts)
+            seeing = whole - less + least
+            before = variance[cells] + gaps * np.repeat(self.drift(at, model, inner, rate), sizes)
+            total = before + seeing
+            error = np.where(known, means - mean[cells], 0.0)
+            squared = error * error
+            likelihood = -0.5 * (np.log(total) + (TAIL + 1.0) * np.log1p(squared / (total * TAIL)))
+            score[at] = np.where(some, FORGET, 1.0) * score[at] + np.add.reduceat(known * likelihood, heads)
+            # What errors show beyond the filter's own doubt; one of more than three deviations counts as three.
+            shown = np.add.reduceat(known * (np.minimum(squared, 9.0 * total) - before + less), heads) / divisor
+            noise[at] = np.where(some, np.maximum(noise[at] + step * (shown - noise[at]), 0.0), noise[at])
+            gain = before / total
+            mean[cells] = np.where(known, mean[cells] + gain * error, means)
+            variance[cells] = np.where(known, before * (1.0 - gain), seeing)
+        self.steps[at] += some
+        seen[cells] = self.now
+
+    def spread(self, at: Any) -> Floats:
+        """Variance of all rewards, between arms included, (m,)."""
+        found: Floats = self.squares[at] / np.maximum(self.count[at], 1.0)
+        return found
+
+    def inner(self, at: Any) -> Floats:
+        """Variance of rewards of one arm in one tick, as far as they tell, (m,)."""
+        found: Floats = (self.within[at] + 0.5 * self.spread(at)) / (self.freedom[at] + 1.0)
+        return found
+
+    def rate(self, at: Any) -> Floats:
+        """Rewards in a tick, (m,)."""
+        left = FADE ** np.maximum(self.now - 1.0 - self.latest[at], 0.0)
+        ticks = self.ticked[at] * left + (1.0 - left) / (1.0 - FADE)
+        found: Floats = self.arrived[at] * left / np.maximum(ticks, 1.0)
+        return found
+
+    def drift(self, at: Any, model: int, inner: Floats, rate: Floats) -> Floats:
+        """Variance that levels gain in a tick, as a filter believes, (m,)."""
+        noise = self.of("noise", model)[at]
+        found: Floats = DRIFTS[model] * (noise - np.minimum(inner, noise) * (1.0 - 1.0 / np.maximum(rate, 1.0)))
+        return found
+
+    def beliefs(self, at: Any) -> tuple[Floats, Floats, Floats]:
+        """Of m rows, all filters mixed: means and variances (m, width) as of now, drift in a tick (m,).
+
+        Of cells never seen they mean nothing.
+        """
+        scores = np.stack([self.of("score", model)[at] for model in MODELS])
+        shares = np.exp(scores - scores.max(axis=0))
+        shares /= shares.sum(axis=0)
+        inner, rate = self.inner(at), self.rate(at)
+        drifts = [self.drift(at, model, inner, rate) for model in MODELS]
+        drift: Floats = np.einsum("ij,ij->j", shares, np.stack(drifts))
+        # Means relative to the first filter's: exact for rewards with a large offset.
+        first = self.of("mean", 0)[at]
+        variance = self.now - self.seen[at]
+        variance *= drift[:, np.newaxis]
+        variance += self.of("variance", 0)[at] * shares[0][:, np.newaxis]
+        shift = np.zeros_like(variance)
+        for model in MODELS[1:]:
+            off = self.of("mean", model)[at] - first
+            part = off * shares[model][:, np.newaxis]
+            shift += part
+            part *= off
+            variance += part
+            np.multiply(self.of("variance", model)[at], shares[model][:, np.newaxis], out=part)
+            variance += part
+        mean: Floats = first + shift
+        shift *= shift
+        variance -= shift
+        return mean, variance, drift
+
+    def row(self, row: int) -> dict[str, Any]:
+        """The row's columns; ticks as how long ago, -1 for never."""
+        self.fold()
+        found = super().row(row)
+        found["seen"] = [self.now - seen if seen > NEVER / 2 else -1.0 for seen in found["seen"]]
+        found["latest"] = self.now - found["latest"] if found["latest"] > NEVER / 2 else -1.0
+        return found
+
+    def set_row(self, row: int, state: Mapping[str, Any]) -> None:
+        """What `row` gave, of this or a smaller width. Raises ConfigError, with nothing changed."""
+        self.fold()
+        cells, _ = self.checked(state)
+        super().set_row(row, state)
+        ages = self.seen[row, : len(cells["seen"])]
+        ages[:] = np.where(ages >= 0.0, self.now - np.minimum(ages, -NEVER / 4), NEVER)
+        self.latest[row] = self.now - min(self.latest[row], -NEVER / 4) if self.latest[row] >= 0.0 else NEVER
+
+    def clear(self, row: int) -> None:
+        """An empty row again."""
+        self.fold()
+        super().clear(row)
+
+    def absorb(self, row: int, state: Mapping[str, Any], share: float) -> None:
+        """Filters combine as two observers' reports, by precision; rates, counts and the filters' scores add up."""
+        self.fold()
+        cells, whole = self.checked(state)
+        if share <= 0.0 or whole["latest"] < 0.0:
+            return
+        at, width = slice(row, row + 1), len(cells["seen"])
+        theirs, ages = cells["seen"] >= 0.0, np.maximum(cells["seen"], 0.0)
+        ours, mine = self.seen[row, :width] > NEVER / 2, self.now - self.seen[row, :width]
+        inner, rate, known = self.inner(at), self.rate(at), self.steps[row]
+        steps = known + share * whole["steps"]
+        for model in MODELS:
+            mean, variance = (self.of(column, model)[row, :width] for column in ("mean", "variance"))
+            noise, score = self.of("noise", model), self.of("score", model)
+            there = (cells[f"variance{model}"] + ages * DRIFTS[model] * whole[f"noise{model}"] + LEAST) / share
+            here = variance + np.where(ours, mine, 0.0) * self.drift(at, model, inner, rate) + LEAST
+            gain = np.where(ours, here / (here + there), 1.0)
+            mean[:] = np.where(theirs, mean + gain * (cells[f"mean{model}"] - mean), mean)
+            variance[:] = np.where(theirs, np.where(ours, here * (1.0 - gain), there), variance)
+            if steps > 0.0:
+                noise[row] += (whole[f"noise{model}"] - noise[row]) * share * whole["steps"] / steps
+            score[row] += share * whole[f"score{model}"]
+        self.seen[row, :width] = np.where(theirs, self.now, self.seen[row, :width])
+        self._absorb_row(row, whole, share)
+
+    def _absorb_row(self, row: int, theirs: Mapping[str, float], share: float) -> None:
+        rate = theirs["arrived"] / max(theirs["ticked"], 1.0)
+        self.ticked[row] = max(self.ticked[row], 1.0) if self.latest[row] > NEVER / 2 else max(theirs["ticked"], 1.0)
+        self.arrived[row] += share * rate * self.ticked[row]
+        self.latest[row] = max(self.latest[row], self.now - min(theirs["latest"], -NEVER / 4))
+        count = share * theirs["count"]
+        total, off = self.count[row] + count, theirs["centre"] - self.centre[row]
+        if total > 0.0:
+            self.squares[row] += share * theirs["squares"] + self.count[row] * count / total * off * off
+            self.centre[row] += off * count / total
+        self.count[row] = total
+        for name in ("rewards", "within", "freedom", "steps"):
+            getattr(self, name)[row] += share * theirs[name]
+
+
+def _starts(keys: Ints) -> Ints:
+    """Where runs of equal keys begin."""
+    found: Ints = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    return found
