@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from vagus.config import Config, DecideSettings
-from vagus.controllers.decide.grouping import fields_of, grouping_of
+from vagus.controllers.decide.grouping import grouping_of
 from vagus.errors import ConfigError
 from vagus.policies import BANDITS, CONTEXTUAL
 

@@ -192,8 +192,8 @@ class _Reader:
             raise ConfigError(f"{path}.values: must be an object of values and their groups, not {_kind(values)}")
         table: dict[str, Rule | str] = {}
         for raw, below in values.items():
-            at = f"{path}.values[{str(raw)[:80]!r}]"
-            self.enter(table, _text(raw, at, "a value (quote it)"), below, at, depth)
+            key = _text(raw, f"{path}.values", "values (quote them)")
+            self.enter(table, key, below, f"{path}.values[{key[:80]!r}]", depth)
         rest = self.below(value["rest"], f"{path}.rest", depth + 1) if value.get("rest") is not None else None
         return Rule(field, table, rest)
 
