@@ -46,6 +46,12 @@ class DecideAnswer(msgspec.Struct, frozen=True):
     context: dict[str, Scalar] = {}
 
 
+class DecidesAnswer(msgspec.Struct, frozen=True):
+    """One decision for each request, in their order."""
+
+    decisions: list[DecideAnswer]
+
+
 class UpdateAnswer(msgspec.Struct, frozen=True):
     """One word for each outcome: FAILED for an unknown decision, IGNORED when it already has another reward."""
 

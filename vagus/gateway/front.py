@@ -26,7 +26,7 @@ from vagus.controllers.decide.features import MAX_FEATURES, check_features
 from vagus.controllers.decide.table import DecisionTable
 from vagus.errors import VagusError
 from vagus.gateway.front_head import Heads
-from vagus.gateway.problem import Problem
+from vagus.gateway.problem import Problem, unknown_decision
 from vagus.model import MAX_LABEL_VALUE, MAX_NAME, Ack, Decision, Reward, Scalar
 
 MAX_MANY = 1000
@@ -344,13 +344,6 @@ class Front:
             connection.abort()
         for task in self._tasks:
             task.cancel()
-
-
-def unknown_decision(decision_id: str) -> Problem:
-    """The refusal of an outcome that nobody waits for."""
-    message = f"no decision {decision_id[:80]!r} is waiting for an outcome"
-    hint = "ids come from POST /v1/decide and are kept for a while only"
-    return Problem(404, "no_data", message, "body.decision_id", hint)
 
 
 def _unpack(body: bytes) -> Any:

@@ -78,6 +78,12 @@ class DecideBody(Input, frozen=True):
     features: Annotated[dict[Name, Scalar], Meta(max_length=100)] = {}
 
 
+class DecidesBody(Input, frozen=True):
+    """Several requests at once."""
+
+    requests: Annotated[list[DecideBody], Meta(min_length=1, max_length=MAX_ITEMS)]
+
+
 class UpdateBody(Input, frozen=True):
     """The outcome of a decision; larger is better."""
 
@@ -187,11 +193,21 @@ class _UpdatesProbe(msgspec.Struct):
     found: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="updates", default=msgspec.UNSET)
 
 
+class _RequestsProbe(msgspec.Struct):
+    found: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="requests", default=msgspec.UNSET)
+
+
 def _probe(key: str) -> Any:
     return _PROBES[key]
 
 
-_PROBES = {"reports": _ReportsProbe, "updates": _UpdatesProbe, "samples": _SamplesProbe, "events": _EventsProbe}
+_PROBES = {
+    "reports": _ReportsProbe,
+    "updates": _UpdatesProbe,
+    "samples": _SamplesProbe,
+    "events": _EventsProbe,
+    "requests": _RequestsProbe,
+}
 
 
 def _unpack(body: bytes) -> Any:
@@ -236,14 +252,15 @@ def rewards_of(body: bytes, packed: bool, now_ns: int) -> tuple[list[Reward], bo
     return [Reward(item.decision_id, now_ns, item.reward) for item in items], single
 
 
-def decide_of(body: bytes, packed: bool) -> DecideBody:
-    """The body of `POST /v1/decide`. Raises Problem."""
-    wanted = decode(body, packed, DecideBody)
-    for name, value in wanted.features.items():
-        if type(value) is float and not math.isfinite(value):
-            where = f"body.features.{name}"
-            raise Problem(422, "invalid", f"a feature must be a finite number, got {value}", where)
-    return wanted
+def decides_of(body: bytes, packed: bool) -> tuple[list[DecideBody], bool]:
+    """The body of `POST /v1/decide`, and whether it was a single one. Raises Problem."""
+    items, single = decode_one_or_many(body, packed, DecideBody, DecidesBody, "requests")
+    for index, wanted in enumerate(items):
+        for name, value in wanted.features.items():
+            if type(value) is float and not math.isfinite(value):
+                where = f"body.features.{name}" if single else f"body.requests[{index}].features.{name}"
+                raise Problem(422, "invalid", f"a feature must be a finite number, got {value}", where)
+    return items, single
 
 
 def check_recent(t_ns: int, now_ns: int) -> int:

@@ -99,7 +99,9 @@ def _body(route: Route) -> dict[str, Any]:
 def _content(route: Route) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if route.answer is not None:
-        answer = _ref(route.answer)
+        answer: Any = _ref(route.answer)
+        if route.many is not None:
+            answer = {"oneOf": [answer, _ref(route.many)]}
         media = "application/x-ndjson" if "text/event-stream" in route.media else "application/json"
         content[media] = {"schema": answer}
     for media in route.media:
@@ -148,7 +150,7 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _shown_answer(route: Route) -> tuple[Any, ...]:
-    return () if route.answer is None else (_shown(route.answer),)
+    return tuple(_shown(kind) for kind in (route.answer, route.many) if kind is not None)
 
 
 def _shown(kind: Any, nullable: bool = False) -> Any:

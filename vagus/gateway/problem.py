@@ -49,5 +49,12 @@ class Problem(Exception):
 INTERNAL = Problem(500, "internal", "the gateway failed on this request", "", "the log of the node says why")
 
 
+def unknown_decision(decision_id: str) -> Problem:
+    """The refusal of an outcome that nobody waits for."""
+    message = f"no decision {decision_id[:80]!r} is waiting for an outcome"
+    hint = "ids come from POST /v1/decide and are kept for a while only"
+    return Problem(404, "no_data", message, "body.decision_id", hint)
+
+
 def _printable(text: str) -> str:
     return _CONTROL.sub(" ", text[:MAX_MESSAGE]).encode("utf-8", "replace").decode()

@@ -66,7 +66,7 @@ class Route:
     """One operation. A path may have one `{name}`, which may contain slashes; behind it, `/word` at most.
 
     query: struct of its parameters; body: structs of which the body is one, in one of the content types `accepts`;
-    answer: struct of the JSON answer; media: other content types of the answer; public: no token needed; errors: statuses beyond those of every route.
+    answer: struct of the JSON answer; many: of the one to several things at once, if that is another; media: other content types of the answer; public: no token needed; errors: statuses beyond those of every route.
     tagged: answers carry an ETag, and 304 is one of them.
     verb, what: what access rules are asked before it is handled; an empty `what`: the handler asks for each item.
     """
@@ -79,6 +79,7 @@ class Route:
     body: tuple[type[Any], ...] = ()
     accepts: tuple[str, ...] = ("application/json", "application/msgpack")
     answer: type[Any] | None = None
+    many: type[Any] | None = None
     media: tuple[str, ...] = ()
     public: bool = False
     errors: tuple[int, ...] = ()

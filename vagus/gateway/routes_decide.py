@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from vagus.errors import ConfigError
-from vagus.gateway.answers import DecideAnswer, UpdateAnswer, json_response
+from vagus.gateway.answers import DecideAnswer, DecidesAnswer, UpdateAnswer, json_response
 from vagus.gateway.errors import Problem
-from vagus.gateway.inputs import DecideBody, UpdateBody, UpdatesBody, decide_of, read_body, rewards_of
+from vagus.gateway.inputs import DecideBody, DecidesBody, UpdateBody, UpdatesBody, decides_of, read_body, rewards_of
+from vagus.gateway.problem import unknown_decision
 from vagus.gateway.route import Route, Site
-from vagus.model import Ack
+from vagus.model import Ack, Decision, Scalar
 
 
 async def decide(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
-    """A feasible arm for these features, and those of `decide.context`, with the exact propensity of the draw."""
-    wanted = decide_of(*await read_body(site, request))
+    """A feasible arm for these features, and those of `decide.context`, with the exact propensity of the draw.
+
+    Of several requests all are answered, or, when one is malformed, none.
+    """
+    items, single = decides_of(*await read_body(site, request))
     live = await site.context.features() if site.context is not None else {}
+    drawn = [_draw(site, wanted, live, index, single) for index, wanted in enumerate(items)]
+    for made, _ in drawn:
+        site.backend.decided(made)
+    return json_response(drawn[0][1] if single else DecidesAnswer([answer for _, answer in drawn]))
+
+
+def _draw(
+    site: Site, wanted: DecideBody, live: Mapping[str, Scalar], index: int, single: bool
+) -> tuple[Decision, DecideAnswer]:
     try:
         made = site.backend.table.decide({**live, **wanted.features}, wanted.arms, site.clock.time_ns())
     except ConfigError as error:
-        raise Problem(422, "invalid", str(error), "body") from error
-    site.backend.decided(made)
+        raise Problem(422, "invalid", str(error), "body" if single else f"body.requests[{index}]") from error
     context = {name: value for name, value in live.items() if name not in wanted.features}
-    answer = DecideAnswer(made.arm, made.decision_id, made.propensity, made.group, made.version, context)
-    return json_response(answer)
+    return made, DecideAnswer(made.arm, made.decision_id, made.propensity, made.group, made.version, context)
 
 
 async def update(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
@@ -32,9 +45,7 @@ async def update(site: Site, request: web.BaseRequest, _: str) -> web.StreamResp
     rewards, single = rewards_of(body, packed, site.clock.time_ns())
     acks = await site.backend.reward(rewards)
     if single and acks[0] is Ack.FAILED:
-        message = f"no decision {rewards[0].decision_id[:80]!r} is waiting for an outcome"
-        hint = "ids come from POST /v1/decide and are kept for a while only"
-        raise Problem(404, "no_data", message, "body.decision_id", hint)
+        raise unknown_decision(rewards[0].decision_id)
     return json_response(UpdateAnswer([ack.value for ack in acks]))
 
 
@@ -43,9 +54,10 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/v1/decide",
         decide,
-        "Draw a decision",
-        body=(DecideBody,),
+        "Draw a decision, or several",
+        body=(DecideBody, DecidesBody),
         answer=DecideAnswer,
+        many=DecidesAnswer,
         verb="act",
         what="decide",
     ),
