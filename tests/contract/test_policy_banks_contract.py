@@ -160,7 +160,7 @@ def test_two_halves_are_the_whole(name: str) -> None:
         assert two["evidence"] == pytest.approx(one["evidence"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "auto"])  # by precision: test_policies_auto.py
 def test_merged_means_weigh_by_their_evidence(name: str) -> None:
     one, two = learned(name, 1), learned(name, 2)
     rows = np.zeros(40, np.int64)

@@ -198,6 +198,14 @@ class Levels(Bank):
         found: Floats = DRIFTS[model] * (noise - np.minimum(inner, noise) * (1.0 - 1.0 / np.maximum(rate, 1.0)))
         return found
 
+    def variances(self, at: Any) -> list[Floats]:
+        """Each filter's variances (m, width) as of now; of cells never seen they mean nothing."""
+        inner, rate, ages = self.inner(at), self.rate(at), self.now - self.seen[at]
+        return [
+            self.of("variance", model)[at] + ages * self.drift(at, model, inner, rate)[:, np.newaxis] + LEAST
+            for model in MODELS
+        ]
+
     def beliefs(self, at: Any) -> tuple[Floats, Floats, Floats]:
         """Of m rows, all filters mixed: means and variances (m, width) as of now, drift in a tick (m,).
 
@@ -238,12 +246,16 @@ class Levels(Bank):
 
     def set_row(self, row: int, state: Mapping[str, Any]) -> None:
         """What `row` gave, of this or a smaller width. Raises ConfigError, with nothing changed."""
-        self.fold()
-        cells, _ = self.checked(state)
-        super().set_row(row, state)
-        ages = self.seen[row, : len(cells["seen"])]
-        ages[:] = np.where(ages >= 0.0, self.now - np.minimum(ages, -NEVER / 4), NEVER)
-        self.latest[row] = self.now - min(self.latest[row], -NEVER / 4) if self.latest[row] >= 0.0 else NEVER
+        self._put(row, *self.checked(state))
+
+    def _put(self, row: int, cells: Mapping[str, Floats], whole: Mapping[str, float]) -> None:
+        self.clear(row)
+        for name, values in cells.items():
+            getattr(self, name)[row, : len(values)] = values
+        for name, value in whole.items():
+            getattr(self, name)[row] = value
+        for ages in (self.seen[row : row + 1].reshape(-1), self.latest[row : row + 1]):
+            ages[:] = np.where(ages >= 0.0, self.now - np.minimum(ages, -NEVER / 4), NEVER)
 
     def clear(self, row: int) -> None:
         """An empty row again."""
@@ -256,19 +268,20 @@ class Levels(Bank):
         cells, whole = self.checked(state)
         if share <= 0.0 or whole["latest"] < 0.0:
             return
-        at, width = slice(row, row + 1), len(cells["seen"])
-        theirs, ages = cells["seen"] >= 0.0, np.maximum(cells["seen"], 0.0)
-        ours, mine = self.seen[row, :width] > NEVER / 2, self.now - self.seen[row, :width]
-        inner, rate, known = self.inner(at), self.rate(at), self.steps[row]
-        steps = known + share * whole["steps"]
+        width = len(cells["seen"])
+        other = Levels(self.rng)
+        other.resize(1, width)
+        other._put(0, cells, whole)
+        theirs, there = other.seen[0] > NEVER / 2, other.variances(slice(0, 1))
+        ours, here = self.seen[row, :width] > NEVER / 2, self.variances(slice(row, row + 1))
+        steps = self.steps[row] + share * whole["steps"]
         for model in MODELS:
             mean, variance = (self.of(column, model)[row, :width] for column in ("mean", "variance"))
             noise, score = self.of("noise", model), self.of("score", model)
-            there = (cells[f"variance{model}"] + ages * DRIFTS[model] * whole[f"noise{model}"] + LEAST) / share
-            here = variance + np.where(ours, mine, 0.0) * self.drift(at, model, inner, rate) + LEAST
-            gain = np.where(ours, here / (here + there), 1.0)
+            mine, their = here[model][0, :width], there[model][0] / share
+            gain = np.where(ours, mine / (mine + their), 1.0)
             mean[:] = np.where(theirs, mean + gain * (cells[f"mean{model}"] - mean), mean)
-            variance[:] = np.where(theirs, np.where(ours, here * (1.0 - gain), there), variance)
+            variance[:] = np.where(theirs, np.where(ours, mine * (1.0 - gain), their), variance)
             if steps > 0.0:
                 noise[row] += (whole[f"noise{model}"] - noise[row]) * share * whole["steps"] / steps
             score[row] += share * whole[f"score{model}"]
