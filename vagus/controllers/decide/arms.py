@@ -29,7 +29,7 @@ def check_arms(arms: Sequence[str]) -> Sequence[str]:
 class Feasible:
     """Turns a request's arms into a tuple, and remembers which tuples were found to be right."""
 
-    MOST = 4_000_000  # names in remembered tuples, 8 bytes each and what they alone hold
+    MOST = 200_000  # names in remembered tuples
 
     def __init__(self) -> None:
         self._checked: set[tuple[str, ...]] = set()

@@ -21,13 +21,14 @@ Reweigh = Callable[[Sequence[str], Sequence[Sequence[str]], Floats, Again], Floa
 class Group(Known):
     """A group of the learner: what is drawn from now (Known), and what will be from the next computation on.
 
-    names: arms by place, as far as they have been met; line: the number of the line over all of them; set_lines: by
-    sorted arms, the one met last at the end; met: the arms of the last request looked at; left: lines that go when
-    others stand ready.
+    names: arms by place, as far as they have been met; line_number: of the line over all of them; set_lines: by sorted
+    arms, the one met last at the end; met: the arms of the last request looked at; left: lines that go when others
+    stand ready. cell: the first of its row, in `cells`. number, tag: see Roll.
     """
 
     __slots__ = (
         "banked",
+        "cell",
         "epoch",
         "flags",
         "left",
@@ -35,12 +36,17 @@ class Group(Known):
         "met",
         "name",
         "names",
+        "number",
         "places",
         "row",
         "set_lines",
+        "tag",
     )
     banked: Banked
     row: int
+    cell: int
+    number: int
+    tag: int
     flags: bytearray
     line_number: int
 
@@ -78,18 +84,17 @@ class Banked:
         self.feasible: Bools = np.zeros((0, width), np.bool_)
         self._free_rows: list[int] = []
         self._free_lines: list[int] = []
-        self.rows: list[int] = []  # rewards that wait to be learned
-        self.places: list[int] = []
+        self.cells: list[int] = []  # of rewards that wait to be learned: row times width, plus place
         self.values: list[float] = []
-        self.waiting: list[tuple[Ints, Ints, Floats]] = []  # the same, columns of them
+        self._waiting: list[tuple[Ints, Ints, Floats]] = []  # the same, columns of them
 
     def __len__(self) -> int:
         return len(self.groups) - len(self._free_rows)
 
     # --- rows and lines ----------------------------------------------------------------------------------------------
 
-    def take_row(self, group: Group) -> int:
-        """A row for it, empty."""
+    def take_row(self, group: Group) -> None:
+        """Puts it in a row, empty."""
         if not self._free_rows:
             before = len(self.groups)
             size = max(_FIRST, 2 * before)
@@ -102,7 +107,8 @@ class Banked:
             self._free_rows = list(range(size - 1, before - 1, -1))
         row = self._free_rows.pop()
         self.groups[row] = group
-        return row
+        group.banked, group.row, group.cell, group.flags = self, row, row * self.width, self.flags
+        self.flags[row] = 1
 
     def give_row(self, row: int) -> None:
         """The row is free again, and forgets."""
@@ -143,17 +149,27 @@ class Banked:
 
     # --- learning ----------------------------------------------------------------------------------------------------
 
+    def note(self, rows: Ints, places: Ints, values: Floats) -> None:
+        """Rewards that wait to be learned, as columns."""
+        self._gather()
+        self._waiting.append((rows, places, values))
+
+    def _gather(self) -> None:
+        if self.cells:
+            rows, places = np.divmod(np.array(self.cells), self.width)
+            self._waiting.append((rows, places, np.array(self.values, np.float64)))
+            self.cells.clear()
+            self.values.clear()
+
     def learn(self, clock: int) -> int:
         """Hands what waits to the bank, oldest first; returns how many. Whatever the policy raises is raised."""
-        if self.rows:
-            self.waiting.append((np.array(self.rows), np.array(self.places), np.array(self.values, np.float64)))
-            self.rows, self.places, self.values = [], [], []
-        if not self.waiting:
+        self._gather()
+        if not self._waiting:
             return 0
         rows, places, values = (
-            self.waiting[0] if len(self.waiting) == 1 else map(np.concatenate, zip(*self.waiting, strict=True))
+            self._waiting[0] if len(self._waiting) == 1 else map(np.concatenate, zip(*self._waiting, strict=True))
         )
-        self.waiting = []
+        self._waiting = []
         flags = np.frombuffer(self.flags, np.uint8)
         flags[rows] = 1
         np.frombuffer(self.dirty, np.uint8)[rows] = 1

@@ -11,6 +11,7 @@ import numpy as np
 from vagus.controllers.decide.arms import MAX_ARMS, check_arms
 from vagus.controllers.decide.banked import Banked, Group, Reweigh
 from vagus.controllers.decide.records import ArmSet, GroupState, Outcome, Row
+from vagus.controllers.decide.roll import Roll
 from vagus.errors import ConfigError
 from vagus.policies import Bandit
 
@@ -35,7 +36,8 @@ class Banks:
         self._max_groups = max_groups
         self._failed = failed
         self.groups: dict[str, Group] = {}
-        self._banked: dict[int, Banked] = {}
+        self.roll = Roll()
+        self.banked: dict[int, Banked] = {}
         self._news: dict[tuple[str, tuple[str, ...]], None] = {}
         self._restructured: dict[str, Group] = {}  # what is drawn from is not yet what was met
         self._places: dict[tuple[str, ...], dict[str, int]] = {}
@@ -56,6 +58,11 @@ class Banks:
                 return
         self._news[name, arms] = None
 
+    def tagged(self, name: str, arm: str) -> tuple[int, int]:
+        """A group's tag (see Roll) and the arm's place in it; -1: there is none."""
+        group = self.groups.get(name)
+        return (-1, -1) if group is None else (group.tag, group.places.get(arm, -1))
+
     def fold(self, outcomes: Sequence[Outcome]) -> None:
         """Rewards into the banks, oldest first."""
         self._meet_all()
@@ -70,13 +77,12 @@ class Banks:
                     group = self._meet(outcome.group, (outcome.arm,))
                     place = group.places[outcome.arm]
             banked = group.banked
-            banked.rows.append(group.row)
-            banked.places.append(place)
+            banked.cells.append(group.cell + place)
             banked.values.append(outcome.reward)
         self._learn()
 
     def _learn(self) -> None:
-        for banked in self._banked.values():
+        for banked in self.banked.values():
             try:
                 self._clock += banked.learn(self._clock)
             except Exception as error:  # policies may be anybody's
@@ -89,7 +95,7 @@ class Banks:
         self._meet_all()
         self._learn()  # so that rows may move
         self._computed = []
-        for banked in self._banked.values():
+        for banked in self.banked.values():
             try:
                 banked.bank.tick()
             except Exception as error:
@@ -122,6 +128,7 @@ class Banks:
             width = group.banked.width
             group.arms, group.lists, group.at = group.names, group.banked.lists, group.line_number * width
             lines = group.set_lines or {}
+            self.roll.published(group)
             group.sets = {arms: line * width for arms, line in lines.items() if done[line]} or None
             for banked, line in group.left or ():
                 banked.give_line(line)
@@ -140,7 +147,7 @@ class Banks:
     def all_rows(self) -> dict[str, Row]:
         """All rows of the table."""
         found: dict[str, Row] = {}
-        for banked in self._banked.values():
+        for banked in self.banked.values():
             found.update(self._rows(banked, banked.groups))
         return found
 
@@ -196,6 +203,7 @@ class Banks:
     def _new(self, name: str, arms: tuple[str, ...]) -> Group:
         group = Group(name, arms, self._index(arms))
         self._place(group)
+        self.roll.enter(group)
         self.groups[name] = group
         self._restructured[name] = group
         self._clock += 1
@@ -218,12 +226,10 @@ class Banks:
     def _place(self, group: Group) -> None:
         """A row and a line in the bank that is wide enough."""
         width = next(width for width in WIDTHS if width >= len(group.names))
-        banked = self._banked.get(width)
+        banked = self.banked.get(width)
         if banked is None:
-            banked = self._banked[width] = Banked(self._make(), width)
-        group.banked, group.row = banked, banked.take_row(group)
-        group.flags = banked.flags
-        group.flags[group.row] = 1
+            banked = self.banked[width] = Banked(self._make(), width)
+        banked.take_row(group)
         banked.bank.named(group.row, group.names)
         group.line_number = banked.take_line(group.row, slice(len(group.names)))
 
@@ -257,8 +263,13 @@ class Banks:
             left.append((banked, line))
         banked.give_row(row)
         sets, group.set_lines, group.left = group.set_lines, None, left
-        group.names, group.places = names, places
+        before, group.names, group.places = group.names, names, places
         self._place(group)
+        if names[: len(before)] == before:
+            self.roll.placed(group)
+        else:  # places mean other arms
+            self.roll.leave(group)
+            self.roll.enter(group)
         try:
             group.banked.bank.set_row(group.row, state)
         except Exception as error:  # it starts anew
@@ -333,6 +344,7 @@ class Banks:
         fresh.banked.seen[fresh.row] = self._clock
         if state.group in self.groups:
             self._remove(state.group)
+        self.roll.enter(fresh)
         self.groups[state.group] = self._restructured[state.group] = fresh
         if self._ages:
             heapq.heappush(self._ages, (self._clock, id(fresh), fresh))
@@ -385,12 +397,13 @@ class Banks:
         for other, line in group.left or ():
             other.give_line(line)
         banked.give_row(group.row)
+        self.roll.leave(group)
         group.at = -1
 
     def changed(self) -> list[str]:
         """Groups that learned something since this was last asked."""
         found = []
-        for banked in self._banked.values():
+        for banked in self.banked.values():
             rows = np.flatnonzero(np.frombuffer(banked.dirty, np.uint8))
             found += [group.name for row in rows.tolist() if (group := banked.groups[row]) is not None]
             banked.dirty[:] = bytes(len(banked.dirty))

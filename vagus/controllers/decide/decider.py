@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from vagus.clock import NS, Clock, SystemClock
+from vagus.clock import NS, Clock
+from vagus.controllers.decide.banks import Banks
+from vagus.controllers.decide.batch import Batch, Columns
 from vagus.controllers.decide.grouping import rules_of
 from vagus.controllers.decide.learner import Learner
 from vagus.controllers.decide.load import LoadBalance
-from vagus.controllers.decide.outstanding import Outstanding
-from vagus.controllers.decide.records import Grouping, Rule
+from vagus.controllers.decide.outstanding import MAX_REWARD, Outstanding
+from vagus.controllers.decide.records import Grouping, GroupState, Outcome, Rule
+from vagus.controllers.decide.ring import ACKS, ELSEWHERE, Ring
+from vagus.controllers.decide.roll import NUMBER
 from vagus.controllers.decide.table import DecisionTable
 from vagus.errors import ConfigError
 from vagus.model import Ack, Decision, Scalar
 
 MAX_MISSED = 1000  # ticks made up for after a pause
+MAX_SAVED_BYTES = 4 << 30
+_ACKS = np.array(ACKS, dtype=object)
 
 
 class Decider:
@@ -72,18 +80,24 @@ class Decider:
             max_groups=max_groups,
             reweigh=None if self._balance is None else self._balance.reweigh,
         )
-        self._table = DecisionTable(Random(entropy), grouping)
-        known = self._learner.known
-        if known is not None:
-            self._table.follow(known, 0)
-            kept: Sequence[str] | None = ()
+        minds = self._learner.minds
+        self._open: Ring | Outstanding
+        if isinstance(minds, Banks):
+            self._open = self._ring = Ring(max_open, max_age_s)
+            self._table = DecisionTable(Random(entropy), grouping, ids=self._ring)
+            self._table.follow(minds.groups, 0)
+            self._groups, self._numbered = minds.groups, minds.roll.groups
+            self._columns = Columns(minds, self._table, self._ring, np.random.default_rng([entropy, 1]))
+            self._waiting = None
         else:
-            kept = tuple(features) or None
-        self._open = Outstanding(max_open, max_age_s, kept)
-        self._time_ns = (clock or SystemClock()).time_ns
+            self._open = self._waiting = Outstanding(max_open, max_age_s, tuple(features) or None)
+            self._table = DecisionTable(Random(entropy), grouping)
+        self._time_ns = time.time_ns if clock is None else clock.time_ns
         self._tick_ns = max(1, round(tick_s * NS))
         self._due_ns = self._time_ns() + self._tick_ns
         self._lock = threading.Lock()
+
+    # --- one at a time -----------------------------------------------------------------------------------------------
 
     def decide(self, features: Mapping[str, Scalar], arms: Sequence[str]) -> Decision:
         """One of `arms` (1 to 1000 names), with the exact probability of the draw. Raises ConfigError."""
@@ -92,30 +106,108 @@ class Decider:
             if now_ns >= self._due_ns:
                 self._catch_up(now_ns)
             made = self._table.decide(features, arms, now_ns)
-            self._open.add(made, now_ns)
-            self._learner.met(made.group, made.arms)
+            if self._waiting is not None:
+                self._waiting.add(made, now_ns)
+                self._learner.met(made.group, made.arms)
+                return made
+            feasible = made.arms
+            group = self._groups.get(made.group)
+            if group is not None and (place := group.places.get(made.arm)) is not None:
+                if feasible is group.met or feasible == group.met:
+                    group.flags[group.row] = 1
+                else:
+                    self._learner.met(made.group, feasible)
+                self._ring.add(group.tag, place, now_ns)
+            else:
+                self._learner.met(made.group, feasible)
+                self._ring.strays[self._ring.add(-1, ELSEWHERE, now_ns)] = (made.group, made.arm, feasible)
             if self._balance is not None:
                 self._balance.decided(made.group, made.arm)
             return made
 
     def update(self, decision_id: str, reward: float) -> Ack:
-        """The outcome of a decision, larger is better; sending it again changes nothing. See `Outstanding.join`."""
+        """The outcome of a decision, larger is better.
+
+        ACCEPTED: counted, now or before (sending it again changes nothing); IGNORED: that decision already has another
+        reward, which stays; FAILED: no such decision, or forgotten. Raises ConfigError unless it is finite.
+        """
+        if not -MAX_REWARD <= reward <= MAX_REWARD:
+            raise ConfigError(f"reward {reward} must be a finite number within ±{MAX_REWARD:g}")
         with self._lock:
             now_ns = self._time_ns()
             if now_ns >= self._due_ns:
                 self._catch_up(now_ns)
-            ack, outcome = self._open.join(decision_id, reward, now_ns)
-            if outcome is not None:
-                self._learner.learn((outcome,))
-            return ack
+            if self._waiting is not None:
+                ack, outcome = self._waiting.join(decision_id, reward, now_ns)
+                if outcome is not None:
+                    self._learner.learn((outcome,))
+                return ack
+            ring = self._ring
+            at = ring.join(decision_id, reward, now_ns)
+            if at < 0:
+                return ACKS[at]
+            place = ring.places[at]
+            if place < 0:
+                group_name, arm, feasible = ring.stray(at)
+                self._learner.learn((Outcome(group_name, arm, reward, arms=feasible),))
+                return Ack.ACCEPTED
+            tag = ring.tags[at]
+            group = self._numbered[tag & NUMBER]
+            if group is not None and group.tag == tag:  # else it was dropped meanwhile
+                banked = group.banked
+                banked.cells.append(group.cell + place)
+                banked.values.append(reward)
+            return Ack.ACCEPTED
+
+    # --- many at a time ----------------------------------------------------------------------------------------------
 
     def decide_many(self, requests: Iterable[tuple[Mapping[str, Scalar], Sequence[str]]]) -> list[Decision]:
         """A decision for each (features, arms). Raises ConfigError at the first that is wrong."""
-        return [self.decide(features, arms) for features, arms in requests]
+        decide = self.decide
+        return [decide(features, arms) for features, arms in requests]
 
     def update_many(self, rewards: Iterable[tuple[str, float]]) -> list[Ack]:
         """An answer to each (decision_id, reward). Raises ConfigError at the first that is wrong."""
-        return [self.update(decision_id, reward) for decision_id, reward in rewards]
+        update = self.update
+        return [update(decision_id, reward) for decision_id, reward in rewards]
+
+    def decide_columns(self, features: Mapping[str, Sequence[Scalar]], arms: Sequence[str]) -> Batch:
+        """A decision for each line of the columns `features` (lists, or arrays of numpy), all among the same arms.
+
+        Many times faster than one by one where groups are known with these arms. Raises ConfigError.
+        """
+        with self._lock:
+            now_ns = self._time_ns()
+            if now_ns >= self._due_ns:
+                self._catch_up(now_ns)
+            columns = self._for_bandits()
+            batch = columns.decide(features, arms, now_ns)
+            if self._balance is not None:
+                for group, arm in zip(columns.groups(features), batch.names, strict=True):
+                    self._balance.decided(group, arm)
+            return batch
+
+    def update_columns(self, keys: Any, rewards: Sequence[float]) -> Any:
+        """Outcomes by the `keys` of batches, or by ids; `Ack`s as of `update`, an array of objects (n,).
+
+        Raises ConfigError, with nothing counted.
+        """
+        with self._lock:
+            now_ns = self._time_ns()
+            if now_ns >= self._due_ns:
+                self._catch_up(now_ns)
+            codes, outcomes = self._for_bandits().update(keys, rewards, now_ns)
+            self._learner.learn(outcomes)
+            return _ACKS[codes]
+
+    def _for_bandits(self) -> Columns:
+        if self._waiting is not None:
+            raise ConfigError(
+                f"policy {self._learner.policy!r} looks at each request's features: use decide_many, update_many"
+            )
+        return self._columns
+
+    # --- time --------------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """What was learned takes effect now, and evidence fades by one step."""
@@ -134,8 +226,41 @@ class Decider:
         self._open.expire(now_ns)
         if self._balance is not None:
             self._balance.tick(now_ns)
-        known = self._learner.known
-        if known is None:
+        if self._waiting is not None:
             self._table.apply(self._learner.tick(now_ns))
         elif self._learner.advance(now_ns):
-            self._table.follow(known, self._learner.version)
+            self._table.follow(self._groups, self._learner.version)
+
+    # --- what it knows -----------------------------------------------------------------------------------------------
+
+    def explain(self, group: str) -> list[dict[str, Any]]:
+        """Per arm of a group: arm, probability, and what the policy says (mean, evidence …). Raises NoData."""
+        with self._lock:
+            return self._learner.explain(group)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Counts since the start, and how many are open."""
+        with self._lock:
+            return {
+                **self._open.figures,
+                "groups": float(len(self._learner)),
+                "version": float(self._learner.version),
+                "policy_errors": float(self._learner.policy_errors + self._table.policy_errors),
+            }
+
+    def save(self) -> bytes:
+        """All that was learned (not the decisions that wait), for `restore` in another life."""
+        with self._lock:
+            return msgspec.msgpack.encode([self._learner.group(name) for name in self._learner])
+
+    def restore(self, saved: bytes) -> None:
+        """Groups from `save`, in place of those of the same names; they take effect at once. Raises ConfigError."""
+        try:
+            states = msgspec.msgpack.decode(saved, type=list[GroupState])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ConfigError(f"not saved groups: {error}") from error
+        with self._lock:
+            for state in states:
+                self._learner.put(state)
+            self._tick(self._time_ns())

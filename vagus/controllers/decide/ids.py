@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Protocol
 from weakref import WeakSet
 
 from vagus.errors import ConfigError
@@ -13,11 +14,19 @@ LEAST_RANDOM = 24  # hexadecimal characters: 96 bits
 BLOCK = 512
 
 
+class Makes(Protocol):
+    """Who makes ids: `ready` is popped by whoever is in a hurry; when it is empty, `more` fills it and gives one."""
+
+    ready: list[str]
+
+    def more(self) -> str: ...
+
+
 class Ids:
     """Texts of 32 hexadecimal characters; with a prefix (which may name a node) that stands in place of the first.
 
-    At least 24 characters are random, of the operating system, whatever the seed of anything. `ready` is popped by
-    whoever is in a hurry; when it is empty, `more` fills it. A forked child makes its own.
+    At least 24 characters are random, of the operating system, whatever the seed of anything. A forked child makes its
+    own.
     """
 
     def __init__(self, prefix: str = "") -> None:

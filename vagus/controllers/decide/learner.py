@@ -14,7 +14,6 @@ import numpy as np
 
 from vagus.controllers.decide.banked import Reweigh
 from vagus.controllers.decide.banks import Banks
-from vagus.controllers.decide.drawing import Known
 from vagus.controllers.decide.grouping import check_grouping
 from vagus.controllers.decide.models import Models
 from vagus.controllers.decide.records import Grouping, GroupState, Outcome, TableUpdate
@@ -50,12 +49,12 @@ class Learner:
         self.policy = policy
         self.policy_errors = 0
         self.last_policy_error = ""
-        self._minds: Banks | Models
+        self.minds: Banks | Models
         if policy in CONTEXTUAL:
-            self._minds = Models(lambda: CONTEXTUAL.make(policy, **options), policy, options, max_groups, self._failed)
+            self.minds = Models(lambda: CONTEXTUAL.make(policy, **options), policy, options, max_groups, self._failed)
         else:
-            self._minds = Banks(lambda: BANDITS.make(policy, rng, **options), policy, max_groups, self._failed)
-        self.met: Callable[[str, tuple[str, ...]], None] = self._minds.met
+            self.minds = Banks(lambda: BANDITS.make(policy, rng, **options), policy, max_groups, self._failed)
+        self.met: Callable[[str, tuple[str, ...]], None] = self.minds.met
         self.reweigh = reweigh
         self._grouping = check_grouping(grouping)
         self._regrouped = True
@@ -75,18 +74,13 @@ class Learner:
         self._grouping, self._regrouped = check_grouping(grouping), True
 
     def __len__(self) -> int:
-        return len(self._minds.groups)
+        return len(self.minds.groups)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._minds.groups
+        return name in self.minds.groups
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._minds.groups))
-
-    @property
-    def known(self) -> Mapping[str, Known] | None:
-        """What a table in this process can draw from directly (`follow`); None: the policy is contextual."""
-        return self._minds.groups if isinstance(self._minds, Banks) else None
+        return iter(list(self.minds.groups))
 
     # --- learning ----------------------------------------------------------------------------------------------------
 
@@ -102,14 +96,14 @@ class Learner:
         if self._pending:
             outcomes, self._pending = self._pending, []
             self.rewards += len(outcomes)
-            self._minds.fold(outcomes)
+            self.minds.fold(outcomes)
 
     def advance(self, now_ns: int) -> bool:
         """A tick: learns, lets all fade by one step, and computes groups with news; whether the table changed."""
         self._fold()
-        changed = self._minds.step(self.reweigh) or self._regrouped
+        changed = self.minds.step(self.reweigh) or self._regrouped
         self.version += changed
-        self._gone = self._minds.gone()
+        self._gone = self.minds.gone()
         self._told, self._regrouped = self._grouping if self._regrouped else None, False
         return changed
 
@@ -122,51 +116,51 @@ class Learner:
         before = self.version
         if not self.advance(now_ns):
             return TableUpdate(before, before)
-        rows = self._minds.rows()
+        rows = self.minds.rows()
         gone = tuple(name for name in self._gone if name not in rows)
         return TableUpdate(self.version, before, self._told, rows, gone)
 
     def full(self) -> TableUpdate:
         """The whole table as of the last tick."""
-        return TableUpdate(self.version, 0, self._grouping, self._minds.all_rows())
+        return TableUpdate(self.version, 0, self._grouping, self.minds.all_rows())
 
     # --- groups that come and go -------------------------------------------------------------------------------------
 
     def group(self, name: str) -> GroupState:
         """All that is known of a group. Raises NoData."""
         self._fold()
-        return self._minds.state(self._named(name))
+        return self.minds.state(self._named(name))
 
     def put(self, state: GroupState) -> None:
         """Takes a group over, in place of what is known of it. Raises ConfigError, with nothing changed."""
         self._fold()
-        self._minds.put(state)
+        self.minds.put(state)
 
     def absorb(self, state: GroupState, share: float) -> None:
         """Adds a share (0 to 1) of what is known of another group to the one that `state` names. Raises ConfigError."""
         self._fold()
-        self._minds.absorb(state, share)
+        self.minds.absorb(state, share)
 
     def drop(self, name: str) -> None:
         """Forgets a group; none of that name: nothing to do."""
         self._fold()
-        self._minds.drop(name)
+        self.minds.drop(name)
 
     def changed(self) -> list[str]:
         """Groups that learned something, or were put or absorbed, since this was last asked: to be saved, replicated."""
         self._fold()
-        return self._minds.changed()
+        return self.minds.changed()
 
     # --- for people --------------------------------------------------------------------------------------------------
 
     def explain(self, name: str) -> list[dict[str, Any]]:
         """Per arm of a group: arm, probability (None: not computed yet), and what the policy says. Raises NoData."""
         self._fold()
-        return self._minds.explain(self._named(name))
+        return self.minds.explain(self._named(name))
 
     def favourites(self, limit: int) -> list[tuple[str, str, float, int]]:
         """Of the groups active last, latest first: (group, likeliest arm, its probability, rewards so far)."""
-        return self._minds.favourites(limit)
+        return self.minds.favourites(limit)
 
     @property
     def figures(self) -> dict[str, float]:
@@ -181,7 +175,7 @@ class Learner:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _named(self, name: str) -> str:
-        if name not in self._minds.groups:
+        if name not in self.minds.groups:
             raise NoData(f"no group {name[:80]!r} is known here; there are {len(self)}")
         return name
 

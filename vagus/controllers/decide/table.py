@@ -18,7 +18,7 @@ from vagus.controllers.decide.arms import MAX_ARMS, Feasible, check_arms
 from vagus.controllers.decide.drawing import Known, cumulated, known_of, shares
 from vagus.controllers.decide.features import check_features
 from vagus.controllers.decide.grouping import compile_grouping
-from vagus.controllers.decide.ids import Ids
+from vagus.controllers.decide.ids import Ids, Makes
 from vagus.controllers.decide.records import ArmSet, Grouping, Row, TableUpdate
 from vagus.controllers.decide.snapshot import (
     TableSnapshot,
@@ -61,7 +61,7 @@ class DecisionTable:
     """Draws decisions from the newest table; `apply` changes it between two calls of `decide`.
 
     rng: draws arms (seed it for replays); grouping: names groups until an update brings another (or just features to
-    group by); prefix: of the ids; labels: features that decisions keep (none: all).
+    group by); prefix: of the ids, or ids: who makes them; labels: features that decisions keep (none: all).
     """
 
     def __init__(
@@ -72,13 +72,14 @@ class DecisionTable:
         *,
         prefix: str = "",
         labels: Sequence[str] = (),
+        ids: Makes | None = None,
     ) -> None:
         self._random = rng.random
         self._grouping = grouping if isinstance(grouping, Grouping) else Grouping(group_by=tuple(grouping))
-        self._group_of = compile_grouping(self._grouping)
+        self.group_of = compile_grouping(self._grouping)  # features that are checked to a group's name
         self._labels = tuple(labels)
-        self._ids = Ids(prefix)
-        self._feasible = Feasible()
+        self._ids: Makes = Ids(prefix) if ids is None else ids
+        self.feasible = Feasible().checked  # arms as they come to a tuple; raises ConfigError
         self._rows: dict[str, Row] = {}
         self._known: Mapping[str, Known] = {}
         self._made: dict[str, Known] = {}  # _known, where it was made of _rows
@@ -109,23 +110,30 @@ class DecisionTable:
         checked: the features, where whoever decoded them has seen to what check_features asks; nobody changes them.
         """
         kept = check_features(features) if checked is None else checked
-        group = self._group_of(kept)
+        group = self.group_of(kept)
         known = self._known.get(group)
         if known is None and group in self._rows:
             known = self._prepare(group)
         feasible: Any = tuple(arms) if type(arms) is list else arms
-        if known is not None and (at := known.at if feasible == known.arms else self._line(known, feasible)) >= 0:
+        if known is not None and (feasible is known.arms or feasible == known.arms) and (at := known.at) >= 0:
             lists = known.lists
             place = bisect_right(lists.cumulated, self._random(), at, at + lists.width)
             arm, propensity = known.arms[place - at], lists.probabilities[place]
         else:
-            feasible = self._feasible.checked(arms)
-            arm, propensity = self._otherwise(group, known, kept, feasible)
+            feasible = self.feasible(arms)
+            arm, propensity = self._choose(group, known, kept, feasible)
         if self._labels:
             kept = {name: kept[name] for name in self._labels if name in kept}
         ready = self._ids.ready
         decision_id = ready.pop() if ready else self._ids.more()
         return Decision(decision_id, now_ns, group, arm, propensity, self.version, feasible, kept)
+
+    def choose(self, group: str, features: Mapping[str, Scalar], feasible: tuple[str, ...]) -> tuple[str, float]:
+        """An arm and its propensity, as of `decide`, for a group by its name and arms that `feasible` has checked."""
+        known = self._known.get(group)
+        if known is None and group in self._rows:
+            known = self._prepare(group)
+        return self._choose(group, known, features, feasible)
 
     # --- changes ---------------------------------------------------------------------------------------------------
 
@@ -140,7 +148,7 @@ class DecisionTable:
                 f"the update to version {update.version} is based on {update.base}, and this table has {self.version}"
             )
         if update.grouping is not None:
-            self._group_of = compile_grouping(update.grouping)  # may refuse: first
+            self.group_of = compile_grouping(update.grouping)  # may refuse: first
             self._grouping = update.grouping
         if update.base == 0:
             self._rows, self._made, self._arms = {}, {}, {}
@@ -209,36 +217,33 @@ class DecisionTable:
         self._made[group] = known
         return known
 
-    def _line(self, known: Known, feasible: Any) -> int:
-        """Where the line for these arms in whatever order begins; -1: there is none."""
-        if type(feasible) is not tuple or known.at < 0:
-            return -1
-        try:
-            at = known.sets.get(feasible) if known.sets else None
-            if at is None:
-                if len(feasible) == len(known.arms) and set(feasible) == set(known.arms):
-                    at = known.at
-                elif known.sets:
-                    at = known.sets.get(tuple(sorted(feasible)))
-                if at is None:
-                    return -1
-                if known.sets is None:
-                    known.sets = {}
-                if len(known.sets) < MAX_ORDERS:
-                    known.sets[feasible] = at
-        except TypeError:  # not all of them are text: to be refused, with the reason
-            return -1
-        return at
-
-    def _otherwise(
+    def _choose(
         self, group: str, known: Known | None, features: Mapping[str, Scalar], feasible: tuple[str, ...]
     ) -> tuple[str, float]:
-        """A draw for which there is no line."""
         if known is not None and known.policy is not None:
             return self._weighed(group, known.policy, features, feasible)
         if known is not None and known.at >= 0:
-            return self._draw(self._mix(group, known, feasible))
+            at = self._line(known, feasible)
+            if at < 0:
+                return self._draw(self._mix(group, known, feasible))
+            place = bisect_right(known.lists.cumulated, self._random(), at, at + known.lists.width)
+            return known.arms[place - at], known.lists.probabilities[place]
         return feasible[int(self._random() * len(feasible))], 1.0 / len(feasible)
+
+    @staticmethod
+    def _line(known: Known, feasible: tuple[str, ...]) -> int:
+        """Where the line for these arms in whatever order begins; -1: there is none."""
+        if known.sets is None:
+            known.sets = {}
+        at = known.sets.get(feasible)
+        if at is None:
+            if len(feasible) == len(known.arms) and set(feasible) == set(known.arms):
+                at = known.at
+            else:
+                at = known.sets.get(tuple(sorted(feasible)), -1)
+            if at >= 0 and len(known.sets) < MAX_ORDERS:
+                known.sets[feasible] = at
+        return at
 
     def _mix(self, group: str, known: Known, feasible: tuple[str, ...]) -> _Ready:
         key = (group, feasible)

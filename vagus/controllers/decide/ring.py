@@ -1,0 +1,200 @@
+"""Open decisions of one process as columns: an id says where its decision stands, and proves that it was given.
+
+40 bytes a decision. The ids are made here, in bulk: half of one is a number that grows, half is random.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from array import array
+from weakref import WeakSet
+
+import numpy as np
+
+from vagus.clock import NS
+from vagus.errors import ConfigError
+from vagus.model import Ack
+from vagus.policies.bank import Bools, Floats, Ints
+
+BLOCK = 512  # ids made at once, at most
+_NEVER = -(1 << 62)  # when an id was given that nobody has been told
+ELSEWHERE = -1  # in `places`: see `strays`
+_FIRST = 1024
+NEWS, OTHER, REPEATED, UNKNOWN = 0, -3, -2, -1
+ACKS = (Ack.ACCEPTED, Ack.IGNORED, Ack.ACCEPTED, Ack.FAILED)  # by these codes
+
+Stray = tuple[str, str, tuple[str, ...]]
+
+
+class Ring:
+    """At most max_open decisions, for at most max_age_s; beyond those the oldest go. Numbers grow, places do not.
+
+    tags, places: the group (see Roll) and which of its arms; strays: (group, arm, arms) of decisions for which there
+    was no tag, by number. rewards: NaN while there is none.
+    """
+
+    def __init__(self, max_open: int, max_age_s: float) -> None:
+        if max_open < 1 or not max_age_s > 0.0:
+            raise ConfigError(f"max_open={max_open}, max_age_s={max_age_s} must be above 0")
+        self._max_open = max_open
+        self._max_age_ns = round(max_age_s * NS)
+        self._block = max(1, min(BLOCK, max_open // 8))
+        self._begin = int.from_bytes(os.urandom(6), "big") * BLOCK  # how many there were is nobody's business
+        self._first = self._end = self._begin
+        self._mask = _FIRST - 1
+        self._nonces = array("Q", bytes(8 * _FIRST))
+        self.tags = array("q", bytes(8 * _FIRST))
+        self.places = array("h", bytes(2 * _FIRST))
+        self._since = array("q", [_NEVER]) * _FIRST
+        self._rewards = array("d", [math.nan]) * _FIRST
+        self.strays: dict[int, Stray] = {}
+        self.ready: list[str] = []
+        self.void = 0  # ids made, and not to be given
+        self.rewarded = 0
+        self.unjoined = 0  # rewards refused: decision unknown or aged out
+        self.unrewarded = 0  # decisions that went without a reward
+        _RINGS.add(self)
+
+    def __len__(self) -> int:
+        return self._end - len(self.ready) - self._first
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Counts since the start, and how many are open."""
+        return {
+            "decisions": float(self._end - len(self.ready) - self._begin - self.void),
+            "rewards": float(self.rewarded),
+            "open": float(len(self)),
+            "unjoined": float(self.unjoined),
+            "unrewarded": float(self.unrewarded),
+        }
+
+    def more(self) -> str:
+        """Fills `ready` with ids, the next one last, and gives one. Makes room for them first: the oldest go."""
+        text = self._make(self._block).tobytes().hex()
+        self.ready = [text[at : at + 32] for at in range(32 * (self._block - 1), -1, -32)]
+        return self.ready.pop()
+
+    def _make(self, count: int) -> Ints:
+        """Numbers and nonces of so many new ids, (count, 2) of big-endian uint64."""
+        beyond = self._end + count - self._first - self._max_open
+        if beyond > 0:
+            self._forget(min(beyond, self._end - self._first))
+        while self._end + count - self._first > self._mask + 1:
+            self._mask = 2 * self._mask + 1  # each column behind itself: a number's new place has what its old one had
+            for column in (self._nonces, self.tags, self.places, self._since, self._rewards):
+                column += column  # type: ignore[operator]
+        keys = np.empty((count, 2), ">u8")
+        keys[:, 0] = np.arange(self._end, self._end + count, dtype=np.uint64)
+        keys[:, 1] = np.frombuffer(os.urandom(8 * count), np.uint64)
+        at = np.arange(self._end, self._end + count) & self._mask
+        np.frombuffer(self._nonces, np.uint64)[at] = keys[:, 1]
+        np.frombuffer(self._since, np.int64)[at] = _NEVER
+        np.frombuffer(self._rewards)[at] = np.nan
+        self._end += count
+        return keys
+
+    # --- one at a time -----------------------------------------------------------------------------------------------
+
+    def add(self, tag: int, place: int, now_ns: int) -> int:
+        """The decision with the id that was just taken from `ready`; returns its number."""
+        number = self._end - len(self.ready) - 1
+        at = number & self._mask
+        self.tags[at] = tag
+        self.places[at] = place
+        self._since[at] = now_ns
+        return number
+
+    def join(self, decision_id: str, reward: float, now_ns: int) -> int:
+        """The place in the columns of the decision that this reward is news for; below 0 `ACKS` says what else it is.
+
+        REPEATED: the same reward again; OTHER: it has another one, which stays; UNKNOWN: no such decision, or too old.
+        """
+        try:
+            number, nonce = int(decision_id[:16], 16), int(decision_id[16:], 16)
+        except (ValueError, TypeError):
+            number = nonce = -1
+        at = number & self._mask
+        if (
+            not self._first <= number < self._end
+            or self._nonces[at] != nonce
+            or now_ns - self._since[at] > self._max_age_ns
+        ):
+            self.unjoined += 1
+            return UNKNOWN
+        before = self._rewards[at]
+        if before == before:
+            return REPEATED if before == reward else OTHER
+        self._rewards[at] = reward
+        self.rewarded += 1
+        return at
+
+    def stray(self, at: int) -> Stray:
+        """What stands at a place of the columns with ELSEWHERE."""
+        return self.strays[self._first + ((at - self._first) & self._mask)]
+
+    # --- many at a time ----------------------------------------------------------------------------------------------
+
+    def add_many(self, tags: Ints, places: Ints, now_ns: int) -> Ints:
+        """Decisions as columns; returns their ids as numbers and nonces, (n, 2) of big-endian uint64."""
+        self._end -= len(self.ready)  # the numbers of ids that nobody has seen are used again
+        self.ready = []
+        count = len(tags)
+        if count > self._max_open:
+            raise ConfigError(f"{count} decisions at once, where at most {self._max_open} can wait for their outcome")
+        begin = self._end
+        keys = self._make(count)
+        at = np.arange(begin, begin + count) & self._mask
+        np.frombuffer(self.tags, np.int64)[at] = tags
+        np.frombuffer(self.places, np.int16)[at] = places
+        np.frombuffer(self._since, np.int64)[at] = now_ns
+        return keys
+
+    def join_many(self, keys: Ints, rewards: Floats, now_ns: int) -> tuple[Ints, Bools, Ints]:
+        """Rewards as columns, no key twice: places in the columns, for which of them it is news, and codes of `ACKS`."""
+        numbers, nonces = keys[:, 0].astype(np.uint64), keys[:, 1].astype(np.uint64)
+        at = (numbers & np.uint64(self._mask)).astype(np.int64)
+        there = (numbers >= self._first) & (numbers < self._end)
+        there &= np.frombuffer(self._nonces, np.uint64)[at] == nonces
+        there &= np.frombuffer(self._since, np.int64)[at] >= now_ns - self._max_age_ns
+        column = np.frombuffer(self._rewards)
+        before = column[at]
+        news = there & np.isnan(before)
+        codes = np.where(there, np.where(before == rewards, REPEATED, OTHER), UNKNOWN)
+        codes[news] = NEWS
+        column[at[news]] = rewards[news]
+        self.rewarded += int(news.sum())
+        self.unjoined += len(there) - int(there.sum())
+        return at, news, codes
+
+    # --- forgetting --------------------------------------------------------------------------------------------------
+
+    def expire(self, now_ns: int) -> None:
+        """Forgets what is too old. To be called now and then."""
+        limit_ns = now_ns - self._max_age_ns
+        while (count := min(len(self), 65_536)) > 0 and self._since[self._first & self._mask] < limit_ns:
+            at = np.arange(self._first, self._first + count) & self._mask
+            old = np.frombuffer(self._since, np.int64)[at] < limit_ns
+            self._forget(count if old.all() else int(np.argmin(old)))
+
+    def _forget(self, count: int) -> None:
+        at = np.arange(self._first, self._first + count) & self._mask
+        told = np.frombuffer(self._since, np.int64)[at] != _NEVER
+        self.unrewarded += int((told & np.isnan(np.frombuffer(self._rewards)[at])).sum())
+        if self.strays:
+            for number in range(self._first, self._first + count):
+                self.strays.pop(number, None)
+        self._first += count
+
+
+_RINGS: WeakSet[Ring] = WeakSet()
+
+
+def _after_fork() -> None:
+    for ring in _RINGS:
+        ring.void += len(ring.ready)  # they are the parent's
+        ring.ready.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
