@@ -42,10 +42,7 @@ class History:
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Outcomes in the order they came; beyond `capacity` the oldest go."""
-        for start in range(0, len(outcomes), self.capacity):
-            self._add(outcomes[start : start + self.capacity])
-
-    def _add(self, outcomes: Sequence[Outcome]) -> None:
+        outcomes = outcomes[-self.capacity :]
         count = len(outcomes)
         self._room(min(self.capacity, self.came + count))
         at = (self.came + np.arange(count)) % self.capacity

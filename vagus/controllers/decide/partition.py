@@ -150,8 +150,8 @@ def _levels(here: Sessions, settings: LearnSettings, codes: Sequence[Ints]) -> t
         tried: list[tuple[Gain, Bools, int]] = []
         ups = [level.up for level in levels]
         for feature in set(range(len(codes))) - {level.feature for level in levels}:
-            below, level = _below(group, codes[feature], feature, settings.min_sessions)
-            if len(level.up) == int(group.max()) + 1 or len(level.up) > settings.max_groups:
+            below, level = _below(group, codes[feature], feature, settings)
+            if len(level.up) == int(group.max()) + 1:
                 continue
             found = cells(here, below)
             if found is not None:
@@ -162,24 +162,35 @@ def _levels(here: Sessions, settings: LearnSettings, codes: Sequence[Ints]) -> t
         if not sure:
             break
         _, split, feature = max(sure, key=lambda one: one[0].total - one[0].error)
-        group, level = _below(group, np.where(split[group], codes[feature], WHOLE), feature, settings.min_sessions)
+        group, level = _below(group, np.where(split[group], codes[feature], WHOLE), feature, settings)
         levels.append(level)
     return levels, group
 
 
-def _below(group: Ints, codes: Ints, feature: int, min_sessions: int) -> tuple[Ints, _Level]:
-    """Groups split by the values that have enough sessions in them: by session the new one, and what they are."""
+def _below(group: Ints, codes: Ints, feature: int, settings: LearnSettings) -> tuple[Ints, _Level]:
+    """Groups split by the values that have enough sessions in them (if they get too many: by the largest of these).
+
+    By session the new group, and what these are.
+    """
     wide = int(codes.max(initial=0)) + 2
-    key = group * wide + codes + 1
-    size = int(key.max(initial=0)) + 1
-    if size <= 8 * len(key):
-        frequent = (np.bincount(key, minlength=size) >= min_sessions)[key]
-    else:
-        _, which, counts = np.unique(key, return_inverse=True, return_counts=True)
-        frequent = (counts >= min_sessions)[which]
-    rare = (codes >= 0) & ~(frequent & (codes > OTHER))
-    found, below, counts = np.unique(np.where(rare, group * wide + 1, key), return_inverse=True, return_counts=True)
-    return below, _Level(feature, found // wide, found % wide - 1, counts)
+    keys, which, counts = _counted(group * wide + codes + 1)
+    frequent = (keys % wide > OTHER + 1) & (counts >= settings.min_sessions)
+    room = settings.max_groups - int(group.max(initial=0)) - 1  # each group above may keep a rest
+    if np.count_nonzero(frequent) > room:
+        frequent &= counts > np.sort(counts[frequent])[::-1][max(0, room)]
+    rare = ~frequent & (keys % wide > 0)
+    found, below, sizes = _counted(np.where(rare, keys - keys % wide + 1, keys)[which])
+    return below, _Level(feature, found // wide, found % wide - 1, sizes)
+
+
+def _counted(keys: Ints) -> tuple[Ints, Ints, Ints]:
+    """Different keys, sorted; which of them each is; how often each comes."""
+    size = int(keys.max(initial=0)) + 1
+    if size > 8 * len(keys):
+        return np.unique(keys, return_inverse=True, return_counts=True)
+    counts = np.bincount(keys, minlength=size)
+    found = np.flatnonzero(counts)
+    return found, (np.cumsum(counts > 0) - 1)[keys], counts[found]
 
 
 def _children(level: _Level, group: int) -> list[tuple[int, int, int]]:
