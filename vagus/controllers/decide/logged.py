@@ -29,6 +29,7 @@ MOST_POLICIES = 50
 MAX_TICKS = 5_000_000
 LONGEST_GAP = 10_000  # ticks of a silence that are told to a policy: by then all is forgotten
 RATIOS = 1000  # of late, by which the rate of acceptance is set
+RERATED = 50
 QUANTILE = 0.05  # of rows whose ratio may pass what the rate of acceptance allows
 
 
@@ -156,11 +157,14 @@ class _Walk:
         self._count, self._total = np.zeros((groups, arms)), np.zeros((groups, arms))
         self._by_arm = np.zeros((2, arms))
         self._seen: Any = np.zeros((groups, arms))
-        usable = log.known
+        usable = self._known = log.known
         self._seen[log.group[usable], log.arm[usable]] = 1.0
         n = len(log.reward)
         self._ratio, self._scale, self._direct, self._at_logged = (np.zeros(n) for _ in range(4))
         self._support = 0.0
+        self._rate = float(log.propensity[usable].min())
+        self._inverse: deque[float] = deque(maxlen=RATIOS)  # propensity of the log, over the policy's
+        self._unrated = 0
         self.accepted = np.zeros(n, dtype=bool)
 
     def judged(self, policy: str, confidence: float) -> Judged:
@@ -190,13 +194,12 @@ class _Walk:
         if np.minimum(gaps, LONGEST_GAP).sum() > MAX_TICKS:
             raise ConfigError(f"the log lasts {self._tick_of[-1]:.0f} ticks of {self._tick_s:g} s; take longer ones")
         waiting: deque[Ints] = deque()
-        ratios: deque[float] = deque(maxlen=RATIOS)
         for start, end, gap in zip(edges, [*edges[1:], len(self._tick_of)], gaps, strict=True):
             for _ in range(int(min(gap, LONGEST_GAP)) - 1):
                 self._bank.tick()
             self._learn(waiting, float(self._tick_of[start]) * self._tick_s)
             self._bank.tick()
-            taken = self._window(np.arange(start, end), ratios)
+            taken = self._window(np.arange(start, end))
             if len(taken):
                 waiting.append(taken)
 
@@ -213,7 +216,7 @@ class _Walk:
                 return
             waiting.popleft()
 
-    def _window(self, at: Ints, ratios: deque[float]) -> Ints:
+    def _window(self, at: Ints) -> Ints:
         """Rows of one tick: their ratios, what the model expects of them, and which are accepted."""
         log = self._rows.log
         group, arm = log.group[at], log.arm[at]
@@ -228,22 +231,28 @@ class _Walk:
         self._direct[at] = (weights * model).sum(axis=1)[which]
         self._at_logged[at] = model[which, arm]
         self._support += float((weights * self._seen[of_group]).sum(axis=1)[which].sum())
-        chance, known = weights[which, arm], log.known[at]
+        chance, known = weights[which, arm], self._known[at]
         ratio = np.zeros(len(at))
         ratio[known] = chance[known] / log.propensity[at][known]
-        accept = float(np.quantile(ratios, QUANTILE)) if ratios else float(log.propensity[log.known].min())
-        accept = min(1.0, accept)
+        accept = self._rate
         self._ratio[at], self._scale[at] = ratio, accept
         taken = self._rng.random(len(at)) < accept * ratio
         self.accepted[at] = taken
-        likely = ratio > 0.0
-        ratios.extend((1.0 / ratio[likely]).tolist())
+        self._rated((1.0 / ratio[ratio > 0.0]).tolist())
         usable = at[known]
         np.add.at(self._count, (log.group[usable], log.arm[usable]), 1.0)
         np.add.at(self._total, (log.group[usable], log.arm[usable]), log.reward[usable])
         np.add.at(self._by_arm[0], log.arm[usable], 1.0)
         np.add.at(self._by_arm[1], log.arm[usable], log.reward[usable])
         return at[taken]
+
+    def _rated(self, inverse: list[float]) -> None:
+        """Sets the rate of acceptance anew, by the last rows, each time that some have come."""
+        self._inverse.extend(inverse)
+        self._unrated += len(inverse)
+        if self._unrated >= min(RERATED, len(self._inverse)):
+            self._rate = min(1.0, float(np.quantile(self._inverse, QUANTILE)))
+            self._unrated = 0
 
 
 def _weighed(values: Floats, weights: Floats, confidence: float) -> Value:
