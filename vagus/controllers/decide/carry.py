@@ -9,13 +9,13 @@ import msgspec
 
 from vagus.controllers.decide.grouping import compile_grouping
 from vagus.controllers.decide.records import Grouping, GroupState, Move
+from vagus.errors import NoData
 from vagus.model import Scalar
 
 
 class Keeper(Protocol):
     """What holds groups: a Learner."""
 
-    def __contains__(self, name: object) -> bool: ...
     def group(self, name: str) -> GroupState: ...
     def absorb(self, state: GroupState, share: float) -> None: ...
     def drop(self, name: str) -> None: ...
@@ -48,9 +48,12 @@ def carry(moved: Iterable[Move], keeper: Keeper) -> None:
     themselves. Groups that are no source keep what they know, and add what comes. Raises ConfigError.
     """
     every = tuple(moved)
-    states = {
-        source: keeper.group(source) for source in dict.fromkeys(move.source for move in every) if source in keeper
-    }
+    states: dict[str, GroupState] = {}
+    for source in dict.fromkeys(move.source for move in every):
+        try:
+            states[source] = keeper.group(source)
+        except NoData:
+            continue
     for source in states:
         keeper.drop(source)
     for move in every:
