@@ -188,6 +188,28 @@ def test_outcomes_that_are_refused_are_dropped_and_not_sent_for_ever():
         assert "no" in decisions.last_error
 
 
+@pytest.mark.parametrize("how", ["answers 503", "hangs"])
+def test_a_learner_that_is_away_does_not_cost_decisions(how):
+    back = threading.Event()
+
+    def half(server, connection, path, document):
+        if path == "/v1/update" and not back.is_set():
+            if how == "hangs":
+                server.ended.wait(60)
+            connection.sendall(answer({}, 503))
+        else:
+            good(server, connection, path, document)
+
+    with serving(half) as [server], client(server, timeout_s=0.1, deadline_s=10, tries=2, rng=Random(1)) as decisions:
+        for n in range(5):
+            assert not is_local(decisions.decide({}, ARMS))
+            assert decisions.update(f"d-{n}", 1.0) == "QUEUED"
+        back.set()
+        assert decisions.flush(10)
+        assert [len(document["updates"]) for _, document in server.paths("/v1/update")][-1] == 5
+        assert (decisions.counts()["defaulted"], decisions.counts()["updated"]) == (0, 5)
+
+
 def test_many_at_once_travel_together_and_come_back_in_order():
     with serving(good) as [server], client(server, **PATIENT) as decisions:
         wanted = [({"n": n}, [f"x{n}", f"y{n}"]) for n in range(2300)]

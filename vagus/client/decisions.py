@@ -243,7 +243,7 @@ class Decisions:
     def _ask(self, path: bytes, body: bytes, read: Callable[[bytes], T]) -> T:
         """The answer of the first gateway that gives one. Raises PeerUnreachable, or the refusal of all that answered."""
         gateways = self._gateways
-        call = Call(self, gateways)
+        call = Call(self, gateways, path)
         while (attempt := call.next()) is not None:
             if attempt.pause_s:
                 time.sleep(attempt.pause_s)
@@ -303,10 +303,15 @@ class Decisions:
 
 
 class Call:
-    """One request on its way through the addresses: what each answer, or none, means for it and for the next ones."""
+    """One request on its way through the addresses: what each answer, or none, means for it and for the next ones.
 
-    def __init__(self, owner: Decisions, gateways: Gateways) -> None:
+    A gateway decides by itself, but outcomes go on to a learner, which may be away: an outcome that is not taken says
+    nothing of whether decisions are answered.
+    """
+
+    def __init__(self, owner: Decisions, gateways: Gateways, path: bytes) -> None:
         self._owner = owner
+        self._judged = path == DECIDE
         self._known = gateways.known
         self._urls = gateways.urls
         order = self._known.order()
@@ -335,13 +340,15 @@ class Call:
             result = read(answer)
         except VagusError as error:
             raise PeerUnreachable(f"{url}: {error}") from error
-        self._known.answered(index)
+        if self._judged:
+            self._known.answered(index)
         return result
 
     def failed(self, index: int, error: VagusError) -> None:
         """This attempt got no answer, or a refusal."""
         if isinstance(error, PeerUnreachable):
-            self._known.failed(index, monotonic())
+            if self._judged:
+                self._known.failed(index, monotonic())
             if isinstance(self.error, PeerUnreachable):
                 self.error = error
             self._owner._courier.wake()

@@ -103,7 +103,7 @@ class AioDecisions:
                 channel.close()
             self._channels = gateways, [_Channel(one.place) for one in gateways.channels]
         channels = self._channels[1]
-        call = Call(self._plain, gateways)
+        call = Call(self._plain, gateways, path)
         while (attempt := call.next()) is not None:
             if attempt.pause_s:
                 await asyncio.sleep(attempt.pause_s)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -114,17 +114,26 @@ def free_port(preferred: int, host: str = "127.0.0.1") -> int:
 
 
 def start(
-    home: Path, *, bind_node: bool = False, join: str = "", say: Callable[[str], None] = lambda _: None
+    home: Path,
+    *,
+    bind_node: bool = False,
+    join: str = "",
+    say: Callable[[str], None] = lambda _: None,
+    head: ClusterFile | None = None,
+    options: Sequence[str] = (),
 ) -> ClusterFile:
-    """Runs `ray start` here: a head, or a node that joins `join`. Raises VagusError with Ray's own last words."""
+    """Runs `ray start` here: a head, or a node that joins `join`. Raises VagusError with Ray's own last words.
+
+    head: of the cluster to join, when this process started it: its token is used; options: more words for Ray.
+    """
     cluster = ClusterFile(id=secrets.token_hex(8), address=join, started_ray=True, head=not join)
-    env = environment(home)
+    env = environment(home, head)
     cluster.auth_token_path = env.get("RAY_AUTH_TOKEN_PATH", "")
     temp_dir = _temp_dir(cluster.id)
     cluster.temp_dir = str(temp_dir)
     env |= {MARK: cluster.id, "TMPDIR": str(temp_dir / "tmp")}  # what Ray's processes leave there goes with the folder
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats", "--log-color=false"]
-    command += [f"--object-store-memory={OBJECT_STORE_BYTES}"]
+    command += [f"--object-store-memory={OBJECT_STORE_BYTES}", *options]
     if join:
         command += [f"--address={join}"]
     else:

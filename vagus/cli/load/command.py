@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,7 +112,7 @@ def load(
     )
     lost: list[str] = []
     tallies, crew = _crew(ctx, endpoint, plan, nodes, workers, lost.append)
-    tally = _followed(tallies, plan, console(_stderr()))
+    tally = _followed(tallies, plan, console(sys.stderr))
     for why in lost:
         click.secho(f"warning: {click.unstyle(why)}", fg="yellow", err=True)
     told = summary(tally, crew)
@@ -260,9 +261,3 @@ def _reasons(told: dict[str, Any]) -> str:
 
 def _ms(value: float) -> str:
     return "–" if value != value else f"{value:.3g}"
-
-
-def _stderr() -> Any:
-    import sys
-
-    return sys.stderr

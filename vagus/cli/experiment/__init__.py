@@ -1,0 +1,23 @@
+"""`vagus experiment`: what happens when …, on a cluster made for it."""
+
+from __future__ import annotations
+
+import click
+
+from vagus.cli.lazy import Entry, LazyGroup
+
+EXPERIMENTS = (
+    Entry(
+        "failover", "vagus.cli.experiment.failover:failover", "Quality through the loss of each part.", "Experiments"
+    ),
+)
+
+
+@click.group("experiment", cls=LazyGroup, entries=EXPERIMENTS)
+def experiment() -> None:
+    """Experiments on a small cluster of their own: it is made for them on this machine, and gone afterwards.
+
+    \b
+    Examples:
+      vagus experiment failover -o failover.png
+    """
