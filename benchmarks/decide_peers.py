@@ -123,7 +123,7 @@ def peers() -> dict[str, Callable[[np.random.Generator], Any]]:
     """Configurations by name, of the libraries that are installed."""
     found: dict[str, Callable[[np.random.Generator], Any]] = {}
     if importlib.util.find_spec("river"):
-        from river import bandit, proba, stats, utils
+        from river import bandit, proba, stats
 
         def river(name: str, make: Callable[[int], Any], kind: type[River] = River) -> None:
             found[f"river {name}"] = lambda rng: kind(rng, make)
@@ -139,9 +139,6 @@ def peers() -> dict[str, Callable[[np.random.Generator], Any]]:
                 f"greedy {epsilon}, fading 0.3",
                 lambda seed, epsilon=epsilon: bandit.EpsilonGreedy(epsilon, reward_obj=stats.EWMean(0.3), seed=seed),
             )
-        river(
-            lambda seed: bandit.EpsilonGreedy(0.1, reward_obj=utils.Rolling(stats.Mean(), 20), seed=seed),
-        )
         river("thompson, Gaussian", lambda seed: bandit.ThompsonSampling(proba.Gaussian(), seed=seed))
         river("exp3 0.1", lambda seed: bandit.Exp3(0.1, seed=seed), RiverExp3)
     if importlib.util.find_spec("mabwiser"):
