@@ -101,7 +101,7 @@ class HostNames:
     """Loopback names and addresses, and what the server is bound to."""
 
     def __init__(self, names: set[str]) -> None:
-        self._names = {"localhost", *(name.lower().strip("[]") for name in names)}
+        self.names = {"localhost", *(name.lower().strip("[]") for name in names)}
 
     def allowed(self, host: str) -> bool:
         """Whether a Host header, with or without a port, names this gateway."""
@@ -110,7 +110,7 @@ class HostNames:
         else:
             name = host.rpartition(":")[0] if host.count(":") == 1 else host
         name = name.lower().rstrip(".")
-        if name in self._names:
+        if name in self.names:
             return True
         try:
             return ipaddress.ip_address(name).is_loopback

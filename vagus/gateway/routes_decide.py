@@ -23,9 +23,9 @@ async def decide(site: Site, request: web.BaseRequest, _: str) -> web.StreamResp
     items, single = decides_of(*await read_body(site, request))
     live = await site.context.features() if site.context is not None else {}
     drawn = [_draw(site, wanted, live, index, single) for index, wanted in enumerate(items)]
-    for made, _ in drawn:
+    for made, _answer in drawn:
         site.backend.decided(made)
-    return json_response(drawn[0][1] if single else DecidesAnswer([answer for _, answer in drawn]))
+    return json_response(drawn[0][1] if single else DecidesAnswer([answer for _made, answer in drawn]))
 
 
 def _draw(

@@ -28,6 +28,8 @@ from vagus.gateway.front_head import PATHS, Heads
 from vagus.gateway.live_context import LiveContext
 from vagus.gateway.route import Route, Site
 from vagus.gateway.routes import ROUTES
+from vagus.gateway.worker_wire import Setup
+from vagus.gateway.workers import Workers, bound
 
 log = logging.getLogger("vagus")
 MAX_VALUES = 5_000_000
@@ -63,6 +65,11 @@ class _Server(web.Server):
     def __call__(self) -> Any:
         return self.handler(None) if self._front is None else Shared(self._front, self.handler)
 
+    def adopted(self, already: bytes) -> Any:
+        """A connection of which another process has read so much."""
+        assert self._front is not None
+        return Shared(self._front, self.handler, already)
+
     def handler(self, shared: Shared | None) -> web.RequestHandler:
         return _Protocol(self, shared=shared, **self._settings)
 
@@ -84,7 +91,8 @@ class Gateway:
     port: 0 lets the kernel choose; spare_ports: how many following ports to try when it is taken (0: none);
     timeout_s: for one node's part of an answer; max_values: numbers in the answer of one query; tokens: of further
     principals, by name; access: the rules, none: everything is allowed; routes: what is served;
-    context: live numbers that decisions know; lean: whether decisions are answered by the front (see `front`).
+    context: live numbers that decisions know; lean: whether decisions are answered by the front (see `front`);
+    processes: that answer decisions, more than 1: processes of their own (see `workers`), fed by `table_changed`.
     """
 
     def __init__(
@@ -104,6 +112,7 @@ class Gateway:
         routes: tuple[Route, ...] = ROUTES,
         context: Mapping[str, ContextSettings] = {},
         lean: bool = True,
+        processes: int = 1,
     ) -> None:
         clock = clock or SystemClock()
         door = Door(backend.node, clock, token, tokens, access, backend.refused)
@@ -130,6 +139,28 @@ class Gateway:
             live = self.site.context
             ready = live.ready if live is not None else None
             self._front = Front(backend, clock, heads, self.site.requests, self._met, ready)
+        self._processes = processes if self._front is not None else 1
+        self._workers: Workers | None = None
+        self._setup = lambda: Setup(
+            node=backend.node,
+            tokens=(("", token), *tokens.items()),
+            rules=tuple(access),
+            hosts=tuple(self._check_host.names),
+            max_body_bytes=max_body_bytes,
+            contextual=bool(context),
+            prefix=backend.table.prefix,
+            labels=backend.table.labels,
+        )
+
+    @property
+    def workers(self) -> Workers | None:
+        """Processes that answer decisions, if there are any."""
+        return self._workers
+
+    def table_changed(self, update: bytes) -> None:
+        """The backend's table was changed by this update: processes that answer decisions are to know."""
+        if self._workers is not None:
+            self._workers.changed(update)
 
     def _met(self, path: str, error: Exception) -> Problem:
         """What an update of the front met."""
@@ -142,18 +173,30 @@ class Gateway:
         )
         runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await runner.setup()
-        try:
-            port = await self._listen(runner)
-        except BaseException:
-            await runner.cleanup()
-            raise
         self._runner = runner
+        try:
+            port = await (self._listen(runner) if self._processes == 1 else self._spread(server))
+        except BaseException:
+            await self.stop()
+            raise
         shown = "127.0.0.1" if self._host in _ANY else self._host
         self.url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
         return self.url
 
+    def _ports(self) -> range:
+        return range(self._port, self._port + 1 + (self._spare_ports if self._port else 0))
+
+    async def _spread(self, server: _Server) -> int:
+        """Listens by processes."""
+        listening = bound(self._host, self._ports(), self._processes)
+        if not listening:
+            raise self._taken()
+        self._workers = Workers(self.site, self._setup, server, server.adopted, self._met)
+        await self._workers.start(listening)
+        return int(listening[0].getsockname()[1])
+
     async def _listen(self, runner: web.ServerRunner) -> int:
-        for port in range(self._port, self._port + 1 + (self._spare_ports if self._port else 0)):
+        for port in self._ports():
             site = web.TCPSite(runner, self._host, port)
             try:
                 await site.start()
@@ -163,7 +206,10 @@ class Gateway:
                     raise ConfigError(f"gateway: cannot listen on {self._host}:{port}: {error}") from error
                 continue
             return int(runner.addresses[0][1])
-        raise ConfigError(
+        raise self._taken()
+
+    def _taken(self) -> ConfigError:
+        return ConfigError(
             f"gateway: port {self._port} of {self._host} is taken"
             f"{f', and the {self._spare_ports} after it' if self._spare_ports else ''}; "
             "choose a free one: gateway.port in vagus.yaml (0: any), or PORT of `vagus health serve`"
@@ -177,6 +223,9 @@ class Gateway:
             self.site.context.close()
         for close in list(self.site.sockets):
             close()
+        workers, self._workers = self._workers, None
+        if workers is not None:
+            await workers.stop()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()

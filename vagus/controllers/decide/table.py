@@ -95,6 +95,16 @@ class DecisionTable:
         """The grouping in use."""
         return self._grouping
 
+    @property
+    def prefix(self) -> str:
+        """Of the ids; another process that draws for this node needs it."""
+        return getattr(self._ids, "prefix", "")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Features that decisions keep; none: all."""
+        return self._labels
+
     def __len__(self) -> int:
         return len(self._rows) or len(self._known)
 

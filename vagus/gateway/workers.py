@@ -1,0 +1,332 @@
+"""Processes that answer decisions beside the collector's: started, fed, listened to and watched by its gateway.
+
+Each has a listening socket of its own on the gateway's port (SO_REUSEPORT), made and kept here: while a worker is not
+ready, or after it has died, the gateway itself accepts from its socket, so that no connection waits for a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vagus.controllers.decide.table import encode_update
+from vagus.errors import ConfigError
+from vagus.gateway import worker_wire as wire
+from vagus.gateway.problem import Problem
+from vagus.gateway.route import Site
+from vagus.model import Scalar
+
+log = logging.getLogger("vagus")
+BACKLOG = 1024
+SILENT_S = 15.0
+"""A worker that says nothing for so long hangs, and is killed."""
+LIVED_S = 10.0
+"""One that died sooner is started again later, at most so late:"""
+MAX_WAIT_S = 30.0
+STOP_S = 3.0
+_ANY = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
+
+
+def listen(host: str, port: int, count: int) -> list[socket.socket]:
+    """Listening sockets that share one port, which nobody else has. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            one = socket.socket(family, socket.SOCK_STREAM)
+            made.append(one)
+            one.setblocking(False)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if len(made) > 1:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind((host, port))
+            one.listen(BACKLOG)
+            if len(made) == 1:  # only now: another gateway that wants the same port must not get it
+                port = one.getsockname()[1]
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError:
+        for one in made:
+            one.close()
+        raise
+    return made
+
+
+class _One:
+    """One worker: its socket, its process while there is one, and the gateway in its place while there is none."""
+
+    def __init__(self, workers: Workers, listening: socket.socket) -> None:
+        self.listening = listening
+        self.pid = 0
+        self.ready = False
+        self._workers = workers
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: wire.Link | None = None
+        self._moved: wire.Moved | None = None
+        self._server: asyncio.Server | None = None
+        self._loop = asyncio.get_running_loop()
+        self._heard_s = self._begun_s = self._loop.time()
+        self._wait_s = 0.0
+        self._again: asyncio.TimerHandle | None = None
+        self._outcomes: list[wire.Rewarded] = []
+
+    async def begin(self) -> None:
+        """Serves in its place, and starts it."""
+        await self._stand_in()
+        self._launch()
+
+    async def _stand_in(self) -> None:
+        if self._server is None and not self._workers.stopping:
+            self._server = await self._loop.create_server(self._workers.protocol, sock=self.listening.dup())
+
+    def _launch(self) -> None:
+        link, their_link = socket.socketpair()
+        ways, their_ways = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        passed = [one.fileno() for one in (their_link, their_ways, self.listening)]
+        package = str(Path(__file__).parents[2])
+        path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
+        self._begun_s = self._heard_s = self._loop.time()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "vagus.gateway.worker", *map(str, passed)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=passed,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        except OSError as error:
+            for one in (link, ways):
+                one.close()
+            log.error("a worker of the gateway cannot be started", exc_info=error)
+            self._later()
+            return
+        finally:
+            their_link.close()
+            their_ways.close()
+        self.pid = self._process.pid
+        self._link = wire.Link(link, self._heard, self._lost)
+        self._moved = wire.Moved(ways, self._workers.arrived)
+        self._link.send(self._workers.setup())
+        self._link.send(wire.Table(self._workers.table()))
+        if self._workers.live is not None:
+            self._link.send(wire.Live(self._workers.live))
+
+    def send(self, record: wire.Down) -> None:
+        if self._link is not None:
+            self._link.send(record)
+
+    def _heard(self, body: bytes) -> None:
+        self._heard_s = self._loop.time()
+        record = wire.up(body)
+        if isinstance(record, wire.Decided):
+            self._workers.decided(record)
+        elif isinstance(record, wire.Rewarded):
+            if not self._outcomes:  # in the next turn: decisions that other workers sent before have been read by then
+                self._loop.call_soon(self._ask)
+            self._outcomes.append(record)
+        elif isinstance(record, wire.Counted):
+            self._workers.counted(record)
+        elif isinstance(record, wire.Stale):
+            self.send(wire.Table(self._workers.table()))
+        elif isinstance(record, wire.Ready):
+            self.ready = True
+            server, self._server = self._server, None
+            if server is not None:
+                server.close()
+
+    def _ask(self) -> None:
+        outcomes, self._outcomes = self._outcomes, []
+        for record in outcomes:
+            self._workers.spawn(self._reward(record))
+
+    async def _reward(self, record: wire.Rewarded) -> None:
+        link = self._link
+        answer = await self._workers.rewarded(record)
+        if link is not None:
+            link.send(answer)
+
+    def _lost(self) -> None:
+        """It is gone: its place is taken, and another one started."""
+        self._end()
+        if not self._workers.stopping:
+            self._workers.restarts += 1
+            log.warning("a worker of the gateway ended; another one is started", extra={"pid": self.pid})
+            self._workers.spawn(self._stand_in())
+            self._later()
+
+    def _later(self) -> None:
+        lived = self._loop.time() - self._begun_s > LIVED_S
+        self._wait_s = 0.0 if lived else min(max(0.25, self._wait_s * 2), MAX_WAIT_S)
+        self._again = self._loop.call_later(self._wait_s, self._launch)
+
+    def _end(self) -> None:
+        self.ready = False
+        link, self._link = self._link, None
+        moved, self._moved = self._moved, None
+        for one in (link, moved):
+            if one is not None:
+                one.close()
+        process, self._process = self._process, None
+        if process is not None:
+            if process.poll() is None:
+                process.kill()
+            self._workers.spawn(asyncio.to_thread(process.wait))
+
+    def look(self) -> None:
+        """Kills it when it hangs."""
+        if self._process is not None and self._loop.time() - self._heard_s > SILENT_S:
+            log.warning("a worker of the gateway hangs and is killed", extra={"pid": self.pid})
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """Lets it answer what was begun; then it is gone."""
+        if self._again is not None:
+            self._again.cancel()
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        self.listening.close()
+        process = self._process
+        if process is not None:
+            self.send(wire.Stop())
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(process.wait, STOP_S)
+        self._end()
+
+
+class Workers:
+    """The workers of a gateway. protocol: makes a connection of the gateway's own; take: makes one of a socket and what
+    was read of it; problem: what an exception is to whoever sent outcomes; setup: what workers work by.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        setup: Callable[[], wire.Setup],
+        protocol: Callable[[], Any],
+        take: Callable[[bytes], Any],
+        problem: Callable[[str, Exception], Problem],
+    ) -> None:
+        self.setup = setup
+        self.protocol = protocol
+        self.stopping = False
+        self.restarts = 0
+        self.live: dict[str, Scalar] | None = None
+        self._site = site
+        self._take = take
+        self._problem = problem
+        self._workers: list[_One] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._watch: asyncio.TimerHandle | None = None
+
+    async def start(self, listening: Sequence[socket.socket]) -> None:
+        """Begins to serve on these sockets, each by a worker."""
+        self._workers = [_One(self, one) for one in listening]
+        for worker in self._workers:
+            await worker.begin()
+        self._look()
+
+    async def stop(self) -> None:
+        """Ends them. Idempotent."""
+        self.stopping = True
+        if self._watch is not None:
+            self._watch.cancel()
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+        self._workers = []
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the workers that are ready."""
+        return [worker.pid for worker in self._workers if worker.ready]
+
+    def table(self) -> bytes:
+        """All of the table."""
+        return encode_update(self._site.backend.table.full())
+
+    def changed(self, update: bytes) -> None:
+        """Sends an update of the table to all."""
+        for worker in self._workers:
+            worker.send(wire.Table(update))
+
+    def spawn(self, work: Any) -> None:
+        """Runs it to its end."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._site.failed(f"workers: {type(error).__name__}: {error}"[:300])
+            log.error("the gateway's workers", exc_info=error)
+
+    def arrived(self, connection: socket.socket, data: bytes) -> None:
+        """A connection that a worker hands on."""
+        self.spawn(self._adopt(connection, data))
+
+    async def _adopt(self, connection: socket.socket, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: self._take(data), connection)
+        except OSError:  # the client is gone
+            connection.close()
+
+    def decided(self, record: wire.Decided) -> None:
+        """Decisions of a worker."""
+        decided = self._site.backend.decided
+        for decision in record.decisions:
+            decided(decision)
+
+    async def rewarded(self, record: wire.Rewarded) -> wire.Answered:
+        """The answer to a worker's outcomes."""
+        try:
+            acks = await self._site.backend.reward(list(record.rewards))
+        except Exception as error:
+            problem = self._problem("/v1/update", error)
+            detail = problem.detail
+            told = (problem.status, detail.code, detail.message, detail.where, detail.hint)
+            return wire.Answered(record.number, problem=told)
+        return wire.Answered(record.number, tuple(acks))
+
+    def counted(self, record: wire.Counted) -> None:
+        """What a worker answered in the last second."""
+        for method, path, status, count in record.requests:
+            self._site.requests[method, path, status] += count
+        if record.failures:
+            self._site.failures += record.failures
+            self._site.last_failure = record.last_failure
+
+    def _look(self) -> None:
+        for worker in self._workers:
+            worker.look()
+        if self._site.context is not None:
+            self.spawn(self._renew())
+        self._watch = asyncio.get_running_loop().call_later(1.0, self._look)
+
+    async def _renew(self) -> None:
+        assert self._site.context is not None
+        live = dict(await self._site.context.features())
+        if live != self.live:
+            self.live = live
+            for worker in self._workers:
+                worker.send(wire.Live(live))
+
+
+def bound(host: str, ports: Sequence[int], count: int) -> list[socket.socket]:
+    """Sockets on the first of these ports that is free. Raises ConfigError when none is, or the address is not ours."""
+    for port in ports:
+        try:
+            return listen(host, port, count)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise ConfigError(f"gateway: cannot listen on {host}:{port}: {error}") from error
+    return []
