@@ -45,6 +45,12 @@ class Memory:
     def drop(self, name: str) -> None:
         del self.known[name]
 
+    def changed(self) -> list[str]:
+        return []
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.known
+
     def total(self) -> Counter[int]:
         return sum(self.known.values(), Counter())
 

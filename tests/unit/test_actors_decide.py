@@ -1,4 +1,4 @@
-"""The decide actor in one process: logs, learns, pushes tables, survives kill -9."""
+"""Decide actors in one process: they log, learn, push tables, forward, stand in for each other, survive kill -9."""
 
 from __future__ import annotations
 
@@ -8,150 +8,83 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
+from decide_nodes import ARMS, Cluster, running
 
-from vagus.actors.base import Seat
-from vagus.actors.decide import DecideActor
-from vagus.config import Config, DecideSettings
-from vagus.controllers.decide.table import DecisionTable, decode_snapshot
-from vagus.errors import ConfigError, PeerUnreachable
+from vagus.actors.decide import DecideActor, features_kept
+from vagus.config import Config, DecideSettings, LearnSettings
+from vagus.controllers.decide.grouping import grouping_of
+from vagus.controllers.decide.plan import prefix_of
+from vagus.controllers.decide.records import Grouping, Outcome, Plan
+from vagus.controllers.decide.table import DecisionTable, decode_update
+from vagus.errors import ConfigError, NoData, PeerUnreachable
 from vagus.model import Ack, Decision, Reward
 
-ARMS = ("a", "b")
+GOOD_B = {"a": 0.1, "b": 0.9}
 
 
-class Links:
-    """Two nodes, each with a collector that is a table; a node can be cut off."""
-
-    def __init__(self) -> None:
-        self.tables = {node: DecisionTable(Random(1)) for node in ("n1", "n2")}
-        self.down: set[str] = set()
-        self.calls: list[str] = []
-        self.pushed = asyncio.Event()
-
-    def nodes(self) -> tuple[str, ...]:
-        return tuple(self.tables)
-
-    async def call(self, actor: str, method: str, *args: Any, timeout_s: float = 5.0) -> Any:
-        role, node = actor.split("@")
-        assert (role, method) == ("vagus:collector", "set_table")
-        self.calls.append(node)
-        self.pushed.set()
-        if node in self.down:
-            raise PeerUnreachable(f"{actor} does not answer")
-        self.tables[node].replace(args[0])
-
-    async def settle(self) -> None:
-        """Waits until pushes begun so far are through."""
-        await asyncio.wait_for(self.pushed.wait(), 5)
-        await asyncio.sleep(0)
+def _weight(cluster: Cluster, node: str, group: str = "", arm: str = "b") -> float:
+    found = cluster.gates[node].table.explain(group)
+    return 0.0 if found is None else found["arms"].get(arm, 0.0)
 
 
-def _seat(home: Path, **decide: Any) -> Seat:
-    settings = DecideSettings(**{"tick": "1h", **decide})
-    return Seat("decide", "n1", str(home), Config(decide=settings))
+def _lead(cluster: Cluster, **leaders: str) -> None:
+    """A Plan, and no backend that would make another."""
+    cluster.actors["n1"]._planner = None
+    plan = Plan(cluster.actors["n1"]._leading.plan.version + 1, Grouping(0, ("g",)), leaders)
+    cluster.actors["n1"]._leading.follow(plan)
 
 
-@asynccontextmanager
-async def _actor(home: Path, links: Links | None = None, errors: int = 0, **decide: Any) -> AsyncIterator[DecideActor]:
-    actor = DecideActor(_seat(home, **decide), links or Links())
-    await actor.begin()
-    try:
-        yield actor
-    finally:
-        await asyncio.sleep(0)  # what was spawned has begun: a coroutine that never ran would warn
-        await actor.end()
-    assert actor.errors == errors, actor.last_error
-
-
-async def _play(actor: DecideActor, count: int, worth: dict[str, float]) -> list[Decision]:
-    table = DecisionTable(Random(3))
-    table.replace(await actor.snapshot())
-    decisions = [table.decide({}, ARMS, at) for at in range(count)]
-    await actor.decided(decisions)
-    acks = await actor.rewarded([Reward(d.decision_id, d.t_ns, worth[d.arm]) for d in decisions])
-    assert acks == [Ack.ACCEPTED] * count
-    return decisions
-
-
-async def test_it_learns_and_every_collector_gets_the_table(tmp_path: Path) -> None:
-    links = Links()
-    async with _actor(tmp_path, links) as actor:
-        await _play(actor, 60, {"a": 0.1, "b": 0.9})
-        await actor.tick()
-        await links.settle()
-        for table in links.tables.values():
-            assert table.version == 1
-            assert table.full().groups[""].weights[1] > 0.5
-        assert decode_snapshot(await actor.snapshot()).version == 1
+async def test_it_learns_and_its_collector_gets_the_table(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        actor = cluster.actors["n1"]
+        await cluster.play("n1", 60, GOOD_B)
+        await cluster.until(lambda: _weight(cluster, "n1") > 0.5)
         figures = actor.figures()
-        assert (figures["decisions"], figures["rewards"], figures["groups"], figures["version"]) == (60, 60, 1, 1)
+        assert (figures["decisions"], figures["rewards"], figures["groups"], figures["learned"]) == (60, 60, 1, 60)
         (note,) = actor.notes()
-        assert note.startswith("group '': ")
-        assert note.endswith(" % of 60 decisions")
+        assert note.startswith("group '': 'b' ")
+        assert note.endswith(" %, 60 rewards")
+        assert decode_update(await actor.snapshot()).groups[""].arms == ARMS
 
 
-async def test_a_table_is_pushed_once_and_again_to_who_missed_it(tmp_path: Path) -> None:
-    links = Links()
-    links.down.add("n2")
-    async with _actor(tmp_path, links) as actor:
-        await _play(actor, 5, {"a": 0.0, "b": 1.0})
-        for _ in range(3):
-            links.pushed.clear()
-            await actor.tick()
-            await links.settle()
-        assert sorted(links.calls) == ["n1", "n2", "n2", "n2"]
-        assert actor.figures()["unreachable"] == 3
-        assert links.tables["n2"].version == 0
-        links.down.clear()
-        links.pushed.clear()
-        await actor.tick()
-        await links.settle()
-        assert links.tables["n2"].version == links.tables["n1"].version == 1
-        await actor.tick()
-        await asyncio.sleep(0)
-        assert len(links.calls) == 5
+async def test_with_one_decide_actor_for_all_every_collector_gets_the_table(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, ("n1", "n2"), on="head")
+    actor = await cluster.start("n1")
+    drawn = [cluster.gates["n2"].table.decide({}, ARMS, at) for at in range(40)]
+    await actor.decided(drawn)
+    assert await actor.rewarded([Reward(d.decision_id, 1, GOOD_B[d.arm]) for d in drawn]) == [Ack.ACCEPTED] * 40
+    await cluster.until(lambda: min(_weight(cluster, "n1"), _weight(cluster, "n2")) > 0.5)
+    assert not any(method == "exchange" for _, method in cluster.calls)
+    await actor.end()
+    assert actor.errors == 0
 
 
-async def test_a_slow_collector_holds_up_nobody(tmp_path: Path) -> None:
-    links, release = Links(), asyncio.Event()
-    quick = links.call
-
-    async def call(actor: str, method: str, *args: Any, timeout_s: float = 5.0) -> Any:
-        if actor.endswith("n1"):
-            await release.wait()
-        await quick(actor, method, *args)
-
-    links.call = call  # type: ignore[method-assign]
-    async with _actor(tmp_path, links) as actor:
-        for version in (1, 2):
-            links.pushed.clear()
-            await _play(actor, 5, {"a": 0.0, "b": 1.0})
-            await actor.tick()
-            await links.settle()
-            assert links.tables["n2"].version == version
-        assert links.calls == ["n2", "n2"]  # and one call to n1 that waits, not two
-        release.set()
-        while links.tables["n1"].version == 0:
-            await asyncio.sleep(0)
-
-
-async def test_it_ticks_by_itself(tmp_path: Path) -> None:
-    links = Links()
-    async with _actor(tmp_path, links, tick="10ms"):
-        await links.settle()
-    assert set(links.calls) == {"n1", "n2"}
+async def test_a_collector_that_missed_a_table_gets_all_of_it(tmp_path: Path) -> None:
+    async with running(tmp_path, group_by=("g",)) as cluster:
+        await cluster.play("n1", 10, GOOD_B, {"g": "x"})
+        await cluster.until(lambda: _weight(cluster, "n1", "x"))
+        cluster.down.add("vagus:collector@n1")
+        await cluster.play("n1", 10, GOOD_B, {"g": "y"})
+        await cluster.until(lambda: cluster.actors["n1"].figures()["unreachable"] > 0)
+        cluster.down.clear()
+        await cluster.until(lambda: _weight(cluster, "n1", "y"))
+        gate = cluster.gates["n1"]
+        gate.table = DecisionTable(Random(1), Grouping(0, ("g",)), prefix=prefix_of("n1"))  # it was restarted
+        await cluster.play("n1", 10, GOOD_B, {"g": "z"})
+        await cluster.until(lambda: _weight(cluster, "n1", "z"))
+        assert _weight(cluster, "n1", "x")
 
 
 async def test_rewards_are_answered_one_by_one(tmp_path: Path) -> None:
-    async with _actor(tmp_path) as actor:
-        first, second = DecisionTable(Random(1)).decide({}, ARMS, 0), DecisionTable(Random(2)).decide({}, ARMS, 0)
+    async with running(tmp_path) as cluster:
+        actor, table = cluster.actors["n1"], cluster.gates["n1"].table
+        first, second = table.decide({}, ARMS, 0), table.decide({}, ARMS, 0)
         await actor.decided([first, second, first])
         rewards = [
             Reward(first.decision_id, 1, 1.0),
@@ -163,71 +96,73 @@ async def test_rewards_are_answered_one_by_one(tmp_path: Path) -> None:
         ]
         expected = [Ack.ACCEPTED, Ack.ACCEPTED, Ack.IGNORED, Ack.FAILED, Ack.FAILED, Ack.ACCEPTED]
         assert await actor.rewarded(rewards) == expected
-        assert list(actor._store.records("reward", Reward)) == [rewards[5], rewards[0]]
-        assert list(actor._store.records("decision", Decision)) == [second, first]
-        where = ("decision_id", first.decision_id)
-        assert list(actor._store.records("decision", Decision, where=where)) == [first]
+        store = actor._opened.store
+        assert list(store.records("reward", Reward)) == [rewards[5], rewards[0]]
+        assert list(store.records("decision", Decision)) == [second, first]
+        assert list(store.records("decision", Decision, where=("decision_id", first.decision_id))) == [first]
 
 
 async def test_many_callers_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with _actor(tmp_path) as actor:
+    async with running(tmp_path) as cluster:
+        actor, table = cluster.actors["n1"], cluster.gates["n1"].table
         flushes = 0
-        flush = actor._store.flush
+        flush = actor._opened.store.flush
 
         def counted() -> None:
             nonlocal flushes
             flushes += 1
             flush()
 
-        monkeypatch.setattr(actor._store, "flush", counted)
-        table = DecisionTable(Random(1))
-        await asyncio.gather(*(actor.decided([table.decide({}, ARMS, at)]) for at in range(50)))
-        assert flushes == 1
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(actor._opened.store, "flush", counted)
+            await asyncio.gather(*(actor.decided([table.decide({}, ARMS, at)]) for at in range(50)))
+        assert flushes <= 2  # and one of a loop's
 
 
 async def test_a_commit_that_fails_is_no_acknowledgement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with _actor(tmp_path) as actor:
+    async with running(tmp_path) as cluster:
+        actor = cluster.actors["n1"]
 
         def full() -> None:
             raise OSError("disk full")
 
-        decision = DecisionTable(Random(1)).decide({}, ARMS, 0)
+        decision = cluster.gates["n1"].table.decide({}, ARMS, 0)
         with monkeypatch.context() as patch:
-            patch.setattr(actor._store, "flush", full)
+            patch.setattr(actor._opened.store, "flush", full)
             with pytest.raises(OSError, match="disk full"):
                 await actor.decided([decision])
         assert await actor.rewarded([Reward(decision.decision_id, 1, 1.0)]) == [Ack.ACCEPTED]
 
 
 async def test_stop_and_start_keep_what_was_learned(tmp_path: Path) -> None:
-    async with _actor(tmp_path) as actor:
-        decisions = await _play(actor, 60, {"a": 0.1, "b": 0.9})
-        waiting = DecisionTable(Random(9)).decide({}, ARMS, 0)
-        await actor.decided([waiting])
-        await actor.tick()
-        version = actor.figures()["version"]
-    async with _actor(tmp_path) as successor:
-        snapshot = decode_snapshot(await successor.snapshot())
-        assert snapshot.version > version
-        assert snapshot.groups[""]["b"] > 0.5
+    async with running(tmp_path) as cluster:
+        decisions = await cluster.play("n1", 60, GOOD_B)
+        waiting = cluster.gates["n1"].table.decide({}, ARMS, 0)
+        await cluster.actors["n1"].decided([waiting])
+        await cluster.until(lambda: _weight(cluster, "n1") > 0.5)
+        version = cluster.actors["n1"].figures()["version"]
+    async with running(tmp_path) as cluster:
+        await cluster.until(lambda: _weight(cluster, "n1") > 0.5)
+        actor = cluster.actors["n1"]
+        assert actor.figures()["version"] > version
+        assert actor._learner.group("").rewards == 60
         again = [Reward(waiting.decision_id, 1, 1.0), Reward(decisions[0].decision_id, 1, -5.0)]
-        assert await successor.rewarded(again) == [Ack.ACCEPTED, Ack.IGNORED]
+        assert await actor.rewarded(again) == [Ack.ACCEPTED, Ack.IGNORED]
+        assert actor.figures()["recalled"] == 2
 
 
 KILLED = """
 import asyncio, sys
 from pathlib import Path
-from test_actors_decide import Links, _seat, _play
-from vagus.actors.decide import DecideActor
+from decide_nodes import Cluster
 
 async def main() -> None:
-    actor = DecideActor(_seat(Path(sys.argv[1])), Links())
-    await actor.begin()
-    await _play(actor, 30, {"a": 0.1, "b": 0.9})
+    cluster = Cluster(Path(sys.argv[1]), ("n1",))
+    actor = await cluster.start("n1")
+    await cluster.play("n1", 30, {"a": 0.1, "b": 0.9})
     await actor.tick()
     await actor.save()
-    first = await _play(actor, 20, {"a": 0.1, "b": 0.9})  # acknowledged, not in the saved state
+    first = await cluster.play("n1", 20, {"a": 0.1, "b": 0.9})  # acknowledged, not with the saved groups
     print(first[0].decision_id, actor.figures()["version"], flush=True)
     await asyncio.sleep(60)
 
@@ -246,37 +181,34 @@ async def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
         assert process.stdout is not None
         decision_id, version = process.stdout.readline().split()
         process.send_signal(signal.SIGKILL)
-    async with _actor(tmp_path) as actor:
-        state = actor._service.state()
-        assert len(state["open"]) == 50
-        assert sum(entry[4] is not None for entry in state["open"]) == 50
-        counts = [count for count, _ in state["groups"][""]["bandit"]["arms"].values()]
-        assert sum(counts) == pytest.approx(30 * 0.98 + 20)
+    async with running(tmp_path) as cluster:
+        actor = cluster.actors["n1"]
+        assert actor._learner.group("").rewards == 50
         assert await actor.rewarded([Reward(decision_id, 0, -1.0)]) == [Ack.IGNORED]
         assert actor.figures()["version"] > float(version)
 
 
-async def test_a_damaged_state_is_told_and_the_log_is_learned_afresh(tmp_path: Path) -> None:
-    async with _actor(tmp_path) as actor:
-        await _play(actor, 10, {"a": 0.0, "b": 1.0})
-    async with _actor(tmp_path) as actor:
-        actor._store.save("decide", b"\xc1 not a state")
-        actor._service_saved = True
-    async with _actor(tmp_path, errors=1) as actor:
-        assert "afresh" in actor.last_error
-        assert actor._service.rewards == 10
+async def test_damaged_state_is_told_and_it_starts_afresh(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        await cluster.play("n1", 10, GOOD_B)
+        await cluster.actors["n1"].save()
+        cluster.actors["n1"]._opened.store.save("decide/head", b"\xc1 not a state")
+        await cluster.kill("n1")
+    async with running(tmp_path, errors=1) as cluster:
+        assert "afresh" in cluster.actors["n1"].last_error
+        await cluster.play("n1", 10, GOOD_B)
 
 
 async def test_a_damaged_record_is_told_and_stops_nothing(tmp_path: Path) -> None:
-    async with _actor(tmp_path) as actor:
-        await _play(actor, 10, {"a": 0.0, "b": 1.0})
+    async with running(tmp_path) as cluster:
+        await cluster.play("n1", 10, GOOD_B)
+        actor = cluster.actors["n1"]
         await actor.save()
-        actor._store.put("reward", Seat("not", "a", "reward", Config()), t_ns=actor._stamp())
-        actor._service_saved = True  # as after kill -9: the state does not cover that record
-    async with _actor(tmp_path, errors=1) as actor:
-        assert "replaying" in actor.last_error
-        await _play(actor, 10, {"a": 0.0, "b": 1.0})
-        assert actor.figures()["open"] == 20
+        actor._opened.store.put("reward", actor.seat, t_ns=actor._opened.stamp())
+        await cluster.kill("n1")
+    async with running(tmp_path, errors=1) as cluster:
+        assert "log of rewards" in cluster.actors["n1"].last_error
+        assert cluster.actors["n1"]._learner.group("").rewards == 10
 
 
 @pytest.mark.parametrize(
@@ -284,18 +216,148 @@ async def test_a_damaged_record_is_told_and_stops_nothing(tmp_path: Path) -> Non
     [
         ({"policy": "oracle"}, "oracle"),
         ({"options": {"gama": 0.9}}, "gama"),
-        ({"options": {"gamma": 2.0}}, "gamma"),
+        ({"policy": "ucb", "options": {"gamma": 2.0}}, "gamma"),
     ],
 )
 async def test_wrong_settings_fail_at_the_start(tmp_path: Path, decide: dict[str, Any], match: str) -> None:
-    actor = DecideActor(_seat(tmp_path, **decide), Links())
+    cluster = Cluster(tmp_path, ("n1",), **decide)
     with pytest.raises(ConfigError, match=match):
-        await actor.begin()
+        await cluster.start("n1")
 
 
-async def test_a_policy_that_fails_is_an_error_of_the_actor(tmp_path: Path) -> None:
-    async with _actor(tmp_path, errors=1) as actor:
-        await _play(actor, 1, {"a": 0.0, "b": 1.0})
-        actor._service._groups[""].bandit.weights = lambda arms: []  # type: ignore[method-assign]
-        await actor.tick()
-        assert "weights" in actor.last_error
+async def test_another_policy_or_grouping_learns_afresh(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        await cluster.play("n1", 10, GOOD_B)
+    async with running(tmp_path, policy="thompson") as cluster:
+        with pytest.raises(NoData):
+            cluster.actors["n1"]._learner.group("")
+    async with running(tmp_path, policy="thompson", group_by=("g",)) as cluster:
+        assert len(cluster.actors["n1"]._learner) == 0
+        assert decode_update(await cluster.actors["n1"].snapshot()).grouping == Grouping(0, ("g",))
+
+
+# --- several nodes -----------------------------------------------------------------------------------------------
+
+
+async def test_updates_go_to_the_leader_and_its_decisions_come_to_who_meets_the_group(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2", group_by=("g",)) as cluster:
+        _lead(cluster, x="n2")
+        await cluster.until(lambda: cluster.actors["n2"]._leading.plan.version == 1)
+        await cluster.play("n1", 60, GOOD_B, {"g": "x"})
+        await cluster.until(lambda: _weight(cluster, "n1", "x") > 0.5)
+        assert cluster.actors["n2"]._learner.group("x").rewards == 60
+        assert "x" not in cluster.actors["n1"]._learner
+        told = await cluster.actors["n1"].explain("x")
+        assert (told["leader"], told["policy"], told["rewards"]) == ("n2", "ucb", 60)
+        assert {arm["arm"] for arm in told["arms"]} == set(ARMS)
+
+
+async def test_a_reward_given_to_another_node_is_joined_where_the_decision_was_made(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2") as cluster:
+        drawn = cluster.gates["n1"].table.decide({}, ARMS, 0)
+        cluster.gates["n1"].kept.append(drawn)  # its gateway has not handed it over yet
+        reward = Reward(drawn.decision_id, 1, 1.0)
+        assert await cluster.actors["n1"].rewarded([reward]) == [Ack.FAILED]
+        assert await cluster.actors["n1"].rewarded([reward], True) == [Ack.ACCEPTED]
+        cluster.down.add("vagus:collector@n1")
+        unknown = Reward(prefix_of("n1") + "0" * 24, 1, 1.0)
+        assert await cluster.actors["n1"].rewarded([reward, unknown], True) == [Ack.ACCEPTED, Ack.FAILED]
+
+
+async def test_a_killed_actor_goes_on_where_it_was_and_its_peers_send_again_what_it_had_not_saved(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, "n1", "n2", group_by=("g",)) as cluster:
+        _lead(cluster, x="n2", y="n1")
+        await cluster.until(lambda: cluster.actors["n2"]._leading.plan.version == 1)
+        await cluster.play("n1", 30, GOOD_B, {"g": "x"})
+        await cluster.play("n2", 30, GOOD_B, {"g": "x"})
+        await cluster.until(lambda: cluster.actors["n2"].figures()["learned"] == 60)
+        await cluster.kill("n2")
+        await cluster.play("n1", 10, GOOD_B, {"g": "x"})
+        await cluster.start("n2")
+        await cluster.until(
+            lambda: "x" in cluster.actors["n2"]._learner and cluster.actors["n2"]._learner.group("x").rewards == 70
+        )
+        await cluster.until(lambda: _weight(cluster, "n1", "x") > 0.5)
+
+
+async def test_of_a_node_that_is_gone_the_deputy_leads_with_its_statistics(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2", "n3", group_by=("g",)) as cluster:
+        for actor in cluster.actors.values():
+            actor._leading._dead_s = 0.8
+        _lead(cluster, x="n2")
+        await cluster.until(lambda: all(a._leading.plan.version == 1 for a in cluster.actors.values()))
+        await cluster.play("n1", 40, GOOD_B, {"g": "x"})
+        held = cluster.actors["n3"]._leading._held
+        await cluster.until(lambda: "n2" in held and held["n2"].states and held["n2"].learned == 40)
+        await cluster.kill("n2")
+        await cluster.until(lambda: cluster.actors["n1"]._leading.leader_of("x") == "n3")
+        assert cluster.actors["n3"]._learner.group("x").rewards == 40
+        assert cluster.actors["n3"].notes()[-2:] == ("n3 leads what n2 led", "does not hear n2")
+        await cluster.play("n1", 10, GOOD_B, {"g": "x"})
+        await cluster.until(lambda: cluster.actors["n3"]._learner.group("x").rewards == 50)
+        back = await cluster.start("n2")
+        await cluster.until(lambda: "x" in back._learner and back._learner.group("x").rewards == 50)
+        await cluster.until(lambda: "x" not in cluster.actors["n3"]._learner)
+
+
+async def test_the_backend_lets_lead_who_sees_most_sessions(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2", group_by=("g",)) as cluster:
+        await cluster.play("n1", 5, GOOD_B, {"g": "x"})
+        await cluster.play("n2", 50, GOOD_B, {"g": "x"})
+        await cluster.until(lambda: all(a._leading.plan.leaders == {"x": "n2"} for a in cluster.actors.values()))
+        await cluster.until(lambda: cluster.actors["n2"]._learner.group("x").rewards == 55)
+
+
+async def test_groups_are_learned_from_features_and_take_effect_everywhere(tmp_path: Path) -> None:
+    learn = LearnSettings(features=("isp", "city"), every="1s", min_sessions=50, history=5000)
+    async with running(tmp_path, "n1", "n2", learn=learn, policy="thompson") as cluster:
+        random = Random(5)
+        for node in ("n1", "n2"):
+            table = cluster.gates[node].table
+            drawn = [table.decide({"isp": random.choice("pq"), "city": "c"}, ARMS, at) for at in range(800)]
+            await cluster.actors[node].decided(drawn)
+            worth = {("p", "a"): 1.0, ("q", "b"): 1.0}
+            rewards = [
+                Reward(d.decision_id, 1, worth.get((str(d.features["isp"]), d.arm), 0.0) + random.gauss(0, 0.1))
+                for d in drawn
+            ]
+            await cluster.actors[node].rewarded(rewards)
+        await cluster.until(lambda: all(g.table.grouping.version >= 1 for g in cluster.gates.values()))
+        for node in ("n1", "n2"):
+            groups = {cluster.gates[node].table.decide({"isp": isp}, ARMS, 1).group for isp in "pq"}
+            assert len(groups) == 2
+
+
+@pytest.mark.parametrize("packed", [b"", b"\xc1", b"\x90", msgspec.msgpack.encode({"a": 1})])
+async def test_what_is_no_parcel_is_refused(tmp_path: Path, packed: bytes) -> None:
+    async with running(tmp_path) as cluster:
+        with pytest.raises(ConfigError, match="not a parcel"):
+            await cluster.actors["n1"].exchange(packed)
+        with pytest.raises(ConfigError, match="not a summary"):
+            await cluster.actors["n1"].summary(packed)
+
+
+async def test_before_it_has_started_it_says_so(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, ("n1",))
+    actor = DecideActor(cluster.seat("n1"), object())  # type: ignore[arg-type]
+    assert actor.figures() == {}
+    assert actor.notes() == ()
+    with pytest.raises(PeerUnreachable, match="STARTING"):
+        await actor.rewarded([])
+
+
+def test_outcomes_carry_what_policies_and_learning_need() -> None:
+    def kept(**settings: Any) -> tuple[str, ...] | None:
+        given = DecideSettings(**settings)
+        return features_kept(given, grouping_of(given))
+
+    assert kept(policy="ucb") == ()
+    assert kept(policy="linear") is None
+    assert kept(policy="linear", reduced=("isp",)) == ("isp",)
+    learn = LearnSettings(features=("isp", "city"))
+    assert set(kept(policy="ucb", learn=learn, group_by=("os",)) or ()) == {"isp", "city", "os"}
+    assert kept(policy="ucb", learn=learn, reduced=("city",)) == ("city",)
+    assert Config().decide.on == "every-node"
+    assert Outcome("g", "a", 1.0).features == {}

@@ -29,6 +29,8 @@ from vagus.actors.probing import Probing
 from vagus.actors.roster import Roster
 from vagus.actors.sensing import Sensing
 from vagus.config import Config, RemoteWriteSettings, read_token, seconds
+from vagus.controllers.decide.grouping import grouping_of
+from vagus.controllers.decide.plan import prefix_of
 from vagus.controllers.decide.table import DecisionTable
 from vagus.errors import PeerUnreachable, VagusError
 from vagus.feeds import Raw
@@ -89,12 +91,18 @@ class CollectorActor(Actor):
         super().__init__(seat, links)
         self.node = seat.node
         self.cluster = seat.config.cluster
-        self.table = DecisionTable(Random(int.from_bytes(os.urandom(8), "big")), seat.config.decide.group_by)
+        decide = seat.config.decide
+        self.table = DecisionTable(
+            Random(int.from_bytes(os.urandom(8), "big")),
+            grouping_of(decide),
+            prefix=prefix_of(seat.node),
+            labels=decide.labels,
+        )
         self._roster = Roster(links)
         self._directory = Directory(seat.node, seat.config, self._stored_events)
         self._paths = Paths(seat.node, lambda events: self._sensing.put((), events), self._stored_events)
         self._head = str(seat.options.get("head", seat.node))
-        self._outbox = Outbox(seat.node, self._head, links)
+        self._outbox = Outbox(seat.node, self._head if decide.on == "head" else seat.node, links)
         self._probing = Probing(seat, self.spawn, self.failed)
         self._ingested = 0
         self._opened: Sensing | None = None
@@ -127,6 +135,7 @@ class CollectorActor(Actor):
                 tokens={name: read_token(name, path) for name, path in settings.tokens.items()},
                 access=settings.access,
                 context=settings.decide.live(),
+                processes=settings.gateway.processes,
             )
             self._url = await self._gateway.start()
             announce(self.seat.folder, self.node, self._url, str(self.seat.options["token"]))
@@ -236,9 +245,15 @@ class CollectorActor(Actor):
     async def _tell_probes(self) -> None:
         await self._probing.tell(self._sensing.put, self._outbox.note)
 
-    async def set_table(self, snapshot: bytes) -> None:
-        """A new decision table, from the learner."""
-        self.table.replace(snapshot)
+    async def set_table(self, update: bytes) -> None:
+        """What changed in the decision table, from the decide actor. Raises Stale: it must send all of it."""
+        self.table.apply(update)
+        if self._gateway is not None:
+            self._gateway.table_changed(update)
+
+    async def flush_decisions(self) -> None:
+        """Hands what was drawn so far to the decide actor: somebody has the reward already."""
+        await self._outbox.flush_decisions()
 
     # --- the gateway's backend ---------------------------------------------------------------------------------------
 

@@ -1,49 +1,45 @@
-"""The decide actor, one per cluster: logs decisions and rewards, learns from them, pushes tables to all collectors."""
+"""The decide actor of a node: logs decisions and rewards, learns the groups that it leads, pushes tables to its gateway."""
 
 from __future__ import annotations
 
-import asyncio
-import heapq
 import time
-from collections.abc import Sequence
-from operator import itemgetter
-from random import Random
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
+import numpy as np
 
 from vagus.actors.base import Actor, Links, Seat
-from vagus.clock import NS
-from vagus.config import seconds
-from vagus.controllers.decide.table import encode_snapshot
-from vagus.controllers.learner import DecisionService, check_reward
+from vagus.actors.decide_backend import Planner
+from vagus.actors.decide_log import DecideLog, Saved, outcomes_of
+from vagus.actors.decide_peers import TURN_S, Peers
+from vagus.actors.decide_tables import Tables
+from vagus.config import DecideSettings, seconds
+from vagus.controllers.decide.backend import Gathering, Summary
+from vagus.controllers.decide.grouping import fields_of, grouping_of
+from vagus.controllers.decide.leading import Leading
+from vagus.controllers.decide.learner import SKIPPED_VERSIONS, Learner
+from vagus.controllers.decide.load import LoadBalance
+from vagus.controllers.decide.outstanding import Outstanding, check_decisions, check_reward
+from vagus.controllers.decide.plan import SEPARATOR, prefix_of
+from vagus.controllers.decide.records import Grouping, Outcome, Plan
 from vagus.errors import ConfigError, PeerUnreachable, VagusError
 from vagus.model import Ack, Decision, Reward
-from vagus.policies import OLD_BANDITS
-from vagus.policies import GroupBandit as Bandit
-from vagus.store import Store
+from vagus.policies import CONTEXTUAL
 
-SAVE_S = 5.0
-RESEND_S = 10.0  # a collector that restarted has lost its table, and nobody tells
+SAVE_S = 2.0
+SAVE_SHARE = 20  # of the time at most a 20th goes into saving groups
 RETAIN_S = 60.0
-PUSH_TIMEOUT_S = 5.0
-AFRESH_NS = 3600 * NS
+SUMMARY_S = 1.0
+MAX_RECALLED = 5_000  # decisions looked up in the log for one batch of rewards
 NOTES = 10
-STATE = "decide"
-
-
-class _Saved(msgspec.Struct, array_like=True):
-    """What the store keeps: the service's state, and the last record that it has seen."""
-
-    through_ns: int
-    service: dict[str, object]
 
 
 class DecideActor(Actor):
-    """Owns the log of decisions and rewards and the decision service that learns from it.
+    """Owns the log of the node's decisions, and all that is known of the groups that it leads.
 
-    What `decided` and `rewarded` acknowledge is committed: after `kill -9` the successor restores the last saved state
-    and learns what came after it from the log.
+    What `decided` and `rewarded` acknowledge is committed: after `kill -9` the successor goes on from what was saved
+    and learns what came after it from the log; decisions that wait are found in the log when their reward comes.
     """
 
     role: ClassVar[str] = "decide"
@@ -51,205 +47,319 @@ class DecideActor(Actor):
     def __init__(self, seat: Seat, links: Links) -> None:
         super().__init__(seat, links)
         settings = self.config.decide
-        self._service = DecisionService(self._bandit, Random(), policy=settings.policy, group_by=settings.group_by)
-        self._service_saved = True
-        self._last_ns = 0
-        self._commit: asyncio.Future[None] | None = None
-        self._syncing: asyncio.Future[None] | None = None
-        self._table = b""
-        self._table_version = -1
-        self._sent: dict[str, tuple[int, float]] = {}  # node: version, when
-        self._sending: set[str] = set()
-        self._unreachable = 0
+        self._head = str(seat.options.get("head", seat.node))
+        self._alone = settings.on == "head"  # no other node decides
+        self._grouping = grouping_of(settings)
+        self._features = features_kept(settings, self._grouping)
+        self._waiting = Outstanding(settings.max_open, seconds(settings.max_age), self._features)
+        self._load = LoadBalance(settings.capacity) if settings.capacity else None
+        self._gathering = Gathering(seat.node, outcomes=bool(settings.learn.features))
+        self._planner: Planner | None = None
+        self._log: DecideLog | None = None
+        self._saving = False
+        self._save_due_s = 0.0
         self._policy_errors = 0
-
-    def _bandit(self, rng: Random) -> Bandit:
-        settings = self.config.decide
-        try:
-            return OLD_BANDITS.make(settings.policy, rng, **settings.options)
-        except TypeError as error:
-            raise ConfigError(f"decide.options do not fit policy {settings.policy!r}: {error}") from error
+        self._recalled = 0
 
     async def start(self) -> None:
-        self._bandit(Random())  # a wrong setting fails here, not at the first request
-        path = self.seat.store_path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._store = Store.open(path, create=True, map_bytes=self.config.store.map_bytes)
+        """Opens the log, goes on from what a former life saved. Raises ConfigError, StoreError."""
+        settings = self.config.decide
+        learner = self._make_learner()  # a wrong setting fails here, not at the first request
+        log = self._log = DecideLog(self.seat.store_path, self.config.store.map_bytes)
         try:
-            self._recover()
+            self._go_on(log, learner)
         except BaseException:
-            self._store.close()
+            log.store.close()
             raise
-        self._encode()
-        self.every(seconds(self.config.decide.tick), self.tick, "tick")
-        self.every(SAVE_S, self.save, "save")
-        self.every(seconds(self.config.store.sync), self._sync, "sync")
+        self._tables = Tables(self.links, self._leading.rows, self.spawn)
+        self._peers = Peers(self.links, self._leading, self.spawn, self.failed)
+        if self.seat.node == self._head:
+            self._planner = Planner(settings, self._leading.plan, self._leading.follow, self._grouping)
+        self.every(seconds(settings.tick), self.tick, "tick")
+        self.every(TURN_S, self._turn, "telling the other nodes")
+        self.every(0.5, self._look, "leading")
+        self.every(SUMMARY_S, self._summarise, "telling the backend")
+        self.every(seconds(self.config.store.sync), log.sync, "sync")
         self.every(RETAIN_S, self._retain, "retention")
 
-    async def stop(self) -> None:
-        if self._syncing is not None:  # its thread must be out of the store before that closes
-            await asyncio.gather(self._syncing, return_exceptions=True)
+    def _make_learner(self) -> Learner:
+        settings = self.config.decide
+        return Learner(
+            settings.policy,
+            settings.options,
+            np.random.default_rng(),
+            grouping=self._grouping,
+            max_groups=settings.max_groups,
+            reweigh=None if self._load is None else self._load.reweigh,
+        )
+
+    def _go_on(self, log: DecideLog, learner: Learner) -> None:
+        saved: Saved | None = None
         try:
-            await self.save()
-            self._store.sync()
-        finally:
-            self._store.close()
+            saved = log.load()
+        except (msgspec.DecodeError, VagusError) as error:
+            self.failed("reading what was saved; it learns afresh", error)
+        self._learner = learner
+        incarnation = log.stamp() if saved is None else max(log.stamp(), saved.head.incarnation + 1)
+        birth = incarnation if saved is None else saved.head.birth
+        plan = Plan(0, self._grouping)
+        if saved is not None and saved.head.plan.grouping.version == 0 and saved.head.plan.grouping != self._grouping:
+            saved.states.clear()  # groups were named in another way
+            saved.head = msgspec.structs.replace(saved.head, plan=plan)
+        leading = self._leading = Leading(
+            self.seat.node,
+            learner,
+            plan,
+            birth=birth,
+            incarnation=incarnation,
+            now_s=time.monotonic(),
+            clock_s=time.monotonic,
+            version=0 if saved is None else saved.head.version + SKIPPED_VERSIONS,
+        )
+        leading.set_nodes(self._deciders(), time.monotonic())
+        if saved is None:
+            return
+        states = [state for state in saved.states if state.policy == self.config.decide.policy]
+        since = saved.head.position
+        if leading.peers:
+            since = min(since, saved.head.replicated_position)
+        try:
+            again = list(outcomes_of(log.rewards_after(since), self._features))
+        except VagusError as error:
+            again = []
+            self.failed("reading the log of rewards; those since the last save are not learned", error)
+        try:
+            leading.restore(saved.head, saved.out, states, saved.letters.items(), again)
+        except ConfigError as error:
+            self.failed("taking up what was saved; it learns afresh", error)
+
+    async def stop(self) -> None:
+        if self._log is not None:
+            try:
+                await self.save()
+            finally:
+                await self._log.close()
         await super().stop()
 
-    def _recover(self) -> None:
-        """The saved state, then what the log has after it (without a state: the log's last hour)."""
-        through_ns = time.time_ns() - AFRESH_NS
-        saved = self._store.load(STATE)
-        if saved is not None:
-            try:
-                state = msgspec.msgpack.decode(saved, type=_Saved)
-                self._service.restore(state.service)
-                through_ns = state.through_ns
-            except (msgspec.DecodeError, VagusError) as error:
-                self.failed("restoring the learner's state; it learns afresh from the log", error)
-        self._last_ns = through_ns
-        decisions = self._store.timed_records("decision", Decision, through_ns + 1, newest_first=False)
-        rewards = self._store.timed_records("reward", Reward, through_ns + 1, newest_first=False)
-        try:
-            for t_ns, _, record in heapq.merge(decisions, rewards, key=itemgetter(0)):
-                if isinstance(record, Decision):
-                    self._service.decided([record], t_ns)
-                elif isinstance(record, Reward):
-                    self._service.rewarded([record], t_ns)
-                self._last_ns = t_ns
-        except VagusError as error:
-            self.failed("replaying the log of decisions; what follows is not learned", error)
+    @property
+    def _opened(self) -> DecideLog:
+        if self._log is None:
+            raise PeerUnreachable(f"{self.seat.name} is {self.state}: its store is not open")
+        return self._log
 
     # --- called by others ------------------------------------------------------------------------------------------
 
     async def decided(self, decisions: Sequence[Decision]) -> None:
         """Logs decisions that were made from the table; returns once they are committed. Raises ConfigError."""
-        fresh = self._service.decided(decisions, time.time_ns())
-        for decision in fresh:
-            index = {"decision_id": decision.decision_id}
-            self._store.put("decision", decision, t_ns=self._stamp(), index=index)
-        await self._committed()
+        log, now_ns, now_s = self._opened, time.time_ns(), time.monotonic()
+        check_decisions(decisions)
+        for decision in decisions:
+            if self._waiting.add(decision, now_ns):
+                log.put_decision(decision)
+                arms = decision.arms or (decision.arm,)
+                self._leading.meet(decision.group, arms, decision.arm, now_s)
+                self._gathering.session(decision.group, decision.features)
+        await log.committed()
 
-    async def rewarded(self, rewards: Sequence[Reward]) -> list[Ack]:
-        """Learns outcomes; an answer to each, once they are committed (see DecisionService.rewarded).
+    async def rewarded(self, rewards: Sequence[Reward], from_elsewhere: bool = False) -> list[Ack]:
+        """Learns outcomes; an answer to each, once they are committed (see Outstanding.join).
 
         A reward that is not a finite number is FAILED here: one bad item does not refuse the others of a batch.
+        from_elsewhere: another node's gateway was told: this one's may not have handed over the decision yet.
         """
-        now_ns = time.time_ns()
-        acks = []
-        for reward in rewards:
-            counted = self._service.rewards
+        log = self._opened
+        acks = [Ack.FAILED] * len(rewards)
+        missing: list[int] = []
+        stamped: list[tuple[int, Outcome]] = []
+        for at, reward in enumerate(rewards):
+            if not self._join(at, reward, acks, stamped, recall=len(missing) < MAX_RECALLED):
+                missing.append(at)
+        if missing and from_elsewhere:
             try:
-                check_reward(reward)
-            except ConfigError:
-                acks.append(Ack.FAILED)
-                continue
-            acks += self._service.rewarded([reward], now_ns)
-            if self._service.rewards > counted:
-                index = {"decision_id": reward.decision_id}
-                self._store.put("reward", reward, t_ns=self._stamp(), index=index)
-        await self._committed()
+                await self.links.call(f"vagus:collector@{self.seat.node}", "flush_decisions")
+            except VagusError:
+                missing = []  # who drew them is gone with them
+            for at in missing:
+                self._join(at, rewards[at], acks, stamped, recall=False)
+        self._leading.outcomes(stamped)
+        self._gathering.outcomes([outcome for _, outcome in stamped])
+        await log.committed()
         return acks
 
+    def _join(
+        self, at: int, reward: Reward, acks: list[Ack], stamped: list[tuple[int, Outcome]], recall: bool
+    ) -> bool:
+        """Whether the decision is known, or the reward is no reward."""
+        try:
+            check_reward(reward)
+            acks[at], outcome = self._waiting.join(reward.decision_id, reward.reward, time.time_ns())
+            if acks[at] is Ack.FAILED and recall and self._recall(reward.decision_id):
+                acks[at], outcome = self._waiting.join(reward.decision_id, reward.reward, time.time_ns())
+        except ConfigError:
+            return True
+        if outcome is not None:
+            stamped.append((self._opened.put_reward(reward), outcome))
+        return acks[at] is not Ack.FAILED
+
+    def _recall(self, decision_id: str) -> bool:
+        """Whether a decision of a former life, or one that had to make room, is known again."""
+        if SEPARATOR in decision_id and not decision_id.startswith(prefix_of(self.seat.node)) and not self._alone:
+            return False
+        found = self._opened.find(decision_id)
+        if found is None:
+            return False
+        t_ns, decision, reward = found
+        if not self._waiting.add(decision, t_ns):
+            return False  # it is there, and too old
+        self._recalled += 1
+        if reward is not None:
+            self._waiting.join(decision_id, reward, t_ns)
+        return True
+
+    async def exchange(self, parcel: bytes) -> bytes:
+        """A parcel of another node's decide actor; the receipt."""
+        return self._peers.take(parcel)
+
+    async def summary(self, packed: bytes) -> None:
+        """What another node saw, for the backend."""
+        if self._planner is not None:
+            try:
+                self._planner.hear(msgspec.msgpack.decode(packed, type=Summary))
+            except msgspec.DecodeError as error:
+                raise ConfigError(f"not a summary of a node that decides: {error}") from error
+
     async def snapshot(self) -> bytes:
-        """The table as it was last pushed, for a collector that has just started."""
-        return self._table
+        """The table, for a collector that has just started."""
+        return self._tables.full()
+
+    async def explain(self, group: str, asked_here: bool = False) -> Mapping[str, Any]:
+        """What the group's leader knows of it: policy, options, leader, epoch, rewards, arms. Raises NoData."""
+        leader = self._leading.leader_of(group)
+        if leader != self.seat.node and not asked_here:
+            found: Mapping[str, Any] = await self.links.call(f"vagus:decide@{leader}", "explain", group, True)
+            return found
+        arms = self._learner.explain(group)
+        return {
+            "policy": self.config.decide.policy,
+            "options": self.config.decide.options,
+            "leader": self.seat.node,
+            "epoch": self._leading.epoch(group),
+            "rewards": self._learner.group(group).rewards,
+            "arms": arms,
+        }
 
     # --- loops -----------------------------------------------------------------------------------------------------
 
     async def tick(self) -> None:
-        """Computes the table and hands it to every collector that does not have it yet. Waits for none of them."""
-        self._service.tick(time.time_ns())
-        if self._service.policy_errors > self._policy_errors:
-            self._policy_errors = self._service.policy_errors
-            self.failed("computing the table", VagusError(self._service.last_policy_error))
-        self._encode()
-        nodes = self.links.nodes()
-        self._sent = {node: sent for node, sent in self._sent.items() if node in nodes}
-        now_s = time.monotonic()
-        for node in nodes:
-            version, sent_s = self._sent.get(node, (-1, 0.0))
-            if node not in self._sending and (version != self._table_version or now_s - sent_s >= RESEND_S):
-                self._sending.add(node)
-                self.spawn(self._push(node))
+        """Computes what is led here, and hands the node's table to its collector."""
+        now_ns, now_s = time.time_ns(), time.monotonic()
+        leading = self._leading
+        sessions, leading.sessions = leading.sessions, {}
+        if self._load is not None:
+            for group, arms in sessions.items():
+                for arm, count in arms.items():
+                    for _ in range(count):
+                        self._load.decided(group, arm)
+            self._load.tick(now_ns, leading.rates_elsewhere)
+            leading.rates = self._load.rates()
+        leading.ticked(self._learner.tick(now_ns), now_s)
+        self._waiting.expire(now_ns)
+        if self._learner.policy_errors > self._policy_errors:
+            self._policy_errors = self._learner.policy_errors
+            self.failed("computing the table", VagusError(self._learner.last_policy_error))
+        self._tables.push(self.links.nodes() if self._alone else (self.seat.node,))
 
-    async def _push(self, node: str) -> None:
-        version = self._table_version
-        try:
-            await self.links.call(f"vagus:collector@{node}", "set_table", self._table, timeout_s=PUSH_TIMEOUT_S)
-            self._sent[node] = (version, time.monotonic())
-        except PeerUnreachable:
-            self._unreachable += 1  # the next tick tries again
-        finally:
-            self._sending.discard(node)
+    def _deciders(self) -> tuple[str, ...]:
+        return (self.seat.node,) if self._alone else self.links.nodes()
 
-    async def save(self) -> None:
-        """Saves the learner's state, if it changed, in one commit with the records that it has seen."""
-        if self._service_saved:
+    async def _turn(self) -> None:
+        """Saves what is to be sent, sends what is saved; the groups from time to time."""
+        whole = time.monotonic() >= self._save_due_s
+        if whole or self._leading.has_letters:
+            await self.save(whole)
+        self._peers.turn()
+
+    async def save(self, whole: bool = True) -> None:
+        """Saves what changed, in one commit with the records that it was learned from."""
+        if self._saving:
             return
-        state = _Saved(self._last_ns, self._service.state())
-        self._store.save(STATE, msgspec.msgpack.encode(state))
-        self._service_saved = True
-        await self._committed()
+        self._saving = True
+        began_s = time.monotonic()
+        changes = self._leading.changes(whole)
+        try:
+            self._opened.save(changes)
+            await self._opened.committed()
+        except BaseException:
+            self._leading.unsaved(changes)
+            raise
+        finally:
+            self._saving = False
+        self._leading.saved(changes)
+        if changes.head is not None:
+            now_s = time.monotonic()
+            self._save_due_s = now_s + max(SAVE_S, SAVE_SHARE * (now_s - began_s))
 
-    async def _sync(self) -> None:
-        self._syncing = asyncio.get_running_loop().run_in_executor(None, self._store.sync)
-        await asyncio.shield(self._syncing)
+    def _look(self) -> None:
+        now_s = time.monotonic()
+        self._leading.set_nodes(self._deciders(), now_s)
+        self._leading.tick(now_s)
+
+    async def _summarise(self) -> None:
+        summary = self._gathering.take()
+        if self._planner is not None:
+            self._planner.backend.know(self._leading.plan)
+            self._planner.hear(summary)
+            alive = tuple(node for node in self._deciders() if self._leading.is_alive(node))
+            await self._planner.tick(alive)
+        elif summary.sessions or summary.outcomes or summary.dropped:
+            packed = msgspec.msgpack.encode(summary)
+            try:
+                await self.links.call(f"vagus:decide@{self._head}", "summary", packed, timeout_s=2.0)
+            except PeerUnreachable:
+                pass  # Plans stay as they are
 
     def _retain(self) -> None:
         settings = self.config.store
-        self._store.retain(seconds(settings.retain), settings.retain_bytes)
+        self._opened.store.retain(seconds(settings.retain), settings.retain_bytes)
 
     # --- what it says of itself ------------------------------------------------------------------------------------
 
     def figures(self) -> dict[str, float]:
-        """Counts since the start (open: decisions that still may be rewarded)."""
-        service = self._service
+        """Counts since the start (open: decisions of this node that still may be rewarded)."""
+        if self._log is None:
+            return {}
+        leading = self._leading
         return {
-            "decisions": float(service.decisions),
-            "rewards": float(service.rewards),
-            "groups": float(service.groups),
-            "version": float(service.snapshot.version),
-            "open": float(service.open),
-            "unjoined": float(service.unjoined),
-            "unrewarded": float(service.unrewarded),
-            "unreachable": float(self._unreachable),
+            **self._waiting.figures,
+            "groups": float(len(self._learner)),
+            "version": float(leading.rows.version),
+            "learned": float(leading.learned),
+            "lost": float(leading.lost),
+            "claimed": float(leading.claimed),
+            "handed_over": float(leading.handed),
+            "plan": float(leading.plan.version),
+            "recalled": float(self._recalled),
+            "unreachable": float(self._tables.unreachable),
+            "peer_bytes": float(self._peers.sent_bytes),
+            "peer_unanswered": float(self._peers.unanswered),
         }
 
     def notes(self) -> tuple[str, ...]:
-        """The arm chosen most in each of the groups active last, e.g. `group '': 'b' 83 % of 120 decisions`."""
-        return tuple(
-            f"group {group!r}: {arm!r} {100 * share:.0f} % of {count} decisions"
-            for group, arm, share, count in self._service.shares(NOTES)
+        """The likeliest arm of the groups active last, e.g. `group '': 'b' 83 %, 120 rewards`; who is stood in for."""
+        if self._log is None:
+            return ()
+        favourites = tuple(
+            f"group {group!r}: {arm!r} {100 * share:.0f} %, {count} reward{'' if count == 1 else 's'}"
+            for group, arm, share, count in self._learner.favourites(NOTES)
         )
+        return (*favourites, *self._leading.notes())
 
-    # --- inside ----------------------------------------------------------------------------------------------------
 
-    def _encode(self) -> None:
-        snapshot = self._service.snapshot
-        if snapshot.version != self._table_version:
-            self._table = encode_snapshot(snapshot)
-            self._table_version = snapshot.version
-            self._service_saved = False
-
-    def _stamp(self) -> int:
-        """The log's own time: wall time that never repeats or goes back, so that it orders what it stamps."""
-        self._last_ns = max(self._last_ns + 1, time.time_ns())
-        self._service_saved = False
-        return self._last_ns
-
-    async def _committed(self) -> None:
-        """Waits for a commit of what was put so far: one for all that wait in this turn of the loop."""
-        if self._commit is None:
-            self._commit = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_soon(self._flush, self._commit)
-        await asyncio.shield(self._commit)
-
-    def _flush(self, commit: asyncio.Future[None]) -> None:
-        self._commit = None
-        try:
-            self._store.flush()
-        except Exception as error:
-            commit.set_exception(error)
-        else:
-            commit.set_result(None)
+def features_kept(settings: DecideSettings, grouping: Grouping) -> tuple[str, ...] | None:
+    """The features that outcomes carry: what policies and the learning of groups need. None: all that there are."""
+    if settings.policy in CONTEXTUAL:
+        return settings.reduced or None
+    if not settings.learn.features:
+        return ()
+    wanted = dict.fromkeys((*settings.learn.features, *fields_of(grouping)))
+    return tuple(name for name in wanted if not settings.reduced or name in settings.reduced)

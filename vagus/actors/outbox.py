@@ -1,4 +1,4 @@
-"""What a collector sends to its neighbours: reports to the observer, decisions and rewards to the learner."""
+"""What a collector sends: reports to its observer, decisions to its decide actor, rewards to whose decisions they are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from vagus.actors.base import Links
 from vagus.actors.batcher import Batcher
+from vagus.controllers.decide.plan import nodes_of
 from vagus.errors import PeerUnreachable
 from vagus.model import Ack, Decision, Report, Reward
 
@@ -19,18 +20,22 @@ MAX_BATCH = 5_000  # of one call: a neighbour refuses more than 10,000
 class Outbox:
     """`note` and `decided` queue and never block; `report` and `reward` wait for the neighbour's answers.
 
-    While a neighbour is away the newest are kept, up to MAX_REPORTS and MAX_DECISIONS.
+    While a neighbour is away the newest are kept, up to MAX_REPORTS and MAX_DECISIONS. decides: the node whose decide
+    actor takes this one's decisions: itself, or the head where that alone decides.
     """
 
-    def __init__(self, node: str, head: str, links: Links) -> None:
+    def __init__(self, node: str, decides: str, links: Links) -> None:
         self.observer = f"vagus:observer@{node}"
-        self.learner = f"vagus:decide@{head}"
+        self.learner = f"vagus:decide@{decides}"
+        self._node = node
+        self._everywhere = decides == node
         self._links = links
         self._reports: deque[Report] = deque(maxlen=MAX_REPORTS)
         self._decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
         self._telling = asyncio.Lock()
         self._to_observer: Batcher[Report, Ack] = Batcher(self._send_reports, most=MAX_BATCH)
         self._to_learner: Batcher[Reward, Ack] = Batcher(self._send_rewards, most=MAX_BATCH)
+        self._elsewhere: dict[str, Batcher[Reward, Ack]] = {}  # by node: one that is gone holds up nobody else
 
     @property
     def waiting(self) -> int:
@@ -50,8 +55,46 @@ class Outbox:
         return await self._to_observer.put(reports)
 
     async def reward(self, rewards: Sequence[Reward]) -> list[Ack]:
-        """The learner's answers. Raises PeerUnreachable."""
-        return await self._to_learner.put(rewards)
+        """The answers of those who made the decisions: an id names its node. Raises PeerUnreachable, to be tried again."""
+        if not self._everywhere:
+            return await self._to_learner.put(rewards)
+        nodes = self._links.nodes()
+        wanted: dict[str, list[int]] = {}
+        for at, reward in enumerate(rewards):
+            for node in nodes_of(reward.decision_id, nodes) or (self._node,):
+                wanted.setdefault(node, []).append(at)
+        if len(wanted) == 1 and self._node in wanted:
+            return await self._to_learner.put(rewards)
+        told = await asyncio.gather(
+            *(self._batcher(node).put([rewards[at] for at in places]) for node, places in wanted.items()),
+            return_exceptions=True,
+        )
+        acks = [Ack.FAILED] * len(rewards)
+        for (node, places), answers in zip(wanted.items(), told, strict=True):
+            if isinstance(answers, PeerUnreachable):
+                raise PeerUnreachable(
+                    f"{len(places)} of these decisions were made at node {node}, which does not answer; "
+                    f"send them again later (what was taken already is not counted twice): {answers}"
+                )
+            if isinstance(answers, BaseException):
+                raise answers
+            for at, ack in zip(places, answers, strict=True):
+                if acks[at] is Ack.FAILED:  # of nodes with the same prefix one knows it
+                    acks[at] = ack
+        return acks
+
+    def _batcher(self, node: str) -> Batcher[Reward, Ack]:
+        if node == self._node:
+            return self._to_learner
+        found = self._elsewhere.get(node)
+        if found is None:
+
+            async def send(rewards: list[Reward]) -> list[Ack]:
+                acks: list[Ack] = await self._links.call(f"vagus:decide@{node}", "rewarded", rewards, True)
+                return acks
+
+            found = self._elsewhere[node] = Batcher(send, most=MAX_BATCH)
+        return found
 
     async def flush_reports(self) -> None:
         """Sends what waits; when the observer is away it waits on."""

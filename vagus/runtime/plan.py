@@ -83,7 +83,7 @@ def desired(
     for node in nodes:
         add(node, "collector")
         add(node, "observer")
-        if node.head:
+        if node.head or config.decide.on == "every-node":
             add(node, "decide")
         if config.feeds and (node.head or spread):
             add(node, "feed")

@@ -33,8 +33,7 @@ from vagus.controllers.decide.records import GroupState, Outcome, Plan, TableUpd
 from vagus.controllers.decide.replicas import Held, Replication
 from vagus.controllers.decide.rows import Rows
 
-DEAD_S = 3.0
-HEARTBEAT_S = 1.0
+DEAD_S = 3.0  # a third of it between two signs of life
 MAX_HANDED = 1_000  # groups in one letter
 MAX_MINE = 500_000
 
@@ -43,11 +42,14 @@ class Learns(Protocol):
     """What is needed of a learner."""
 
     def learn(self, outcomes: Sequence[Outcome]) -> object: ...
-    def met(self, group: str, arms: Sequence[str]) -> object: ...
+    @property
+    def met(self) -> Callable[[str, tuple[str, ...]], object]: ...
     def group(self, name: str) -> GroupState: ...
     def put(self, state: GroupState) -> object: ...
     def absorb(self, state: GroupState, share: float) -> object: ...
     def drop(self, name: str) -> object: ...
+    def changed(self) -> Sequence[str]: ...
+    def __contains__(self, name: object) -> bool: ...
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True):
@@ -65,6 +67,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     replicated: dict[str, At]
     replicated_position: int
     plan: Plan
+    version: int = 0  # of the table
 
 
 class Out(msgspec.Struct, frozen=True, array_like=True):
@@ -195,6 +198,15 @@ class Leading:
                     total[arm] = total.get(arm, 0.0) + rate
         return total
 
+    def notes(self) -> tuple[str, ...]:
+        """Lines for people: whom this node stands in for, who stands in for whom, whom it does not hear."""
+        silent = [peer for peer in self.peers if not self.is_alive(peer)]
+        active = [c for c in self._claims.values() if c.incarnation > self._obeyed.get(c.dead, 0)]
+        lines = [f"{claim.by} leads what {claim.dead} led" for claim in active if claim.by == self.node]
+        if silent:
+            lines.append(f"does not hear {', '.join(silent[:10])}")
+        return tuple(lines)
+
     def set_nodes(self, nodes: Iterable[str], now_s: float) -> None:
         """The nodes that decide, this one included or not."""
         self._now_s = now_s
@@ -220,7 +232,8 @@ class Leading:
         targets = {move.target for move in plan.moves}
         renamed = {source: target for source, target in renames(plan).items() if source not in targets}
         self._renamed = {source: renamed.get(target, target) for source, target in self._renamed.items()} | renamed
-        states = {move.source: self._learner.group(move.source) for move in plan.moves if move.source in self.groups}
+        self._learner.changed()
+        states = {move.source: self._learner.group(move.source) for move in plan.moves if move.source in self._learner}
         for source in states:
             self._drop(source)
         for move in plan.moves:
@@ -290,6 +303,9 @@ class Leading:
             return planned == self.node or not self.rows.is_fresh(group, now_s) or self._has_claimed(planned)
 
         self.rows.led(update, leads)
+        for group in update.gone:
+            if group in self.groups and group not in self._learner:  # it had to make room
+                self._forget(group)
 
     def _has_claimed(self, node: str) -> bool:
         claim = self._claims.get(node)
@@ -304,11 +320,12 @@ class Leading:
         owed = {g: (self._epochs.get(g, 0), self.rows.rows[g]) for g in self.rows.owed(peer)}
         replica = None
         if peer == self._replication.deputy:
+            self._learner.changed()
             replica = self._replication.part(
                 self.incarnation,
                 now_s,
                 self._clock_s,
-                self.groups,
+                [group for group in self.groups if group in self._learner],
                 self._state,
                 self._through,
                 self._position,
@@ -316,7 +333,7 @@ class Leading:
                 tuple(self._inherited.values()),
             )
         plan = self.plan if self._plans.get(peer, self.plan.version) < self.plan.version else None
-        due = now_s - self._sent_s.get(peer, -HEARTBEAT_S) >= HEARTBEAT_S
+        due = now_s - self._sent_s.get(peer, -self._dead_s) >= self._dead_s / 3
         if not (letters or owed or replica or plan or due or peer in self._met):
             return None
         self._sent_s[peer] = now_s
@@ -493,6 +510,9 @@ class Leading:
 
     def _drop(self, group: str) -> int:
         self._learner.drop(group)
+        return self._forget(group)
+
+    def _forget(self, group: str) -> int:
         self.groups.discard(group)
         self._unsaved.discard(group)
         self._gone.add(group)
@@ -614,6 +634,7 @@ class Leading:
         """Groups that others lead go to them, with all that is known here."""
         looked_at = self.groups if self._stray is None else self._stray & self.groups
         strays: dict[str, list[str]] = {}
+        self._learner.changed()
         for group in looked_at:
             leader = self.leader_of(group)
             if leader != self.node:
@@ -622,7 +643,7 @@ class Leading:
         for leader, groups in strays.items():
             for start in range(0, len(groups), MAX_HANDED):
                 part = set(groups[start : start + MAX_HANDED])
-                states = [self._state(group) for group in part]
+                states = [self._state(group) for group in part if group in self._learner]
                 hold = (self.incarnation, max(self._drop(group) for group in part))
                 leaving = [entry for entry in self._mine if entry[2].group in part]
                 self._mine = deque(entry for entry in self._mine if entry[2].group not in part)
@@ -674,8 +695,10 @@ class Leading:
             self._replication.through,
             min(self._position, self._replication.position) if self.peers else self._position,
             self.plan,
+            self.rows.version,
         )
-        states = tuple(self._state(group) for group in self._unsaved)
+        self._learner.changed()  # what waits is learned: the groups are there
+        states = tuple(self._state(group) for group in self._unsaved if group in self._learner)
         gone = tuple(self._gone)
         self._unsaved, self._gone, self._whole = set(), set(), False
         return Changes(out, head, states, gone, letters, done)

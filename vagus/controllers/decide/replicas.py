@@ -76,7 +76,7 @@ class Replication:
             return None
         began_s = spent_s()
         self.round += 1
-        names = sorted(groups) if self._full else sorted(self._dirty)
+        names = sorted(groups if self._full else self._dirty.intersection(groups))
         states = [state_of(group) for group in names]
         starts = range(0, max(len(states), 1), PART)
         self._sent = (dict(through), position)
