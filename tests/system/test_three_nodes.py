@@ -26,8 +26,8 @@ def test_every_node_has_its_actors_and_status_answers_for_all(at):
         assert not status.partial, status.missing
         assert {n.node for n in status} == set(NODES)
         found = actors(at("n2"))
-        expected = {f"vagus:{r}@{n}" for r in ("collector", "observer", "feed") for n in NODES}
-        expected |= {"vagus:decide@n1", "vagus:controller:throttle@n1"}
+        expected = {f"vagus:{r}@{n}" for r in ("collector", "observer", "feed", "decide") for n in NODES}
+        expected |= {"vagus:controller:throttle@n1"}
         assert set(found) == expected
         assert {a.state for a in found.values()} == {"HEALTHY"}
         assert all(n.series >= 100 for n in status)
@@ -57,13 +57,13 @@ def test_a_report_on_one_node_is_a_verdict_on_the_others(at):
 
 def test_decisions_and_rewards_reach_the_learner(at):
     connection = at("n2")
-    before = actors(connection)["vagus:decide@n1"].figures["rewards"]
+    before = actors(connection)["vagus:decide@n2"].figures["rewards"]
     for _ in range(20):
         answer = connection.decide({"city": "Bern"}, ["a", "b"])
         assert answer.arm in ("a", "b")
         assert 0 < answer.propensity <= 1
         connection.update(answer.decision_id, 1.0 if answer.arm == "b" else 0.0)
-    eventually(lambda: actors(connection)["vagus:decide@n1"].figures["rewards"] >= before + 20)
+    eventually(lambda: actors(connection)["vagus:decide@n2"].figures["rewards"] >= before + 20)
     eventually(lambda: connection.decide({}, ["a", "b"]).version > 0, what="a table was pushed")
     assert connection.records("decision", since="1m", limit=50)
 

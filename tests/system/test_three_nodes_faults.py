@@ -135,7 +135,7 @@ def test_a_node_that_joins_is_served_and_one_that_leaves_is_gone(at, cluster):
         joined = eventually(
             lambda: (
                 {n for n in actors(at("n1")) if n.endswith("@n4")}
-                == {"vagus:collector@n4", "vagus:observer@n4", "vagus:feed@n4"}
+                == {"vagus:collector@n4", "vagus:observer@n4", "vagus:feed@n4", "vagus:decide@n4"}
                 and all_of("n4", at)
             ),
             30.0,

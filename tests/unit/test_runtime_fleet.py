@@ -168,7 +168,7 @@ def events(process: Process) -> list[Event]:
 
 async def test_every_seat_is_filled_and_each_actor_knows_what_it_must_once(fleet, ray):
     await settled(fleet)
-    assert len(ray.running) == len(fleet.roster()) == 6
+    assert len(ray.running) == len(fleet.roster()) == 7
     await settled(fleet)
     observer = ray.running["vagus:observer@a"]
     other = ray.running["vagus:observer@b"].pid
@@ -239,7 +239,7 @@ async def test_a_start_that_fails_says_why_and_does_not_stop_the_others(fleet, r
         "its settings are wrong",
         1.0,
     )
-    assert sum(a.state == "HEALTHY" for a in fleet.roster()) == 5
+    assert sum(a.state == "HEALTHY" for a in fleet.roster()) == 6
 
 
 async def test_a_silent_actor_is_replaced(fleet, ray, clock):
@@ -296,13 +296,13 @@ async def test_a_node_that_leaves_is_told_and_its_names_are_free(fleet, ray):
 async def test_a_machine_that_leaves_ends_its_actors_alone(fleet, ray):
     await settled(fleet)
     assert await fleet.leave("id-b") == []
-    assert sorted(ray.ended) == ["vagus:collector@b", "vagus:observer@b"]
+    assert sorted(ray.ended) == ["vagus:collector@b", "vagus:decide@b", "vagus:observer@b"]
     await settled(fleet)
     assert {a.node for a in fleet.roster()} == {"a"}
     ray.alive = ["id-a"]
     await fleet.round()
     ray.alive = ["id-a", "id-b"]
-    await settled(fleet, lambda: len(fleet.roster()) == 6)
+    await settled(fleet, lambda: len(fleet.roster()) == 7)
 
 
 async def test_spawned_controllers_sit_where_they_are_asked_to_and_names_are_taken_until_they_ended(fleet, ray):

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from vagus.actors.base import Seat
-from vagus.config import Config, ControllerSettings, FeedSettings, SourceSettings
+from vagus.config import Config, ControllerSettings, DecideSettings, FeedSettings, SourceSettings
 from vagus.runtime import plan
 from vagus.runtime.names import node_names
 from vagus.runtime.plan import Node, Observed, Spawned, Start, Stop, desired, reconcile
@@ -24,17 +24,23 @@ def observed(wanted, state: str, since_s: float = 0.0, **more):
     return {name: Observed(seat, node, state, since_s, **more) for name, (seat, node) in wanted.items()}
 
 
-def test_every_node_senses_and_observes_and_the_head_decides():
+def test_every_node_senses_observes_and_decides():
     assert sorted(seats(HEAD, WORKER)) == [
         "vagus:collector@a",
         "vagus:collector@b",
         "vagus:controller:throttle@a",
         "vagus:controller:throttle@b",
         "vagus:decide@a",
+        "vagus:decide@b",
         "vagus:feed@a",
         "vagus:observer@a",
         "vagus:observer@b",
     ]
+
+
+def test_the_head_alone_decides_where_settings_say_so():
+    found = seats(HEAD, WORKER, config=Config(decide=DecideSettings(on="head")))
+    assert [name for name in found if ":decide@" in name] == ["vagus:decide@a"]
 
 
 @pytest.mark.parametrize(("on", "nodes"), [("every-node", {"a", "b"}), ("head", {"a"}), ("b", {"b"}), ("c", set())])
