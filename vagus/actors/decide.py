@@ -186,9 +186,7 @@ class DecideActor(Actor):
         await log.committed()
         return acks
 
-    def _join(
-        self, at: int, reward: Reward, acks: list[Ack], stamped: list[tuple[int, Outcome]], recall: bool
-    ) -> bool:
+    def _join(self, at: int, reward: Reward, acks: list[Ack], stamped: list[tuple[int, Outcome]], recall: bool) -> bool:
         """Whether the decision is known, or the reward is no reward."""
         try:
             check_reward(reward)

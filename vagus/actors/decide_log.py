@@ -118,9 +118,7 @@ class DecideLog:
                 self._letters[kept.place] = slot
             else:
                 self._free_letters.append(slot)
-        saved = Saved(
-            msgspec.msgpack.decode(head, type=Head), msgspec.msgpack.decode(out, type=Out), states, letters
-        )
+        saved = Saved(msgspec.msgpack.decode(head, type=Head), msgspec.msgpack.decode(out, type=Out), states, letters)
         self.last_ns = max(self.last_ns, saved.head.position, saved.out.position)
         return saved
 

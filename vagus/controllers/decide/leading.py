@@ -559,7 +559,9 @@ class Leading:
             self._mine.popleft()
         committed = self._replication.committed
         for peer, line in self._lines.items():
-            for number in line.release(((self.incarnation, committed) if committed else (0, 0)) if self.peers else None):
+            for number in line.release(
+                ((self.incarnation, committed) if committed else (0, 0)) if self.peers else None
+            ):
                 self._leaving.pop((peer, number), None)
                 self.urgent = True
         for leader in [leader for leader in (*self._met, *self._seen) if not self.is_alive(leader)]:
