@@ -65,7 +65,7 @@ NONE = Lists(0)
 
 
 class Banked:
-    """One bank with rows of `width` places. `flags` (a byte a row) marks those with news since the last computation.
+    """One bank with rows of `width` places. `flags` (a byte a line) marks those with news since the last computation.
 
     A line is a question to the bank: a row, and which of its places are feasible. Its answer stands in `lists` at
     `width` times its number.
@@ -82,6 +82,7 @@ class Banked:
         self.rewards: Ints = np.zeros(0, np.int64)
         self.row_of: Ints = np.zeros(0, np.int64)  # by line; -1: not asked
         self.feasible: Bools = np.zeros((0, width), np.bool_)
+        self._whole: Ints = np.zeros(0, np.int64)  # by row: the line over all its arms
         self._free_rows: list[int] = []
         self._free_lines: list[int] = []
         self.cells: list[int] = []  # of rewards that wait to be learned: row times width, plus place
@@ -100,7 +101,7 @@ class Banked:
             size = max(_FIRST, 2 * before)
             self.bank.resize(size, self.width)
             self.groups += [None] * (size - before)
-            self.flags += bytes(size - before)
+            self._whole = np.concatenate([self._whole, np.zeros(size - before, np.int64)])
             self.dirty += bytes(size - before)
             self.seen = np.concatenate([self.seen, np.zeros(size - before, np.int64)])
             self.rewards = np.concatenate([self.rewards, np.zeros(size - before, np.int64)])
@@ -108,13 +109,15 @@ class Banked:
         row = self._free_rows.pop()
         self.groups[row] = group
         group.banked, group.row, group.cell, group.flags = self, row, row * self.width, self.flags
-        self.flags[row] = 1
+        group.line_number = self.take_line(row, slice(len(group.names)))
+        self._whole[row] = group.line_number
+        self.flags[group.line_number] = 1
 
     def give_row(self, row: int) -> None:
         """The row is free again, and forgets."""
         self.bank.clear(row)
         self.groups[row] = None
-        self.flags[row] = self.dirty[row] = 0
+        self.dirty[row] = 0
         self.seen[row] = self.rewards[row] = 0
         self._free_rows.append(row)
 
@@ -124,6 +127,7 @@ class Banked:
             before = len(self.row_of)
             size = max(_FIRST, 2 * before)
             self.row_of = np.concatenate([self.row_of, np.full(size - before, -1, np.int64)])
+            self.flags += bytes(size - before)
             self.feasible = np.concatenate([self.feasible, np.zeros((size - before, self.width), np.bool_)])
             for column in (self.lists.cumulated, self.lists.probabilities):
                 column.frombytes(bytes(8 * self.width * (size - before)))
@@ -170,8 +174,7 @@ class Banked:
             self._waiting[0] if len(self._waiting) == 1 else map(np.concatenate, zip(*self._waiting, strict=True))
         )
         self._waiting = []
-        flags = np.frombuffer(self.flags, np.uint8)
-        flags[rows] = 1
+        np.frombuffer(self.flags, np.uint8)[self._whole[rows]] = 1
         np.frombuffer(self.dirty, np.uint8)[rows] = 1
         self.seen[rows] = np.arange(clock, clock + len(rows))
         self.rewards += np.bincount(rows, minlength=len(self.rewards))
@@ -185,12 +188,15 @@ class Banked:
 
         What was not answered well stands as it was. Whatever the policy raises is raised.
         """
-        flags = np.frombuffer(self.flags, np.uint8).astype(np.bool_)
-        if not flags.any():
+        flagged = self.row_of[np.flatnonzero(np.frombuffer(self.flags, np.uint8))]
+        active = np.zeros(len(self.groups) + 1, np.bool_)  # one more for the lines that are nobody's
+        active[flagged] = True
+        active[-1] = False
+        if not active.any():
             return np.zeros(0, np.int64), 0
         self.flags[:] = bytes(len(self.flags))
-        self.seen[flags] = np.maximum(self.seen[flags], clock)
-        lines = np.flatnonzero(flags[self.row_of] & (self.row_of >= 0))
+        self.seen[active[:-1]] = np.maximum(self.seen[active[:-1]], clock)
+        lines = np.flatnonzero(active[self.row_of])
         rows, feasible = self.row_of[lines], self.feasible[lines]
         weights = np.asarray(self.bank.weights(rows, feasible), np.float64)
         if reweigh is not None:

@@ -15,6 +15,8 @@ from vagus.controllers.decide.roll import Roll
 from vagus.errors import ConfigError
 from vagus.policies import Bandit
 
+MAX_INDEXES = 10_000
+KEPT_ARMS = MAX_ARMS * 3 // 4  # where they are too many: room for some time
 MAX_SETS = 8  # sets of feasible arms answered exactly, per group
 WIDTHS = sorted({max(4, 2**power * part // 4) for power in range(2, 11) for part in (4, 5, 6)} | {MAX_ARMS})
 
@@ -40,7 +42,7 @@ class Banks:
         self.banked: dict[int, Banked] = {}
         self._news: dict[tuple[str, tuple[str, ...]], None] = {}
         self._restructured: dict[str, Group] = {}  # what is drawn from is not yet what was met
-        self._places: dict[tuple[str, ...], dict[str, int]] = {}
+        self._places: dict[tuple[str, ...], tuple[tuple[str, ...], dict[str, int]]] = {}
         self._clock = 1
         self._ages: list[tuple[int, int, Group]] = []
         self._gone: dict[str, None] = {}
@@ -53,7 +55,7 @@ class Banks:
         """A request of this group had these feasible arms."""
         group = self.groups.get(name)
         if group is not None:
-            group.flags[group.row] = 1
+            group.flags[group.line_number] = 1
             if arms == group.met:
                 return
         self._news[name, arms] = None
@@ -190,37 +192,39 @@ class Banks:
         group = self.groups.get(name)
         if group is None:
             group = self._new(name, arms)
-        group.flags[group.row] = 1
+        group.flags[group.line_number] = 1
         places = group.places
         unseen = tuple([arm for arm in arms if arm not in places])
         if unseen:
-            self._grow(group, unseen, arms)
+            group = self._grow(group, unseen, arms)
         if len(arms) < len(group.places):
             self._touch(group, tuple(sorted(arms)))
         group.met = arms
         return group
 
     def _new(self, name: str, arms: tuple[str, ...]) -> Group:
-        group = Group(name, arms, self._index(arms))
+        group = Group(name, *self._index(arms))
         self._place(group)
+        self._enter(group)
+        return group
+
+    def _enter(self, group: Group) -> None:
         self.roll.enter(group)
-        self.groups[name] = group
-        self._restructured[name] = group
+        self.groups[group.name] = self._restructured[group.name] = group
         self._clock += 1
         group.banked.seen[group.row] = self._clock
         if self._ages:
             heapq.heappush(self._ages, (self._clock, id(group), group))
         while len(self.groups) > self._max_groups:
             self.drop(self._oldest().name)
-        return group
 
-    def _index(self, names: tuple[str, ...]) -> dict[str, int]:
-        """Places of arms: one dictionary for all groups that have the same."""
+    def _index(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, int]]:
+        """Names of arms and their places: the same objects for all groups that have the same."""
         found = self._places.get(names)
         if found is None:
-            if len(self._places) > 10_000:
+            if len(self._places) > MAX_INDEXES:
                 self._places.clear()
-            found = self._places[names] = {arm: at for at, arm in enumerate(names)}
+            found = self._places[names] = (names, {arm: at for at, arm in enumerate(names)})
         return found
 
     def _place(self, group: Group) -> None:
@@ -231,45 +235,51 @@ class Banks:
             banked = self.banked[width] = Banked(self._make(), width)
         banked.take_row(group)
         banked.bank.named(group.row, group.names)
-        group.line_number = banked.take_line(group.row, slice(len(group.names)))
 
-    def _grow(self, group: Group, unseen: tuple[str, ...], latest: tuple[str, ...]) -> None:
+    def _grow(self, group: Group, unseen: tuple[str, ...], latest: tuple[str, ...]) -> Group:
         """More arms; where they are too many, those that are in no set met lately go first."""
         names = group.names + unseen
         group.met = ()  # what was all of them may be a smaller set now
         if len(names) > MAX_ARMS:
             recent = {arm: None for arms in (latest, *reversed(group.set_lines or {})) for arm in arms}
-            kept = {*([*recent, *(arm for arm in reversed(names) if arm not in recent)][:MAX_ARMS])}
-            self.rebuild(group, tuple([arm for arm in names if arm in kept]))
-            return
+            others = [arm for arm in reversed(names) if arm not in recent]
+            kept = {*[*recent, *others][: max(len(latest), KEPT_ARMS)]}
+            return self._rebuild(group, tuple([arm for arm in names if arm in kept]))
         if len(names) > group.banked.width:
-            self.rebuild(group, names)
-            return
-        group.names, group.places = names, self._index(names)
+            return self._rebuild(group, names)
+        group.names, group.places = self._index(names)
         group.banked.ask(group.line_number, group.row, slice(len(names)))
         group.banked.bank.named(group.row, names)
         self._restructured[group.name] = group
+        return group
 
-    def rebuild(self, group: Group, names: tuple[str, ...]) -> None:
+    def _rebuild(self, group: Group, names: tuple[str, ...]) -> Group:
         """The group with other arms by place: in another row, with what is known of those that stay."""
-        banked, row = group.banked, group.row
+        banked, row, before = group.banked, group.row, group.names
         self._learn_waiting(banked)
-        places = self._index(names)
-        state = banked.bank.moved(banked.bank.row(row), [places.get(arm, -1) for arm in group.names])
+        names, places = self._index(names)
+        state = banked.bank.moved(banked.bank.row(row), [places.get(arm, -1) for arm in before])
         seen, rewards, dirty = banked.seen[row], banked.rewards[row], banked.dirty[row]
-        left = group.left or []
-        for line in (group.line_number, *(group.set_lines or {}).values()):
+        sets, left = group.set_lines, group.left or []
+        for line in (group.line_number, *(sets or {}).values()):
             banked.stop_line(line)
             left.append((banked, line))
         banked.give_row(row)
-        sets, group.set_lines, group.left = group.set_lines, None, left
-        before, group.names, group.places = group.names, names, places
-        self._place(group)
         if names[: len(before)] == before:
+            group.names, group.places = names, places
+            self._place(group)
             self.roll.placed(group)
-        else:  # places mean other arms
-            self.roll.leave(group)
+        else:  # who knows the old places knows the old group
+            old, group = group, Group(group.name, names, places)
+            group.arms, group.lists, group.at, group.sets, group.epoch = (
+                *(old.arms, old.lists, old.at),
+                *(old.sets, old.epoch),
+            )
+            self.roll.leave(old)
+            self._place(group)
             self.roll.enter(group)
+            self.groups[group.name] = group
+        group.set_lines, group.left = None, left
         try:
             group.banked.bank.set_row(group.row, state)
         except Exception as error:  # it starts anew
@@ -280,6 +290,7 @@ class Banks:
         for arms in sets or ():
             if len(arms) < len(names) and all(arm in places for arm in arms):
                 self._touch(group, arms)
+        return group
 
     def _learn_waiting(self, banked: Banked) -> None:
         try:
@@ -329,7 +340,7 @@ class Banks:
         """The group as told, in place of what is known. Raises ConfigError, with nothing changed."""
         self._check(state)
         self._meet_all()
-        fresh = Group(state.group, state.arms, self._index(state.arms))
+        fresh = Group(state.group, *self._index(state.arms))
         self._place(fresh)
         try:
             fresh.banked.bank.set_row(fresh.row, state.state)
@@ -340,16 +351,9 @@ class Banks:
         fresh.epoch = state.epoch
         fresh.banked.rewards[fresh.row] = state.rewards
         fresh.banked.dirty[fresh.row] = 1
-        self._clock += 1
-        fresh.banked.seen[fresh.row] = self._clock
         if state.group in self.groups:
             self._remove(state.group)
-        self.roll.enter(fresh)
-        self.groups[state.group] = self._restructured[state.group] = fresh
-        if self._ages:
-            heapq.heappush(self._ages, (self._clock, id(fresh), fresh))
-        while len(self.groups) > self._max_groups:
-            self.drop(self._oldest().name)
+        self._enter(fresh)
 
     def absorb(self, state: GroupState, share: float) -> None:
         """Adds a share of what is known of another group to the one of that name. Raises ConfigError."""
@@ -360,7 +364,7 @@ class Banks:
         if group is None:
             group = self._meet(state.group, state.arms)
         elif any(arm not in group.places for arm in state.arms):
-            self._grow(group, tuple([arm for arm in state.arms if arm not in group.places]), state.arms)
+            group = self._grow(group, tuple([arm for arm in state.arms if arm not in group.places]), state.arms)
         banked = group.banked
         self._learn_waiting(banked)
         try:
@@ -372,7 +376,7 @@ class Banks:
                 self.drop(state.group)
             raise
         banked.rewards[group.row] += round(share * state.rewards)
-        banked.flags[group.row] = banked.dirty[group.row] = 1
+        banked.flags[group.line_number] = banked.dirty[group.row] = 1
 
     def _check(self, state: GroupState) -> None:
         check_arms(state.arms)

@@ -18,11 +18,13 @@ from vagus.controllers.decide.roll import NUMBER
 from vagus.controllers.decide.table import DecisionTable
 from vagus.errors import ConfigError
 from vagus.model import Scalar
-from vagus.policies.bank import Floats, Ints
+from vagus.policies.bank import Bools, Floats, Ints
 
 MAX_MEMO = 1_000_000
+MAX_DIRECT = 1 << 22
 _NEW = -2
-_UNKNOWN = -1
+
+_Columns = dict[str, list[Scalar] | Ints]
 
 
 class Batch:
@@ -62,6 +64,7 @@ class Columns:
         self._ring = ring
         self._rng = rng
         self._tags: dict[Any, int] = {}  # of groups, by the values that name them
+        self._by_number: Ints = np.zeros(0, np.int64)  # the same, where one small number names them
         self._fields = tuple(sorted(fields_of(table.grouping)))
 
     # --- decisions ---------------------------------------------------------------------------------------------------
@@ -75,25 +78,25 @@ class Columns:
         drawn: Ints = np.full(count, -1, np.int64)
         places: Ints = np.full(count, ELSEWHERE, np.int64)
         propensity: Floats = np.zeros(count)
-        numbers = tags & NUMBER
         kinds = np.full(count, -1, np.int64)
-        there = np.flatnonzero(tags >= 0)
-        if len(there):
-            kinds[there] = np.where(roll.lines[numbers[there]] >= 0, roll.kinds[numbers[there]], -1)
-        for kind in np.unique(kinds).tolist():
+        there = _all(tags >= 0)
+        if roll.groups:
+            numbers = tags[there] & NUMBER
+            kinds[there] = np.where(roll.lines[numbers] >= 0, roll.kinds[numbers], -1)
+        for kind in _distinct(kinds):
             order = None if kind < 0 else _order(roll.arms[kind], feasible)
             if order is not None:
-                at = np.flatnonzero(kinds == kind)
-                places[at], propensity[at] = self._draw(numbers[at])
+                at = _all(kinds == kind)
+                places[at], propensity[at] = self._draw(tags[at] & NUMBER)
                 drawn[at] = order[places[at]]
         strays: dict[int, Stray] = {}
         for line in np.flatnonzero(drawn < 0).tolist():
-            kept = {name: column[line] for name, column in columns.items()}
+            kept = _line(columns, line)
             group = self._table.group_of(kept)
             arm, propensity[line] = self._table.choose(group, kept, feasible)
             drawn[line] = feasible.index(arm)
-            tags[line], place = self._banks.tagged(group, arm)
-            places[line] = place
+            tag, place = self._banks.tagged(group, arm)
+            tags[line], places[line] = (tag, place) if place >= 0 else (-1, ELSEWHERE)
             if place < 0:
                 strays[line] = (group, arm, feasible)
             self._banks.met(group, feasible)
@@ -105,55 +108,52 @@ class Columns:
     def groups(self, features: Mapping[str, Any]) -> list[str]:
         """The groups' names, line by line."""
         columns, count = self._columns(features)
-        names = tuple(columns)
-        lines = zip(*columns.values(), strict=True) if names else repeat((), count)
-        return [self._table.group_of(dict(zip(names, line, strict=True))) for line in lines]
+        return [self._table.group_of(_line(columns, line)) for line in range(count)]
 
     def _draw(self, numbers: Ints) -> tuple[Ints, Floats]:
         """Places and their probabilities for groups that are drawn from whole."""
         roll = self._banks.roll
-        widths, rows, lines = roll.widths[numbers], roll.rows[numbers], roll.lines[numbers]
+        widths, lines = roll.widths[numbers], roll.lines[numbers]
         places: Ints = np.empty(len(numbers), np.int64)
         chance = self._rng.random(len(numbers))
         propensity: Floats = np.empty(len(numbers))
-        alike = (widths == widths[0]).all()
-        for width in [int(widths[0])] if alike else np.unique(widths).tolist():
-            at: Any = slice(None) if alike else np.flatnonzero(widths == width)
+        for width in _distinct(widths):
+            at = _all(widths == width)
             banked = self._banks.banked[width]
-            np.frombuffer(banked.flags, np.uint8)[rows[at]] = 1
+            np.frombuffer(banked.flags, np.uint8)[lines[at] // width] = 1
             sums = np.frombuffer(banked.lists.cumulated).reshape(-1, width)[lines[at] // width]
             places[at] = (sums <= chance[at, None]).sum(axis=1)
             propensity[at] = np.frombuffer(banked.lists.probabilities)[lines[at] + places[at]]
         return places, propensity
 
-    def _columns(self, features: Mapping[str, Any]) -> tuple[dict[str, list[Scalar]], int]:
-        """Those that name groups, as lists of checked scalars, and how many lines there are."""
+    def _columns(self, features: Mapping[str, Any]) -> tuple[_Columns, int]:
+        """Those that name groups, as lists or as arrays of integers, and how many lines there are."""
         lengths = {len(column) for column in features.values()}
         if len(lengths) != 1:
-            raise ConfigError(
-                f"columns of features must be one or more and of one length; these have {sorted(lengths)}"
-            )
-        found: dict[str, list[Scalar]] = {}
+            raise ConfigError(f"columns must be one or more and of one length; these have {sorted(lengths)[:10]}")
+        found: _Columns = {}
         for name in self._fields:
             if name in features:
-                column = features[name].tolist() if isinstance(features[name], np.ndarray) else list(features[name])
-                found[name] = column
-                if not (set(map(type, column)) <= {str} and max(map(len, column), default=0) <= 100):
-                    for value in column:
-                        check_features({name: value})
+                column = features[name]
+                if isinstance(column, np.ndarray) and column.ndim == 1:
+                    found[name] = column if column.dtype.kind == "i" and len(self._fields) == 1 else column.tolist()
+                else:
+                    found[name] = list(column)
         return found, lengths.pop()
 
-    def _named(self, columns: Mapping[str, list[Scalar]], count: int) -> Ints:
+    def _named(self, columns: _Columns, count: int) -> Ints:
         """The tags of the groups, -1 where there is none."""
-        parts: list[list[Any]] = list(columns.values())
-        if len(parts) != 1 or not set(map(type, parts[0])) <= {str}:
-            # 1, 1.0 and True are one key, but not one group
-            parts = [
-                part if set(map(type, part)) <= {str} else list(zip(part, map(type, part), strict=True))
-                for part in parts
-            ]
-        keys = parts[0] if len(parts) == 1 else list(zip(*parts, strict=True)) if parts else [()] * count
-        tags = np.fromiter(map(self._tags.get, keys, repeat(_NEW)), np.int64, count)
+        memo: Any = self._tags
+        column = next(iter(columns.values()), [])
+        keys: Any
+        tags: Ints
+        if isinstance(column, np.ndarray) and count and column.min() >= 0 and column.max() < MAX_DIRECT:
+            keys, memo = column, self._direct(int(column.max()))
+            tags = memo[column]
+        else:
+            parts = [_texts(column) for column in columns.values()]
+            keys = parts[0] if len(parts) == 1 else list(zip(*parts, strict=True)) if parts else [()] * count
+            tags = np.fromiter(map(memo.get, keys, repeat(_NEW)), np.int64, count)
         roll = self._banks.roll
         stale = tags < 0
         if not stale.all():
@@ -161,11 +161,18 @@ class Columns:
         if len(self._tags) > MAX_MEMO:
             self._tags.clear()
         for line in np.flatnonzero(stale).tolist():
-            group = self._table.group_of({name: column[line] for name, column in columns.items()})
+            group = self._table.group_of(check_features(_line(columns, line)))
             tags[line] = tag = self._banks.tagged(group, "")[0]
             if tag >= 0:
-                self._tags[keys[line]] = tag
+                memo[keys[line]] = tag
         return tags
+
+    def _direct(self, most: int) -> Ints:
+        """Tags by a feature that is a small number."""
+        if most >= len(self._by_number):
+            more = max(1024, 2 * len(self._by_number), most + 1) - len(self._by_number)
+            self._by_number = np.concatenate([self._by_number, np.full(more, _NEW)])
+        return self._by_number
 
     # --- outcomes ----------------------------------------------------------------------------------------------------
 
@@ -180,33 +187,41 @@ class Columns:
             raise ConfigError(f"{len(given)} ids and rewards of shape {values.shape}; one reward for each id")
         if not (np.abs(values) <= MAX_REWARD).all():
             raise ConfigError(f"rewards must be finite numbers within ±{MAX_REWARD:g}")
-        if len(np.unique(given[:, 0])) < len(given):  # of those with one number, the later ones come later
-            first = np.zeros(len(given), np.bool_)
-            first[np.unique(given[:, 0], return_index=True)[1]] = True
+        again = self._ring.repeated(given)
+        if again is not None:  # the later ones come later
             codes = np.empty(len(given), np.int64)
-            codes[first], outcomes = self.update(given[first], values[first], now_ns)
-            codes[~first], more = self.update(given[~first], values[~first], now_ns)
+            codes[~again], outcomes = self.update(given[~again], values[~again], now_ns)
+            codes[again], more = self.update(given[again], values[again], now_ns)
             return codes, outcomes + more
         at, news, codes = self._ring.join_many(given, values, now_ns)
+        news = _all(news)
         return codes, self._learn(at[news], values[news])
 
     def _learn(self, at: Ints, values: Floats) -> list[Outcome]:
         ring, roll = self._ring, self._banks.roll
         tags = np.frombuffer(ring.tags, np.int64)[at]
         places = np.frombuffer(ring.places, np.int16)[at].astype(np.int64)
-        known = places >= 0
-        numbers = np.where(known, tags, 0) & NUMBER
+        known = tags >= 0
         if known.any():
-            known[known] = roll.tags[numbers[known]] == tags[known]
+            numbers = np.where(known, tags, 0) & NUMBER
+            known &= roll.tags[numbers] == tags
             rows, widths = roll.rows[numbers], roll.widths[numbers]
-            for width in np.unique(widths[known]).tolist():
-                mine = known & (widths == width)
+            for width in _distinct(widths[_all(known)]):
+                mine = _all(known & (widths == width))
                 self._banks.banked[width].note(rows[mine], places[mine], values[mine])
-        found = []
-        for line in np.flatnonzero(places == ELSEWHERE).tolist():
-            group, arm, feasible = ring.stray(int(at[line]))
-            found.append(Outcome(group, arm, float(values[line]), arms=feasible))
-        return found
+        # Those that were decided one by one, or whose group was new, or has gone.
+        return [
+            outcome for line in np.flatnonzero(~known).tolist() for outcome in self.late(int(at[line]), values[line])
+        ]
+
+    def late(self, at: int, reward: float) -> list[Outcome]:
+        """The outcome of a decision of which the ring has no row, by the names that it has; [] if it has none."""
+        ring = self._ring
+        group, place = ring.groups[at] or self._banks.roll.of(ring.tags[at]), ring.places[at]
+        if place < 0:
+            name, arm, feasible = ring.stray(at)
+            return [Outcome(name, arm, float(reward), arms=feasible)]
+        return [] if group is None else [Outcome(group.name, group.names[place], float(reward))]
 
 
 def keys_of(ids: Any) -> Ints:
@@ -231,6 +246,29 @@ def _key(text: str) -> bytes:
     except ValueError:
         key = b""
     return key if len(key) == 16 else bytes(16)
+
+
+def _line(columns: _Columns, line: int) -> dict[str, Any]:
+    return {
+        name: int(column[line]) if isinstance(column, np.ndarray) else column[line] for name, column in columns.items()
+    }
+
+
+def _texts(column: Any) -> list[Any]:
+    """A column as keys: 1, 1.0 and True are one key of a dictionary, but not one group."""
+    values = column.tolist() if isinstance(column, np.ndarray) else column
+    return values if set(map(type, values)) <= {str} else [(type(value), value) for value in values]
+
+
+def _all(chosen: Bools) -> Any:
+    """Which they are, as an index; fast where it is all of them."""
+    return slice(None) if chosen.all() else np.flatnonzero(chosen)
+
+
+def _distinct(values: Ints) -> list[int]:
+    if len(values) and (values == values[0]).all():
+        return [int(values[0])]
+    return np.unique(values).tolist()  # type: ignore[no-any-return]
 
 
 def _order(names: tuple[str, ...], feasible: tuple[str, ...]) -> Ints | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
@@ -18,15 +19,16 @@ import msgspec
 import numpy as np
 
 from vagus.clock import NS, Clock
+from vagus.controllers.decide.banked import Group
 from vagus.controllers.decide.banks import Banks
 from vagus.controllers.decide.batch import Batch, Columns
+from vagus.controllers.decide.features import check_features
 from vagus.controllers.decide.grouping import rules_of
 from vagus.controllers.decide.learner import Learner
 from vagus.controllers.decide.load import LoadBalance
 from vagus.controllers.decide.outstanding import MAX_REWARD, Outstanding
-from vagus.controllers.decide.records import Grouping, GroupState, Outcome, Rule
+from vagus.controllers.decide.records import Grouping, GroupState, Rule
 from vagus.controllers.decide.ring import ACKS, ELSEWHERE, Ring
-from vagus.controllers.decide.roll import NUMBER
 from vagus.controllers.decide.table import DecisionTable
 from vagus.errors import ConfigError
 from vagus.model import Ack, Decision, Scalar
@@ -81,17 +83,21 @@ class Decider:
             reweigh=None if self._balance is None else self._balance.reweigh,
         )
         minds = self._learner.minds
+        self._groups: dict[str, Group] = {}
         self._open: Ring | Outstanding
+        self._waiting: Outstanding | None = None
         if isinstance(minds, Banks):
+            self._minds = minds
             self._open = self._ring = Ring(max_open, max_age_s)
             self._table = DecisionTable(Random(entropy), grouping, ids=self._ring)
             self._table.follow(minds.groups, 0)
-            self._groups, self._numbered = minds.groups, minds.roll.groups
+            self._groups = minds.groups
             self._columns = Columns(minds, self._table, self._ring, np.random.default_rng([entropy, 1]))
-            self._waiting = None
         else:
             self._open = self._waiting = Outstanding(max_open, max_age_s, tuple(features) or None)
             self._table = DecisionTable(Random(entropy), grouping)
+        self._random = self._table.random
+        self._group_of = self._table.group_of
         self._time_ns = time.time_ns if clock is None else clock.time_ns
         self._tick_ns = max(1, round(tick_s * NS))
         self._due_ns = self._time_ns() + self._tick_ns
@@ -105,25 +111,41 @@ class Decider:
             now_ns = self._time_ns()
             if now_ns >= self._due_ns:
                 self._catch_up(now_ns)
-            made = self._table.decide(features, arms, now_ns)
-            if self._waiting is not None:
-                self._waiting.add(made, now_ns)
-                self._learner.met(made.group, made.arms)
-                return made
-            feasible = made.arms
-            group = self._groups.get(made.group)
-            if group is not None and (place := group.places.get(made.arm)) is not None:
-                if feasible is group.met or feasible == group.met:
-                    group.flags[group.row] = 1
-                else:
-                    self._learner.met(made.group, feasible)
-                self._ring.add(group.tag, place, now_ns)
-            else:
-                self._learner.met(made.group, feasible)
-                self._ring.strays[self._ring.add(-1, ELSEWHERE, now_ns)] = (made.group, made.arm, feasible)
+            kept = check_features(features)
+            name = self._group_of(kept)
+            group = self._groups.get(name)
+            feasible: Any = tuple(arms) if type(arms) is list else arms
+            # What follows is DecisionTable.decide for the usual case, with what the learner has at hand.
+            if group is None or not (feasible is group.arms or feasible == group.arms) or group.arms is not group.names:
+                return self._decide(kept, arms, now_ns)
+            at, lists, ring = group.at, group.lists, self._ring
+            cell = bisect_right(lists.cumulated, self._random(), at, at + lists.width)
+            arm = feasible[cell - at]
+            ready = ring.ready
+            decision_id = ready.pop() if ready else ring.more()
+            ring.add(group, cell - at, now_ns)
+            group.flags[at // lists.width] = 1
             if self._balance is not None:
-                self._balance.decided(made.group, made.arm)
+                self._balance.decided(name, arm)
+            return Decision(
+                decision_id, now_ns, name, arm, lists.probabilities[cell], self._table.version, feasible, kept
+            )
+
+    def _decide(self, kept: dict[str, Scalar], arms: Sequence[str], now_ns: int) -> Decision:
+        made = self._table.decide(kept, arms, now_ns, kept)
+        self._learner.met(made.group, made.arms)
+        if self._waiting is not None:
+            self._waiting.add(made, now_ns)
             return made
+        group = self._groups.get(made.group)
+        if group is not None and made.arm in group.places:
+            self._ring.add(group, group.places[made.arm], now_ns)
+        else:
+            number = self._ring.add(None, ELSEWHERE, now_ns)
+            self._ring.strays[number] = (made.group, made.arm, made.arms)
+        if self._balance is not None:
+            self._balance.decided(made.group, made.arm)
+        return made
 
     def update(self, decision_id: str, reward: float) -> Ack:
         """The outcome of a decision, larger is better.
@@ -146,17 +168,13 @@ class Decider:
             at = ring.join(decision_id, reward, now_ns)
             if at < 0:
                 return ACKS[at]
-            place = ring.places[at]
-            if place < 0:
-                group_name, arm, feasible = ring.stray(at)
-                self._learner.learn((Outcome(group_name, arm, reward, arms=feasible),))
+            place, group = ring.places[at], ring.groups[at]
+            if group is None or group.cell < 0:
+                self._learner.learn(self._columns.late(at, reward))
                 return Ack.ACCEPTED
-            tag = ring.tags[at]
-            group = self._numbered[tag & NUMBER]
-            if group is not None and group.tag == tag:  # else it was dropped meanwhile
-                banked = group.banked
-                banked.cells.append(group.cell + place)
-                banked.values.append(reward)
+            banked = group.banked
+            banked.cells.append(group.cell + place)
+            banked.values.append(reward)
             return Ack.ACCEPTED
 
     # --- many at a time ----------------------------------------------------------------------------------------------

@@ -37,8 +37,7 @@ def compile_grouping(grouping: Grouping) -> GroupOf:
     if not grouping.group_by:
         return lambda features: ""
     if len(grouping.group_by) == 1:
-        (field,) = grouping.group_by
-        return lambda features: named(text_of(features.get(field)))
+        return _by_one(grouping.group_by[0])
     return _by_several(grouping.group_by)
 
 
@@ -53,6 +52,16 @@ def _by_several(fields: tuple[str, ...]) -> GroupOf:
             return group_of(features, fields)
         plain = name.count(":") == colons and "\\" not in name and len(name) <= MAX_GROUP
         return name if plain else group_of(features, fields)
+
+    return group
+
+
+def _by_one(field: str) -> GroupOf:
+    def group(features: Mapping[str, Scalar]) -> str:
+        value = features.get(field)
+        if type(value) is str and len(value) <= MAX_GROUP and "\\" not in value and ":" not in value:
+            return value  # by far the most common case
+        return named(text_of(value))
 
     return group
 

@@ -216,11 +216,11 @@ class Outstanding:
 
     def _shared_features(self, values: tuple[Scalar | None, ...]) -> dict[str, Scalar]:
         key = ("", *values, *map(type, values))  # no arm is called ""; 1, 1.0 and True are different values
-        found = self._shared.get(key)
+        found: dict[str, Scalar] | None = self._shared.get(key)
         if found is None:
             named = zip(self._names or (), values, strict=True)
             found = self._shared[key] = {name: value for name, value in named if value is not None}
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _told(self, features: Any) -> dict[str, Scalar]:
         return features or _NO_FEATURES

@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 from array import array
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.model import Ack
 from vagus.policies.bank import Bools, Floats, Ints
 
-BLOCK = 512  # ids made at once, at most
+if TYPE_CHECKING:
+    from vagus.controllers.decide.banked import Group
+
+BLOCK = 1024  # ids made at once, at most
 _NEVER = -(1 << 62)  # when an id was given that nobody has been told
 ELSEWHERE = -1  # in `places`: see `strays`
-_FIRST = 1024
+_FIRST = 2048
 NEWS, OTHER, REPEATED, UNKNOWN = 0, -3, -2, -1
 ACKS = (Ack.ACCEPTED, Ack.IGNORED, Ack.ACCEPTED, Ack.FAILED)  # by these codes
+
+_KEY = struct.Struct(">QQ")
 
 Stray = tuple[str, str, tuple[str, ...]]
 
@@ -30,8 +38,8 @@ Stray = tuple[str, str, tuple[str, ...]]
 class Ring:
     """At most max_open decisions, for at most max_age_s; beyond those the oldest go. Numbers grow, places do not.
 
-    tags, places: the group (see Roll) and which of its arms; strays: (group, arm, arms) of decisions for which there
-    was no tag, by number. rewards: NaN while there is none.
+    groups, places: the group and which of its arms; or tags: the group by number, see Roll; or neither: strays has
+    (group, arm, arms) by number. rewards: NaN while there is none.
     """
 
     def __init__(self, max_open: int, max_age_s: float) -> None:
@@ -44,10 +52,12 @@ class Ring:
         self._first = self._end = self._begin
         self._mask = _FIRST - 1
         self._nonces = array("Q", bytes(8 * _FIRST))
+        self.groups: list[Group | None] = [None] * _FIRST
         self.tags = array("q", bytes(8 * _FIRST))
         self.places = array("h", bytes(2 * _FIRST))
         self._since = array("q", [_NEVER]) * _FIRST
         self._rewards = array("d", [math.nan]) * _FIRST
+        self._marks: NDArray[np.int32] = np.zeros(0, np.int32)
         self.strays: dict[int, Stray] = {}
         self.ready: list[str] = []
         self.void = 0  # ids made, and not to be given
@@ -72,8 +82,7 @@ class Ring:
 
     def more(self) -> str:
         """Fills `ready` with ids, the next one last, and gives one. Makes room for them first: the oldest go."""
-        text = self._make(self._block).tobytes().hex()
-        self.ready = [text[at : at + 32] for at in range(32 * (self._block - 1), -1, -32)]
+        self.ready = self._make(self._block)[::-1].tobytes().hex(" ", 16).split(" ")
         return self.ready.pop()
 
     def _make(self, count: int) -> Ints:
@@ -83,6 +92,7 @@ class Ring:
             self._forget(min(beyond, self._end - self._first))
         while self._end + count - self._first > self._mask + 1:
             self._mask = 2 * self._mask + 1  # each column behind itself: a number's new place has what its old one had
+            self.groups += self.groups
             for column in (self._nonces, self.tags, self.places, self._since, self._rewards):
                 column += column  # type: ignore[operator]
         keys = np.empty((count, 2), ">u8")
@@ -92,16 +102,17 @@ class Ring:
         np.frombuffer(self._nonces, np.uint64)[at] = keys[:, 1]
         np.frombuffer(self._since, np.int64)[at] = _NEVER
         np.frombuffer(self._rewards)[at] = np.nan
+        np.frombuffer(self.tags, np.int64)[at] = -1
         self._end += count
         return keys
 
     # --- one at a time -----------------------------------------------------------------------------------------------
 
-    def add(self, tag: int, place: int, now_ns: int) -> int:
+    def add(self, group: Group | None, place: int, now_ns: int) -> int:
         """The decision with the id that was just taken from `ready`; returns its number."""
         number = self._end - len(self.ready) - 1
         at = number & self._mask
-        self.tags[at] = tag
+        self.groups[at] = group
         self.places[at] = place
         self._since[at] = now_ns
         return number
@@ -112,15 +123,13 @@ class Ring:
         REPEATED: the same reward again; OTHER: it has another one, which stays; UNKNOWN: no such decision, or too old.
         """
         try:
-            number, nonce = int(decision_id[:16], 16), int(decision_id[16:], 16)
-        except (ValueError, TypeError):
-            number = nonce = -1
+            number: int
+            nonce: int
+            number, nonce = _KEY.unpack(bytes.fromhex(decision_id))
+        except (ValueError, TypeError, struct.error):
+            number, nonce = -1, -1
         at = number & self._mask
-        if (
-            not self._first <= number < self._end
-            or self._nonces[at] != nonce
-            or now_ns - self._since[at] > self._max_age_ns
-        ):
+        if number < self._first or self._nonces[at] != nonce or now_ns - self._since[at] > self._max_age_ns:
             self.unjoined += 1
             return UNKNOWN
         before = self._rewards[at]
@@ -146,10 +155,25 @@ class Ring:
         begin = self._end
         keys = self._make(count)
         at = np.arange(begin, begin + count) & self._mask
+        for part in np.split(at, np.flatnonzero(np.diff(at) < 0) + 1):
+            self.groups[part[0] : part[-1] + 1] = [None] * len(part)
         np.frombuffer(self.tags, np.int64)[at] = tags
         np.frombuffer(self.places, np.int16)[at] = places
         np.frombuffer(self._since, np.int64)[at] = now_ns
         return keys
+
+    def repeated(self, keys: Ints) -> Bools | None:
+        """Which of these keys have a number that one before them has; None: all differ."""
+        if len(self._marks) <= self._mask:
+            self._marks = np.zeros(self._mask + 1, np.int32)
+        at = (keys[:, 0] & np.uint64(self._mask)).astype(np.int64)
+        order = np.arange(len(keys), dtype=np.int32)
+        self._marks[at] = order
+        if (self._marks[at] == order).all():
+            return None
+        self._marks[at[::-1]] = order[::-1]
+        again: Bools = self._marks[at] != order
+        return again
 
     def join_many(self, keys: Ints, rewards: Floats, now_ns: int) -> tuple[Ints, Bools, Ints]:
         """Rewards as columns, no key twice: places in the columns, for which of them it is news, and codes of `ACKS`."""
@@ -163,7 +187,10 @@ class Ring:
         news = there & np.isnan(before)
         codes = np.where(there, np.where(before == rewards, REPEATED, OTHER), UNKNOWN)
         codes[news] = NEWS
-        column[at[news]] = rewards[news]
+        if news.all():
+            column[at] = rewards
+        else:
+            column[at[news]] = rewards[news]
         self.rewarded += int(news.sum())
         self.unjoined += len(there) - int(there.sum())
         return at, news, codes

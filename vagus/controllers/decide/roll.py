@@ -15,6 +15,7 @@ NUMBER = (1 << 32) - 1  # the bits of a tag that are the group's number; those a
 _AGE = 1 << 32
 _MOST_AGE = 1 << 30
 MOST_KINDS = 100_000
+MAX_LATE = 50_000
 
 
 class Roll:
@@ -34,6 +35,8 @@ class Roll:
         self.arms: list[tuple[str, ...]] = []  # by kind
         self._kinds: dict[tuple[str, ...], int] = {}
         self._free: list[int] = []
+        self._late: dict[int, Group] = {}  # those that left
+        self._later: dict[int, Group] = {}
 
     def enter(self, group: Group) -> None:
         """A number and a tag for it."""
@@ -52,13 +55,21 @@ class Roll:
         self.placed(group)
 
     def leave(self, group: Group) -> None:
-        """Its tag is void, its number free."""
+        """Its tag is void, its number free; it has no row any more."""
+        self._late[group.tag] = group
+        if len(self._late) > MAX_LATE:
+            self._later, self._late = self._late, {}
         number = group.number
         self.tags[number] = (group.tag + _AGE) % (_AGE * _MOST_AGE)
         self.groups[number] = None
         self.lines[number] = -1
-        group.tag = -1
+        group.tag = group.cell = -1
         self._free.append(number)
+
+    def of(self, tag: int) -> Group | None:
+        """The group of a tag; one that left lately still knows its name and those of its arms."""
+        number = tag & NUMBER
+        return self.groups[number] if self.tags[number] == tag else self._late.get(tag) or self._later.get(tag)
 
     def placed(self, group: Group) -> None:
         """It is in another row, and nothing is drawn from there yet."""

@@ -74,7 +74,7 @@ class DecisionTable:
         labels: Sequence[str] = (),
         ids: Makes | None = None,
     ) -> None:
-        self._random = rng.random
+        self.random = rng.random
         self._grouping = grouping if isinstance(grouping, Grouping) else Grouping(group_by=tuple(grouping))
         self.group_of = compile_grouping(self._grouping)  # features that are checked to a group's name
         self._labels = tuple(labels)
@@ -127,7 +127,7 @@ class DecisionTable:
         feasible: Any = tuple(arms) if type(arms) is list else arms
         if known is not None and (feasible is known.arms or feasible == known.arms) and (at := known.at) >= 0:
             lists = known.lists
-            place = bisect_right(lists.cumulated, self._random(), at, at + lists.width)
+            place = bisect_right(lists.cumulated, self.random(), at, at + lists.width)
             arm, propensity = known.arms[place - at], lists.probabilities[place]
         else:
             feasible = self.feasible(arms)
@@ -236,9 +236,9 @@ class DecisionTable:
             at = self._line(known, feasible)
             if at < 0:
                 return self._draw(self._mix(group, known, feasible))
-            place = bisect_right(known.lists.cumulated, self._random(), at, at + known.lists.width)
+            place = bisect_right(known.lists.cumulated, self.random(), at, at + known.lists.width)
             return known.arms[place - at], known.lists.probabilities[place]
-        return feasible[int(self._random() * len(feasible))], 1.0 / len(feasible)
+        return feasible[int(self.random() * len(feasible))], 1.0 / len(feasible)
 
     @staticmethod
     def _line(known: Known, feasible: tuple[str, ...]) -> int:
@@ -284,7 +284,7 @@ class DecisionTable:
         return self._draw((feasible, weights, cumulated(weights)))
 
     def _draw(self, ready: _Ready) -> tuple[str, float]:
-        place = bisect_right(ready[2], self._random())
+        place = bisect_right(ready[2], self.random())
         return ready[0][place], ready[1][place]
 
     def _failed(self, group: str, error: Exception) -> None:
