@@ -52,7 +52,7 @@ def learn_groups(history: History, settings: LearnSettings, old: Grouping) -> Gr
 def learn(history: History, settings: LearnSettings, old: Grouping) -> Learned:
     """As `learn_groups`, with what it saw. The tree covers everything: what its tables do not name goes to a `rest`.
 
-    Cross-validated: a tree is grown three times without a third of the history (in stretches of time), where old and
+    Where no feature is surely critical, the old groups stay. Cross-validated: a tree is grown three times without a third of the history (in stretches of time), where old and
     new groups then choose by what they saw of the rest. The new ones must win by 2.5 standard errors; then a tree
     grown on everything is the answer. Propensities weigh where they are told.
     """
@@ -65,7 +65,7 @@ def learn(history: History, settings: LearnSettings, old: Grouping) -> Learned:
     grouping = _grouping(old.version + 1, sessions, slice(None), settings, columns)
     old_groups, names = history.groups(old)
     unchanged = Learned(None, Gain(0.0, 0.0), len(history), len(names), (), notes)
-    if grouping.rules is None and len(names) == 1:
+    if grouping.rules is None:  # nothing found is no proof that the old groups are of no use
         return unchanged
     part = np.arange(len(history)) * BLOCKS // len(history) % JUDGES
     total = variance = 0.0
@@ -79,9 +79,8 @@ def learn(history: History, settings: LearnSettings, old: Grouping) -> Learned:
     if not gained.ratio > CHANGE_ERRORS:
         return replace(unchanged, gain=gained)
     used = fields_of(grouping)
-    groups = len(set(leaves(grouping.rules))) if grouping.rules else 1
     features = tuple(name for name in settings.features if name in used)
-    return Learned(grouping, gained, len(history), groups, features, notes)
+    return Learned(grouping, gained, len(history), len(set(leaves(grouping.rules))), features, notes)
 
 
 def _sessions(history: History, columns: Sequence[Ints]) -> Sessions | None:
