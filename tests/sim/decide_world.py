@@ -11,9 +11,12 @@ from typing import Any
 
 import msgspec
 
-from vagus.controllers.decide.leading import Changes, Head, Leading, Out, Place
-from vagus.controllers.decide.mail import Letter, Parcel, Receipt
+from vagus.controllers.decide import saving
+from vagus.controllers.decide.leading import Leading
+from vagus.controllers.decide.mail import Letter, Parcel, Place, Receipt
+from vagus.controllers.decide.parcels import Parcels
 from vagus.controllers.decide.records import Grouping, GroupState, Outcome, Plan, Row, TableUpdate
+from vagus.controllers.decide.saving import Changes, Head, Out
 
 STEP_S = 0.05
 TIMEOUT_S = 2.0
@@ -85,6 +88,7 @@ class Member:
         self.disk = Disk()
         self.memory = Memory()
         self.leading: Leading | None = None
+        self.parcels: Parcels
         self.busy: dict[str, int] = {}  # peer: number of the call under way
         self.saved_s = 0.0
         self.version = 0
@@ -127,15 +131,16 @@ class World:
             incarnation=next(self._stamp),
             now_s=self.now_s,
         )
+        member.parcels = Parcels(leading)
         if disk.head is not None:
-            settled = min(disk.head.position, disk.head.replicated_position)
+            settled = saving.since(disk.head, alone=False)
             logged = [entry for entry in disk.log if entry[0] > settled]
-            leading.restore(disk.head, disk.out, disk.states.values(), disk.letters.items(), logged)
+            saving.restore(leading, disk.head, disk.out, disk.states.values(), disk.letters.items(), logged)
         else:
             assert not disk.letters
             leading.outcomes(disk.log)
         member.busy.clear()
-        leading.set_nodes([n for n in self.names if n not in self.dead], self.now_s)
+        leading.view.set_nodes([n for n in self.names if n not in self.dead], self.now_s)
 
     def crash(self, name: str, back_after_s: float) -> None:
         self.members[name].leading = None
@@ -192,27 +197,27 @@ class World:
         leading = member.leading
         assert leading is not None
         if self.random.random() < 0.1:
-            leading.set_nodes([n for n in self.names if n not in self.dead], self.now_s)
+            leading.view.set_nodes([n for n in self.names if n not in self.dead], self.now_s)
             leading.tick(self.now_s)
             rows = {g: Row(("a", "b"), (0.5, 0.5 + len(seen))) for g, seen in member.memory.known.items()}
             member.version += 1
             leading.ticked(TableUpdate(member.version, member.version - 1, None, rows), self.now_s)
             for group in member.memory.known:
-                epoch = leading.epoch(group)
+                epoch = leading.evidence.epoch(group)
                 assert epoch >= member.epochs.get(group, 0), "epochs grow"
                 member.epochs[group] = epoch
         whole = self.now_s - member.saved_s > 1.0
-        if whole or leading.has_letters:
-            changes = leading.changes(whole)
+        if whole or saving.has_letters(leading):
+            changes = saving.changes(leading, whole)
             if self.random.random() < 0.02:
-                leading.unsaved(changes)
+                saving.unsaved(leading, changes)
             else:
                 member.disk.write(changes)
-                leading.saved(changes)
+                saving.saved(leading, changes)
                 member.saved_s = self.now_s if changes.head is not None else member.saved_s
-        for peer in leading.peers:
+        for peer in leading.view.peers:
             if peer not in member.busy:
-                parcel = leading.parcel(peer, self.now_s)
+                parcel = member.parcels.parcel(peer, self.now_s)
                 if parcel is not None:
                     self._send(member, leading, peer, parcel)
 
@@ -223,18 +228,18 @@ class World:
         def give_up() -> None:
             if member.busy.get(peer) == number and member.leading is leading:
                 del member.busy[peer]
-                leading.failed(parcel, peer)
+                member.parcels.failed(parcel, peer)
 
         def answer(receipt: Receipt) -> None:
             if member.busy.get(peer) == number and member.leading is leading:
                 del member.busy[peer]
-                leading.answered(parcel, receipt, self.now_s)
+                member.parcels.answered(parcel, receipt, self.now_s)
 
         def arrive() -> None:
-            other = self.members[peer].leading
-            if other is None or self._is_lost(member.name, peer):
+            other = self.members[peer]
+            if other.leading is None or self._is_lost(member.name, peer):
                 return
-            receipt = other.receive(msgspec.msgpack.decode(packed, type=Parcel), self.now_s)
+            receipt = other.parcels.receive(msgspec.msgpack.decode(packed, type=Parcel), self.now_s)
             if not self._is_lost(member.name, peer):
                 self._at(self.random.uniform(0.0, 0.1), lambda: answer(receipt))
 

@@ -36,7 +36,7 @@ def _weight(cluster: Cluster, node: str, group: str = "", arm: str = "b") -> flo
 def _lead(cluster: Cluster, **leaders: str) -> None:
     """A Plan, and no backend that would make another."""
     cluster.actors["n1"]._planner = None
-    plan = Plan(cluster.actors["n1"]._leading.plan.version + 1, Grouping(0, ("g",)), leaders)
+    plan = Plan(cluster.actors["n1"]._leading.view.plan.version + 1, Grouping(0, ("g",)), leaders)
     cluster.actors["n1"]._leading.follow(plan)
 
 
@@ -242,7 +242,7 @@ async def test_another_policy_or_grouping_learns_afresh(tmp_path: Path) -> None:
 async def test_updates_go_to_the_leader_and_its_decisions_come_to_who_meets_the_group(tmp_path: Path) -> None:
     async with running(tmp_path, "n1", "n2", group_by=("g",)) as cluster:
         _lead(cluster, x="n2")
-        await cluster.until(lambda: cluster.actors["n2"]._leading.plan.version == 1)
+        await cluster.until(lambda: cluster.actors["n2"]._leading.view.plan.version == 1)
         await cluster.play("n1", 60, GOOD_B, {"g": "x"})
         await cluster.until(lambda: _weight(cluster, "n1", "x") > 0.5)
         assert cluster.actors["n2"]._learner.group("x").rewards == 60
@@ -269,7 +269,7 @@ async def test_a_killed_actor_goes_on_where_it_was_and_its_peers_send_again_what
 ) -> None:
     async with running(tmp_path, "n1", "n2", group_by=("g",)) as cluster:
         _lead(cluster, x="n2", y="n1")
-        await cluster.until(lambda: cluster.actors["n2"]._leading.plan.version == 1)
+        await cluster.until(lambda: cluster.actors["n2"]._leading.view.plan.version == 1)
         await cluster.play("n1", 30, GOOD_B, {"g": "x"})
         await cluster.play("n2", 30, GOOD_B, {"g": "x"})
         await cluster.until(lambda: cluster.actors["n2"].figures()["learned"] == 60)
@@ -285,11 +285,11 @@ async def test_a_killed_actor_goes_on_where_it_was_and_its_peers_send_again_what
 async def test_of_a_node_that_is_gone_the_deputy_leads_with_its_statistics(tmp_path: Path) -> None:
     async with running(tmp_path, "n1", "n2", "n3", group_by=("g",)) as cluster:
         for actor in cluster.actors.values():
-            actor._leading._dead_s = 0.8
+            actor._leading.view.dead_s = 0.8
         _lead(cluster, x="n2")
-        await cluster.until(lambda: all(a._leading.plan.version == 1 for a in cluster.actors.values()))
+        await cluster.until(lambda: all(a._leading.view.plan.version == 1 for a in cluster.actors.values()))
         await cluster.play("n1", 40, GOOD_B, {"g": "x"})
-        held = cluster.actors["n3"]._leading._held
+        held = cluster.actors["n3"]._leading.held
         await cluster.until(lambda: "n2" in held and held["n2"].states and held["n2"].learned == 40)
         await cluster.kill("n2")
         await cluster.until(lambda: cluster.actors["n1"]._leading.leader_of("x") == "n3")
@@ -306,7 +306,7 @@ async def test_the_backend_lets_lead_who_sees_most_sessions(tmp_path: Path) -> N
     async with running(tmp_path, "n1", "n2", group_by=("g",)) as cluster:
         await cluster.play("n1", 5, GOOD_B, {"g": "x"})
         await cluster.play("n2", 50, GOOD_B, {"g": "x"})
-        await cluster.until(lambda: all(a._leading.plan.leaders == {"x": "n2"} for a in cluster.actors.values()))
+        await cluster.until(lambda: all(a._leading.view.plan.leaders == {"x": "n2"} for a in cluster.actors.values()))
         await cluster.until(lambda: cluster.actors["n2"]._learner.group("x").rewards == 55)
 
 

@@ -15,6 +15,7 @@ from vagus.actors.decide_log import DecideLog, Saved, outcomes_of
 from vagus.actors.decide_peers import TURN_S, Peers
 from vagus.actors.decide_tables import Tables
 from vagus.config import DecideSettings, seconds
+from vagus.controllers.decide import saving
 from vagus.controllers.decide.backend import Gathering, Summary
 from vagus.controllers.decide.grouping import fields_of, grouping_of
 from vagus.controllers.decide.leading import Leading
@@ -74,7 +75,7 @@ class DecideActor(Actor):
         self._tables = Tables(self.links, self._leading.rows, self.spawn)
         self._peers = Peers(self.links, self._leading, self.spawn, self.failed)
         if self.seat.node == self._head:
-            self._planner = Planner(settings, self._leading.plan, self._leading.follow, self._grouping)
+            self._planner = Planner(settings, self._leading.view.plan, self._leading.follow, self._grouping)
         self.every(seconds(settings.tick), self.tick, "tick")
         self.every(TURN_S, self._turn, "telling the other nodes")
         self.every(0.5, self._look, "leading")
@@ -113,23 +114,20 @@ class DecideActor(Actor):
             birth=birth,
             incarnation=incarnation,
             now_s=time.monotonic(),
-            clock_s=time.monotonic,
             version=0 if saved is None else saved.head.version + SKIPPED_VERSIONS,
         )
-        leading.set_nodes(self._deciders(), time.monotonic())
+        leading.view.set_nodes(self._deciders(), time.monotonic())
         if saved is None:
             return
         states = [state for state in saved.states if state.policy == self.config.decide.policy]
-        since = saved.head.position
-        if leading.peers:
-            since = min(since, saved.head.replicated_position)
+        since = saving.since(saved.head, alone=not leading.view.peers)
         try:
             again = list(outcomes_of(log.rewards_after(since), self._features))
         except VagusError as error:
             again = []
             self.failed("reading the log of rewards; those since the last save are not learned", error)
         try:
-            leading.restore(saved.head, saved.out, states, saved.letters.items(), again)
+            saving.restore(leading, saved.head, saved.out, states, saved.letters.items(), again)
         except ConfigError as error:
             self.failed("taking up what was saved; it learns afresh", error)
 
@@ -241,7 +239,7 @@ class DecideActor(Actor):
             "policy": self.config.decide.policy,
             "options": self.config.decide.options,
             "leader": self.seat.node,
-            "epoch": self._leading.epoch(group),
+            "epoch": self._leading.evidence.epoch(group),
             "rewards": self._learner.group(group).rewards,
             "arms": arms,
         }
@@ -258,8 +256,8 @@ class DecideActor(Actor):
                 for arm, count in arms.items():
                     for _ in range(count):
                         self._load.decided(group, arm)
-            self._load.tick(now_ns, leading.rates_elsewhere)
-            leading.rates = self._load.rates()
+            self._load.tick(now_ns, self._peers.parcels.rates_elsewhere)
+            self._peers.parcels.rates = self._load.rates()
         leading.ticked(self._learner.tick(now_ns), now_s)
         self._waiting.expire(now_ns)
         if self._learner.policy_errors > self._policy_errors:
@@ -273,7 +271,7 @@ class DecideActor(Actor):
     async def _turn(self) -> None:
         """Saves what is to be sent, sends what is saved; the groups from time to time."""
         whole = time.monotonic() >= self._save_due_s
-        if whole or self._leading.has_letters:
+        if whole or saving.has_letters(self._leading):
             await self.save(whole)
         self._peers.turn()
 
@@ -283,31 +281,31 @@ class DecideActor(Actor):
             return
         self._saving = True
         began_s = time.monotonic()
-        changes = self._leading.changes(whole)
+        changes = saving.changes(self._leading, whole)
         try:
             self._opened.save(changes)
             await self._opened.committed()
         except BaseException:
-            self._leading.unsaved(changes)
+            saving.unsaved(self._leading, changes)
             raise
         finally:
             self._saving = False
-        self._leading.saved(changes)
+        saving.saved(self._leading, changes)
         if changes.head is not None:
             now_s = time.monotonic()
             self._save_due_s = now_s + max(SAVE_S, SAVE_SHARE * (now_s - began_s))
 
     def _look(self) -> None:
         now_s = time.monotonic()
-        self._leading.set_nodes(self._deciders(), now_s)
+        self._leading.view.set_nodes(self._deciders(), now_s)
         self._leading.tick(now_s)
 
     async def _summarise(self) -> None:
         summary = self._gathering.take()
         if self._planner is not None:
-            self._planner.backend.know(self._leading.plan)
+            self._planner.backend.know(self._leading.view.plan)
             self._planner.hear(summary)
-            alive = tuple(node for node in self._deciders() if self._leading.is_alive(node))
+            alive = tuple(node for node in self._deciders() if self._leading.view.is_alive(node))
             await self._planner.tick(alive)
         elif summary.sessions or summary.outcomes or summary.dropped:
             packed = msgspec.msgpack.encode(summary)
@@ -331,11 +329,11 @@ class DecideActor(Actor):
             **self._waiting.figures,
             "groups": float(len(self._learner)),
             "version": float(leading.rows.version),
-            "learned": float(leading.learned),
+            "learned": float(leading.evidence.learned),
             "lost": float(leading.lost),
             "claimed": float(leading.claimed),
             "handed_over": float(leading.handed),
-            "plan": float(leading.plan.version),
+            "plan": float(leading.view.plan.version),
             "recalled": float(self._recalled),
             "unreachable": float(self._tables.unreachable),
             "peer_bytes": float(self._peers.sent_bytes),
@@ -350,7 +348,7 @@ class DecideActor(Actor):
             f"group {group!r}: {arm!r} {100 * share:.0f} %, {count} reward{'' if count == 1 else 's'}"
             for group, arm, share, count in self._learner.favourites(NOTES)
         )
-        return (*favourites, *self._leading.notes())
+        return (*favourites, *self._leading.view.notes())
 
 
 def features_kept(settings: DecideSettings, grouping: Grouping) -> tuple[str, ...] | None:

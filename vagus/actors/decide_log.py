@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from vagus.controllers.decide.leading import Changes, Head, Out, Place
-from vagus.controllers.decide.mail import Letter
+from vagus.controllers.decide.mail import Letter, Place
 from vagus.controllers.decide.records import GroupState, Outcome
+from vagus.controllers.decide.saving import Changes, Head, Out
 from vagus.model import Decision, Reward
 from vagus.store import Store
 

@@ -11,6 +11,7 @@ import msgspec
 from vagus.actors.base import Links
 from vagus.controllers.decide.leading import Leading
 from vagus.controllers.decide.mail import Parcel, Receipt
+from vagus.controllers.decide.parcels import Parcels
 from vagus.errors import ConfigError, PeerUnreachable, VagusError
 
 TURN_S = 0.05
@@ -34,6 +35,7 @@ class Peers:
     ) -> None:
         self._links = links
         self._leading = leading
+        self.parcels = Parcels(leading, time.monotonic)
         self._spawn = spawn
         self._failed = failed
         self._busy: set[str] = set()
@@ -42,9 +44,9 @@ class Peers:
 
     def turn(self) -> None:
         """Sends to each peer that is not busy."""
-        for peer in self._leading.peers:
+        for peer in self._leading.view.peers:
             if peer not in self._busy:
-                parcel = self._leading.parcel(peer, time.monotonic())
+                parcel = self.parcels.parcel(peer, time.monotonic())
                 if parcel is not None:
                     self._busy.add(peer)
                     self._spawn(self._send(peer, parcel))
@@ -56,7 +58,7 @@ class Peers:
             self.sent_bytes += len(packed)
             timeout_s = BIG_CALL_S if parcel.replica is not None or parcel.plan is not None else CALL_S
             answer = await self._links.call(f"vagus:decide@{peer}", "exchange", packed, timeout_s=timeout_s)
-            self._leading.answered(parcel, _receipt.decode(answer), time.monotonic())
+            self.parcels.answered(parcel, _receipt.decode(answer), time.monotonic())
         except PeerUnreachable:
             self.unanswered += 1
         except (VagusError, msgspec.DecodeError) as error:  # it refused, or is of another version
@@ -65,7 +67,7 @@ class Peers:
         finally:
             self._busy.discard(peer)
             if answer is None:
-                self._leading.failed(parcel, peer)
+                self.parcels.failed(parcel, peer)
         if answer is not None and peer not in self._busy:  # there may be more
             self.turn()
 
@@ -77,4 +79,4 @@ class Peers:
             parcel = _parcel.decode(packed)
         except (msgspec.DecodeError, RecursionError) as error:
             raise ConfigError(f"not a parcel of a node that decides: {error}") from error
-        return msgspec.msgpack.encode(self._leading.receive(parcel, time.monotonic()))
+        return msgspec.msgpack.encode(self.parcels.receive(parcel, time.monotonic()))

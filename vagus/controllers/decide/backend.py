@@ -112,11 +112,8 @@ class Backend:
 
     def regroup(self, grouping: Grouping, moves: tuple[Move, ...]) -> None:
         """Another grouping from now on, its version one higher; moves: what becomes of the groups there are."""
-        seen: dict[str, dict[str, float]] = {}
         moving = {move.source for move in moves}
-        for group, nodes in self._sessions.items():
-            if group not in moving:
-                seen[group] = nodes
+        seen = {group: nodes for group, nodes in self._sessions.items() if group not in moving}
         for move in moves:
             for node, count in self._sessions.get(move.source, {}).items():
                 target = seen.setdefault(move.target, {})

@@ -25,6 +25,8 @@ At = tuple[int, int, int]
 """A place in a line: birth, fence, number."""
 
 
+Place = tuple[str, int, int, int]
+"""Of a letter: receiver, birth, fence, number."""
 Round = tuple[int, int]
 """Of a replica: the leader's life, and a number in it."""
 

@@ -57,8 +57,8 @@ class Replication:
         incarnation: int,
         now_s: float,
         spent_s: Callable[[], float],
-        groups: Iterable[str],
-        state_of: Callable[[str], GroupState],
+        groups: set[str],
+        states_of: Callable[[Iterable[str]], tuple[GroupState, ...]],
         through: dict[str, At],
         position: int,
         learned: int,
@@ -76,8 +76,7 @@ class Replication:
             return None
         began_s = spent_s()
         self.round += 1
-        names = sorted(groups if self._full else self._dirty.intersection(groups))
-        states = [state_of(group) for group in names]
+        states = states_of(sorted(groups if self._full else self._dirty & groups))
         starts = range(0, max(len(states), 1), PART)
         self._sent = (dict(through), position)
         self._parts = [
@@ -87,7 +86,7 @@ class Replication:
                 number,
                 start == starts[-1],
                 self._full,
-                tuple(states[start : start + PART]),
+                states[start : start + PART],
                 tuple(self._gone) if start == 0 else (),
                 *((self._sent[0], position, learned, inherited) if start == starts[-1] else ()),
             )

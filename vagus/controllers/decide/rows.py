@@ -101,6 +101,13 @@ class Rows:
         self._asked[group] = now_s
         return True
 
+    def answers(self, group: str, arms: tuple[str, ...]) -> bool:
+        """Whether a group's row has exact probabilities for these arms."""
+        row = self.rows.get(group)
+        if row is None:
+            return False
+        return arms == row.arms or bool(row.model) or any(set(one.arms) == set(arms) for one in (row, *row.sets))
+
     def ask_again(self, groups: Iterable[str] | None = None) -> None:
         """The leader of these (None: of any) may not know that this node subscribes."""
         if groups is None:

@@ -1,0 +1,177 @@
+"""What of a node's leading survives its process: what to save, in which commit, and how to go on from it. Pure.
+
+Letters leave once they are saved, so what a restart finds is what others may have read. Own outcomes behind the last
+save are in the log of rewards: those are learned again, or sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from vagus.controllers.decide.leading import Leading
+from vagus.controllers.decide.mail import At, Inherited, Letter, Outgoing, Place, Sent, stamps_of
+from vagus.controllers.decide.plan import Claim
+from vagus.controllers.decide.records import GroupState, Outcome, Plan
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """What is saved in one commit with the groups that changed, and tells how far they have learned."""
+
+    incarnation: int
+    birth: int
+    fence: int
+    position: int  # own outcomes up to here are in the groups, or in letters
+    learned: int
+    lost: int
+    through: dict[str, At]
+    claims: tuple[Claim, ...]
+    inherited: tuple[Inherited, ...]
+    replicated: dict[str, At]
+    replicated_position: int
+    plan: Plan
+    version: int = 0  # of the table
+
+
+class Out(msgspec.Struct, frozen=True, array_like=True):
+    """What is saved in one commit with new letters. position: own outcomes up to here are learned here or in letters."""
+
+    position: int
+    lines: dict[str, Sent]
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """To be saved in one commit. head: None where groups are left for later; done: letters not needed any more."""
+
+    out: Out
+    head: Head | None
+    states: tuple[GroupState, ...]
+    gone: tuple[str, ...]
+    letters: dict[Place, Letter]
+    done: tuple[Place, ...]
+
+
+def has_letters(leading: Leading) -> bool:
+    """Whether something waits to be saved before it can be sent."""
+    return leading.urgent or any(line.waiting or line.unsaved for line in leading.lines.values())
+
+
+def changes(leading: Leading, whole: bool) -> Changes:
+    """What to save now; whole: with the groups. `saved` or `unsaved` follows."""
+    evidence, lines = leading.evidence, leading.lines
+    leading.urgent = False
+    for line in lines.values():
+        line.write()
+    letters = {
+        (peer, line.birth, line.fence, number): line.letters[number]
+        for peer, line in lines.items()
+        for number in line.unsaved
+        if number in line.letters
+    }
+    done, leading.done = tuple(leading.done), []
+    out = Out(leading.position, {peer: line.state() for peer, line in lines.items()})
+    if not (whole or leading.whole):
+        return Changes(out, None, (), (), letters, done)
+    replication = evidence.replication
+    head = Head(
+        leading.incarnation,
+        leading.birth,
+        leading.fence,
+        leading.position,
+        evidence.learned,
+        leading.lost,
+        dict(leading.through),
+        tuple(leading.view.claims.values()),
+        tuple(leading.inherited.values()),
+        replication.through,
+        min(leading.position, replication.position) if leading.view.peers else leading.position,
+        leading.view.plan,
+        leading.rows.version,
+    )
+    states, gone = evidence.states(evidence.unsaved), tuple(evidence.gone)
+    evidence.unsaved, evidence.gone, leading.whole = set(), set(), False
+    return Changes(out, head, states, gone, letters, done)
+
+
+def saved(leading: Leading, changes: Changes) -> None:
+    """They are committed: letters may leave, and senders be told."""
+    for peer, birth, fence, number in changes.letters:
+        line = leading.lines[peer]
+        if (line.birth, line.fence) == (birth, fence) and line.unsaved and line.unsaved[0] == number:
+            line.unsaved.pop(0)
+    for peer, sent in changes.out.lines.items():
+        line = leading.lines[peer]
+        if (line.birth, line.fence) == (sent.birth, sent.fence):
+            line.releasing &= {number for number, _ in sent.held}
+    if changes.head is not None:
+        leading.saved_through, leading.saved_position = changes.head.through, changes.head.position
+        if not leading.view.peers:
+            replication = leading.evidence.replication
+            replication.through, replication.position = changes.head.through, changes.head.position
+
+
+def unsaved(leading: Leading, changes: Changes) -> None:
+    """They could not be committed: they are in the next ones again."""
+    leading.done = [*changes.done, *leading.done]
+    if changes.head is not None:
+        evidence = leading.evidence
+        evidence.unsaved |= {state.group for state in changes.states} & evidence.groups
+        evidence.gone |= set(changes.gone) - evidence.groups
+        leading.whole = True
+
+
+def restore(
+    leading: Leading,
+    head: Head,
+    out: Out,
+    states: Iterable[GroupState],
+    letters: Iterable[tuple[Place, Letter]],
+    logged: Iterable[tuple[int, Outcome]],
+) -> None:
+    """Goes on from what was saved; logged: own outcomes behind `since(head)`, in order. Raises ConfigError."""
+    view, evidence = leading.view, leading.evidence
+    if head.plan.version >= view.plan.version:
+        view.follow(head.plan)
+        leading.rows.regroup(head.plan.grouping)
+    leading.fence, leading.lost = head.fence, head.lost
+    evidence.learned = head.learned
+    view.claims = {claim.dead: claim for claim in head.claims}
+    leading.inherited = {one.claim.dead: one for one in head.inherited}
+    leading.through, leading.saved_through = dict(head.through), head.through
+    leading.position = leading.saved_position = head.position
+    evidence.replication.through, evidence.replication.position = head.replicated, head.replicated_position
+    evidence.restore(states)
+    leading.lines = {peer: Outgoing(leading.birth, sent) for peer, sent in out.lines.items()}
+    lettered: set[int] = set()
+    leaving: dict[int, tuple[str, int]] = {}
+    for place, letter in sorted(letters, key=lambda one: one[0]):
+        peer, birth, fence, number = place
+        line = leading.lines.get(peer)
+        if line is None or (line.birth, line.fence) != (birth, fence):
+            leading.done.append(place)
+            continue
+        line.restore(number, letter)
+        lettered |= set(stamps_of(letter))
+        if number in line.holds:
+            leaving.update(dict.fromkeys(letter.stamps, (peer, number)))
+            leading.leaving[peer, number] = []
+    again: list[tuple[int, Outcome]] = []
+    for stamp, outcome in logged:
+        if stamp in leaving:
+            leading.leaving[leaving[stamp]].append((stamp, stamp, outcome))
+        elif stamp in lettered:
+            leading.position = max(leading.position, stamp)
+        elif stamp <= out.position:  # it was learned here, whoever leads the group now
+            leading.mine.append((stamp, stamp, outcome))
+            if stamp > head.position:
+                evidence.learn([evidence.named(outcome)])
+        else:
+            again.append((stamp, outcome))
+    leading.position = max(leading.position, out.position)
+    leading.outcomes(again)
+
+
+def since(head: Head, alone: bool) -> int:
+    """From which place in the log a restart needs rewards; alone: there is no other node that decides."""
+    return head.position if alone else min(head.position, head.replicated_position)
