@@ -201,7 +201,7 @@ def peer_loop(peer: Any) -> Callable[[], int]:
 
 
 def ours() -> Iterator[tuple[str, Callable[[], int]]]:
-    """`Decider`, singly and in batches, with the default policy."""
+    """`Decider`, singly and in columns, with the default policy; a tick after every 1000 decisions."""
     from vagus.controllers.decide.decider import Decider
 
     features = {"isp": "a"}
@@ -215,16 +215,16 @@ def ours() -> Iterator[tuple[str, Callable[[], int]]]:
         return BATCH
 
     yield "vagus Decider, one by one", one_by_one
-    batched = Decider(group_by=("isp",), seed=1)
-    requests = [(features, ARMS)] * BATCH
+    columns = Decider(group_by=("isp",), seed=1)
+    many = {"isp": ["a"] * BATCH}
 
-    def in_batches() -> int:
-        decisions = batched.decide_many(requests)
-        batched.update_many([(decision.decision_id, float(decision.arm == "arm7")) for decision in decisions])
-        batched.tick()
+    def in_columns() -> int:
+        batch = columns.decide_columns(many, ARMS)
+        columns.update_columns(batch.keys, [float(arm == "arm7") for arm in batch.names])
+        columns.tick()
         return BATCH
 
-    yield "vagus Decider, batches of 1000", in_batches
+    yield "vagus Decider, columns of 1000", in_columns
 
 
 def rows(quick: bool) -> list[dict[str, Any]]:
