@@ -254,8 +254,7 @@ class DecideActor(Actor):
         if self._load is not None:
             for group, arms in sessions.items():
                 for arm, count in arms.items():
-                    for _ in range(count):
-                        self._load.decided(group, arm)
+                    self._load.decided(group, arm, count)
             self._load.tick(now_ns, self._peers.parcels.rates_elsewhere)
             self._peers.parcels.rates = self._load.rates()
         leading.ticked(self._learner.tick(now_ns), now_s)

@@ -17,7 +17,7 @@ from vagus.controllers.decide.banks import Banks
 from vagus.controllers.decide.grouping import check_grouping
 from vagus.controllers.decide.models import Models
 from vagus.controllers.decide.records import Grouping, GroupState, Outcome, TableUpdate
-from vagus.errors import NoData
+from vagus.errors import ConfigError, NoData
 from vagus.policies import BANDITS, CONTEXTUAL
 
 SKIPPED_VERSIONS = 10_000  # more than are made between two saves: a version never names two tables
@@ -51,6 +51,8 @@ class Learner:
         self.last_policy_error = ""
         self.minds: Banks | Models
         if policy in CONTEXTUAL:
+            if reweigh is not None:
+                raise ConfigError(f"capacity of arms: policy {policy!r} decides by request; take one of BANDITS")
             self.minds = Models(lambda: CONTEXTUAL.make(policy, **options), policy, options, max_groups, self._failed)
         else:
             self.minds = Banks(lambda: BANDITS.make(policy, rng, **options), policy, max_groups, self._failed)

@@ -45,12 +45,12 @@ class LoadBalance:
         self._ticked_ns: int | None = None
         self.overflow = 0
 
-    def decided(self, group: str, arm: str) -> None:
-        """A session of `group` was given `arm`."""
-        self._groups[group] += 1
+    def decided(self, group: str, arm: str, count: int = 1) -> None:
+        """So many sessions of `group` were given `arm`."""
+        self._groups[group] += count
         at = self._index.get(arm)
         if at is not None:
-            self._arms[at] += 1.0
+            self._arms[at] += count
 
     def tick(self, now_ns: int, elsewhere: Mapping[str, float] = {}) -> None:
         """Rates from what was decided since the last tick; elsewhere: sessions per second of arms led by other nodes."""
