@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic, perf_counter
 
 from vagus.client.background import WORK_S, Background
-from vagus.client.decided import MAX_BATCH
+from vagus.client.decided import MAX_BATCH, made_at
 from vagus.errors import PeerUnreachable, VagusError
 
 Outcome = tuple[str, float]
-MAX_WAIT_S = 2.0
+FIRST_WAIT_S = 0.25
+MAX_WAIT_S = 10.0
+
+
+class _Lane:
+    """Outcomes of decisions that one node made: it takes them all, or, when it is away, none."""
+
+    def __init__(self) -> None:
+        self.queue: deque[Outcome] = deque()
+        self.after_s = 0.0
+        self.wait_s = FIRST_WAIT_S
 
 
 class Courier(Background):
-    """tell: sends outcomes and returns a word for each, raises PeerUnreachable while nobody answers; look: sees to
+    """tell: sends outcomes and returns a word for each, raises PeerUnreachable while nobody takes them; look: sees to
     addresses that failed. sent, dropped: outcomes, and unknown: those that a gateway knew no decision of.
     """
 
@@ -31,47 +42,68 @@ class Courier(Background):
 
     def _reset(self) -> None:
         super()._reset()
-        self.queue: deque[Outcome] = deque()
+        self._lanes_lock = threading.Lock()
+        self._lanes: dict[str, _Lane] = {}
+        self.queued = 0
         self.unknown = 0
-        self._after = 0.0
-        self._wait_s = 0.0
 
     @property
     def working(self) -> bool:
         """Whether there is a thread that sees to things."""
         return self.running and not self._stopping
 
+    def holds(self, decision_id: str) -> bool:
+        """Whether outcomes of the node that made this decision wait already."""
+        return made_at(decision_id) in self._lanes
+
     def put(self, outcome: Outcome) -> None:
-        """Queues one; the oldest goes when there are too many."""
-        self.queue.append(outcome)
-        while len(self.queue) > self._max:
-            try:
-                self.queue.popleft()
-            except IndexError:
-                break
-            self.dropped += 1
+        """Queues one; when there are too many, the oldest of the longest queue goes."""
+        with self._lanes_lock:
+            self._lanes.setdefault(made_at(outcome[0]), _Lane()).queue.append(outcome)
+            self.queued += 1
+            self._trim()
         self.wake()
+
+    def _trim(self) -> None:
+        while self.queued > self._max:
+            max(self._lanes.values(), key=lambda lane: len(lane.queue)).queue.popleft()
+            self.queued -= 1
+            self.dropped += 1
 
     def work(self, now: float, urgent: bool) -> None:
         """Once a quarter of a second, or when woken."""
-        there = self._look(monotonic(), urgent)
-        if not there or (now < self._after and not urgent):
+        if not self._look(monotonic(), urgent):
             return
-        end = now + WORK_S
-        while self.queue and perf_counter() < end:
-            batch = [self.queue.popleft() for _ in range(min(MAX_BATCH, len(self.queue)))]
-            try:
-                words = self._tell(batch)
-            except PeerUnreachable as error:
-                self.fail(error)
-                self.queue.extendleft(reversed(batch))
-                self._wait_s = min(max(0.25, 2 * self._wait_s), MAX_WAIT_S)
-                self._after = perf_counter() + self._wait_s
-                return
-            except VagusError as error:  # refused, and it would be again
-                self.fail(error)
-                self.dropped += len(batch)
-                continue
-            self._wait_s = 0.0
-            self.sent += len(batch)
-            self.unknown += words.count("FAILED")
+        end_s = now + WORK_S
+        for name, lane in list(self._lanes.items()):
+            while perf_counter() < end_s and (urgent or perf_counter() >= lane.after_s):
+                if not self._bring(name, lane):
+                    break
+
+    def _bring(self, name: str, lane: _Lane) -> bool:
+        """Sends a batch of a lane; whether there may be more to send now."""
+        with self._lanes_lock:
+            batch = [lane.queue.popleft() for _ in range(min(MAX_BATCH, len(lane.queue)))]
+            self.queued -= len(batch)
+            if not batch:
+                self._lanes.pop(name, None)
+                return False
+        try:
+            words = self._tell(batch)
+        except PeerUnreachable as error:
+            self.fail(error)
+            with self._lanes_lock:
+                lane.queue.extendleft(reversed(batch))
+                self.queued += len(batch)
+                self._trim()
+            lane.after_s = perf_counter() + lane.wait_s
+            lane.wait_s = min(2 * lane.wait_s, MAX_WAIT_S)
+            return False
+        except VagusError as error:  # refused, and it would be again
+            self.fail(error)
+            self.dropped += len(batch)
+            return True
+        lane.wait_s = FIRST_WAIT_S
+        self.sent += len(batch)
+        self.unknown += words.count("FAILED")
+        return True

@@ -36,6 +36,12 @@ class _Results(msgspec.Struct):
     results: list[str]
 
 
+def made_at(decision_id: str) -> str:
+    """What stands in an id for the node that made the decision, and whose outcomes go there; empty where nothing does."""
+    tag, separator, _ = decision_id.partition("-")
+    return tag if separator else ""
+
+
 def requests_body(requests: Sequence[Request]) -> bytes:
     """One request, or several in one body. Raises ConfigError for features that are no JSON."""
     try:

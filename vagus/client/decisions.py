@@ -142,7 +142,7 @@ class Decisions:
         outcome = self._outcome(decision, reward)
         if isinstance(outcome, str):
             return outcome
-        if wait and not self._courier.queue and not self._waits():
+        if wait and not self._courier.holds(outcome[0]) and not self._waits():
             try:
                 word = self._tell([outcome])[0]
             except PeerUnreachable as error:
@@ -167,7 +167,7 @@ class Decisions:
     def flush(self, timeout_s: float = 1.0) -> bool:
         """Looks for gateways that failed, and tells what is queued; whether nothing is left."""
         self._courier.flush(timeout_s)
-        return not self._courier.queue
+        return not self._courier.queued
 
     def counts(self) -> dict[str, int]:
         """Decisions answered by a gateway, or by default; tries after the first one; requests that were refused;
@@ -177,7 +177,7 @@ class Decisions:
         with self._count_lock:
             counts = dict(self._counts)
         counts["updated"] += courier.sent
-        return {**counts, "queued": len(courier.queue), "dropped": courier.dropped, "unknown": courier.unknown}
+        return {**counts, "queued": courier.queued, "dropped": courier.dropped, "unknown": courier.unknown}
 
     @property
     def last_error(self) -> str:

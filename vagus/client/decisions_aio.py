@@ -52,7 +52,7 @@ class AioDecisions:
         outcome = plain._outcome(decision, reward)
         if isinstance(outcome, str):
             return outcome
-        if wait and not plain._courier.queue and not plain._waits():
+        if wait and not plain._courier.holds(outcome[0]) and not plain._waits():
             try:
                 word = (await self._ask(UPDATE, updates_body([outcome]), lambda answer: results_of(answer, 1)))[0]
             except PeerUnreachable as error:
