@@ -46,7 +46,7 @@ class LearnSettings(Settings, frozen=True):
 class DecideSettings(Settings, frozen=True):
     """The decision service. Groups: by `rules`, by what is learned, or by `group_by`."""
 
-    policy: str = "ucb"
+    policy: str = "auto"
     options: dict[str, Any] = {}
     group_by: tuple[str, ...] = ()  # features whose values name the group; none: one group
     rules: dict[str, Any] | str = {}  # the nested rule tree, or a JSON or YAML file of it
