@@ -64,7 +64,7 @@ def _simulated(capacity: dict[str, float] | None, policy: str) -> tuple[float, d
 def test_no_arm_passes_its_knee_and_sessions_are_better_off(policy: str) -> None:
     told, loads = _simulated(KNEES, policy)
     untold, _ = _simulated(None, policy)
-    assert all(loads[arm] <= 1.02 * KNEES[arm] for arm in KNEES), loads
+    assert all(loads[arm] <= KNEES[arm] for arm in KNEES), loads
     assert loads["near"] >= 0.8 * KNEES["near"], "capacity that is there is used"
     assert told > untold + 0.05, (told, untold)
 

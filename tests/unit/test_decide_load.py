@@ -37,14 +37,14 @@ def _wish(rows: int, width: int = 4) -> Floats:
 
 
 def test_below_the_knee_nothing_changes() -> None:
-    balance = LoadBalance({"a": 1000.0})
+    balance = LoadBalance({"a": 1000.0}, fill=1.0)
     _warm(balance, {"g": 50})
     wish = _wish(1)
     assert np.allclose(balance.reweigh(["g"], [ARMS], wish, _best_first), wish)
 
 
 def test_what_passes_the_knee_goes_to_the_next_best_arm() -> None:
-    balance = LoadBalance({"a": 25.0, "b": 10.0})
+    balance = LoadBalance({"a": 25.0, "b": 10.0}, fill=1.0)
     _warm(balance, {"g": 50})
     filled = balance.reweigh(["g"], [ARMS], _wish(1), _best_first)[0]
     assert filled[:3] * 50 == pytest.approx([25, 10, 15], rel=0.01)
@@ -54,7 +54,7 @@ def test_what_passes_the_knee_goes_to_the_next_best_arm() -> None:
 
 
 def test_a_knee_is_shared_by_all_groups_and_all_nodes() -> None:
-    balance = LoadBalance({"a": 30.0})
+    balance = LoadBalance({"a": 30.0}, fill=1.0)
     _warm(balance, {"g": 20, "h": 20}, {"a": 10.0})
     first = balance.reweigh(["g"], [ARMS], _wish(1), _best_first)
     second = balance.reweigh(["h"], [ARMS], _wish(1), _best_first)
@@ -65,7 +65,7 @@ def test_a_knee_is_shared_by_all_groups_and_all_nodes() -> None:
 
 
 def test_where_all_is_full_the_policy_decides_and_it_is_counted() -> None:
-    balance = LoadBalance(dict.fromkeys(ARMS, 5.0))
+    balance = LoadBalance(dict.fromkeys(ARMS, 5.0), fill=1.0)
     _warm(balance, {"g": 60})
     filled = balance.reweigh(["g"], [ARMS], _wish(1), _best_first)[0]
     assert filled.sum() == pytest.approx(1.0)
@@ -74,7 +74,7 @@ def test_where_all_is_full_the_policy_decides_and_it_is_counted() -> None:
 
 
 def test_a_group_without_sessions_frees_its_share() -> None:
-    balance = LoadBalance({"a": 10.0})
+    balance = LoadBalance({"a": 10.0}, fill=1.0)
     _warm(balance, {"g": 10, "h": 10})
     balance.reweigh(["g", "h"], [ARMS, ARMS], _wish(2), _best_first)
     for second in range(40, 140):
@@ -85,7 +85,7 @@ def test_a_group_without_sessions_frees_its_share() -> None:
 
 
 def test_more_sessions_than_foretold_take_room() -> None:
-    balance = LoadBalance({"a": 20.0})
+    balance = LoadBalance({"a": 20.0}, fill=1.0)
     _warm(balance, {"g": 20})
     for second in range(40, 80):
         balance.reweigh(["g"], [ARMS], _wish(1), _best_first)
@@ -99,7 +99,7 @@ def test_more_sessions_than_foretold_take_room() -> None:
 
 
 def test_groups_without_an_arm_of_known_capacity_are_left_alone() -> None:
-    balance = LoadBalance({"z": 1.0})
+    balance = LoadBalance({"z": 1.0}, fill=1.0)
     _warm(balance, {"g": 10})
     wish = _wish(1)
     assert balance.reweigh(["g"], [ARMS], wish, _best_first) is wish
@@ -108,4 +108,4 @@ def test_groups_without_an_arm_of_known_capacity_are_left_alone() -> None:
 @pytest.mark.parametrize("knee", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_capacity_is_a_positive_number(knee: float) -> None:
     with pytest.raises(ConfigError, match="capacity"):
-        LoadBalance({"a": knee})
+        LoadBalance({"a": knee}, fill=1.0)

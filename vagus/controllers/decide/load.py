@@ -16,6 +16,7 @@ from vagus.clock import NS
 from vagus.errors import ConfigError
 from vagus.policies.bank import Bools, Floats, Ints
 
+FILL = 0.95
 WINDOW_S = 5.0  # over which sessions are averaged
 MIN_SESSIONS = 20.0  # in the window, before what was seen corrects what was expected
 FULL = 1e-9  # of a capacity: less room than that is none
@@ -24,16 +25,18 @@ FULL = 1e-9  # of a capacity: less room than that is none
 class LoadBalance:
     """Session rates by group, and weights that respect capacities. capacity: arm: sessions per second, above 0.
 
+    fill: share of a capacity that is aimed at: chance gives now more, now less.
+
     `overflow` counts ticks at which all that was feasible was full for some group: it then goes where its policy wants.
     """
 
-    def __init__(self, capacity: Mapping[str, float], window_s: float = WINDOW_S) -> None:
+    def __init__(self, capacity: Mapping[str, float], window_s: float = WINDOW_S, fill: float = FILL) -> None:
         for arm, knee in capacity.items():
             if not 0.0 < knee < float("inf"):
                 raise ConfigError(f"decide.capacity: {arm!r}: {knee} must be a finite number above 0")
         self._window_s = window_s
         self._index = {arm: at for at, arm in enumerate(capacity)}
-        self._capacity: Floats = np.array(list(capacity.values()), dtype=np.float64)
+        self._capacity: Floats = fill * np.array(list(capacity.values()), dtype=np.float64)
         self._elsewhere: Floats = np.zeros(len(capacity))
         self._groups: Counter[str] = Counter()  # sessions since the last tick
         self._arms: Floats = np.zeros(len(capacity))
