@@ -82,6 +82,13 @@ def test_noise_is_not_split() -> None:
     assert changes <= 1
 
 
+def test_where_nothing_is_found_the_old_groups_stay() -> None:
+    """However fine they are: too little was seen to tell."""
+    found = learned(outcomes(3000, 18, lambda features, arm: 0.2 * (arm == 1)), Grouping(0, ("f0", "f1", "f2", "f3")))
+    assert found.grouping is None
+    assert found.groups > 500
+
+
 def test_a_good_grouping_stays_and_fresh_data_of_the_same_kind_change_nothing() -> None:
     first = learned(outcomes(30_000, 3, by_two)).grouping
     assert first is not None

@@ -99,7 +99,18 @@ def _sessions(history: History, columns: Sequence[Ints]) -> Sessions | None:
     weight = np.minimum(weight / np.median(weight), MAX_WEIGHT)
     block = np.arange(count) * BLOCKS // count
     usual = baseline(columns, arm, codes, reward, weight)
-    return Sessions(arm, codes, block // JUDGES % FOLDS, weight, reward - usual, usual, feasible)
+    above = weight * (reward - usual)
+    return Sessions(
+        arm,
+        codes,
+        block // JUDGES % FOLDS,
+        weight,
+        squared=weight**2,
+        above=above,
+        scatter=above * (reward - usual),
+        usual=weight * usual,
+        feasible=feasible,
+    )
 
 
 @dataclass(slots=True)

@@ -23,27 +23,26 @@ PASSES = 3
 
 @dataclass(slots=True)
 class Sessions:
-    """Outcomes as columns of length n. feasible: (sets, arms); above: reward less `usual`, its baseline."""
+    """Outcomes as columns of length n. feasible: (sets, arms); above: reward less `usual`, its baseline.
+
+    All numbers stand as they are summed: above and usual times the weight, squared the weight's square, scatter the
+    weight times the square of above.
+    """
 
     arm: Ints
     sets: Ints
     fold: Ints  # from 0; each is judged by what the others chose
     weight: Floats
+    squared: Floats
     above: Floats
+    scatter: Floats
     usual: Floats
     feasible: Bools
 
     def take(self, rows: Ints | Bools | slice) -> Sessions:
         """Some of them."""
-        return Sessions(
-            self.arm[rows],
-            self.sets[rows],
-            self.fold[rows],
-            self.weight[rows],
-            self.above[rows],
-            self.usual[rows],
-            self.feasible,
-        )
+        columns = (self.arm, self.sets, self.fold, self.weight, self.squared, self.above, self.scatter, self.usual)
+        return Sessions(*(column[rows] for column in columns), self.feasible)
 
 
 def baseline(columns: Sequence[Ints], arm: Ints, sets: Ints, reward: Floats, weight: Floats) -> Floats:
@@ -111,12 +110,12 @@ def cells(sessions: Sessions, group: Ints) -> Cells | None:
         found: Floats = np.bincount(key, of, folds * many * arms).reshape(folds, many, arms)
         return found
 
-    weight, above = sums(sessions.weight), sums(sessions.weight * sessions.above)
+    weight, above = sums(sessions.weight), sums(sessions.above)
     set_of_pair = pairs % sets
     played = weight.sum(axis=0)
     total = played.sum(axis=0)
     means = over(above.sum(axis=(0, 1)), total)
-    squares = float(sessions.weight @ sessions.above**2)
+    squares = float(sessions.scatter.sum())
     return Cells(
         of=pairs // sets,
         sets=set_of_pair,
@@ -124,10 +123,10 @@ def cells(sessions: Sessions, group: Ints) -> Cells | None:
         feasible=sessions.feasible[set_of_pair] & (played > 0),
         count=np.bincount(pair, minlength=folds * many).reshape(folds, many).astype(float),
         weight=weight,
-        squared=sums(sessions.weight**2),
+        squared=sums(sessions.squared),
         above=above,
-        usual=sums(sessions.weight * sessions.usual) if len(np.unique(set_of_pair)) > 1 else None,
-        noise=max(1e-12, (squares - float(total @ means**2)) / max(1e-12, float(total.sum()))),
+        usual=sums(sessions.usual) if len(np.unique(set_of_pair)) > 1 else None,
+        noise=max(1e-12, (squares - float((total * means**2).sum())) / max(1e-12, float(total.sum()))),
     )
 
 
