@@ -1,7 +1,7 @@
 """Decide and learn in one process, 10 arms: per second of one core, ticks included, with 1,000 and 100,000 groups.
 
-A tick comes every half second of CPU, with news from all groups. value is the median over chunks, best the best of
-them: on a machine that others use, bars are judged by the best. Peer: the plainest loop in pure Python that decides
+A tick comes every half second of CPU. value is made of medians over chunks and ticks, best of the best of them: on a
+machine that others use, bars are judged by the best. Peer: the plainest loop in pure Python that decides
 and learns (an epsilon-greedy choice in lists by group; no ids, no propensities, no late rewards).
 
 Run: python benchmarks/decide_core.py [--json] [--quick]
@@ -40,21 +40,23 @@ def timed(work: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
-def rates(chunk: Callable[[], object], tick: Callable[[], object], size: int, chunks: int) -> tuple[float, float]:
-    """Decisions with their rewards per CPU second: median and best, after the ticks' share of the time."""
+def rates(chunk: Callable[[], object], tick: Callable[[], object], size: int, periods: int) -> tuple[float, float]:
+    """Decisions with their rewards per CPU second: median and best, after the share of time that ticks take."""
     costs, ticks = [], []
-    per_tick = max(1, chunks // 8)
-    for at in range(chunks):
-        costs.append(timed(chunk) / size)
-        if at % per_tick == per_tick - 1:
-            ticks.append(timed(tick))
+    for _ in range(periods):
+        spent = 0.0
+        while spent < TICK_S:
+            cost = timed(chunk)
+            spent += cost
+            costs.append(cost / size)
+        ticks.append(timed(tick))
     return (
         (1.0 - median(ticks) / TICK_S) / median(costs),
         (1.0 - min(ticks) / TICK_S) / min(costs),
     )
 
 
-def core(groups: int, chunks: int) -> tuple[float, float]:
+def core(groups: int, periods: int) -> tuple[float, float]:
     """Draw from the group's list, note the reward; folded in at ticks."""
     learner = Learner(POLICY, {}, np.random.default_rng(1))
     for at in range(groups):
@@ -73,20 +75,10 @@ def core(groups: int, chunks: int) -> tuple[float, float]:
             banked.cells.append(group.cell + place)
             banked.values.append(rewards[place])
 
-    def tick() -> None:
-        _flag_all(learner)
-        learner.advance(0)
-
-    return rates(chunk, tick, CHUNK, chunks)
+    return rates(chunk, lambda: learner.advance(0), CHUNK, periods)
 
 
-def _flag_all(learner: Learner) -> None:
-    banks: Any = learner.minds
-    for banked in banks.banked.values():
-        np.frombuffer(banked.flags, np.uint8)[:] = 1
-
-
-def single(groups: int, chunks: int) -> tuple[float, float]:
+def single(groups: int, periods: int) -> tuple[float, float]:
     """`Decider.decide`, and `update` with what the arm is worth."""
     decider = Decider(POLICY, group_by=("isp",), seed=1, tick_s=FOREVER_S)
     names = [f"g{at}" for at in range(groups)]
@@ -99,14 +91,10 @@ def single(groups: int, chunks: int) -> tuple[float, float]:
             made = decide({"isp": names[number]}, ARMS)
             update(made.decision_id, worth[made.arm])
 
-    def tick() -> None:
-        _flag_all(decider._learner)
-        decider.tick()
-
-    return rates(chunk, tick, CHUNK, chunks)
+    return rates(chunk, decider.tick, CHUNK, periods)
 
 
-def batched(groups: int, chunks: int, texts: bool) -> tuple[float, float]:
+def batched(groups: int, periods: int, texts: bool) -> tuple[float, float]:
     """`Decider.decide_columns` and `update_columns`, 10,000 at a time; groups by number, or by text."""
     decider = Decider(POLICY, group_by=("isp",), seed=1, tick_s=FOREVER_S)
     names: Any = [f"g{at}" for at in range(groups)] if texts else np.arange(groups)
@@ -120,11 +108,7 @@ def batched(groups: int, chunks: int, texts: bool) -> tuple[float, float]:
             batch = decider.decide_columns({"isp": column}, ARMS)
             decider.update_columns(batch.keys, worth[batch.index])
 
-    def tick() -> None:
-        _flag_all(decider._learner)
-        decider.tick()
-
-    return rates(chunk, tick, numbers.size, max(8, chunks // 2))
+    return rates(chunk, decider.tick, numbers.size, periods)
 
 
 def _teach(decider: Decider, names: Any) -> None:
@@ -158,7 +142,7 @@ def update_ms(groups: int, repeats: int) -> tuple[float, float]:
     return median(costs[1:]), min(costs[1:])
 
 
-def plain(groups: int, chunks: int) -> tuple[float, float]:
+def plain(groups: int, periods: int) -> tuple[float, float]:
     """The peer: epsilon-greedy in pure Python."""
     random = Random(1).random
     sums = [[0.0] * len(ARMS) for _ in range(groups)]
@@ -176,13 +160,13 @@ def plain(groups: int, chunks: int) -> tuple[float, float]:
             total[at] += REWARDS[at]
             count[at] += 1.0
 
-    costs = [timed(chunk) / CHUNK for _ in range(max(5, chunks // 4))]
+    costs = [timed(chunk) / CHUNK for _ in range(5 * periods)]
     return 1.0 / median(costs), 1.0 / min(costs)
 
 
 def rows(quick: bool) -> list[dict[str, Any]]:
     """For benchmarks.decide: what, value, best, unit, bar, met, peer."""
-    chunks = 16 if quick else 64
+    periods = 3 if quick else 8
 
     def row(what: str, found: tuple[float, float], unit: str, bar: float | None, peer: float | None = None) -> Any:
         value, best = (round(number, 1) if unit == "ms" else round(number) for number in found)
@@ -194,14 +178,14 @@ def rows(quick: bool) -> list[dict[str, Any]]:
     found = []
     for groups, core_bar, slots_bar, single_bar in ((1_000, 500e3, 1.3e6, 350e3), (100_000, 300e3, 600e3, 220e3)):
         name = f"{groups:,} groups"
-        peer = plain(groups, chunks)[1]
-        measured = core(groups, chunks)
+        peer = plain(groups, periods)[1]
+        measured = core(groups, periods)
         found += [
             row(f"policy core, {name}", measured, "1/CPU-s", core_bar, peer),
             row(f"policy core, {name}, as slot lists", measured, "1/CPU-s", slots_bar),
-            row(f"decide + update, {name}", single(groups, chunks), "1/CPU-s", single_bar, peer),
-            row(f"decide + update, {name}, columns of numbers", batched(groups, chunks, False), "1/CPU-s", 2e6, peer),
-            row(f"decide + update, {name}, columns of text", batched(groups, chunks, True), "1/CPU-s", 2e6, peer),
+            row(f"decide + update, {name}", single(groups, periods), "1/CPU-s", single_bar, peer),
+            row(f"decide + update, {name}, columns of numbers", batched(groups, periods, False), "1/CPU-s", 2e6, peer),
+            row(f"decide + update, {name}, columns of text", batched(groups, periods, True), "1/CPU-s", 2e6, peer),
         ]
     repeats = 7 if quick else 15
     return [

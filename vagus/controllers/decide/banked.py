@@ -27,15 +27,11 @@ class Group(Known):
     """
 
     __slots__ = (
-        "banked",
-        "cell",
         "epoch",
-        "flags",
         "left",
         "line_number",
         "met",
         "name",
-        "names",
         "number",
         "places",
         "row",
@@ -47,7 +43,6 @@ class Group(Known):
     cell: int
     number: int
     tag: int
-    flags: bytearray
     line_number: int
 
     def __init__(self, name: str, names: tuple[str, ...], places: dict[str, int]) -> None:
@@ -76,7 +71,7 @@ class Banked:
         self.width = width
         self.lists = Lists(width)
         self.groups: list[Group | None] = []
-        self.flags = bytearray()
+        self.flags = self.lists.flags
         self.dirty = bytearray()  # changed since somebody saved it
         self.seen: Ints = np.zeros(0, np.int64)  # when a row was last active, for who goes first
         self.rewards: Ints = np.zeros(0, np.int64)
@@ -108,7 +103,7 @@ class Banked:
             self._free_rows = list(range(size - 1, before - 1, -1))
         row = self._free_rows.pop()
         self.groups[row] = group
-        group.banked, group.row, group.cell, group.flags = self, row, row * self.width, self.flags
+        group.banked, group.row, group.cell = self, row, row * self.width
         group.line_number = self.take_line(row, slice(len(group.names)))
         self._whole[row] = group.line_number
         self.flags[group.line_number] = 1

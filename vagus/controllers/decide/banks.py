@@ -55,7 +55,7 @@ class Banks:
         """A request of this group had these feasible arms."""
         group = self.groups.get(name)
         if group is not None:
-            group.flags[group.line_number] = 1
+            group.banked.flags[group.line_number] = 1
             if arms == group.met:
                 return
         self._news[name, arms] = None
@@ -192,7 +192,7 @@ class Banks:
         group = self.groups.get(name)
         if group is None:
             group = self._new(name, arms)
-        group.flags[group.line_number] = 1
+        group.banked.flags[group.line_number] = 1
         places = group.places
         unseen = tuple([arm for arm in arms if arm not in places])
         if unseen:

@@ -124,7 +124,7 @@ class Decider:
             ready = ring.ready
             decision_id = ready.pop() if ready else ring.more()
             ring.add(group, cell - at, now_ns)
-            group.flags[at // lists.width] = 1
+            lists.flags[at // lists.width] = 1
             if self._balance is not None:
                 self._balance.decided(name, arm)
             return Decision(

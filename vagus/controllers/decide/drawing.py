@@ -22,10 +22,11 @@ class Lists:
     A place is drawn by `bisect_right(cumulated, random(), at, at + width) - at` for the line that begins at `at`.
     """
 
-    __slots__ = ("cumulated", "probabilities", "width")
+    __slots__ = ("cumulated", "flags", "probabilities", "width")
 
     def __init__(self, width: int) -> None:
         self.width = width
+        self.flags = bytearray()  # a learner's: a byte a line, set where it was drawn from
         self.cumulated = array("d")
         self.probabilities = array("d")
 
@@ -45,7 +46,7 @@ class Known:
     found. at: -1 as long as there is no line. policy: weighs the arms at each request instead.
     """
 
-    __slots__ = ("arms", "at", "lists", "policy", "sets")
+    __slots__ = ("arms", "at", "banked", "cell", "lists", "names", "policy", "sets")  # what is hot is together
 
     def __init__(self, arms: tuple[str, ...], lists: Lists, at: int) -> None:
         self.arms = arms

@@ -47,14 +47,14 @@ class Grouping(msgspec.Struct, frozen=True):
     fallback: str = ""
 
 
-class ArmSet(msgspec.Struct, frozen=True, array_like=True):
+class ArmSet(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Probabilities for one set of feasible arms, in their order."""
 
     arms: tuple[str, ...]
     weights: tuple[float, ...]
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True):
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A group in the table: its arms with their probabilities, and exact answers for smaller sets met lately.
 
     model: of a contextual policy: what `vagus.policies.CONTEXTUAL` needs to weigh the arms for a request's features.
