@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Iterable
 
 from vagus.controllers.decide.evidence import Evidence, Learns
-from vagus.controllers.decide.mail import At, Inherited, Letter, Orphans, Outgoing, Place
-from vagus.controllers.decide.plan import Claim, deputy_of
-from vagus.controllers.decide.records import Outcome, Plan, TableUpdate
+from vagus.controllers.decide.mail import Letter, Orphans, Outgoing, Place
+from vagus.controllers.decide.plan import At, Claim, deputy_of
+from vagus.controllers.decide.records import GroupState, Outcome, Plan, TableUpdate
 from vagus.controllers.decide.replicas import Held
 from vagus.controllers.decide.rows import Rows
 from vagus.controllers.decide.view import DEAD_S, View
@@ -62,7 +62,9 @@ class Leading:
         self.saved_through: dict[str, At] = {}
         self.done: list[Place] = []  # letters that need not be kept
         self.held: dict[str, Held] = {}  # replicas of leaders whose deputy this node is
-        self.inherited: dict[str, Inherited] = {}
+        # What was claimed and this node's own deputy has not got yet; stamps: life and round from which it has.
+        self.kept: dict[Place, Letter] = {}
+        self.kept_unsaved: set[Place] = set()
         self.mine: deque[Mine] = deque()
         self.leaving: dict[tuple[str, int], list[Mine]] = {}  # those in groups of letters that are held, by line
         self.met: dict[str, dict[str, set[tuple[str, ...]]]] = {}  # to be told: by leader and group
@@ -151,8 +153,8 @@ class Leading:
 
     def _read_orphans(self, sender: str, orphans: Orphans) -> None:
         """Letters to a node that this one took over: those that were not in its replica."""
-        inherited = self.inherited.get(orphans.dead)
-        at = inherited.through.get(sender, (0, 0, 0)) if inherited is not None else (0, 0, 0)
+        claim = self.view.claims.get(orphans.dead)
+        at = (0, 0, 0) if claim is None else claim.through.get(sender, (0, 0, 0))
         for letter in orphans.letters:
             if (orphans.birth, orphans.fence, letter.number) > at:
                 self.read(sender, letter)
@@ -182,6 +184,10 @@ class Leading:
         while self.mine and self.mine[0][0] <= settled:
             self.mine.popleft()
         committed = (self.incarnation, replication.committed) if replication.committed else (0, 0)
+        for place, letter in list(self.kept.items()):
+            if not self.view.peers or committed >= letter.stamps:
+                del self.kept[place]
+                self.done.append(place)
         for peer, line in self.lines.items():
             for number in line.release(committed if self.view.peers else None):
                 self.leaving.pop((peer, number), None)
@@ -193,36 +199,43 @@ class Leading:
 
     def _claim(self, leader: str, held: Held) -> None:
         incarnation = max(held.incarnation, self.view.lives.get(leader, 0))
-        claim = Claim(leader, incarnation, self.node, held.incarnation, held.round, held.position, held.learned)
+        claim = Claim(
+            *(leader, incarnation, self.node),
+            *(held.incarnation, held.round, held.position, held.learned, held.through),
+        )
         self.view.claims[leader] = claim
         self.view.changed()
-        self.inherited[leader] = Inherited(claim, held.through)
-        for one in held.inherited:
-            self.inherited.setdefault(one.claim.dead, one)
-        for state in held.states.values():
-            self.evidence.absorb(state)
         del self.held[leader]
         self.claimed += 1
+        orphans, waiting = self._orphans(claim)
+        self._keep(("", self.birth, incarnation, 1), tuple(held.states.values()), orphans)
+        self.outcomes(waiting)
+
+    def _keep(self, place: Place, states: tuple[GroupState, ...], orphans: Orphans | None) -> None:
+        """Learns what was claimed, and keeps it until the deputy has it, too: it may be claimed in turn."""
+        since = (self.incarnation, self.evidence.replication.round + 1)
+        letter = self.kept[place] = Letter(0, since, (), states, orphans)
+        self.kept_unsaved.add(place)
         self.whole = self.urgent = True
-        self.bring_orphans(claim)
+        self.read(self.node, letter)
 
     def bring_orphans(self, claim: Claim) -> None:
         """What this node had for one that was taken over goes to who did that."""
+        if self.line(claim.dead).fence < claim.incarnation:
+            orphans, waiting = self._orphans(claim)
+            if orphans is not None:
+                self.line(claim.by).write(orphans=orphans)
+            self.outcomes(waiting)
+            self.whole = self.urgent = True
+
+    def _orphans(self, claim: Claim) -> tuple[Orphans | None, list[tuple[int, Outcome]]]:
+        """What of the line to one that was taken over is not durable, and what is not yet in a letter; a new line."""
         line = self.line(claim.dead)
-        if line.fence >= claim.incarnation:
-            return
         self.done += [(claim.dead, line.birth, line.fence, number) for number in line.letters]
         birth, fence = line.birth, line.fence
         left, waiting = line.restart(claim.incarnation), line.waiting
         line.waiting = []
-        if left:
-            orphans = Orphans(claim.dead, birth, fence, left)
-            if claim.by == self.node:
-                self._read_orphans(self.node, orphans)
-            else:
-                self.line(claim.by).write(orphans=orphans)
-        self.outcomes(waiting)
-        self.whole = self.urgent = True
+        return (Orphans(claim.dead, birth, fence, left) if left else None), waiting
 
     def obey(self, claim: Claim) -> None:
         """Another leads what this node led, and has it as of its replica: what came after that is sent there again."""
@@ -240,6 +253,9 @@ class Leading:
         self.mine.clear()
         self.whole = self.urgent = True
         self.view.changed()
+        for place, letter in list(self.kept.items()):
+            if letter.stamps > (claim.life, claim.round):
+                self._keep(place, letter.handed, letter.orphans)
         self.outcomes((stamp, mine[at][2]) for stamp, at in again)
 
     def _hand_over(self) -> None:

@@ -14,15 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from vagus.controllers.decide.plan import Claim
+from vagus.controllers.decide.plan import At, Claim
 from vagus.controllers.decide.records import GroupState, Outcome, Plan, Row
 
 MAX_SENT = 20_000  # outcomes in one parcel
 MAX_LETTER = 5_000  # outcomes in one letter
 MAX_WAITING = 500_000  # outcomes for one node; beyond it the oldest are given up
-
-At = tuple[int, int, int]
-"""A place in a line: birth, fence, number."""
 
 
 Place = tuple[str, int, int, int]
@@ -50,13 +47,6 @@ class Letter(msgspec.Struct, frozen=True, array_like=True):
     orphans: Orphans | None = None
 
 
-class Inherited(msgspec.Struct, frozen=True, array_like=True):
-    """A claim, with how far the dead node had read each line."""
-
-    claim: Claim
-    through: dict[str, At]
-
-
 class Replica(msgspec.Struct, frozen=True, array_like=True):
     """What changed at a leader since the round before, as of one moment; `full`: everything. In parts, in order."""
 
@@ -70,7 +60,6 @@ class Replica(msgspec.Struct, frozen=True, array_like=True):
     through: dict[str, At] = {}
     position: int = 0
     learned: int = 0
-    inherited: tuple[Inherited, ...] = ()
 
 
 class Parcel(msgspec.Struct, frozen=True, array_like=True):

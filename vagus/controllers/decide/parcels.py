@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from vagus.controllers.decide.leading import Leading, count
-from vagus.controllers.decide.mail import At, Parcel, Receipt, accept
-from vagus.controllers.decide.plan import Claim
+from vagus.controllers.decide.mail import Parcel, Receipt, accept
+from vagus.controllers.decide.plan import At, Claim
 from vagus.controllers.decide.replicas import Held
 
 
@@ -54,7 +54,6 @@ class Parcels:
                 leading.through,
                 leading.position,
                 evidence.learned,
-                tuple(leading.inherited.values()),
             )
         plan = view.plan if view.plans.get(peer, view.plan.version) < view.plan.version else None
         due = now_s - self._sent_s.get(peer, -view.dead_s) >= view.dead_s / 3

@@ -12,11 +12,14 @@ from vagus.controllers.decide.records import Plan
 TAG = 7  # hexadecimal digits; where two nodes share one, both are asked
 SEPARATOR = "-"
 
+At = tuple[int, int, int]
+"""A place in a line of letters (see `mail`): birth, fence, number."""
+
 
 class Claim(msgspec.Struct, frozen=True, array_like=True):
     """`by` leads what `dead` led up to its life `incarnation`, from a round of its replica.
 
-    life, round: of that replica; position: the last of the dead node's own outcomes in it; learned: how many outcomes it had learned by then.
+    life, round: of that replica; through: how far the dead node had read the line of each sender; position: the last of the dead node's own outcomes in it; learned: how many outcomes it had learned by then.
     """
 
     dead: str
@@ -26,6 +29,7 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
     round: int = 0
     position: int = 0
     learned: int = 0
+    through: dict[str, At] = {}
 
 
 def tag_of(node: str) -> str:

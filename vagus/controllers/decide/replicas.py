@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from vagus.controllers.decide.mail import At, Inherited, Replica
+from vagus.controllers.decide.mail import Replica
+from vagus.controllers.decide.plan import At
 from vagus.controllers.decide.records import GroupState
 
 PART = 5_000  # groups in one parcel
@@ -62,7 +63,6 @@ class Replication:
         through: dict[str, At],
         position: int,
         learned: int,
-        inherited: tuple[Inherited, ...],
     ) -> Replica | None:
         """What the deputy should have next; the same again until it is confirmed.
 
@@ -88,7 +88,7 @@ class Replication:
                 self._full,
                 states[start : start + PART],
                 tuple(self._gone) if start == 0 else (),
-                *((self._sent[0], position, learned, inherited) if start == starts[-1] else ()),
+                *((self._sent[0], position, learned) if start == starts[-1] else ()),
             )
             for number, start in enumerate(starts)
         ]
@@ -118,7 +118,6 @@ class Held:
         self.complete = False
         self.states: dict[str, GroupState] = {}
         self.through: dict[str, At] = {}
-        self.inherited: tuple[Inherited, ...] = ()
         self._coming: list[Replica] = []
 
     @property
@@ -149,4 +148,4 @@ class Held:
         self._coming = []
         self.incarnation, self.round, self.part = replica.incarnation, replica.round, replica.part
         self.through, self.position, self.learned = replica.through, replica.position, replica.learned
-        self.inherited, self.complete = replica.inherited, True
+        self.complete = True

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import msgspec
 
 from vagus.controllers.decide.leading import Leading
-from vagus.controllers.decide.mail import At, Inherited, Letter, Outgoing, Place, Sent, stamps_of
-from vagus.controllers.decide.plan import Claim
+from vagus.controllers.decide.mail import Letter, Outgoing, Place, Sent, stamps_of
+from vagus.controllers.decide.plan import At, Claim
 from vagus.controllers.decide.records import GroupState, Outcome, Plan
 
 
@@ -27,7 +27,6 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     lost: int
     through: dict[str, At]
     claims: tuple[Claim, ...]
-    inherited: tuple[Inherited, ...]
     replicated: dict[str, At]
     replicated_position: int
     plan: Plan
@@ -69,6 +68,7 @@ def changes(leading: Leading, whole: bool) -> Changes:
         for number in line.unsaved
         if number in line.letters
     }
+    letters.update((place, leading.kept[place]) for place in leading.kept_unsaved if place in leading.kept)
     done, leading.done = tuple(leading.done), []
     out = Out(leading.position, {peer: line.state() for peer, line in lines.items()})
     if not (whole or leading.whole):
@@ -83,7 +83,6 @@ def changes(leading: Leading, whole: bool) -> Changes:
         leading.lost,
         dict(leading.through),
         tuple(leading.view.claims.values()),
-        tuple(leading.inherited.values()),
         replication.through,
         min(leading.position, replication.position) if leading.view.peers else leading.position,
         leading.view.plan,
@@ -96,7 +95,10 @@ def changes(leading: Leading, whole: bool) -> Changes:
 
 def saved(leading: Leading, changes: Changes) -> None:
     """They are committed: letters may leave, and senders be told."""
+    leading.kept_unsaved -= changes.letters.keys()
     for peer, birth, fence, number in changes.letters:
+        if not peer:
+            continue
         line = leading.lines[peer]
         if (line.birth, line.fence) == (birth, fence) and line.unsaved and line.unsaved[0] == number:
             line.unsaved.pop(0)
@@ -137,7 +139,6 @@ def restore(
     leading.fence, leading.lost = head.fence, head.lost
     evidence.learned = head.learned
     view.claims = {claim.dead: claim for claim in head.claims}
-    leading.inherited = {one.claim.dead: one for one in head.inherited}
     leading.through, leading.saved_through = dict(head.through), head.through
     leading.position = leading.saved_position = head.position
     evidence.replication.through, evidence.replication.position = head.replicated, head.replicated_position
@@ -147,6 +148,11 @@ def restore(
     leaving: dict[int, tuple[str, int]] = {}
     for place, letter in sorted(letters, key=lambda one: one[0]):
         peer, birth, fence, number = place
+        if not peer:
+            leading.kept[place] = letter
+            for orphan in letter.orphans.letters if letter.orphans is not None else ():
+                lettered |= set(stamps_of(orphan))
+            continue
         line = leading.lines.get(peer)
         if line is None or (line.birth, line.fence) != (birth, fence):
             leading.done.append(place)
