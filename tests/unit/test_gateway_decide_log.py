@@ -118,7 +118,15 @@ def test_without_its_leader_a_group_is_still_explained(served: Served) -> None:
     assert "vagus:decide@b does not answer" in answer["note"]
 
 
-@pytest.mark.parametrize("query", ["", "group=a&feature=b%3Dc", "feature=b", "group=a&what=1", "feature=" + "x" * 1001])
+@pytest.mark.parametrize("query", ["", "?group="])
+def test_without_a_name_the_group_of_all_is_explained(served: Served, query: str) -> None:
+    served.backend.table.apply(TableUpdate(1, groups={"": Row(("a", "b"), (0.75, 0.25))}))
+    status, _, answer = served.ask("GET", f"/v1/decide/explain{query}")
+    assert (status, answer["group"]) == (200, "")
+    assert [arm["probability"] for arm in answer["arms"]] == [0.75, 0.25]
+
+
+@pytest.mark.parametrize("query", ["group=a&feature=b%3Dc", "feature=b", "group=a&what=1", "feature=" + "x" * 1001])
 def test_wrong_questions_to_explain(served: Served, query: str) -> None:
     status, _, answer = served.ask("GET", f"/v1/decide/explain?{query}")
     assert status == 422

@@ -23,7 +23,7 @@ from vagus.model import Scalar, to_builtins
 class ExplainParams(Params, frozen=True):
     """Of GET /v1/decide/explain: a group by its name, or features that lead to one."""
 
-    group: Annotated[str, Meta(max_length=MAX_GROUP, description="its name; empty: the one of all")] | None = None
+    group: Annotated[str, Meta(max_length=MAX_GROUP, description="its name; none: the one of all")] | None = None
     feature: Annotated[
         tuple[Annotated[str, Meta(max_length=1000)], ...],
         Meta(max_length=MAX_FEATURES, description="name=value; given again: several"),
@@ -61,8 +61,8 @@ async def explain(site: Site, request: web.BaseRequest, _: str) -> web.StreamRes
     """What is known of a group's arms, and what made their probabilities."""
     params = params_of(request, ExplainParams)
     table = site.backend.table
-    if (params.group is None) == (not params.feature):
-        raise Problem(422, "invalid", "give a group or features", "query", "group=NAME, or feature=isp=10")
+    if params.group is not None and params.feature:
+        raise Problem(422, "invalid", "give a group or features, not both", "query", "group=NAME, or feature=isp=10")
     group, steps = params.group or "", list[str]()
     if params.feature:
         try:
