@@ -167,9 +167,8 @@ class GatewaySettings(Settings, frozen=True):
     port: Port = 7117
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 4 << 20
     timeout: Duration = "5s"  # for one node's part of a cluster-wide answer
-    processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = (
-        1  # that answer decisions; more than 1: beside the collector's
-    )
+    # that answer decisions; more than 1: processes of their own, fed by the collector's
+    processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
 
 
 class WebhookSettings(Settings, frozen=True):

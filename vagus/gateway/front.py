@@ -50,6 +50,7 @@ class Node(Protocol):
     async def reward(self, rewards: Sequence[Reward]) -> list[Ack]: ...
 
 
+_UNSET = msgspec.UNSET
 _Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 _Value = (
     Annotated[str, Meta(max_length=MAX_LABEL_VALUE)]
@@ -69,17 +70,17 @@ class One(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 class Asked(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The body of `POST /v1/decide`, one or many. Arms and names of features are looked up before they are read."""
 
-    arms: msgspec.Raw = msgspec.Raw()
-    features: Annotated[dict[str, _Value], Meta(max_length=MAX_FEATURES)] | None = None
-    requests: list[One] = []
+    arms: msgspec.Raw | msgspec.UnsetType = _UNSET
+    features: Annotated[dict[str, _Value], Meta(max_length=MAX_FEATURES)] | msgspec.UnsetType = _UNSET
+    requests: list[One] | msgspec.UnsetType = _UNSET
 
 
 class _Packed(msgspec.Struct, forbid_unknown_fields=True):
     """The same in MessagePack."""
 
-    arms: list[str] = []
-    features: dict[_Name, _Value] | None = None
-    requests: list[One] = []
+    arms: list[str] | msgspec.UnsetType = _UNSET
+    features: dict[_Name, _Value] | msgspec.UnsetType = _UNSET
+    requests: list[One] | msgspec.UnsetType = _UNSET
 
 
 class Outcome(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -113,7 +114,6 @@ _arms = msgspec.json.Decoder(list[str]).decode
 _told = msgspec.json.Decoder(Told).decode
 _encode = msgspec.json.Encoder().encode
 _NOTHING: dict[str, Scalar] = {}
-_UNSET = msgspec.UNSET
 ACCEPTED = _encode({"results": [Ack.ACCEPTED.value]})
 Answer = Callable[[bytes], None]
 
@@ -169,10 +169,10 @@ class Front:
                 return self._decide(body, True)
             try:
                 asked = asked_of(body)
-                features = asked.features
-                if features is None or asked.requests:
+                features, raw = asked.features, asked.arms
+                if features is _UNSET or raw is _UNSET or asked.requests is not _UNSET:
                     return self._decide(body, False)
-                text = bytes(asked.arms)
+                text = bytes(raw)
                 arms = known_arms.get(text)
                 if arms is None or tuple(features) not in known_names:
                     arms = self._learn(text, features)
@@ -205,14 +205,15 @@ class Front:
             raise NotHere
         try:
             asked = msgspec.convert(_unpack(body), _Packed) if packed else _asked(body)
-            many = asked.requests
-            if not many:
-                arms = asked.arms if isinstance(asked, _Packed) else _arms(bytes(asked.arms))
-                one = One(arms, asked.features or {})
+            many, arms, features = asked.requests, asked.arms, asked.features
+            if many is _UNSET:
+                if arms is _UNSET:
+                    raise NotHere
+                one = One(arms if isinstance(arms, list) else _arms(bytes(arms)), {} if features is _UNSET else features)
                 ((made, answer),) = self._draw([one], packed, context)
                 self.node.decided(made)
                 return self.good(_encode(answer))
-            if asked.arms or asked.features is not None or len(many) > MAX_MANY:
+            if arms is not _UNSET or features is not _UNSET or not 1 <= len(many) <= MAX_MANY:
                 raise NotHere
             drawn = self._draw(many, packed, context)
         except (ValueError, RecursionError, VagusError) as error:

@@ -127,14 +127,14 @@ class Connection(asyncio.Protocol):
         known = front.known
         at, end = 0, len(data)
         out: list[bytes] = []
-        self._need, self._begun = 0, -1
+        begun, self._need, self._begun = self._begun, 0, -1
         while at < end:
             stop = data.find(_END, at)
             if stop < 0:
                 if hopeless(data[at:]):
                     self._pass_on(out, data[at:], Head(UNKNOWN), end)
                 else:
-                    self._wait(data[at:], OTHER, 0)
+                    self._wait(data[at:], OTHER, 0, begun if at == 0 else -1)
                 break
             text = data[at:stop]
             head = known.get(text) or heads.read(text)
@@ -187,10 +187,10 @@ class Connection(asyncio.Protocol):
         elif self._held & CLOSED and self.transport is not None:
             self.transport.close()
 
-    def _wait(self, begun: bytes, kind: int, need: int) -> None:
-        """Keeps what is incomplete until more has come."""
-        self._buffer += begun
-        self._kind, self._need, self._begun = kind, need, self.front.tick
+    def _wait(self, data: bytes, kind: int, need: int, begun: int = -1) -> None:
+        """Keeps what is incomplete until more has come; a head that comes in drops has begun when it began."""
+        self._buffer += data
+        self._kind, self._need, self._begun = kind, need, self.front.tick if begun < 0 else begun
 
     def _pass_on(self, out: list[bytes], data: bytes, head: Head, length: int) -> None:
         """Hands a request to somebody else, once all before it is answered."""
