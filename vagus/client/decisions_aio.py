@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
+from vagus.client.calling import Call, Gateways
 from vagus.client.decided import DECIDE, MAX_BATCH, UPDATE, Request, results_of, updates_body
-from vagus.client.decisions import QUEUED, Call, Decisions, Gateways, arms_of, reader
+from vagus.client.decisions import QUEUED, Decisions, arms_of, reader
 from vagus.client.exchange import MAX_IDLE, Place, Reading
 from vagus.errors import PeerUnreachable, VagusError
 from vagus.model import Decision, Scalar

@@ -148,9 +148,9 @@ def start(
             host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
         command += [f"--node-ip-address={host}"]
         cluster.address, cluster.dashboard = f"{host}:{port}", f"http://127.0.0.1:{dashboard_port}"
-    say(f"ray start {'--address=' + join if join else '--head'} ({cluster.address})")
-    write(home, cluster)  # before Ray starts: an interrupted start can be stopped too
     try:
+        say(f"ray start {'--address=' + join if join else '--head'} ({cluster.address})")
+        write(home, cluster)  # before Ray starts: an interrupted start can be stopped too
         _run(command, env, temp_dir)
     except BaseException:  # an interrupt too: nothing half started stays
         stop(home, cluster)

@@ -16,31 +16,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic
-from typing import NamedTuple, cast
 
 import msgspec
 
+from vagus.cli.load.link import Link, Sent
 from vagus.cli.load.plan import Plan, drawing, due, reward_of
 from vagus.cli.load.tally import Tally
 from vagus.cli.load.timer import Timer
 from vagus.client.decided import DECIDE, UPDATE, requests_body, updates_body
 from vagus.client.exchange import Place, Reading
-from vagus.errors import PeerUnreachable
 
 POOL = 512
 """Different requests, made beforehand."""
 GAP_S = 0.0002  # between two looks at what is due
 SWEEP_S = 0.05
-RECONNECT_S = 0.1
 TELL_S = 1.0
-
-
-class Sent(NamedTuple):
-    """A request on its way: when it was due, when it was sent, in seconds since the start."""
-
-    kind: str
-    due_s: float
-    sent_s: float
 
 
 class _Made(msgspec.Struct):
@@ -144,97 +134,6 @@ class Load:
         """What was counted since the last time."""
         told, self.tally = self.tally, Tally()
         return told
-
-
-class Link(asyncio.Protocol):
-    """A connection with at most one request on its way; it connects again when it ends."""
-
-    def __init__(self, load: Load, host: str, port: int) -> None:
-        self._load = load
-        self._where = host, port
-        self._transport: asyncio.Transport | None = None
-        self._sent: Sent | None = None
-        self._reading = Reading()
-        self.free_s = 0.0
-        self.closing = False
-
-    async def connect(self) -> None:
-        """Until it is connected, or closing."""
-        while not self.closing:
-            try:
-                await asyncio.get_running_loop().create_connection(lambda: self, *self._where)
-                return
-            except OSError:
-                await asyncio.sleep(RECONNECT_S)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
-        self._load.connected += 1
-        self._release()
-
-    def send(self, sent: Sent, request: bytes) -> None:
-        """Sends a request; the connection must be free."""
-        assert self._transport is not None
-        self._sent, self._reading = sent, Reading()
-        self._transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        sent, transport = self._sent, self._transport
-        assert transport is not None
-        if sent is None:
-            transport.abort()  # nobody asked
-            return
-        try:
-            if not self._reading.feed(data):
-                return
-        except PeerUnreachable:
-            self._end("no HTTP answer")
-            return
-        self._sent = None
-        self._load.answered(sent, self._reading)
-        if self._reading.keep:
-            self._release()
-            self._load.kick()
-        else:
-            transport.close()
-
-    def sweep(self, now_s: float) -> None:
-        """Ends a request that has taken too long."""
-        if self._sent is not None and now_s - self._sent.sent_s > self._load.plan.timeout_s:
-            self._end("time-out")
-
-    def close(self) -> None:
-        """Ends the connection for good."""
-        self.closing = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        self._load.connected -= 1
-        with contextlib.suppress(ValueError):
-            self._load.free.remove(self)
-        if self._sent is not None:
-            sent, self._sent = self._sent, None
-            self._load.failed(sent, "connection lost")
-        if not self.closing:
-            task = asyncio.get_running_loop().create_task(self.connect())
-            _TASKS.add(task)
-            task.add_done_callback(_TASKS.discard)
-
-    def _end(self, why: str) -> None:
-        sent, self._sent = self._sent, None
-        if sent is not None:
-            self._load.failed(sent, why)
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _release(self) -> None:
-        self.free_s = self._load.now()
-        self._load.free.append(self)
-
-
-_TASKS: set[asyncio.Task[None]] = set()
 
 
 async def perform(plan: Plan, tell: queue.SimpleQueue[Tally | None]) -> None:
