@@ -67,4 +67,6 @@ class Planner:
         from vagus.controllers.decide.partition import learn_groups
 
         found = learn_groups(history, self._settings, old)
-        return None if found is None else (found, moves(old, found, history.sessions()))
+        return (
+            None if found is None else (found, moves(old, found, history.sessions(fields_of(old) | fields_of(found))))
+        )

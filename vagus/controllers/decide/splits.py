@@ -41,8 +41,17 @@ class Sessions:
 
     def take(self, rows: Ints | Bools | slice) -> Sessions:
         """Some of them."""
-        columns = (self.arm, self.sets, self.fold, self.weight, self.squared, self.above, self.scatter, self.usual)
-        return Sessions(*(column[rows] for column in columns), self.feasible)
+        return Sessions(
+            self.arm[rows],
+            self.sets[rows],
+            self.fold[rows],
+            self.weight[rows],
+            self.squared[rows],
+            self.above[rows],
+            self.scatter[rows],
+            self.usual[rows],
+            self.feasible,
+        )
 
 
 def baseline(columns: Sequence[Ints], arm: Ints, sets: Ints, reward: Floats, weight: Floats) -> Floats:
@@ -107,8 +116,7 @@ def cells(sessions: Sessions, group: Ints) -> Cells | None:
     key = pair * arms + sessions.arm
 
     def sums(of: Floats) -> Floats:
-        found: Floats = np.bincount(key, of, folds * many * arms).reshape(folds, many, arms)
-        return found
+        return np.asarray(np.bincount(key, of, folds * many * arms), np.float64).reshape(folds, many, arms)
 
     weight, above = sums(sessions.weight), sums(sessions.above)
     set_of_pair = pairs % sets
@@ -157,10 +165,11 @@ def scores(found: Cells, ups: Sequence[Ints], without: int | None = None) -> lis
     """
     columns = [found.weight, found.above, found.squared, *(() if found.usual is None else (found.usual,))]
     sums = [[found.summed(column, without) for column in columns]]
-    for up in reversed(ups):
-        sums.append([_gathered(column, up) for column in sums[-1]])
+    for one in reversed(ups):
+        sums.append([_gathered(column, one) for column in sums[-1]])
     levels: list[Scores] = []
-    for (weight, above, squared, *usual), up in zip(reversed(sums), [None, *ups], strict=True):
+    above_each: list[Ints | None] = [None, *ups]
+    for (weight, above, squared, *usual), up in zip(reversed(sums), above_each, strict=True):
         weight = np.where(weight < 1e-9, 0.0, weight)  # what a difference left
         mean, sure = over(above, weight), over(weight**2, squared)
         if up is None:
@@ -216,7 +225,8 @@ def gain(found: Cells, ups: Sequence[Ints]) -> tuple[Gain, Floats]:
             value, error = judged(found, fold, rows, arms)
             total[rows] += sign * value
             variance += float(error.sum())
-    return Gain(float(total.sum()), variance**0.5), np.bincount(ups[-1][found.of], total)
+    within: Floats = np.asarray(np.bincount(ups[-1][found.of], total), np.float64)
+    return Gain(float(total.sum()), variance**0.5), within
 
 
 def choose(score: Floats, feasible: Bools) -> Ints:
