@@ -1,6 +1,6 @@
 """Decide and learn in one process, 10 arms: per second of one core, ticks included, with 1,000 and 100,000 groups.
 
-A tick comes every half second of CPU. value is made of medians over chunks and ticks, best of the best of them: on a
+A tick comes every half second of CPU. value is the median over the periods between ticks, best the best of them: on a
 machine that others use, bars are judged by the best. Peer: the plainest loop in pure Python that decides
 and learns (an epsilon-greedy choice in lists by group; no ids, no propensities, no late rewards).
 
@@ -41,19 +41,15 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def rates(chunk: Callable[[], object], tick: Callable[[], object], size: int, periods: int) -> tuple[float, float]:
-    """Decisions with their rewards per CPU second: median and best, after the share of time that ticks take."""
-    costs, ticks = [], []
+    """Decisions with their rewards per CPU second, from tick to tick: median and best period."""
+    found = []
     for _ in range(periods):
-        spent = 0.0
+        spent, count = 0.0, 0
         while spent < TICK_S:
-            cost = timed(chunk)
-            spent += cost
-            costs.append(cost / size)
-        ticks.append(timed(tick))
-    return (
-        (1.0 - median(ticks) / TICK_S) / median(costs),
-        (1.0 - min(ticks) / TICK_S) / min(costs),
-    )
+            spent += timed(chunk)
+            count += size
+        found.append(count / (spent + timed(tick)))
+    return median(found), max(found)
 
 
 def core(groups: int, periods: int) -> tuple[float, float]:
@@ -166,7 +162,7 @@ def plain(groups: int, periods: int) -> tuple[float, float]:
 
 def rows(quick: bool) -> list[dict[str, Any]]:
     """For benchmarks.decide: what, value, best, unit, bar, met, peer."""
-    periods = 3 if quick else 8
+    periods = 3 if quick else 9
 
     def row(what: str, found: tuple[float, float], unit: str, bar: float | None, peer: float | None = None) -> Any:
         value, best = (round(number, 1) if unit == "ms" else round(number) for number in found)

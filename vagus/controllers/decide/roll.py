@@ -68,8 +68,9 @@ class Roll:
 
     def of(self, tag: int) -> Group | None:
         """The group of a tag; one that left lately still knows its name and those of its arms."""
-        number = tag & NUMBER
-        return self.groups[number] if self.tags[number] == tag else self._late.get(tag) or self._later.get(tag)
+        if tag >= 0 and self.tags[tag & NUMBER] == tag:
+            return self.groups[tag & NUMBER]
+        return self._late.get(tag) or self._later.get(tag)
 
     def placed(self, group: Group) -> None:
         """It is in another row, and nothing is drawn from there yet."""
