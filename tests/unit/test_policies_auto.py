@@ -94,7 +94,7 @@ def test_noise_decides_how_much_a_reward_tells() -> None:
 def test_new_arms_are_tried_at_once() -> None:
     auto = bank(width=6)
     feed(auto, MEANS, each=1)
-    assert shares(auto)[5] >= 1 / 45, "shared by the sessions of eight ticks with five rewards each"
+    assert shares(auto)[5] >= 1 / 55, "shared by the sessions of ten ticks with five rewards each"
     sparse = bank(width=4)
     sparse.learn(np.array([0]), np.array([2]), np.array([7.0]))
     sparse.tick()

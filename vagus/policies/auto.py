@@ -18,8 +18,8 @@ from vagus.policies.bank import Bools, Floats, Ints, even
 from vagus.policies.levels import LEAST, NEVER, Levels
 from vagus.policies.options import number
 
-HORIZON = 0.3  # of the sessions since an arm was well known, those that profit from a try
-LAG = 8.0  # ticks: a try is shared by the sessions until its outcome is known
+HORIZON = 0.2  # of the sessions since an arm was well known, those that profit from a try
+LAG = 10.0  # ticks: a try is shared by the sessions until its outcome is known
 MOST = 0.5  # of all sessions try other arms than the best; more only while many arms are new
 FAR = 60.0  # deviations behind the best, at which all chance is 0
 CELLS = 1 << 14  # worked on at once: what fits a core's cache
