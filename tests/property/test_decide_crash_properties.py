@@ -56,7 +56,7 @@ class Node:
         if kept is None:
             self.leading.outcomes(outcomes_of(self.log.rewards_after(0), ()))
         else:
-            logged = outcomes_of(self.log.rewards_after(saving.since(kept.head, alone=False)), ())
+            logged = outcomes_of(self.log.rewards_after(kept.head.position), ())
             saving.restore(self.leading, kept.head, kept.out, kept.states, kept.letters.items(), logged)
 
     def crash(self) -> None:

@@ -133,8 +133,7 @@ class World:
         )
         member.parcels = Parcels(leading)
         if disk.head is not None:
-            settled = saving.since(disk.head, alone=False)
-            logged = [entry for entry in disk.log if entry[0] > settled]
+            logged = [entry for entry in disk.log if entry[0] > disk.head.position]
             saving.restore(leading, disk.head, disk.out, disk.states.values(), disk.letters.items(), logged)
         else:
             assert not disk.letters
@@ -208,6 +207,9 @@ class World:
                 member.epochs[group] = epoch
         whole = self.now_s - member.saved_s > 1.0
         if whole or saving.has_letters(leading):
+            if leading.wanted is not None:
+                (behind, until), leading.wanted = leading.wanted, None
+                leading.outcomes(e for e in member.disk.log if behind < e[0] <= until and e[0] not in leading.lettered)
             changes = saving.changes(leading, whole)
             if self.random.random() < 0.02:
                 saving.unsaved(leading, changes)

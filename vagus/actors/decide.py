@@ -120,9 +120,8 @@ class DecideActor(Actor):
         if saved is None:
             return
         states = [state for state in saved.states if state.policy == self.config.decide.policy]
-        since = saving.since(saved.head, alone=not leading.view.peers)
         try:
-            again = list(outcomes_of(log.rewards_after(since), self._features))
+            again = list(outcomes_of(log.rewards_after(saved.head.position), self._features))
         except VagusError as error:
             again = []
             self.failed("reading the log of rewards; those since the last save are not learned", error)
@@ -280,6 +279,7 @@ class DecideActor(Actor):
             return
         self._saving = True
         began_s = time.monotonic()
+        self._read_again()
         changes = saving.changes(self._leading, whole)
         try:
             self._opened.save(changes)
@@ -293,6 +293,19 @@ class DecideActor(Actor):
         if changes.head is not None:
             now_s = time.monotonic()
             self._save_due_s = now_s + max(SAVE_S, SAVE_SHARE * (now_s - began_s))
+
+    def _read_again(self) -> None:
+        """Another took over what this node led in a former life: what that one lacks is in the log."""
+        if self._leading.wanted is None:
+            return
+        (behind, until), self._leading.wanted = self._leading.wanted, None
+        try:
+            logged = self._opened.rewards_after(behind, until)
+            again = [one for one in outcomes_of(logged, self._features) if one[0] not in self._leading.lettered]
+        except VagusError as error:
+            self.failed("reading the log of rewards; what the node that took over lacks is lost", error)
+            return
+        self._leading.outcomes(again)
 
     def _look(self) -> None:
         now_s = time.monotonic()

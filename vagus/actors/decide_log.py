@@ -15,7 +15,7 @@ import msgspec
 from vagus.controllers.decide.mail import Letter, Place
 from vagus.controllers.decide.records import GroupState, Outcome
 from vagus.controllers.decide.saving import Changes, Head, Out
-from vagus.model import Decision, Reward
+from vagus.model import MAX_T_NS, Decision, Reward
 from vagus.store import Store
 
 HEAD, OUT, SLOTS = "decide/head", "decide/out", "decide/slots"
@@ -84,9 +84,9 @@ class DecideLog:
             return t_ns, decision, next((reward.reward for reward in rewards), None)
         return None
 
-    def rewards_after(self, stamp: int) -> Iterator[tuple[int, Reward, Decision]]:
+    def rewards_after(self, stamp: int, until: int = MAX_T_NS - 1) -> Iterator[tuple[int, Reward, Decision]]:
         """Rewards behind a place in the log with their decisions, oldest first. Raises StoreError while iterating."""
-        found = self.store.timed_records("reward", Reward, stamp + 1, limit=MAX_LOGGED, newest_first=False)
+        found = self.store.timed_records("reward", Reward, stamp + 1, until + 1, limit=MAX_LOGGED, newest_first=False)
         for t_ns, _, reward in found:
             where = ("decision_id", reward.decision_id)
             for decision in self.store.records("decision", Decision, where=where, limit=1):

@@ -32,7 +32,8 @@ class Leading:
 
     `outcomes` and `meet` as sessions come; `ticked` with what the learner made; `tick` twice a second or so.
     birth: of the log; incarnation: of this life, larger than those before. sessions: by group led here and arm, of all
-    nodes, since somebody last took them. urgent: something should be saved and sent at once.
+    nodes, since somebody last took them. wanted: own outcomes of the log behind one place and up to another, but for
+    those in `lettered`, that must be given to `outcomes` before anything is saved. urgent: something should be saved and sent at once.
     """
 
     def __init__(
@@ -69,6 +70,9 @@ class Leading:
         self.leaving: dict[tuple[str, int], list[Mine]] = {}  # those in groups of letters that are held, by line
         self.met: dict[str, dict[str, set[tuple[str, ...]]]] = {}  # to be told: by leader and group
         self.seen: dict[str, dict[str, dict[str, int]]] = {}  # sessions, by leader, group and arm
+        self.wanted: tuple[int, int] | None = None
+        self.lettered: set[int] = set()  # of a former life: own outcomes that were not learned here
+        self.unread = 0  # own outcomes up to here are of a former life
         self._looked = -1
 
     # --- what happens at this node ---------------------------------------------------------------------------------
@@ -243,9 +247,13 @@ class Leading:
         for peer, line in self.lines.items():
             line.release((claim.life, claim.round))  # the replica was without these groups already
             for number in list(line.holds):
+                self.lettered.difference_update(line.letters[number].stamps)
                 line.empty(number)
                 mine += self.leaving.get((peer, number), ())
         self.leaving.clear()
+        if claim.position < self.unread:
+            self.wanted = (claim.position, self.unread)
+        self.unread = 0
         again = sorted((stamp, at) for at, (order, stamp, _) in enumerate(mine) if order > claim.position)
         self.lost += max(0, self.evidence.learned - claim.learned - len(again))
         self.evidence.drop_all()

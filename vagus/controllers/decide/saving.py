@@ -131,7 +131,7 @@ def restore(
     letters: Iterable[tuple[Place, Letter]],
     logged: Iterable[tuple[int, Outcome]],
 ) -> None:
-    """Goes on from what was saved; logged: own outcomes behind `since(head)`, in order. Raises ConfigError."""
+    """Goes on from what was saved; logged: own outcomes behind `head.position`, in order. Raises ConfigError."""
     view, evidence = leading.view, leading.evidence
     if head.plan.version >= view.plan.version:
         view.follow(head.plan)
@@ -144,40 +144,28 @@ def restore(
     evidence.replication.through, evidence.replication.position = head.replicated, head.replicated_position
     evidence.restore(states)
     leading.lines = {peer: Outgoing(leading.birth, sent) for peer, sent in out.lines.items()}
-    lettered: set[int] = set()
-    leaving: dict[int, tuple[str, int]] = {}
     for place, letter in sorted(letters, key=lambda one: one[0]):
         peer, birth, fence, number = place
         if not peer:
             leading.kept[place] = letter
             for orphan in letter.orphans.letters if letter.orphans is not None else ():
-                lettered |= set(stamps_of(orphan))
+                leading.lettered.update(stamps_of(orphan))
             continue
         line = leading.lines.get(peer)
         if line is None or (line.birth, line.fence) != (birth, fence):
             leading.done.append(place)
             continue
         line.restore(number, letter)
-        lettered |= set(stamps_of(letter))
-        if number in line.holds:
-            leaving.update(dict.fromkeys(letter.stamps, (peer, number)))
-            leading.leaving[peer, number] = []
+        leading.lettered.update(stamps_of(letter))
+    leading.unread = head.position
     again: list[tuple[int, Outcome]] = []
     for stamp, outcome in logged:
-        if stamp in leaving:
-            leading.leaving[leaving[stamp]].append((stamp, stamp, outcome))
-        elif stamp in lettered:
+        if stamp in leading.lettered:
             leading.position = max(leading.position, stamp)
         elif stamp <= out.position:  # it was learned here, whoever leads the group now
             leading.mine.append((stamp, stamp, outcome))
-            if stamp > head.position:
-                evidence.learn([evidence.named(outcome)])
+            evidence.learn([evidence.named(outcome)])
         else:
             again.append((stamp, outcome))
     leading.position = max(leading.position, out.position)
     leading.outcomes(again)
-
-
-def since(head: Head, alone: bool) -> int:
-    """From which place in the log a restart needs rewards; alone: there is no other node that decides."""
-    return head.position if alone else min(head.position, head.replicated_position)
