@@ -57,7 +57,7 @@ class Node:
             self.leading.outcomes(outcomes_of(self.log.rewards_after(0), ()))
         else:
             logged = outcomes_of(self.log.rewards_after(kept.head.position), ())
-            saving.restore(self.leading, kept.head, kept.out, kept.states, kept.letters.items(), logged)
+            saving.restore(self.leading, kept.head, kept.out, kept.plan, kept.states, kept.letters.items(), logged)
 
     def crash(self) -> None:
         """As kill -9: what is committed is there, nothing else."""

@@ -65,6 +65,7 @@ class Disk:
         self.birth = 0
         self.head: Head | None = None
         self.out = Out(0, {})
+        self.plan: Plan | None = None
         self.states: dict[str, GroupState] = {}
         self.letters: dict[Place, Letter] = {}
         self.log: list[tuple[int, Outcome]] = []
@@ -72,6 +73,7 @@ class Disk:
     def write(self, changes: Changes) -> None:
         changes = msgspec.msgpack.decode(msgspec.msgpack.encode(changes), type=Changes, strict=False)
         self.out = changes.out
+        self.plan = changes.plan or self.plan
         if changes.head is not None:
             self.head = changes.head
             self.states.update((state.group, state) for state in changes.states)
@@ -134,7 +136,7 @@ class World:
         member.parcels = Parcels(leading)
         if disk.head is not None:
             logged = [entry for entry in disk.log if entry[0] > disk.head.position]
-            saving.restore(leading, disk.head, disk.out, disk.states.values(), disk.letters.items(), logged)
+            saving.restore(leading, disk.head, disk.out, disk.plan, disk.states.values(), disk.letters.items(), logged)
         else:
             assert not disk.letters
             leading.outcomes(disk.log)

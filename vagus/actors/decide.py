@@ -104,9 +104,10 @@ class DecideActor(Actor):
         incarnation = log.stamp() if saved is None else max(log.stamp(), saved.head.incarnation + 1)
         birth = incarnation if saved is None else saved.head.birth
         plan = Plan(0, self._grouping)
-        if saved is not None and saved.head.plan.grouping.version == 0 and saved.head.plan.grouping != self._grouping:
+        before = saved.plan.grouping if saved is not None and saved.plan is not None else self._grouping
+        if saved is not None and before.version == 0 and before != self._grouping:
             saved.states.clear()  # groups were named in another way
-            saved.head = msgspec.structs.replace(saved.head, plan=plan)
+            saved.plan = None
         leading = self._leading = Leading(
             self.seat.node,
             learner,
@@ -126,7 +127,7 @@ class DecideActor(Actor):
             again = []
             self.failed("reading the log of rewards; those since the last save are not learned", error)
         try:
-            saving.restore(leading, saved.head, saved.out, states, saved.letters.items(), again)
+            saving.restore(leading, saved.head, saved.out, saved.plan, states, saved.letters.items(), again)
         except ConfigError as error:
             self.failed("taking up what was saved; it learns afresh", error)
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 
 from vagus.controllers.decide.mail import Letter, Place
-from vagus.controllers.decide.records import GroupState, Outcome
+from vagus.controllers.decide.records import GroupState, Outcome, Plan
 from vagus.controllers.decide.saving import Changes, Head, Out
 from vagus.model import MAX_T_NS, Decision, Reward
 from vagus.store import Store
 
-HEAD, OUT, SLOTS = "decide/head", "decide/out", "decide/slots"
+HEAD, OUT, PLAN, SLOTS = "decide/head", "decide/out", "decide/plan", "decide/slots"
 MAX_LOGGED = 500_000  # rewards that a restart looks at
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -42,6 +42,7 @@ class Saved(msgspec.Struct):
     out: Out
     states: list[GroupState]
     letters: dict[Place, Letter]
+    plan: Plan | None = None
 
 
 class DecideLog:
@@ -119,6 +120,9 @@ class DecideLog:
             else:
                 self._free_letters.append(slot)
         saved = Saved(msgspec.msgpack.decode(head, type=Head), msgspec.msgpack.decode(out, type=Out), states, letters)
+        plan = self.store.load(PLAN)
+        if plan is not None:
+            saved.plan = msgspec.msgpack.decode(plan, type=Plan)
         self.last_ns = max(self.last_ns, saved.head.position, saved.out.position)
         return saved
 
@@ -154,6 +158,8 @@ class DecideLog:
             self.store.save(HEAD, _encode(changes.head))
             if self.store.load(SLOTS) is None:
                 self.store.save(SLOTS, _encode(self._slots))
+        if changes.plan is not None:
+            self.store.save(PLAN, _encode(changes.plan))
         self.store.save(OUT, _encode(changes.out))
 
     # --- commits ---------------------------------------------------------------------------------------------------

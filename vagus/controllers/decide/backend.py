@@ -14,7 +14,7 @@ import msgspec
 
 from vagus.controllers.decide.records import Grouping, Move, Outcome, Plan
 
-PLAN_S = 5.0  # at most so often is a Plan made
+PLAN_S = 5.0  # how often it looks, and so at most how often a Plan is made
 HALF_S = 60.0  # sessions fade by e in so many seconds
 KEEP = 1.5  # times as many sessions as its leader has another node must see to lead a group
 LEAST = 3.0  # sessions of a node, faded, before it counts
@@ -125,21 +125,19 @@ class Backend:
     def tick(self, alive: Iterable[str], now_s: float) -> Plan | None:
         """A new Plan if leaders change; alive: the nodes that live."""
         self._alive = frozenset(alive)
-        self._fade(now_s)
         if now_s - self._made_s < PLAN_S:
             return None
+        self._made_s = now_s
+        self._fade(now_s)
         leaders = self._leaders()
         if leaders == self.plan.leaders:
             return None
-        self._made_s = now_s
         self.plan = Plan(self.plan.version + 1, self.plan.grouping, leaders, self.plan.moves)
         return self.plan
 
     def _fade(self, now_s: float) -> None:
         if self._faded_s is None:
             self._faded_s = now_s
-        if now_s - self._faded_s < 1.0:
-            return
         kept, self._faded_s = exp(-(now_s - self._faded_s) / HALF_S), now_s
         faded = {
             group: {node: count * kept for node, count in nodes.items() if count * kept > FADED}

@@ -58,6 +58,7 @@ class Leading:
         self.urgent = False
         self.whole = True  # the next thing saved must be saved with the groups
         self.position = self.saved_position = 0
+        self.saved_plan = -1
         self.lines: dict[str, Outgoing] = {}
         self.through: dict[str, At] = {}  # letters read, by sender
         self.saved_through: dict[str, At] = {}
@@ -204,8 +205,14 @@ class Leading:
     def _claim(self, leader: str, held: Held) -> None:
         incarnation = max(held.incarnation, self.view.lives.get(leader, 0))
         claim = Claim(
-            *(leader, incarnation, self.node),
-            *(held.incarnation, held.round, held.position, held.learned, held.through),
+            leader,
+            incarnation,
+            self.node,
+            held.incarnation,
+            held.round,
+            held.position,
+            held.learned,
+            held.through,
         )
         self.view.claims[leader] = claim
         self.view.changed()

@@ -8,6 +8,7 @@ from vagus.controllers.decide.records import Grouping, Row, TableUpdate
 
 LEASE_S = 30.0  # of a subscription, unless it is renewed
 RENEW_S = 10.0
+FORGET_EACH_S = 5.0
 FORGET_S = 600.0  # a group that no session meets is no longer pushed here
 KEEP_S = 10.0  # a row of a leader that is gone is better than what this node knows alone
 MAX_OWED = 5_000  # rows in one parcel
@@ -28,6 +29,7 @@ class Rows:
         self._asked: dict[str, float] = {}
         self._subscribers: dict[str, dict[str, float]] = {}
         self._owed: dict[str, dict[str, None]] = {}
+        self._forget_s = 0.0
 
     # --- the table -------------------------------------------------------------------------------------------------
 
@@ -106,7 +108,10 @@ class Rows:
         row = self.rows.get(group)
         if row is None:
             return False
-        return arms == row.arms or bool(row.model) or any(set(one.arms) == set(arms) for one in (row, *row.sets))
+        if arms == row.arms or row.model:
+            return True
+        wanted = set(arms)
+        return set(row.arms) == wanted or any(set(one.arms) == wanted for one in row.sets)
 
     def ask_again(self, groups: Iterable[str] | None = None) -> None:
         """The leader of these (None: of any) may not know that this node subscribes."""
@@ -117,7 +122,10 @@ class Rows:
                 self._asked.pop(group, None)
 
     def forget(self, now_s: float) -> None:
-        """Drops what no session has met for long, and subscriptions that were not renewed."""
+        """Now and then drops what no session has met for long, and subscriptions that were not renewed."""
+        if now_s < self._forget_s:
+            return
+        self._forget_s = now_s + FORGET_EACH_S
         for group in [g for g, met_s in self._met.items() if now_s - met_s > FORGET_S]:
             del self._met[group]
             self._asked.pop(group, None)

@@ -29,7 +29,6 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     claims: tuple[Claim, ...]
     replicated: dict[str, At]
     replicated_position: int
-    plan: Plan
     version: int = 0  # of the table
 
 
@@ -49,6 +48,7 @@ class Changes(msgspec.Struct, frozen=True):
     gone: tuple[str, ...]
     letters: dict[Place, Letter]
     done: tuple[Place, ...]
+    plan: Plan | None = None  # where it is another than was saved
 
 
 def has_letters(leading: Leading) -> bool:
@@ -85,12 +85,12 @@ def changes(leading: Leading, whole: bool) -> Changes:
         tuple(leading.view.claims.values()),
         replication.through,
         min(leading.position, replication.position) if leading.view.peers else leading.position,
-        leading.view.plan,
         leading.rows.version,
     )
     states, gone = evidence.states(evidence.unsaved), tuple(evidence.gone)
     evidence.unsaved, evidence.gone, leading.whole = set(), set(), False
-    return Changes(out, head, states, gone, letters, done)
+    plan = leading.view.plan if leading.view.plan.version != leading.saved_plan else None
+    return Changes(out, head, states, gone, letters, done, plan)
 
 
 def saved(leading: Leading, changes: Changes) -> None:
@@ -106,6 +106,8 @@ def saved(leading: Leading, changes: Changes) -> None:
         line = leading.lines[peer]
         if (line.birth, line.fence) == (sent.birth, sent.fence):
             line.releasing &= {number for number, _ in sent.held}
+    if changes.plan is not None:
+        leading.saved_plan = changes.plan.version
     if changes.head is not None:
         leading.saved_through, leading.saved_position = changes.head.through, changes.head.position
         if not leading.view.peers:
@@ -127,15 +129,17 @@ def restore(
     leading: Leading,
     head: Head,
     out: Out,
+    plan: Plan | None,
     states: Iterable[GroupState],
     letters: Iterable[tuple[Place, Letter]],
     logged: Iterable[tuple[int, Outcome]],
 ) -> None:
     """Goes on from what was saved; logged: own outcomes behind `head.position`, in order. Raises ConfigError."""
     view, evidence = leading.view, leading.evidence
-    if head.plan.version >= view.plan.version:
-        view.follow(head.plan)
-        leading.rows.regroup(head.plan.grouping)
+    if plan is not None and plan.version >= view.plan.version:
+        view.follow(plan)
+        leading.rows.regroup(plan.grouping)
+        leading.saved_plan = plan.version
     leading.fence, leading.lost = head.fence, head.lost
     evidence.learned = head.learned
     view.claims = {claim.dead: claim for claim in head.claims}
