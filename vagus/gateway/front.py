@@ -209,7 +209,9 @@ class Front:
             if many is _UNSET:
                 if arms is _UNSET:
                     raise NotHere
-                one = One(arms if isinstance(arms, list) else _arms(bytes(arms)), {} if features is _UNSET else features)
+                one = One(
+                    arms if isinstance(arms, list) else _arms(bytes(arms)), {} if features is _UNSET else features
+                )
                 ((made, answer),) = self._draw([one], packed, context)
                 self.node.decided(made)
                 return self.good(_encode(answer))

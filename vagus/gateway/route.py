@@ -16,6 +16,7 @@ from vagus.gateway.access import Door
 from vagus.gateway.backend import Backend
 from vagus.gateway.hub import Hub
 from vagus.gateway.live_context import LiveContext
+from vagus.gateway.pytheas import Sessions
 from vagus.gateway.reader import Reader
 from vagus.health.matrix import Matrix
 
@@ -44,6 +45,7 @@ class Site:
     sockets: set[Callable[[], None]] = field(default_factory=set)  # what closes an open WebSocket
     gateways: dict[str, str] = field(default_factory=dict)  # of each node, the URL as last known
     context: LiveContext | None = None  # live numbers for decisions
+    sessions: Sessions = field(default_factory=Sessions)  # that asked in Pytheas' form
     check_origin: Callable[[web.BaseRequest], None] = lambda request: None
     matrices: dict[str, tuple[str, Matrix]] = field(default_factory=dict)  # of each node the last one, with its tag
     hub: Hub = field(init=False)
