@@ -49,7 +49,7 @@ def test_what_actors_offer():
     assert [o[:2] for o in offers("vagus:collector@n1", CONFIG, {})] == [("gateway", "vagus:collector@n1")]
     assert offers("vagus:observer@n1", CONFIG, {})[0][2] == {"strategy": "paper"}
     assert [o[1] for o in offers("vagus:feed@n1", CONFIG, {})] == ["uptime", "gateway"]
-    assert [o[:2] for o in offers("vagus:decide@n1", CONFIG, {})] == [("policy", "ucb")]
+    assert [o[:2] for o in offers("vagus:decide@n1", CONFIG, {})] == [("policy", CONFIG.decide.policy)]
     policy, actuator = offers("vagus:controller:throttle@n1", CONFIG, {"armed": 1.0})
     assert policy[:2] == ("policy", "throttle")
     assert actuator == ("actuator", "auto", {"controller": "throttle", "target": "pid:self", "armed": "yes"})
@@ -95,7 +95,7 @@ def test_what_has_ended_is_told_by_events():
     assert [(e.type, e.name, (e.since_ns - T) // NS, e.last_ns and (e.last_ns - T) // NS, e.note) for e in found] == [
         ("policy", "mine", 12, 40, "actor.ended"),
         ("observer", observer, 10, 20, "killed"),
-        ("policy", "ucb", 50, 0, "it ended while nobody watched"),
+        ("policy", CONFIG.decide.policy, 50, 0, "it ended while nobody watched"),
     ]
     assert not any(e.live or e.expires_ns for e in found)
 
