@@ -252,6 +252,18 @@ async def test_updates_go_to_the_leader_and_its_decisions_come_to_who_meets_the_
         assert {arm["arm"] for arm in told["arms"]} == set(ARMS)
 
 
+async def test_leaders_tell_each_other_what_their_groups_put_on_each_arm(tmp_path: Path) -> None:
+    async with running(tmp_path, "n1", "n2", group_by=("g",), capacity={"a": 500.0, "b": 500.0}) as cluster:
+        _lead(cluster, x="n1", y="n2")
+        await cluster.until(lambda: cluster.actors["n2"]._leading.view.plan.version == 1)
+        parcels = cluster.actors["n1"]._peers.parcels
+        while not parcels.rates_elsewhere.get("b"):
+            await cluster.play("n1", 40, GOOD_B, {"g": "y"})  # seen here, led there
+            await cluster.tick()
+            await asyncio.sleep(0.05)
+        assert parcels.rates.get("b", 0.0) == 0.0, "nothing of what n1 leads"
+
+
 async def test_a_reward_given_to_another_node_is_joined_where_the_decision_was_made(tmp_path: Path) -> None:
     async with running(tmp_path, "n1", "n2") as cluster:
         drawn = cluster.gates["n1"].table.decide({}, ARMS, 0)
