@@ -16,7 +16,8 @@ import msgspec
 import pytest
 from decide_nodes import ARMS, Cluster, running
 
-from vagus.actors.decide import DecideActor, features_kept
+from vagus.actors.decide import DecideActor
+from vagus.actors.decide_learner import features_kept
 from vagus.config import Config, DecideSettings, LearnSettings
 from vagus.controllers.decide.grouping import grouping_of
 from vagus.controllers.decide.plan import prefix_of

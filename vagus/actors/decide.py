@@ -7,32 +7,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
-import numpy as np
 
 from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.decide_backend import Planner
+from vagus.actors.decide_joins import Joins, Stamped
+from vagus.actors.decide_learner import features_kept, learner_of
 from vagus.actors.decide_log import DecideLog, Saved, outcomes_of
 from vagus.actors.decide_peers import TURN_S, Peers
 from vagus.actors.decide_tables import Tables
-from vagus.config import DecideSettings, seconds
+from vagus.config import seconds
 from vagus.controllers.decide import saving
 from vagus.controllers.decide.backend import Gathering, Summary
-from vagus.controllers.decide.grouping import fields_of, grouping_of
+from vagus.controllers.decide.grouping import grouping_of
 from vagus.controllers.decide.leading import Leading
 from vagus.controllers.decide.learner import SKIPPED_VERSIONS, Learner
 from vagus.controllers.decide.load import LoadBalance
-from vagus.controllers.decide.outstanding import Outstanding, check_decisions, check_reward
-from vagus.controllers.decide.plan import SEPARATOR, prefix_of
-from vagus.controllers.decide.records import Grouping, Outcome, Plan
+from vagus.controllers.decide.outstanding import Outstanding, check_decisions
+from vagus.controllers.decide.records import Grouping, Plan
 from vagus.errors import ConfigError, PeerUnreachable, VagusError
 from vagus.model import Ack, Decision, Reward
-from vagus.policies import CONTEXTUAL
 
 SAVE_S = 2.0
 SAVE_SHARE = 20  # of the time at most a 20th goes into saving groups
 RETAIN_S = 60.0
 SUMMARY_S = 1.0
-MAX_RECALLED = 5_000  # decisions looked up in the log for one batch of rewards
 NOTES = 10
 
 
@@ -60,18 +58,20 @@ class DecideActor(Actor):
         self._saving = False
         self._save_due_s = 0.0
         self._policy_errors = 0
-        self._recalled = 0
 
     async def start(self) -> None:
         """Opens the log, goes on from what a former life saved. Raises ConfigError, StoreError."""
         settings = self.config.decide
-        learner = self._make_learner()  # a wrong setting fails here, not at the first request
+        learner = learner_of(
+            settings, self._grouping, self._load
+        )  # a wrong setting fails here, not at the first request
         log = self._log = DecideLog(self.seat.store_path, self.config.store.map_bytes)
         try:
             self._go_on(log, learner)
         except BaseException:
             log.store.close()
             raise
+        self._joins = Joins(self.seat.node, self.links, log, self._waiting, self._learn, everything=self._alone)
         self._tables = Tables(self.links, self._leading.rows, self.spawn)
         self._peers = Peers(self.links, self._leading, self.spawn, self.failed)
         if self.seat.node == self._head:
@@ -82,17 +82,6 @@ class DecideActor(Actor):
         self.every(SUMMARY_S, self._summarise, "telling the backend")
         self.every(seconds(self.config.store.sync), log.sync, "sync")
         self.every(RETAIN_S, self._retain, "retention")
-
-    def _make_learner(self) -> Learner:
-        settings = self.config.decide
-        return Learner(
-            settings.policy,
-            settings.options,
-            np.random.default_rng(),
-            grouping=self._grouping,
-            max_groups=settings.max_groups,
-            reweigh=None if self._load is None else self._load.reweigh,
-        )
 
     def _go_on(self, log: DecideLog, learner: Learner) -> None:
         saved: Saved | None = None
@@ -166,51 +155,13 @@ class DecideActor(Actor):
         from_elsewhere: another node's gateway was told: this one's may not have handed over the decision yet.
         """
         log = self._opened
-        acks = [Ack.FAILED] * len(rewards)
-        missing: list[int] = []
-        stamped: list[tuple[int, Outcome]] = []
-        for at, reward in enumerate(rewards):
-            if not self._join(at, reward, acks, stamped, recall=len(missing) < MAX_RECALLED):
-                missing.append(at)
-        if missing and from_elsewhere:
-            try:
-                await self.links.call(f"vagus:collector@{self.seat.node}", "flush_decisions")
-            except VagusError:
-                missing = []  # who drew them is gone with them
-            for at in missing:
-                self._join(at, rewards[at], acks, stamped, recall=False)
-        self._leading.outcomes(stamped)
-        self._gathering.outcomes([outcome for _, outcome in stamped])
+        acks = await self._joins.join(rewards, from_elsewhere)
         await log.committed()
         return acks
 
-    def _join(self, at: int, reward: Reward, acks: list[Ack], stamped: list[tuple[int, Outcome]], recall: bool) -> bool:
-        """Whether the decision is known, or the reward is no reward."""
-        try:
-            check_reward(reward)
-            acks[at], outcome = self._waiting.join(reward.decision_id, reward.reward, time.time_ns())
-            if acks[at] is Ack.FAILED and recall and self._recall(reward.decision_id):
-                acks[at], outcome = self._waiting.join(reward.decision_id, reward.reward, time.time_ns())
-        except ConfigError:
-            return True
-        if outcome is not None:
-            stamped.append((self._opened.put_reward(reward), outcome))
-        return acks[at] is not Ack.FAILED
-
-    def _recall(self, decision_id: str) -> bool:
-        """Whether a decision of a former life, or one that had to make room, is known again."""
-        if SEPARATOR in decision_id and not decision_id.startswith(prefix_of(self.seat.node)) and not self._alone:
-            return False
-        found = self._opened.find(decision_id)
-        if found is None:
-            return False
-        t_ns, decision, reward = found
-        if not self._waiting.add(decision, t_ns):
-            return False  # it is there, and too old
-        self._recalled += 1
-        if reward is not None:
-            self._waiting.join(decision_id, reward, t_ns)
-        return True
+    def _learn(self, stamped: Stamped) -> None:
+        self._leading.outcomes(stamped)
+        self._gathering.outcomes([outcome for _, outcome in stamped])
 
     async def exchange(self, parcel: bytes) -> bytes:
         """A parcel of another node's decide actor; the receipt."""
@@ -347,7 +298,7 @@ class DecideActor(Actor):
             "claimed": float(leading.claimed),
             "handed_over": float(leading.handed),
             "plan": float(leading.view.plan.version),
-            "recalled": float(self._recalled),
+            "recalled": float(self._joins.recalled),
             "unreachable": float(self._tables.unreachable),
             "peer_bytes": float(self._peers.sent_bytes),
             "peer_unanswered": float(self._peers.unanswered),
@@ -362,13 +313,3 @@ class DecideActor(Actor):
             for group, arm, share, count in self._learner.favourites(NOTES)
         )
         return (*favourites, *self._leading.view.notes())
-
-
-def features_kept(settings: DecideSettings, grouping: Grouping) -> tuple[str, ...] | None:
-    """The features that outcomes carry: what policies and the learning of groups need. None: all that there are."""
-    if settings.policy in CONTEXTUAL:
-        return settings.reduced or None
-    if not settings.learn.features:
-        return ()
-    wanted = dict.fromkeys((*settings.learn.features, *fields_of(grouping)))
-    return tuple(name for name in wanted if not settings.reduced or name in settings.reduced)
