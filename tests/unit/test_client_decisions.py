@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 
@@ -212,6 +213,23 @@ def test_outcomes_that_are_refused_are_dropped_and_not_sent_for_ever():
         assert "no" in decisions.last_error
 
 
+def test_an_outcome_that_is_refused_does_not_cost_those_that_travel_with_it():
+    refusal = answer({"error": {"code": "invalid", "message": "no", "where": "body", "hint": ""}}, 422)
+
+    def picky(server, connection, path, document):
+        bad = any("bad" in one["decision_id"] for one in document["updates"])
+        connection.sendall(refusal if bad else servers.right(path, document))
+
+    with serving(picky) as [server], client(server, **PATIENT) as decisions:
+        for n in range(300):
+            decisions.update({70: "bad", 71: "\ud800"}.get(n, f"d{n}"), 1.0, wait=False)
+        assert decisions.flush(10)
+        counts = decisions.counts()
+        assert (counts["updated"], counts["dropped"], counts["queued"]) == (298, 2, 0)
+        assert len(server.asked) < 60
+        assert decisions.update("\ud800", 1.0) == "FAILED"
+
+
 @pytest.mark.parametrize("how", ["answers 503", "hangs"])
 def test_a_learner_that_is_away_does_not_cost_decisions(how):
     back = threading.Event()
@@ -265,19 +283,26 @@ def test_a_wrong_number_of_decisions_is_garbage():
 
 
 def test_features_that_cannot_be_sent_cost_the_default():
+    endless = {}
+    endless["x"] = endless
     with serving(good) as [server], client(server, default="a", **PATIENT) as decisions:
-        assert decisions.decide({"x": object()}, ARMS).arm == "a"
-        assert decisions.counts()["refused"] == 1
+        wrong = [{"x": object()}, endless, {"x": "\ud800"}, {(1, 2): 3}, None, "abc", [1]]
+        for features in wrong:
+            assert decisions.decide(features, ARMS).arm == "a"
+        assert decisions.counts()["refused"] == len(wrong)
         assert server.asked == []
 
 
 def test_only_arms_that_are_none_are_the_callers_error():
     with client(dead(), **QUICK) as decisions:
-        for arms in ((), "abc", [1], [None]):
+        for arms in ((), "abc", [1], [None], None, 5):
             with pytest.raises(ConfigError, match="arms must be"):
                 decisions.decide({}, arms)
-        assert decisions.update("d", float("nan")) == "FAILED"
-        assert decisions.update("d", None) == "FAILED"
+        for reward in (float("nan"), None, "1", 10**400, 1j):
+            assert decisions.update("d", reward) == "FAILED"
+        for decision in (None, 5, b"d", ""):
+            assert decisions.update(decision, 1.0) == "FAILED"
+        assert decisions.update("d", Fraction(1, 2)) == "QUEUED"
 
 
 def test_strict_raises_what_went_wrong():
@@ -321,6 +346,7 @@ def test_the_default_may_be_a_function_and_its_mistakes_cost_nothing():
     made = LocalArm(lambda features, arms: arms[features["n"]], rng).decide({"n": 1}, ARMS, 1)
     assert (made.arm, made.propensity) == ("b", 1.0)
     assert LocalArm(None, rng).decide({}, ("a", "a"), 1).propensity == 1.0
+    assert LocalArm(None, rng).decide({}, ("", "a"), 1).propensity == 0.5
 
 
 def test_many_threads_at_once():

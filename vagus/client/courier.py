@@ -22,6 +22,7 @@ class _Lane:
     def __init__(self) -> None:
         self.queue: deque[Outcome] = deque()
         self.after_s = 0.0
+        self.most = MAX_BATCH
         self.wait_s = FIRST_WAIT_S
 
 
@@ -83,7 +84,7 @@ class Courier(Background):
     def _bring(self, name: str, lane: _Lane) -> bool:
         """Sends a batch of a lane; whether there may be more to send now."""
         with self._lanes_lock:
-            batch = [lane.queue.popleft() for _ in range(min(MAX_BATCH, len(lane.queue)))]
+            batch = [lane.queue.popleft() for _ in range(min(lane.most, len(lane.queue)))]
             self.queued -= len(batch)
             if not batch:
                 self._lanes.pop(name, None)
@@ -92,18 +93,27 @@ class Courier(Background):
             words = self._tell(batch)
         except PeerUnreachable as error:
             self.fail(error)
-            with self._lanes_lock:
-                lane.queue.extendleft(reversed(batch))
-                self.queued += len(batch)
-                self._trim()
+            self._back(lane, batch)
             lane.after_s = perf_counter() + lane.wait_s
             lane.wait_s = min(2 * lane.wait_s, MAX_WAIT_S)
             return False
-        except VagusError as error:  # refused, and it would be again
+        except VagusError as error:  # refused, and it would be again: one of them, or all
             self.fail(error)
-            self.dropped += len(batch)
+            lane.most = max(1, len(batch) // 2)
+            if len(batch) > 1:
+                self._back(lane, batch)
+            else:
+                self.dropped += 1
             return True
+        lane.most = min(2 * lane.most, MAX_BATCH)
         lane.wait_s = FIRST_WAIT_S
         self.sent += len(batch)
         self.unknown += words.count("FAILED")
         return True
+
+    def _back(self, lane: _Lane, batch: list[Outcome]) -> None:
+        """Puts a batch back to the front."""
+        with self._lanes_lock:
+            lane.queue.extendleft(reversed(batch))
+            self.queued += len(batch)
+            self._trim()

@@ -49,15 +49,18 @@ def requests_body(requests: Sequence[Request]) -> bytes:
             features, arms = requests[0]
             return _encode({"features": dict(features), "arms": arms})
         return _encode({"requests": [{"features": dict(features), "arms": arms} for features, arms in requests]})
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ConfigError(
             f"features and arms cannot be sent: {error}; values are text, numbers, true or false"
         ) from error
 
 
 def updates_body(outcomes: Iterable[tuple[str, float]]) -> bytes:
-    """Outcomes by decision id."""
-    return _encode({"updates": [{"decision_id": name, "reward": reward} for name, reward in outcomes]})
+    """Outcomes by decision id. Raises ConfigError for an id that is no Unicode."""
+    try:
+        return _encode({"updates": [{"decision_id": name, "reward": reward} for name, reward in outcomes]})
+    except ValueError as error:
+        raise ConfigError(f"a decision's id cannot be sent: {error}") from error
 
 
 def decision_of(body: bytes, features: Mapping[str, Scalar], arms: Sequence[str], now_ns: int) -> Decision:

@@ -17,6 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from random import Random, SystemRandom
 from time import monotonic
@@ -142,11 +143,18 @@ class Decisions:
     def _outcome(self, decision: Decision | str, reward: float) -> Outcome | str:
         """What to tell, or what became of it already."""
         name = decision.decision_id if isinstance(decision, Decision) else decision
+        if not (name and isinstance(name, str)):
+            return self._failed(ConfigError(f"{name!r:.80} is no decision and no decision's id"))
         if is_local(name):
             return LOCAL
-        if not (name and isinstance(reward, (int, float)) and math.isfinite(reward)):
+        given: object = reward
+        try:
+            value = float(given) if isinstance(given, Real) else math.nan  # numpy's numbers, too
+        except OverflowError:
+            value = math.inf
+        if not math.isfinite(value):
             return self._failed(ConfigError(f"decision {name!r:.80}: the reward {reward!r:.80} is no finite number"))
-        return name, float(reward)
+        return name, value
 
     def flush(self, timeout_s: float = 1.0) -> bool:
         """Looks for gateways that failed, and tells what is queued; whether nothing is left."""
@@ -297,7 +305,10 @@ def reader(requests: Sequence[Request]) -> Callable[[bytes], list[Decision]]:
 
 def arms_of(arms: Sequence[str]) -> tuple[str, ...]:
     """The arms of a request. Raises ConfigError."""
-    known = () if isinstance(arms, str) else tuple(arms)
+    try:
+        known = () if isinstance(arms, str) else tuple(arms)
+    except TypeError:  # nothing to go through
+        known = ()
     if not known or not all(isinstance(arm, str) for arm in known):
         raise ConfigError(f"decide: arms must be one or more texts, got {arms!r:.200}")
     return known

@@ -31,22 +31,22 @@ class LocalArm:
 
     def decide(self, features: Mapping[str, Scalar], arms: tuple[str, ...], now_ns: int) -> Decision:
         """One of the arms. Version 0, no group, and an id by which `is_local` knows it."""
-        named = self._named(features, arms)
-        arm, propensity = named, 1.0
-        if arm not in arms:
+        arm, propensity = self._named(features, arms), 1.0
+        if arm is None or arm not in arms:
             arm = arms[int(self._rng.random() * len(arms))]
             propensity = arms.count(arm) / len(arms)
-        return Decision(f"{LOCAL}{self._rng.getrandbits(96):024x}", now_ns, "", arm, propensity, 0, arms, {**features})
+        known = {**features} if isinstance(features, Mapping) else {}  # what cannot be features costs no arm
+        return Decision(f"{LOCAL}{self._rng.getrandbits(96):024x}", now_ns, "", arm, propensity, 0, arms, known)
 
-    def _named(self, features: Mapping[str, Scalar], arms: tuple[str, ...]) -> str:
+    def _named(self, features: Mapping[str, Scalar], arms: tuple[str, ...]) -> str | None:
         if self._default is None or isinstance(self._default, str):
-            return self._default or ""
+            return self._default
         try:
             named = self._default(features, arms)
         except Exception as error:  # whoever waits for an arm gets one
             self.last_error = f"the default raised {type(error).__name__}: {error}"[:300]
-            return ""
+            return None
         if named not in arms:
             self.last_error = f"the default named {named!r:.80}, which is not among the arms"
-            return ""
+            return None
         return named
