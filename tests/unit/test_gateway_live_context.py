@@ -15,6 +15,7 @@ from gateway_backend import NOW_NS, TOKEN, MemoryBackend, serving
 from vagus.client.connection import Connection
 from vagus.clock import NS, ManualClock
 from vagus.config import ContextSettings, DecideSettings
+from vagus.controllers.decide.records import Grouping, TableUpdate
 from vagus.errors import ConfigError, PeerUnreachable
 from vagus.gateway.live_context import LiveContext, interval, newest
 from vagus.model import Field, Sample, Stream
@@ -63,17 +64,11 @@ def test_a_decision_knows_the_newest_item_of_a_feed_at_another_node():
 
 def test_the_interval_names_the_group():
     backend = Backend(load("a", 1.5))
-    backend.table.replace(msgspec_table(("load",)))
+    backend.table.apply(TableUpdate(1, 0, Grouping(group_by=("load",))))
     context = {"load": ContextSettings(series="feed.comon.load1", bins=(1.0, 2.0))}
     with serving(backend, context=context) as served:
         assert served.ask("POST", "/v1/decide", {"arms": ["a"]})[2]["group"] == "1..2"
     assert [interval(v, (0.5, 2.0)) for v in (0.1, 0.5, 1.9, 2.0, 7.0)] == ["<0.5", "0.5..2", "0.5..2", ">=2", ">=2"]
-
-
-def msgspec_table(group_by: tuple[str, ...]) -> Any:
-    from vagus.controllers.decide.table import TableSnapshot
-
-    return TableSnapshot(1, group_by)
 
 
 async def test_what_is_old_or_no_number_is_no_feature() -> None:

@@ -6,7 +6,6 @@ To add one: a file with a class like `Bandit` or `LimitPolicy`, and a line in it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from vagus.model import Scalar
@@ -98,30 +97,6 @@ class Contextual(Protocol):
         """Adds a share of what another knows. Raises ConfigError."""
 
 
-class GroupBandit(Protocol):
-    """Chooses among arms, learns from rewards (larger is better). Built as `Bandit(rng, **options)`.
-
-    `weights` gives the probability of each of the feasible `arms`, in their order (non-negative, sum 1): arms never
-    seen included, any subset of those seen before allowed. `learn` takes rewards that may arrive late and in any
-    order. `state`/`restore` round-trip through JSON-ready builtins.
-    """
-
-    name: str
-
-    def __init__(self, rng: Random, **options: Any) -> None: ...
-
-    def weights(self, arms: Sequence[str]) -> list[float]: ...
-
-    def learn(self, rewards: Sequence[tuple[str, float]]) -> None: ...
-
-    def tick(self) -> None:
-        """One decay step: called at each tick of the service, with or without rewards."""
-
-    def state(self) -> dict[str, Any]: ...
-
-    def restore(self, state: Mapping[str, Any]) -> None: ...
-
-
 class LimitPolicy(Protocol):
     """Sets one limit from signals. Built as `LimitPolicy(**options)`.
 
@@ -156,15 +131,6 @@ BANDITS: Registry[Bandit] = Registry(
 )
 
 CONTEXTUAL: Registry[Contextual] = Registry("vagus.contextual_bandits", {"linear": "vagus.policies.linear:LinearUCB"})
-
-OLD_BANDITS: Registry[GroupBandit] = Registry(
-    "vagus.old_bandits",
-    {
-        "ucb": "vagus.policies.old_ucb:DiscountedUCB",
-        "thompson": "vagus.policies.old_thompson:DiscountedThompson",
-        "uniform": "vagus.policies.uniform:Uniform",
-    },
-)
 
 LIMIT_POLICIES: Registry[LimitPolicy] = Registry(
     "vagus.limit_policies",

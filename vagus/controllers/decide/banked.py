@@ -214,9 +214,10 @@ class Banked:
     def _write(self, lines: Ints, feasible: Bools, weights: Floats) -> tuple[Ints, int]:
         if weights.shape != feasible.shape:
             raise ValueError(f"weights of shape {weights.shape} for {feasible.shape}")
-        weights = weights * feasible
-        total = weights @ np.ones(self.width)
-        off = np.abs(total - 1.0)
+        with np.errstate(all="ignore"):  # what is no number is found below
+            weights = weights * feasible
+            total = weights @ np.ones(self.width)
+            off = np.abs(total - 1.0)
         bad = 0
         if not (off.max() <= TOLERANCE and weights.min() >= 0.0):  # also where something is not a number
             good = (off <= TOLERANCE) & (weights >= 0.0).all(axis=1)

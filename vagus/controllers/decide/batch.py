@@ -23,6 +23,7 @@ from vagus.policies.bank import Bools, Floats, Ints
 MAX_MEMO = 1_000_000
 MAX_DIRECT = 1 << 22
 _NEW = -2
+_SCALARS = {str, int, float, bool}
 
 _Columns = dict[str, list[Scalar] | Ints]
 
@@ -139,6 +140,9 @@ class Columns:
                     found[name] = column if column.dtype.kind == "i" and len(self._fields) == 1 else column.tolist()
                 else:
                     found[name] = list(column)
+                    if not set(map(type, found[name])) <= _SCALARS:
+                        for value in found[name]:
+                            check_features({name: value})
         return found, lengths.pop()
 
     def _named(self, columns: _Columns, count: int) -> Ints:
@@ -182,7 +186,10 @@ class Columns:
         keys: those of batches, (n, 2), or ids as text.
         """
         given = keys_of(keys)
-        values = np.asarray(rewards, np.float64)
+        try:
+            values = np.asarray(rewards, np.float64)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"rewards must be numbers: {error}") from error
         if values.shape != (len(given),):
             raise ConfigError(f"{len(given)} ids and rewards of shape {values.shape}; one reward for each id")
         if not (np.abs(values) <= MAX_REWARD).all():
@@ -221,7 +228,7 @@ class Columns:
         if place < 0:
             name, arm, feasible = ring.stray(at)
             return [Outcome(name, arm, float(reward), arms=feasible)]
-        return [] if group is None else [Outcome(group.name, group.names[place], float(reward))]
+        return [] if group is None else [Outcome(group.name, group.names[place], float(reward), arms=group.names)]
 
 
 def keys_of(ids: Any) -> Ints:

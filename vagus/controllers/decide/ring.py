@@ -155,8 +155,9 @@ class Ring:
         begin = self._end
         keys = self._make(count)
         at = np.arange(begin, begin + count) & self._mask
-        for part in np.split(at, np.flatnonzero(np.diff(at) < 0) + 1):
-            self.groups[part[0] : part[-1] + 1] = [None] * len(part)
+        turn = min(count, self._mask + 1 - (begin & self._mask))  # what comes before the ring's end
+        self.groups[begin & self._mask : (begin & self._mask) + turn] = [None] * turn
+        self.groups[: count - turn] = [None] * (count - turn)
         np.frombuffer(self.tags, np.int64)[at] = tags
         np.frombuffer(self.places, np.int16)[at] = places
         np.frombuffer(self._since, np.int64)[at] = now_ns

@@ -14,36 +14,15 @@ from typing import Any
 
 import msgspec
 
-from vagus.controllers.decide.arms import MAX_ARMS, Feasible, check_arms
+from vagus.controllers.decide.arms import Feasible
 from vagus.controllers.decide.drawing import Known, cumulated, known_of, shares
 from vagus.controllers.decide.features import check_features
 from vagus.controllers.decide.grouping import compile_grouping
 from vagus.controllers.decide.ids import Ids, Makes
 from vagus.controllers.decide.records import ArmSet, Grouping, Row, TableUpdate
-from vagus.controllers.decide.snapshot import (
-    TableSnapshot,
-    check_snapshot,
-    decode_snapshot,
-    encode_snapshot,
-    update_of,
-)
 from vagus.errors import ConfigError, VagusError
 from vagus.model import Decision, Scalar
 from vagus.policies import CONTEXTUAL, Contextual
-
-__all__ = [
-    "MAX_ARMS",
-    "ArmSet",
-    "DecisionTable",
-    "Stale",
-    "TableSnapshot",
-    "check_arms",
-    "check_update",
-    "decode_snapshot",
-    "decode_update",
-    "encode_snapshot",
-    "encode_update",
-]
 
 MAX_WEIGHT = 1e9
 MAX_UPDATE_BYTES = 256 << 20
@@ -181,11 +160,6 @@ class DecisionTable:
         """All of it, for a table that has nothing or is stale."""
         rows = dict(self._rows) or {name: _row_of(known) for name, known in self._known.items() if known.at >= 0}
         return TableUpdate(self.version, 0, self._grouping, rows)
-
-    def replace(self, snapshot: bytes | TableSnapshot) -> None:
-        """Uses another snapshot (as bytes: MessagePack) from the next call on. Raises ConfigError and keeps the old."""
-        checked = decode_snapshot(snapshot) if isinstance(snapshot, bytes) else check_snapshot(snapshot)
-        self.apply(update_of(checked))
 
     def _turn(self, version: int) -> None:
         self.version = version
