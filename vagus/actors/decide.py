@@ -23,7 +23,7 @@ from vagus.controllers.decide.leading import Leading
 from vagus.controllers.decide.learner import SKIPPED_VERSIONS, Learner
 from vagus.controllers.decide.load import LoadBalance
 from vagus.controllers.decide.outstanding import Outstanding, check_decisions
-from vagus.controllers.decide.records import Grouping, Plan
+from vagus.controllers.decide.records import Plan
 from vagus.errors import ConfigError, PeerUnreachable, VagusError
 from vagus.model import Ack, Decision, Reward
 
