@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import selectors
@@ -86,6 +87,9 @@ async def serve(kind: str, processes: int) -> None:
         more = {"processes": processes} if processes > 1 else {}
         url = await Gateway(Node(), token=TOKEN, lean=kind == "lean", **more).start()  # type: ignore[arg-type]
         port = int(url.rpartition(":")[2])
+    gc.collect()
+    (gc.disable() if os.environ.get("NOGC") else None)
+    gc.freeze()  # as actors do once they have begun (actors/heap.py)
     print(port, flush=True)
     await asyncio.Event().wait()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from vagus.access import NOBODY, Principal
@@ -13,17 +15,28 @@ _MAX_REMEMBERED = 64
 
 
 class Door(Keys):
-    """Lets requests in by their tokens."""
+    """Lets requests in by their tokens; takes what Keys takes."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._known: dict[str, Principal] = {}  # by the header
 
     def find(self, request: web.BaseRequest) -> Principal | None:
         """Whose token the request carries."""
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        header = request.headers.get("Authorization", "")
+        known = self._known.get(header)
+        if known is not None:
+            return known
+        scheme, _, given = header.partition(" ")
         if not scheme:  # a browser's WebSocket can only offer protocols
             offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
             scheme, given = next(
                 (("bearer", o.strip()[7:]) for o in offered if o.strip().startswith("bearer.")), ("", "")
             )
-        return self.holder(given.strip()) if scheme.lower() == "bearer" else None
+        who = self.holder(given.strip()) if scheme.lower() == "bearer" else None
+        if who is not None and header and len(self._known) < _MAX_REMEMBERED:
+            self._known[header] = who
+        return who
 
     def enter(self, request: web.BaseRequest) -> Principal:
         """The principal, also kept in the request. Raises Problem: 401 without a token, 403 with a wrong one."""

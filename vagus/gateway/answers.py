@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from aiohttp import web
 
 from vagus.gateway.fanout import Gathered, MissingNode
 from vagus.gateway.path import Hop
+from vagus.gateway.plain_answer import PlainAnswer
 from vagus.model import DirectoryEntry, Inference, NodeStatus, Scalar, SensorInfo, Stream, to_builtins
 
 MSGPACK = "application/msgpack"
@@ -141,6 +142,13 @@ class QueryAnswer(Envelope, frozen=True, kw_only=True):
 def json_response(answer: Any, status: int = 200) -> web.Response:
     """A small answer as JSON."""
     return web.Response(status=status, body=msgspec.json.encode(answer), headers=JSON_HEADERS)
+
+
+def plain_response(answer: Any, request: web.BaseRequest) -> web.StreamResponse:
+    """The same, cheaper, for what is asked for very often."""
+    if request.method == "HEAD":
+        return json_response(answer)
+    return cast("web.StreamResponse", PlainAnswer(answer))
 
 
 def packed_response(request: web.BaseRequest, answer: Any) -> web.Response:

@@ -12,8 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import Annotated, Any, Protocol
 
 import msgpack
@@ -26,6 +24,7 @@ from vagus.controllers.decide.features import MAX_FEATURES, check_features
 from vagus.controllers.decide.table import DecisionTable
 from vagus.errors import VagusError
 from vagus.gateway.front_head import Heads
+from vagus.gateway.plain_answer import head_of
 from vagus.gateway.problem import Problem, unknown_decision
 from vagus.model import MAX_LABEL_VALUE, MAX_NAME, Ack, Decision, Reward, Scalar
 
@@ -296,14 +295,14 @@ class Front:
         """Of an answer of 200."""
         head = self._good.get(length)
         if head is None:
-            head = self._good[length] = _head(200, "OK", length)
+            head = self._good[length] = head_of(200, length)
         return head
 
     def refusal(self, problem: Problem, path: str) -> bytes:
         """An error as an answer; counted."""
         self.requests["POST" if path != "other" else path, path, problem.status] += 1
         body = problem.body
-        return _head(problem.status, HTTPStatus(problem.status).phrase, len(body)) + body
+        return head_of(problem.status, len(body)) + body
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -351,11 +350,3 @@ class Front:
 
 def _unpack(body: bytes) -> Any:
     return msgpack.unpackb(body, strict_map_key=True, max_ext_len=0)
-
-
-def _head(status: int, reason: str, length: int) -> bytes:
-    date = formatdate(usegmt=True)
-    return (
-        f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
-        f"Server: vagus\r\nContent-Length: {length}\r\nDate: {date}\r\n\r\n"
-    ).encode()

@@ -104,19 +104,18 @@ class Shared(Connection):
             self.abort()
 
 
-class Handler(web.RequestHandler):
-    """aiohttp's end of a shared connection, or a connection of its own."""
+class Answering(web.RequestHandler):
+    """aiohttp's end of a shared connection: says when it has answered."""
 
-    __slots__ = ("shared",)
+    __slots__ = ("_shared",)
 
-    def __init__(self, manager: web.Server, *, shared: Shared | None = None, **settings: Any) -> None:
+    def __init__(self, manager: web.Server, *, shared: Shared, **settings: Any) -> None:
         super().__init__(manager, **settings)
-        self.shared = shared
+        self._shared = shared
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         made, reset = await super().finish_response(request, resp, start_time)
-        if self.shared is not None:
-            self.shared.answered(bool(made.keep_alive) and not reset)
+        self._shared.answered(bool(made.keep_alive) and not reset)
         return made, reset

@@ -17,11 +17,12 @@ from aiohttp import web
 from msgspec import Meta
 
 from vagus.clock import NS
+from vagus.controllers.decide.features import MAX_FEATURES
 from vagus.errors import ConfigError
 from vagus.gateway.errors import Problem, invalid_input
 from vagus.gateway.route import Site
 from vagus.inputs.inflate import TooLarge, inflate
-from vagus.model import MAX_DOUBT, MAX_NAME, MAX_T_NS, Metric, Report, Reward, Scalar, Status, check_time
+from vagus.model import MAX_DOUBT, MAX_LABEL_VALUE, MAX_NAME, MAX_T_NS, Metric, Report, Reward, Status, check_time
 
 T = TypeVar("T")
 MAX_ITEMS = 1000
@@ -71,11 +72,19 @@ class ReportsBody(Input, frozen=True):
     reports: Annotated[list[ReportBody], Meta(min_length=1, max_length=MAX_ITEMS)]
 
 
+Feature = (
+    Annotated[str, Meta(max_length=MAX_LABEL_VALUE)]
+    | Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+    | float
+    | bool
+)
+
+
 class DecideBody(Input, frozen=True):
     """The features of a request, and the arms that are feasible for it."""
 
     arms: Annotated[list[Name], Meta(min_length=1, max_length=1000)]
-    features: Annotated[dict[Name, Scalar], Meta(max_length=100)] = {}
+    features: Annotated[dict[Name, Feature], Meta(max_length=MAX_FEATURES)] = {}
 
 
 class DecidesBody(Input, frozen=True):
@@ -129,7 +138,10 @@ async def read_body(
             raise Problem(417, "expectation", "only 100-continue is understood", "header Expect")
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # as aiohttp does: the interim answer is not part of the answer
-    body = await _arrived(request)
+    if length is not None and request.content.is_eof():
+        body = request.content.read_nowait()
+    else:
+        body = await _arrived(request)
     return (_inflated(body, site.max_body_bytes) if encoding == "gzip" else body), packed
 
 
@@ -252,8 +264,16 @@ def rewards_of(body: bytes, packed: bool, now_ns: int) -> tuple[list[Reward], bo
     return [Reward(item.decision_id, now_ns, item.reward) for item in items], single
 
 
+_one = msgspec.json.Decoder(DecideBody).decode
+
+
 def decides_of(body: bytes, packed: bool) -> tuple[list[DecideBody], bool]:
     """The body of `POST /v1/decide`, and whether it was a single one. Raises Problem."""
+    if not packed:
+        try:
+            return [_one(body)], True
+        except (ValueError, RecursionError):
+            pass  # several, or none: what is wrong is said below
     items, single = decode_one_or_many(body, packed, DecideBody, DecidesBody, "requests")
     for index, wanted in enumerate(items):
         for name, value in wanted.features.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from vagus.errors import ConfigError
-from vagus.gateway.answers import DecideAnswer, DecidesAnswer, UpdateAnswer, json_response
+from vagus.gateway.answers import DecideAnswer, DecidesAnswer, UpdateAnswer, plain_response
 from vagus.gateway.errors import Problem
 from vagus.gateway.inputs import DecideBody, DecidesBody, UpdateBody, UpdatesBody, decides_of, read_body, rewards_of
 from vagus.gateway.problem import unknown_decision
@@ -25,17 +25,22 @@ async def decide(site: Site, request: web.BaseRequest, _: str) -> web.StreamResp
     drawn = [_draw(site, wanted, live, index, single) for index, wanted in enumerate(items)]
     for made, _answer in drawn:
         site.backend.decided(made)
-    return json_response(drawn[0][1] if single else DecidesAnswer([answer for _made, answer in drawn]))
+    return plain_response(drawn[0][1] if single else DecidesAnswer([answer for _made, answer in drawn]), request)
 
 
 def _draw(
     site: Site, wanted: DecideBody, live: Mapping[str, Scalar], index: int, single: bool
 ) -> tuple[Decision, DecideAnswer]:
+    features: dict[str, Scalar] = wanted.features
+    table, now_ns = site.backend.table, site.clock.time_ns()
     try:
-        made = site.backend.table.decide({**live, **wanted.features}, wanted.arms, site.clock.time_ns())
+        if not live:
+            made = table.decide(features, wanted.arms, now_ns, features)
+            return made, DecideAnswer(made.arm, made.decision_id, made.propensity, made.group, made.version)
+        made = table.decide({**live, **features}, wanted.arms, now_ns)
     except ConfigError as error:
         raise Problem(422, "invalid", str(error), "body" if single else f"body.requests[{index}]") from error
-    context = {name: value for name, value in live.items() if name not in wanted.features}
+    context = {name: value for name, value in live.items() if name not in features}
     return made, DecideAnswer(made.arm, made.decision_id, made.propensity, made.group, made.version, context)
 
 
@@ -46,7 +51,7 @@ async def update(site: Site, request: web.BaseRequest, _: str) -> web.StreamResp
     acks = await site.backend.reward(rewards)
     if single and acks[0] is Ack.FAILED:
         raise unknown_decision(rewards[0].decision_id)
-    return json_response(UpdateAnswer([ack.value for ack in acks]))
+    return plain_response(UpdateAnswer([ack.value for ack in acks]), request)
 
 
 ROUTES: tuple[Route, ...] = (

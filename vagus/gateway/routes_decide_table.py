@@ -89,19 +89,22 @@ async def pytheas(site: Site, request: web.BaseRequest, _: str) -> web.StreamRes
 
     An update whose request is unknown, such as one of before a restart, counts as a decision without an alternative.
     """
+    who, door = who_asks(request), site.door
+    if not door.allows(who, "send", "reward"):
+        door.check(who, "act", "decide")
     body, _packed = await read_body(site, request, {FORM: False})
     now_ns = site.clock.time_ns()
     try:
         form = read_form(body)
-        verb, what = ("act", "decide") if isinstance(form, Asks) else ("send", "reward")
-        site.door.check(who_asks(request), verb, what)  # type: ignore[arg-type]  # one of two pairs
         features = dict(zip(FEATURES, form.values, strict=True))
         sessions = site.sessions
         if isinstance(form, Asks):
+            door.check(who, "act", "decide")
             made = site.backend.table.decide(features, form.arms, now_ns)
             site.backend.decided(made)
             sessions.decided((form.values, made.arm), made.decision_id, now_ns)
             return web.Response(text=made.arm, headers=TEXT_HEADERS)
+        door.check(who, "send", "reward")
         await _tell(site, sessions, form, now_ns)
     except ConfigError as error:
         raise Problem(422, "invalid", str(error), "body") from error

@@ -10,10 +10,10 @@ import asyncio
 import errno
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 
 from vagus.access import NOBODY
 from vagus.clock import Clock, SystemClock
@@ -23,7 +23,7 @@ from vagus.gateway.access import Door, HostCheck
 from vagus.gateway.backend import Backend
 from vagus.gateway.errors import INTERNAL, Problem, problem_of, response_of
 from vagus.gateway.front import Front
-from vagus.gateway.front_aiohttp import Handler, Shared
+from vagus.gateway.front_aiohttp import Answering, Shared
 from vagus.gateway.front_head import PATHS, Heads
 from vagus.gateway.live_context import LiveContext
 from vagus.gateway.route import Route, Site
@@ -36,7 +36,7 @@ MAX_VALUES = 5_000_000
 _ANY = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
 
 
-class _Protocol(Handler):
+class _Protocol(web.RequestHandler):
     """aiohttp's end of a connection; what aiohttp itself refuses (malformed HTTP) gets our shape of error too."""
 
     def handle_error(
@@ -54,12 +54,18 @@ class _Protocol(Handler):
         return response
 
 
+class _Beside(Answering, _Protocol):
+    """The same, beside the front."""
+
+
 class _Server(web.Server):
     """Makes connections; with a front they are its own, and aiohttp's handlers stand behind them."""
 
     def __init__(self, gateway: Gateway, front: Front | None, **settings: Any) -> None:
-        super().__init__(gateway.handle, request_factory=gateway.request, **settings)
-        self._settings = {**settings, "loop": asyncio.get_running_loop()}
+        loop = asyncio.get_running_loop()
+        bounded = partial(web.BaseRequest, loop=loop, client_max_size=gateway.site.max_body_bytes)
+        super().__init__(gateway.handle, request_factory=bounded, **settings)
+        self._settings = {**settings, "loop": loop}
         self._front = front
 
     def __call__(self) -> Any:
@@ -71,7 +77,9 @@ class _Server(web.Server):
         return Shared(self._front, self.handler, already)
 
     def handler(self, shared: Shared | None) -> web.RequestHandler:
-        return _Protocol(self, shared=shared, **self._settings)
+        if shared is None:
+            return _Protocol(self, **self._settings)
+        return _Beside(self, shared=shared, **self._settings)
 
     def pre_shutdown(self) -> None:
         if self._front is not None:
@@ -231,14 +239,6 @@ class Gateway:
             await runner.cleanup()
 
     # --- one request ---------------------------------------------------------------------------------------------
-
-    def request(
-        self, message: Any, payload: Any, protocol: web.RequestHandler, writer: AbstractStreamWriter, task: Any
-    ) -> web.BaseRequest:
-        """A request whose body is bounded."""
-        loop = asyncio.get_running_loop()
-        limit = self.site.max_body_bytes
-        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=limit)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Checks and answers one request; raises only when cancelled or when the peer is gone."""
