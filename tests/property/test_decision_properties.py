@@ -20,7 +20,7 @@ from vagus.controllers.decide.learner import Learner
 from vagus.controllers.decide.outstanding import Outstanding
 from vagus.controllers.decide.records import ArmSet, Grouping, Outcome, Row, TableUpdate
 from vagus.controllers.decide.table import DecisionTable, decode_update, encode_update
-from vagus.model import Ack, Decision
+from vagus.model import Ack, Decision, Scalar
 from vagus.policies import BANDITS
 
 text = st.text(alphabet=":;\\?#ab,= é", max_size=6)
@@ -179,7 +179,8 @@ def test_any_order_of_events_keeps_the_books(steps: list[tuple[object, ...]], po
                 version = learner.version
                 assert len(learner) <= 2
                 for row in learner.full().groups.values():
-                    for one in (row, *row.sets):
+                    answers: list[Row | ArmSet] = [row, *row.sets]
+                    for one in answers:
                         assert math.isclose(math.fsum(one.weights), 1.0, abs_tol=1e-9)
                         assert len(one.arms) == len(one.weights)
             case ("move", source, target) if source in learner:
@@ -213,7 +214,7 @@ class OutstandingBooks(RuleBasedStateMachine):
 
     @rule(name=st.integers(0, 12).map(str), group=_groups, arm=st.sampled_from("ab"), feature=st.none() | text)
     def add(self, name: str, group: str, arm: str, feature: str | None) -> None:
-        features = {} if feature is None else {"f": feature, "other": 1}
+        features: dict[str, Scalar] = {} if feature is None else {"f": feature, "other": 1}
         decision = Decision(name, 0, group, arm, 0.5, 0, ("a", "b"), features)
         assert self.waiting.add(decision, self.now_ns) == (name not in self.model)
         if name not in self.model:
@@ -307,7 +308,7 @@ def test_a_decider_learns_each_reward_once_by_whatever_way(deeds: list[tuple[obj
                 one = decider.decide({"isp": str(group)}, arms)  # type: ignore[arg-type]
                 made.append((one.decision_id, one.group, one.arm))
             case ("columns", groups, arms):
-                batch = decider.decide_columns({"isp": groups}, arms)  # type: ignore[arg-type, dict-item]
+                batch = decider.decide_columns({"isp": groups}, arms)  # type: ignore[arg-type]
                 named = [group_of({"isp": group}, ("isp",)) for group in groups]  # type: ignore[attr-defined]
                 made += zip(batch.ids, named, batch.names, strict=True)
             case ("reward", at, value) if made:

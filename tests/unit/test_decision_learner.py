@@ -498,7 +498,8 @@ def test_contextual_groups_are_handed_over_dropped_and_bounded() -> None:
     assert other.group("y") == state
     other.absorb(msgspec.structs.replace(state, group="w"), 0.5)
     assert other.group("w").rewards == state.rewards // 2
-    for change in ({"state": {"model": "%"}}, {"state": {}}, {"policy": "ucb"}):
+    changes: list[dict[str, Any]] = [{"state": {"model": "%"}}, {"state": {}}, {"policy": "ucb"}]
+    for change in changes:
         with pytest.raises(ConfigError):
             other.put(msgspec.structs.replace(state, **change))
     other.tick(0)

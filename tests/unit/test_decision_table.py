@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
+from collections.abc import Mapping
 from random import Random
 
 import msgspec
@@ -24,8 +25,8 @@ ABC = ("a", "b", "c")
 def _update(
     version: int,
     group_by: tuple[str, ...] = (),
-    groups: dict[str, dict[str, float]] | None = None,
-    sets: dict[str, tuple[ArmSet, ...]] | None = None,
+    groups: Mapping[str, Mapping[str, float]] | None = None,
+    sets: Mapping[str, tuple[ArmSet, ...]] | None = None,
     base: int = 0,
     gone: tuple[str, ...] = (),
 ) -> TableUpdate:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from vagus.controllers.decide.drawing import ROUNDING, Known, Lists
+from vagus.controllers.decide.records import ArmSet, Row
 from vagus.policies import Bandit
 from vagus.policies.bank import Bools, Floats, Ints
 
@@ -233,3 +234,28 @@ class Banked:
         np.frombuffer(self.lists.probabilities).reshape(-1, self.width)[lines] = weights
         np.frombuffer(self.lists.cumulated).reshape(-1, self.width)[lines] = sums
         return lines, bad
+
+
+def rows_of(banked: Banked, groups: Sequence[Group | None]) -> Iterator[tuple[str, Row]]:
+    """Rows of the table for those of the groups, of this bank, that are drawn from."""
+    width = banked.width
+    ready = [group for group in groups if group is not None and group.at >= 0]
+    here = [group for group in ready if group.lists is banked.lists]
+    table = np.frombuffer(banked.lists.probabilities).reshape(-1, width)
+    lines = table[[group.at // width for group in here]].tolist() if here else []
+    for group, line in zip(here, lines, strict=True):
+        arms = group.arms
+        yield group.name, Row(arms, tuple(line[: len(arms)]), _sets(group) if group.sets else ())
+    for group in ready:
+        if group.lists is not banked.lists:  # it is new here, and drawn from elsewhere until it is computed
+            yield group.name, Row(group.arms, tuple(group.line(group.at).values()), _sets(group))
+
+
+def _sets(group: Group) -> tuple[ArmSet, ...]:
+    found = []
+    for arms in group.set_lines or ():
+        at = (group.sets or {}).get(arms)
+        if at is not None:
+            line = group.line(at)
+            found.append(ArmSet(arms, tuple([line[arm] for arm in arms])))
+    return tuple(found)

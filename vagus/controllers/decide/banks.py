@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from vagus.controllers.decide.ages import Ages
 from vagus.controllers.decide.arms import MAX_ARMS, check_arms
-from vagus.controllers.decide.banked import Banked, Group, Reweigh
-from vagus.controllers.decide.records import ArmSet, GroupState, Outcome, Row
+from vagus.controllers.decide.banked import Banked, Group, Reweigh, rows_of
+from vagus.controllers.decide.records import GroupState, Outcome, Row
 from vagus.controllers.decide.roll import Roll
 from vagus.errors import ConfigError
 from vagus.policies import Bandit
@@ -44,7 +45,7 @@ class Banks:
         self._restructured: dict[str, Group] = {}  # what is drawn from is not yet what was met
         self._places: dict[tuple[str, ...], tuple[tuple[str, ...], dict[str, int]]] = {}
         self._clock = 1
-        self._ages: list[tuple[int, int, Group]] = []
+        self._ages = Ages(self.groups)
         self._gone: dict[str, None] = {}
         self._computed: list[tuple[Banked, Any]] = []
         make()  # wrong options fail here, not at the first request
@@ -143,37 +144,15 @@ class Banks:
         found: dict[str, Row] = {}
         for banked, lines in self._computed:
             names = np.unique(banked.row_of[lines])
-            found.update(self._rows(banked, [banked.groups[row] for row in names.tolist()]))
+            found.update(rows_of(banked, [banked.groups[row] for row in names.tolist()]))
         return found
 
     def all_rows(self) -> dict[str, Row]:
         """All rows of the table."""
         found: dict[str, Row] = {}
         for banked in self.banked.values():
-            found.update(self._rows(banked, banked.groups))
+            found.update(rows_of(banked, banked.groups))
         return found
-
-    def _rows(self, banked: Banked, groups: Sequence[Group | None]) -> Iterator[tuple[str, Row]]:
-        width = banked.width
-        ready = [group for group in groups if group is not None and group.at >= 0]
-        same = [group for group in ready if group.lists is banked.lists]
-        table = np.frombuffer(banked.lists.probabilities).reshape(-1, width)
-        lines = table[[group.at // width for group in same]].tolist() if same else []
-        for group, line in zip(same, lines, strict=True):
-            arms = group.arms
-            yield group.name, Row(arms, tuple(line[: len(arms)]), self._sets(group) if group.sets else ())
-        for group in ready:  # those that wait for their new bank
-            if group.lists is not banked.lists:
-                yield group.name, Row(group.arms, tuple(group.line(group.at).values()), self._sets(group))
-
-    def _sets(self, group: Group) -> tuple[ArmSet, ...]:
-        found = []
-        for arms in group.set_lines or ():
-            at = (group.sets or {}).get(arms)
-            if at is not None:
-                line = group.line(at)
-                found.append(ArmSet(arms, tuple([line[arm] for arm in arms])))
-        return tuple(found)
 
     def gone(self) -> tuple[str, ...]:
         """Groups that were dropped since this was last asked."""
@@ -213,10 +192,9 @@ class Banks:
         self.groups[group.name] = self._restructured[group.name] = group
         self._clock += 1
         group.banked.seen[group.row] = self._clock
-        if self._ages:
-            heapq.heappush(self._ages, (self._clock, id(group), group))
+        self._ages.add(group)
         while len(self.groups) > self._max_groups:
-            self.drop(self._oldest().name)
+            self.drop(self._ages.oldest().name)
 
     def _index(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, int]]:
         """Names of arms and their places: the same objects for all groups that have the same."""
@@ -312,19 +290,6 @@ class Banks:
             oldest = lines.pop(next(iter(lines)))
             group.banked.stop_line(oldest)
             group.left = [*(group.left or ()), (group.banked, oldest)]
-
-    def _oldest(self) -> Group:
-        if not self._ages or len(self._ages) > 2 * len(self.groups) + 1000:
-            self._ages = [(int(group.banked.seen[group.row]), id(group), group) for group in self.groups.values()]
-            heapq.heapify(self._ages)
-        while True:
-            age, _, group = heapq.heappop(self._ages)
-            if self.groups.get(group.name) is not group:
-                continue
-            now = int(group.banked.seen[group.row])
-            if now == age:
-                return group
-            heapq.heappush(self._ages, (now, id(group), group))
 
     # --- states ------------------------------------------------------------------------------------------------------
 

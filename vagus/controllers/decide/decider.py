@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from vagus.clock import NS, Clock
 from vagus.controllers.decide.banked import Group
@@ -189,7 +190,7 @@ class Decider:
         update = self.update
         return [update(decision_id, reward) for decision_id, reward in rewards]
 
-    def decide_columns(self, features: Mapping[str, Sequence[Scalar]], arms: Sequence[str]) -> Batch:
+    def decide_columns(self, features: Mapping[str, Any], arms: Sequence[str]) -> Batch:
         """A decision for each line of the columns `features` (lists, or arrays of numpy), all among the same arms.
 
         Many times faster than one by one where groups are known with these arms. Raises ConfigError.
@@ -205,7 +206,7 @@ class Decider:
                     self._balance.decided(group, arm)
             return batch
 
-    def update_columns(self, keys: Any, rewards: Sequence[float]) -> Any:
+    def update_columns(self, keys: Any, rewards: ArrayLike) -> NDArray[np.object_]:
         """Outcomes by the `keys` of batches, or by ids; `Ack`s as of `update`, an array of objects (n,).
 
         Raises ConfigError, with nothing counted.
@@ -216,7 +217,8 @@ class Decider:
                 self._catch_up(now_ns)
             codes, outcomes = self._for_bandits().update(keys, rewards, now_ns)
             self._learner.learn(outcomes)
-            return _ACKS[codes]
+            acks: NDArray[np.object_] = _ACKS[codes]
+            return acks
 
     def _for_bandits(self) -> Columns:
         if self._waiting is not None:
