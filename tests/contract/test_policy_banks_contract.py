@@ -10,7 +10,7 @@ import pytest
 
 from vagus.errors import ConfigError
 from vagus.policies import BANDITS, Bandit
-from vagus.policies.bank import Bools, Floats, Ints
+from vagus.policies.bank import Bank, Bools, Floats, Ints
 
 NAMES = list(BANDITS)
 LEARNING = [name for name in NAMES if name != "uniform"]
@@ -181,6 +181,30 @@ def test_the_seed_decides(name: str) -> None:
     assert states(one) == states(two)
     for _ in range(3):
         assert (one.weights(rows, feasible) == two.weights(rows, feasible)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_know_nothing_of_each_other_unless_it_is_said(name: str) -> None:
+    """`together` says it: then a replay of several seeds must not share a bank."""
+    bank = made(name)
+    alone = [made(name, rows=1) for _ in range(ROWS)]
+    for row, single in enumerate(alone):
+        single.set_row(0, bank.row(row))
+    for tick in range(200):
+        rows, places, values = rewards(tick, 30)
+        values = values * np.array([1.0, 100.0])[rows % 2] + 5.0 * ((tick // 10 + places) % 3)
+        bank.learn(rows, places, values)
+        bank.tick()
+        for row, single in enumerate(alone):
+            of_it = rows == row
+            single.learn(np.zeros(int(of_it.sum()), np.int64), places[of_it], values[of_it])
+            single.tick()
+    same = all(
+        numbers(single.explain(0, ARMS)) == pytest.approx(numbers(bank.explain(row, ARMS)))
+        for row, single in enumerate(alone)
+    )
+    assert isinstance(bank, Bank)
+    assert same is not bank.together
 
 
 @pytest.mark.parametrize("name", NAMES)

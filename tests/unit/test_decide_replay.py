@@ -11,6 +11,8 @@ import pytest
 from vagus.controllers.decide.replay import Setup, replay
 from vagus.controllers.decide.trace import GroupTrace, Trace
 from vagus.errors import ConfigError
+from vagus.policies import BANDITS
+from vagus.policies.bank import Bank
 
 SETUP = Setup(delay_s=2.0, rate=10.0, noise=0.1, tick_s=0.5)
 
@@ -118,6 +120,42 @@ def test_a_bank_and_objects_alike() -> None:
     assert again.runs == found.runs, "seeds decide"
     assert replay(world, "uniform", setup=SETUP, seeds=range(1, 21)).runs != found.runs
     assert replay(world[0], "auto", setup=SETUP, seeds=(1,)).score > 0.7
+
+
+def test_policies_that_need_names_are_told_them() -> None:
+    two = [trace([[0.0, 1.0, 5.0]] * 3), Trace("t", ("arm1", "arm2"), trace([[1.0, 7.0]] * 3, group="h").groups)]
+    found = replay(two, "static", options={"shares": {"arm1": 1.0}}, setup=SETUP, seeds=(1, 2))
+    assert [run.mean for run in found.runs] == [1.0] * 4
+
+
+def test_a_bank_whose_rows_learn_from_each_other_is_of_one_trace_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a discount is measured on would else be the same trace, seen by other seeds."""
+    made: list[Bank] = []
+    make = BANDITS.make
+
+    def recorded(name: str, *args: Any, **options: Any) -> Bank:
+        bank = make(name, *args, **options)
+        assert isinstance(bank, Bank)
+        made.append(bank)
+        return bank
+
+    monkeypatch.setattr(BANDITS, "make", recorded)
+    pair = trace([[0.2, 0.4]] * 3)
+    two = Trace("two", pair.arms, (pair.groups[0], trace([[1.0, 0.0]] * 3, group="other").groups[0]))
+    for policy, options, rows in (
+        ("ucb", {}, [1, 1, 2, 2]),
+        ("thompson", {}, [1, 1, 2, 2]),
+        ("ucb", {"gamma": 0.9}, [6]),
+        ("auto", {}, [6]),
+    ):
+        made.clear()
+        found = replay([pair, two], policy, options=options, setup=SETUP, seeds=(1, 2))
+        assert [bank.rows for bank in made if bank.rows] == rows, policy
+        assert [(run.trace, run.group, run.seed) for run in found.runs] == [
+            *(("t", "g", 1), ("t", "g", 2)),
+            *(("two", "g", 1), ("two", "other", 1), ("two", "g", 2), ("two", "other", 2)),
+        ]
+        assert all(run.score > 0.0 for run in found.runs)
 
 
 def test_nothing_to_choose_has_no_score() -> None:

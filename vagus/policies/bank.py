@@ -27,6 +27,7 @@ class Bank:
     """
 
     name: ClassVar[str]
+    together = False  # whether rows learn anything from each other: then a bank is one service's, not several worlds'
     cells: ClassVar[Mapping[str, float]] = {}
     whole: ClassVar[Mapping[str, float]] = {}
     added: ClassVar[frozenset[str]] = frozenset()

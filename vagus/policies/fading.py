@@ -36,6 +36,7 @@ class Fading(Bank):
     def __init__(self, rng: np.random.Generator, gamma: float | Discount) -> None:
         super().__init__(rng)
         self.discount = gamma if isinstance(gamma, Discount) else None
+        self.together = self.discount is not None
         self._gamma = gamma if isinstance(gamma, float) else 1.0
         self.grown = 1.0
         self._news = np.empty(0)
