@@ -129,7 +129,9 @@ class Banks:
             if not (done and done[group.line_number]):
                 continue
             width = group.banked.width
-            group.arms, group.lists, group.at = group.names, group.banked.lists, group.line_number * width
+            at = group.line_number * width
+            group.arms, group.lists = group.names, group.banked.lists
+            group.at = group.cell if group.cell == at else at  # one number in memory rather than two
             lines = group.set_lines or {}
             self.roll.published(group)
             group.sets = {arms: line * width for arms, line in lines.items() if done[line]} or None
