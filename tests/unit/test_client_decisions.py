@@ -27,10 +27,18 @@ from vagus.controllers.decide.plan import prefix_of
 from vagus.errors import ConfigError, PeerUnreachable
 
 ARMS = ("a", "b", "c")
-QUICK = {"timeout_s": 0.1, "rng": Random(3)}
-STUBBORN = {"timeout_s": 0.1, "deadline_s": 10.0, "tries": 50, "rng": Random(3)}
+QUICK = {"timeout_s": 0.04, "rng": Random(3)}
+STUBBORN = {"timeout_s": 0.04, "deadline_s": 10.0, "tries": 200, "rng": Random(3)}
 """Finds the one that is well, also on a busy machine."""
 PATIENT = {"timeout_s": 10.0, "rng": Random(3)}
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    """The courier's pauses, as far as they only keep a busy service from being asked too often."""
+    monkeypatch.setattr("vagus.client.background.TICK_S", 0.02)
+    monkeypatch.setattr("vagus.client.courier.FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr("vagus.client.attempts.FIRST_LOOK_S", 0.02)
 
 
 def client(*urls, **options):
@@ -242,7 +250,7 @@ def test_a_learner_that_is_away_does_not_cost_decisions(how):
         else:
             good(server, connection, path, document)
 
-    with serving(half) as [server], client(server, timeout_s=0.1, deadline_s=10, tries=2, rng=Random(1)) as decisions:
+    with serving(half) as [server], client(server, timeout_s=0.04, deadline_s=10, tries=2, rng=Random(1)) as decisions:
         for n in range(5):
             assert not is_local(decisions.decide({}, ARMS))
             assert decisions.update(f"d-{n}", 1.0) == "QUEUED"
@@ -428,8 +436,7 @@ async def test_asyncio_has_the_same(tmp_path):
     for behave in broken:
         with serving(behave, good) as both:
             urls = [server.url for server in both]
-            options = {"timeout_s": 0.1, "deadline_s": 10, "tries": 50, "rng": Random(1)}
-            async with vagus.aio_decisions(urls, "t", **options) as decisions:
+            async with vagus.aio_decisions(urls, "t", **STUBBORN) as decisions:
                 made = await asyncio.gather(*(decisions.decide({"n": n}, ARMS) for n in range(10)))
                 assert {one.arm for one in made} == {"c"}
                 assert await decisions.update(made[0], 1.0) == "ACCEPTED"
