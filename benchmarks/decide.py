@@ -2,7 +2,7 @@
 
 Run: python -m benchmarks.decide [--json] [--quick] [--only core memory …]
 Parts: core and memory (decide and learn in one process), http, peers (other libraries), score (regret on bandwidth
-traces), groups (learned ones on flights). Costs are in seconds of CPU; a busy machine still makes them worse.
+traces), groups (learned ones on flights), plane (what passes between nodes). Costs are in seconds of CPU; a busy machine still makes them worse.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("core", "memory", "http", "peers", "score", "groups")
+PARTS = ("core", "memory", "http", "peers", "score", "groups", "plane")
 PART_S = 3600.0
 
 
