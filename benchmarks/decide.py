@@ -2,7 +2,8 @@
 
 Run: python -m benchmarks.decide [--json] [--quick] [--only core memory …]
 Parts: core and memory (decide and learn in one process), http, peers (other libraries), score (regret on bandwidth
-traces), groups (learned ones on flights), plane (what passes between nodes). Costs are in seconds of CPU; a busy machine still makes them worse.
+traces), groups (learned ones on flights), plane (what passes between nodes). Costs are in seconds of CPU; a busy
+machine still makes them worse.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def run(part: str, quick: bool) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", f"benchmarks.decide_{part}", "--json", *(["--quick"] if quick else [])]
     try:
         done = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=PART_S)
-        found: Any = json.loads(done.stdout.strip().splitlines()[-1])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        found: Any = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
         return [_row(part, f"{type(error).__name__}: {error}"[:500])]
     rows: list[dict[str, Any]] = found if isinstance(found, list) else found.get("rows", [])
     return [{"part": part, **row} for row in rows]
