@@ -103,7 +103,7 @@ def test_groups_that_are_merged_carry_what_is_known_of_them():
     assert not set(world.groups[:3]) & {g for m in world.live() for g in m.memory.known}
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [*range(20), 60])  # 60: groups that may not leave yet, to one that is taken over
 def test_whatever_happens_everything_acknowledged_is_learned_exactly_once(seed: int):
     chance = Random(seed)
     world = World(chance.choice([3, 4, 5]), seed, loss=chance.choice([0.0, 0.05, 0.2]))

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from vagus.controllers.decide.evidence import Evidence, Learns
-from vagus.controllers.decide.mail import Letter, Orphans, Outgoing, Place
+from vagus.controllers.decide.mail import Letter, Orphans, Outgoing, Place, Round
 from vagus.controllers.decide.plan import At, Claim, deputy_of
 from vagus.controllers.decide.records import GroupState, Outcome, Plan, TableUpdate
 from vagus.controllers.decide.replicas import Held
@@ -64,11 +64,12 @@ class Leading:
         self.saved_through: dict[str, At] = {}
         self.done: list[Place] = []  # letters that need not be kept
         self.held: dict[str, Held] = {}  # replicas of leaders whose deputy this node is
-        # What was claimed and this node's own deputy has not got yet; stamps: life and round from which it has.
+        # What was claimed, or taken back, and this node's own deputy has not got yet.
         self.kept: dict[Place, Letter] = {}
         self.kept_unsaved: set[Place] = set()
         self.mine: deque[Mine] = deque()
         self.leaving: dict[tuple[str, int], list[Mine]] = {}  # those in groups of letters that are held, by line
+        self.returned: dict[Place, list[Mine]] = {}  # those in letters that are kept
         self.met: dict[str, dict[str, set[tuple[str, ...]]]] = {}  # to be told: by leader and group
         self.seen: dict[str, dict[str, dict[str, int]]] = {}  # sessions, by leader, group and arm
         self.wanted: tuple[int, int] | None = None
@@ -188,19 +189,27 @@ class Leading:
         settled = self.settled
         while self.mine and self.mine[0][0] <= settled:
             self.mine.popleft()
-        committed = (self.incarnation, replication.committed) if replication.committed else (0, 0)
         for place, letter in list(self.kept.items()):
-            if not self.view.peers or committed >= letter.stamps:
-                del self.kept[place]
-                self.done.append(place)
-        for peer, line in self.lines.items():
-            for number in line.release(committed if self.view.peers else None):
-                self.leaving.pop((peer, number), None)
-                self.urgent = True
+            if not self.view.peers or self._committed >= letter.since:
+                self._keep_no_more(place)
+        for peer in self.lines:
+            self._release(peer)
         for leader in {*self.met, *self.seen} - {*alive}:
             self.met.pop(leader, None)
             self.seen.pop(leader, None)
             self.rows.ask_again()
+
+    @property
+    def _committed(self) -> Round:
+        """The round that the deputy holds."""
+        committed = self.evidence.replication.committed
+        return (self.incarnation, committed) if committed else (0, 0)
+
+    def _release(self, peer: str) -> None:
+        """Groups that the deputy has no more may leave."""
+        for number in self.lines[peer].release(self._committed if self.view.peers else None):
+            self.leaving.pop((peer, number), None)
+            self.urgent = True
 
     def _claim(self, leader: str, held: Held) -> None:
         incarnation = max(held.incarnation, self.view.lives.get(leader, 0))
@@ -222,13 +231,26 @@ class Leading:
         self._keep(("", self.birth, incarnation, 1), tuple(held.states.values()), orphans)
         self.outcomes(waiting)
 
-    def _keep(self, place: Place, states: tuple[GroupState, ...], orphans: Orphans | None) -> None:
+    def _keep(
+        self,
+        place: Place,
+        states: tuple[GroupState, ...],
+        orphans: Orphans | None,
+        stamps: tuple[int, ...] = (),
+        hold: Round = (0, 0),
+    ) -> None:
         """Learns what was claimed, and keeps it until the deputy has it, too: it may be claimed in turn."""
         since = (self.incarnation, self.evidence.replication.round + 1)
-        letter = self.kept[place] = Letter(0, since, (), states, orphans)
+        letter = self.kept[place] = Letter(0, stamps, (), states, orphans, since, hold)
         self.kept_unsaved.add(place)
         self.whole = self.urgent = True
         self.read(self.node, letter)
+
+    def _keep_no_more(self, place: Place) -> list[Mine]:
+        """The own outcomes that were in it."""
+        del self.kept[place]
+        self.done.append(place)
+        return self.returned.pop(place, [])
 
     def bring_orphans(self, claim: Claim) -> None:
         """What this node had for one that was taken over goes to who did that."""
@@ -240,8 +262,17 @@ class Leading:
             self.whole = self.urgent = True
 
     def _orphans(self, claim: Claim) -> tuple[Orphans | None, list[tuple[int, Outcome]]]:
-        """What of the line to one that was taken over is not durable, and what is not yet in a letter; a new line."""
+        """What of the line to one that was taken over is not durable, and what is not yet in a letter; a new line.
+
+        Groups that could not leave yet, since the replica may still have them, are taken back.
+        """
         line = self.line(claim.dead)
+        self._release(claim.dead)
+        for number, hold in list(line.holds.items()):
+            letter, place = line.letters[number], ("", self.birth, claim.incarnation, 1 + number)
+            self.returned[place] = self.leaving.pop((claim.dead, number), [])
+            self._keep(place, letter.handed, None, letter.stamps, hold)
+            line.empty(number)
         self.done += [(claim.dead, line.birth, line.fence, number) for number in line.letters]
         birth, fence = line.birth, line.fence
         left, waiting = line.restart(claim.incarnation), line.waiting
@@ -258,6 +289,10 @@ class Leading:
                 line.empty(number)
                 mine += self.leaving.get((peer, number), ())
         self.leaving.clear()
+        for place, letter in list(self.kept.items()):
+            if (claim.life, claim.round) < letter.hold:  # the replica has them as before
+                self.lettered.difference_update(letter.stamps)
+                mine += self._keep_no_more(place)
         if claim.position < self.unread:
             self.wanted = (claim.position, self.unread)
         self.unread = 0
@@ -269,8 +304,8 @@ class Leading:
         self.whole = self.urgent = True
         self.view.changed()
         for place, letter in list(self.kept.items()):
-            if letter.stamps > (claim.life, claim.round):
-                self._keep(place, letter.handed, letter.orphans)
+            if letter.since > (claim.life, claim.round):
+                self._keep(place, letter.handed, letter.orphans, letter.stamps, letter.hold)
         self.outcomes((stamp, mine[at][2]) for stamp, at in again)
 
     def _hand_over(self) -> None:

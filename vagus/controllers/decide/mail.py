@@ -38,13 +38,19 @@ class Orphans(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Letter(msgspec.Struct, frozen=True, array_like=True):
-    """stamps: of its outcomes, in the sender's log, and of those that are still in the groups that are handed over."""
+    """stamps: of its outcomes, in the sender's log, and of those that are still in the groups that are handed over.
+
+    since, hold: of one that its writer keeps for itself (see `leading`): the rounds of its replica from which on that
+    has what is in the letter, and up to which it had that as before.
+    """
 
     number: int
     stamps: tuple[int, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     handed: tuple[GroupState, ...] = ()
     orphans: Orphans | None = None
+    since: Round = (0, 0)
+    hold: Round = (0, 0)
 
 
 class Replica(msgspec.Struct, frozen=True, array_like=True):

@@ -152,8 +152,7 @@ def restore(
         peer, birth, fence, number = place
         if not peer:
             leading.kept[place] = letter
-            for orphan in letter.orphans.letters if letter.orphans is not None else ():
-                leading.lettered.update(stamps_of(orphan))
+            leading.lettered.update(stamps_of(letter))
             continue
         line = leading.lines.get(peer)
         if line is None or (line.birth, line.fence) != (birth, fence):
