@@ -3,10 +3,11 @@
     python benchmarks/decide_http.py [--json] [--quick]
 
 Each server is a process on one core, its load on the other: wrk (Debian's package) where it is there, else a loop of
-raw sockets. Bodies have 15 features of which two name the group, and 10 arms; 64 different ones, 16 kept-alive
+raw sockets. Bodies have 15 features of which two name the group, and 10 arms; 64 different ones, 64 kept-alive
 connections. The echo is aiohttp's Application on uvloop that parses the body with msgspec and answers what it parsed:
 it checks nothing and decides nothing. Latency is of an open loop: requests leave at
-their times, whatever has been answered, and count from those times.
+their times, whatever has been answered, and count from those times. Where that is allowed, both sides run as real-time
+processes while they are measured, so that neighbours on the machine are not: a second at a time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import asyncio
 import gc
 import json
 import os
+import select
 import selectors
 import shutil
 import socket
@@ -24,10 +26,11 @@ import sys
 import tempfile
 import time
 from collections import deque
+from pathlib import Path
 from random import Random
 from typing import Any
 
-CONNECTIONS = 16
+CONNECTIONS = 64
 OPEN_CONNECTIONS = 32
 OPEN_RATE = 5000
 TOKEN = "a-token-for-benchmarks"
@@ -88,7 +91,7 @@ async def serve(kind: str, processes: int) -> None:
         url = await Gateway(Node(), token=TOKEN, lean=kind == "lean", **more).start()  # type: ignore[arg-type]
         port = int(url.rpartition(":")[2])
     gc.collect()
-    (gc.disable() if os.environ.get("NOGC") else None)
+
     gc.freeze()  # as actors do once they have begun (actors/heap.py)
     print(port, flush=True)
     await asyncio.Event().wait()
@@ -118,7 +121,7 @@ class Server:
         place = sorted(os.sched_getaffinity(0))[:cores]
         code = [sys.executable, __file__, "--serve", kind, "--processes", str(processes)]
         self.process = subprocess.Popen(
-            code, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, place)
+            ["taskset", "-c", ",".join(map(str, place)), *code], stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
@@ -131,16 +134,14 @@ class Server:
         self.process.wait()
 
     def cpu_s(self) -> float:
-        children = open(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read().split()
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return sum(_cpu_s(pid) for pid in (str(self.process.pid), *children))
 
 
 def _cpu_s(pid: str) -> float:
     """Of its threads, to the nanosecond."""
-    return sum(
-        int(open(f"/proc/{pid}/task/{task}/schedstat").read().split()[0]) / 1e9
-        for task in os.listdir(f"/proc/{pid}/task")
-    )
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) / 1e9 for task in tasks)
 
 
 # --- load ------------------------------------------------------------------------------------------------------------
@@ -173,11 +174,10 @@ def load(port: int, duration_s: float) -> int:
             file.write(LUA % headers)
         line = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(duration_s))}s", "-s", f"{folder}/load.lua"]
         done = subprocess.run(
-            [*line, f"http://127.0.0.1:{port}", "--", f"{folder}/bodies"],
+            ["taskset", "-c", str(last[0]), *line, f"http://127.0.0.1:{port}", "--", f"{folder}/bodies"],
             capture_output=True,
             text=True,
             check=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, last),
         )
     answered, errors = map(int, done.stdout.rpartition("DONE ")[2].split())
     if errors:
@@ -231,19 +231,23 @@ def _load(port: int, duration_s: float, cores: list[int]) -> int:
         os.sched_setaffinity(0, before)
 
 
-def open_loop(port: int, rate: int, duration_s: float) -> dict[str, float]:
-    """Latencies in ms, from the times at which requests were to leave."""
+def open_loop(server: Server, rate: int, duration_s: float) -> dict[str, float]:
+    """Latencies in ms, from the times at which requests were to leave.
+
+    Where that is allowed server and sender run as real-time processes: neighbours on the machine are not measured.
+    """
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(before)[-1:])
+    real_time = _real_time(True, 0, server.process.pid)
+    clients = [_Client(server.port) for _ in range(OPEN_CONNECTIONS)]
     try:
-        poll, clients = selectors.DefaultSelector(), [_Client(port) for _ in range(OPEN_CONNECTIONS)]
-        for client in clients:
-            poll.register(client.socket, selectors.EVENT_READ, client)
+        by_socket = {client.socket: client for client in clients}
+        sockets = list(by_socket)
         sent = [request(body) for body in bodies()]
         total, n = round(rate * duration_s), 0
         times: list[float] = []
-        begun = time.perf_counter()
         late = 0.0
+        begun = time.perf_counter() + 0.01
         while len(times) < total:
             now = time.perf_counter()
             while n < total and begun + n / rate <= now:
@@ -254,46 +258,65 @@ def open_loop(port: int, rate: int, duration_s: float) -> dict[str, float]:
                 late = max(late, now - due)
                 n += 1
             wait_s = max(0.0, begun + n / rate - time.perf_counter()) if n < total else 0.1
-            for key, _ in poll.select(0 if wait_s < 0.001 else wait_s - 0.001):
-                count = key.data.answers()
+            for ready in select.select(sockets, (), (), wait_s)[0]:
+                count = by_socket[ready].answers()
                 now = time.perf_counter()
-                times += [now - key.data.due.popleft() for _ in range(count)]
+                times += [now - by_socket[ready].due.popleft() for _ in range(count)]
             if time.perf_counter() > begun + duration_s + 10:
                 raise SystemExit(f"only {len(times)} of {total} were answered")
-        times.sort()
-        return {
-            "p50_ms": times[total // 2] * 1e3,
-            "p99_ms": times[total * 99 // 100] * 1e3,
-            "p999_ms": times[total * 999 // 1000] * 1e3,
-            "sender_late_ms": late * 1e3,
-        }
     finally:
+        for client in clients:
+            client.socket.close()
+        _real_time(False, 0, server.process.pid)
         os.sched_setaffinity(0, before)
+    times.sort()
+    return {
+        "p50_ms": times[total // 2] * 1e3,
+        "p99_ms": times[total * 99 // 100] * 1e3,
+        "p999_ms": times[total * 999 // 1000] * 1e3,
+        "sender_late_ms": late * 1e3,
+        "real_time": float(real_time),
+    }
+
+
+def _real_time(wanted: bool, *pids: int) -> bool:
+    try:
+        for pid in pids:
+            os.sched_setscheduler(pid, os.SCHED_FIFO if wanted else os.SCHED_OTHER, os.sched_param(int(wanted)))
+    except PermissionError:
+        return False
+    return True
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-def rate(server: Server, duration_s: float) -> tuple[float, float]:
-    """Requests for each CPU-second of the server, and for each second."""
-    load(server.port, 1.0)
-    before, begun = server.cpu_s(), time.perf_counter()
-    answered = load(server.port, duration_s)
-    elapsed = time.perf_counter() - begun
-    return answered / (server.cpu_s() - before), answered / elapsed
+def rate(server: Server, duration_s: float, alone: bool = False) -> tuple[float, float]:
+    """Requests for each CPU-second of the server, and for each second; alone: as real-time processes, if allowed."""
+    pids = (0, server.process.pid)  # what wrk is started by, it is
+    if alone:
+        _real_time(True, *pids)
+    try:
+        before, begun = server.cpu_s(), time.perf_counter()
+        answered = load(server.port, duration_s)
+        elapsed = time.perf_counter() - begun
+        return answered / (server.cpu_s() - before), answered / elapsed
+    finally:
+        if alone:
+            _real_time(False, *pids)
 
 
 def measure(quick: bool = False) -> dict[str, Any]:
-    duration_s, rounds = (1.0, 1) if quick else (2.0, 3)
+    duration_s, rounds = (1.0, 2) if quick else (2.0, 4)
     kinds = ("echo", "aiohttp", "lean")
     best = dict.fromkeys(kinds, (0.0, 0.0))
     servers = {kind: Server(kind) for kind in kinds}
     try:
         for _ in range(rounds):  # in turns, so that a busy machine is busy for all
             for kind in kinds:
-                best[kind] = max(best[kind], rate(servers[kind], duration_s))
+                best[kind] = max(best[kind], rate(servers[kind], 1.0, alone=True))
         waits = min(
-            (open_loop(servers["lean"].port, OPEN_RATE, duration_s) for _ in range(rounds)), key=lambda w: w["p99_ms"]
+            (open_loop(servers["lean"], OPEN_RATE, duration_s) for _ in range(rounds)), key=lambda w: w["p99_ms"]
         )
     finally:
         for server in servers.values():
@@ -306,6 +329,7 @@ def measure(quick: bool = False) -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0))
     for processes in (1, 2) if quick else (1, 2, 4):
         with Server("lean", processes, cores) as server:
+            load(server.port, 1.0)  # until all are ready
             found[f"processes_{processes}_per_cpu_s"], found[f"processes_{processes}_per_s"] = rate(server, duration_s)
     found["load"] = "wrk" if shutil.which("wrk") else "own (install wrk for more)"
     found["cores"] = cores

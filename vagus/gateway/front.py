@@ -114,6 +114,7 @@ _told = msgspec.json.Decoder(Told).decode
 _encode = msgspec.json.Encoder().encode
 _NOTHING: dict[str, Scalar] = {}
 ACCEPTED = _encode({"results": [Ack.ACCEPTED.value]})
+_DECIDED = ("POST", "/v1/decide", 200)
 Answer = Callable[[bytes], None]
 
 
@@ -142,6 +143,7 @@ class Front:
         self.heads = heads
         self.known = heads.known
         self.requests = requests
+        self.drawn = 0  # decisions answered since the last `fold`
         self.tick = 0  # sweeps so far, about a second each
         self.stopping = False
         self.connections: set[Any] = set()
@@ -187,7 +189,7 @@ class Front:
 
     def _learn(self, text: bytes, features: Mapping[str, Scalar]) -> tuple[str, ...]:
         """Arms that come for the first time, and names of features; raises as whoever checks them does."""
-        arms = tuple(check_arms(_arms(text)))
+        arms = self.node.table.shared(tuple(check_arms(_arms(text))))
         check_features(features)
         if len(self._arms) >= MAX_REMEMBERED or len(self._names) >= MAX_REMEMBERED:
             self._arms.clear()
@@ -303,6 +305,12 @@ class Front:
         self.requests["POST" if path != "other" else path, path, problem.status] += 1
         body = problem.body
         return head_of(problem.status, len(body)) + body
+
+    def fold(self) -> None:
+        """Adds the decisions answered since the last time to `requests`."""
+        if self.drawn:
+            self.requests[_DECIDED] += self.drawn
+            self.drawn = 0
 
     # --- life --------------------------------------------------------------------------------------------------------
 

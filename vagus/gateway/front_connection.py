@@ -16,7 +16,6 @@ MAX_HELD_BYTES = 64 << 10
 SLOTS, WRITING, THEIRS, CLOSED = 1, 2, 4, 8
 """Why nothing is served: outcomes on their way, a client that does not read, another's request; for good."""
 _END = b"\r\n\r\n"
-_DECIDED = ("POST", PATHS[DECIDE][1], 200)
 
 
 def closing(answer: bytes) -> bytes:
@@ -95,7 +94,7 @@ class Connection(asyncio.Protocol):
                     self._later(data)  # says why
                     return
                 self._used = front.tick
-                front.requests[_DECIDED] += 1
+                front.drawn += 1
                 self.transport.write(answer)
                 return
         self._later(data)
@@ -151,7 +150,7 @@ class Connection(asyncio.Protocol):
                 if kind == DECIDE:
                     answer = front.decide(data[begin:stop], packed)
                     if self._slots:
-                        front.requests[_DECIDED] += 1
+                        front.drawn += 1
                         self._slots.append(_Slot(self, answer, last))
                     else:
                         out.append(closing(answer) if last else answer)
@@ -209,7 +208,7 @@ class Connection(asyncio.Protocol):
 
     def write(self, answers: bytes, decisions: int) -> None:
         """Sends answers, of which so many are decisions."""
-        self.front.requests[_DECIDED] += decisions
+        self.front.drawn += decisions
         self.transport.write(answers)
 
     def drain(self) -> None:

@@ -33,7 +33,8 @@ class Site:
     max_values: int
     started_ns: int
     routes: tuple[Route, ...] = ()
-    requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)  # (method, path template, status)
+    counts: Counter[tuple[str, str, int]] = field(default_factory=Counter)  # see `requests`
+    fold: Callable[[], None] = lambda: None  # adds what others have counted meanwhile
     failures: int = 0  # unexpected exceptions: defects of ours
     last_failure: str = ""
     checked: tuple[int, asyncio.Future[dict[str, Any]]] | None = (
@@ -52,6 +53,12 @@ class Site:
 
     def __post_init__(self) -> None:
         self.hub = Hub(self.backend, self.clock, self.timeout_s, self.failed)
+
+    @property
+    def requests(self) -> Counter[tuple[str, str, int]]:
+        """Answered requests by method, path template and status."""
+        self.fold()
+        return self.counts
 
     def failed(self, what: str) -> None:
         """Counts a defect of ours."""

@@ -146,7 +146,8 @@ class Gateway:
             heads = Heads(door, self._check_host, max_body_bytes)
             live = self.site.context
             ready = live.ready if live is not None else None
-            self._front = Front(backend, clock, heads, self.site.requests, self._met, ready)
+            self._front = Front(backend, clock, heads, self.site.counts, self._met, ready)
+            self.site.fold = self._front.fold
         self._processes = processes if self._front is not None else 1
         self._workers: Workers | None = None
         self._setup = lambda: Setup(
@@ -263,7 +264,7 @@ class Gateway:
             if not request.content.is_eof():
                 response.force_close()  # the rest of the body is not worth reading
         method, path = (route.method, route.path) if route else ("other", "other")
-        self.site.requests[method, path, response.status] += 1
+        self.site.counts[method, path, response.status] += 1
         return response
 
     def _find(self, request: web.BaseRequest) -> tuple[dict[str, Route], str]:

@@ -255,6 +255,8 @@ class Worker:
         asyncio.get_running_loop().call_later(COUNT_S, self._count)
 
     def _tell(self) -> None:
+        if self._front is not None:
+            self._front.fold()
         counts = tuple((*key, count) for key, count in self._requests.items() if count)
         self._requests.clear()
         self._link.send(wire.Counted(counts, self._failures, self._last_failure))

@@ -300,7 +300,7 @@ class Workers:
     def counted(self, record: wire.Counted) -> None:
         """What a worker answered in the last second."""
         for method, path, status, count in record.requests:
-            self._site.requests[method, path, status] += count
+            self._site.counts[method, path, status] += count
         if record.failures:
             self._site.failures += record.failures
             self._site.last_failure = record.last_failure

@@ -19,6 +19,7 @@ from vagus.model import MAX_LABEL_VALUE, MAX_NAME, Scalar
 MAX_DEPTH = 30
 MAX_ENTRIES = 200_000  # values in all tables of a tree together
 MAX_JSON_BYTES = 32 << 20
+MAX_REMEMBERED = 10_000
 
 GroupOf = Callable[[Mapping[str, Scalar]], str]
 _Node = tuple[str, dict[str, "_Node | str"], "_Node | str"]  # field, by value, where no value fits: "" the fallback
@@ -42,16 +43,25 @@ def compile_grouping(grouping: Grouping) -> GroupOf:
 
 
 def _by_several(fields: tuple[str, ...]) -> GroupOf:
-    """`group_of`, by less where all values are plain texts, as they nearly always are."""
+    """`group_of`, by less where all values are plain texts, as they nearly always are; those are remembered."""
     values, colons = itemgetter(*fields), len(fields) - 1
+    known: dict[tuple[Scalar, ...], str] = {}  # of texts alone: nothing else is equal to them
 
     def group(features: Mapping[str, Scalar]) -> str:
         try:
-            name: str = ":".join(values(features))
+            chosen = values(features)
+            name = known.get(chosen)
+            if name is not None:
+                return name
+            name = ":".join(chosen)
         except (KeyError, TypeError):  # not sent, or no text
             return group_of(features, fields)
-        plain = name.count(":") == colons and "\\" not in name and len(name) <= MAX_GROUP
-        return name if plain else group_of(features, fields)
+        if name.count(":") != colons or "\\" in name or len(name) > MAX_GROUP:
+            return group_of(features, fields)
+        if len(known) >= MAX_REMEMBERED:
+            known.clear()
+        known[chosen] = name
+        return name
 
     return group
 

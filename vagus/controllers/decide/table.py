@@ -124,6 +124,10 @@ class DecisionTable:
             known = self._prepare(group)
         return self._choose(group, known, features, feasible)
 
+    def shared(self, arms: tuple[str, ...]) -> tuple[str, ...]:
+        """The same arms as the table has them, if it has: `decide` knows those without looking at each."""
+        return self._arms.get(arms, arms)
+
     # --- changes ---------------------------------------------------------------------------------------------------
 
     def apply(self, update: TableUpdate | bytes) -> None:
