@@ -11,8 +11,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from vagus.clock import NS
 from vagus.controllers.decide.banks import MAX_SETS
 from vagus.controllers.decide.learner import SKIPPED_VERSIONS, Learner
+from vagus.controllers.decide.load import LoadBalance
 from vagus.controllers.decide.records import Grouping, GroupState, Outcome
 from vagus.controllers.decide.table import DecisionTable, encode_update
 from vagus.errors import ConfigError, NoData, PolicyError
@@ -355,24 +357,20 @@ def test_changed_names_each_group_once() -> None:
     assert learner.changed() == ["y"]
 
 
-def test_who_knows_about_loads_may_weigh_otherwise() -> None:
-    asked: list[tuple[list[str], list[Sequence[str]], tuple[int, ...]]] = []
-
-    def reweigh(names: Any, arms: Any, weights: Floats, again: Any) -> Floats:
-        asked.append((list(names), list(arms), weights.shape))
-        feasible = np.zeros(weights.shape, bool)
-        feasible[:, 0] = True
-        changed: Floats = again(feasible)
-        return changed
-
-    learner = _learner(reweigh=reweigh)
-    learner.learn([_outcome("b", 9.0, "x"), _outcome("a", 9.0, "y", ("b", "a"))])
-    learner.met("x", ("a", "b"))
-    learner.met("x", ("b",))
-    learner.tick(0)
-    assert asked == [(["x", "y"], [("a", "b"), ("b", "a")], (2, 4))]
-    assert _weights(learner, "x") == {"a": 1.0, "b": 0.0}
-    assert learner.full().groups["x"].sets[0].weights == (1.0,)
+def test_arms_with_capacity_are_filled_for_every_set_of_feasible_arms() -> None:
+    balance, rng = LoadBalance({"b": 10.0}, fill=1.0), Random(1)
+    learner, table = _learner(balance=balance), DecisionTable(rng, ())
+    given = 0
+    for second in range(60):
+        for at in range(20):
+            made = table.decide({}, ("a", "b") if at % 2 else ("a", "b", "c"), 0)
+            learner.met(made.group, made.arms)
+            balance.decided(made.group, made.arm)
+            learner.learn([_outcome(made.arm, {"a": 1.0, "b": 9.0, "c": 0.0}[made.arm], "", made.arms)])
+            given += made.arm == "b" and second >= 30
+        balance.tick((second + 1) * NS)
+        table.apply(learner.tick(0))
+    assert 8.0 <= given / 30 <= 11.0
 
 
 # --- policies that fail ------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ def learner_of(settings: DecideSettings, grouping: Grouping, load: LoadBalance |
         np.random.default_rng(),
         grouping=grouping,
         max_groups=settings.max_groups,
-        reweigh=None if load is None else load.reweigh,
+        balance=load,
     )
 
 

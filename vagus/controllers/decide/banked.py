@@ -16,7 +16,7 @@ _FIRST = 64
 TOLERANCE = 1e-6  # of the sum of a policy's probabilities
 
 Again = Callable[[Bools], Floats]
-Reweigh = Callable[[Sequence[str], Sequence[Sequence[str]], Floats, Again], Floats]
+Reweigh = Callable[[Sequence[str], Sequence[Sequence[str]], Bools, Floats, Again], Floats]
 
 
 class Group(Known):
@@ -196,19 +196,21 @@ class Banked:
         rows, feasible = self.row_of[lines], self.feasible[lines]
         weights = np.asarray(self.bank.weights(rows, feasible), np.float64)
         if reweigh is not None:
-            weights = self._reweighed(reweigh, lines, rows, weights)
+            weights = self._reweighed(reweigh, rows, feasible, weights)
         return self._write(lines, feasible, weights)
 
-    def _reweighed(self, reweigh: Reweigh, lines: Ints, rows: Ints, weights: Floats) -> Floats:
-        whole = [at for at, (line, row) in enumerate(zip(lines.tolist(), rows.tolist(), strict=True))
-                 if (group := self.groups[row]) is not None and group.line_number == line]  # fmt: skip
-        groups: list[Any] = [self.groups[row] for row in rows[whole].tolist()]
+    def _reweighed(self, reweigh: Reweigh, rows: Ints, feasible: Bools, weights: Floats) -> Floats:
+        """All lines of each group, together."""
+        known = np.array([self.groups[row] is not None for row in rows.tolist()])
+        rows, feasible = rows[known], feasible[known]
+        groups: list[Any] = [self.groups[row] for row in rows.tolist()]
         weights = weights.copy()
-        weights[whole] = reweigh(
+        weights[known] = reweigh(
             [group.name for group in groups],
             [group.names for group in groups],
-            weights[whole],
-            lambda feasible: self.bank.weights(rows[whole], feasible),
+            feasible,
+            weights[known],
+            lambda others: self.bank.weights(rows, others),
         )
         return weights
 

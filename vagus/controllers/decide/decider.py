@@ -81,7 +81,7 @@ class Decider:
             np.random.default_rng(entropy),
             grouping=grouping,
             max_groups=max_groups,
-            reweigh=None if self._balance is None else self._balance.reweigh,
+            balance=self._balance,
         )
         minds = self._learner.minds
         self._groups: dict[str, Group] = {}
@@ -127,6 +127,7 @@ class Decider:
             ring.add(group, cell - at, now_ns)
             lists.flags[at // lists.width] = 1
             if self._balance is not None:
+                self._balance.met(name, feasible)
                 self._balance.decided(name, arm)
             return Decision(
                 decision_id, now_ns, name, arm, lists.probabilities[cell], self._table.version, feasible, kept
@@ -202,7 +203,9 @@ class Decider:
             columns = self._for_bandits()
             batch = columns.decide(features, arms, now_ns)
             if self._balance is not None:
+                feasible = tuple(arms)
                 for group, arm in zip(columns.groups(features), batch.names, strict=True):
+                    self._balance.met(group, feasible)
                     self._balance.decided(group, arm)
             return batch
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from vagus.controllers.decide.banked import Reweigh
 from vagus.controllers.decide.banks import Banks
 from vagus.controllers.decide.grouping import check_grouping
+from vagus.controllers.decide.load import LoadBalance
 from vagus.controllers.decide.models import Models
 from vagus.controllers.decide.records import Grouping, GroupState, Outcome, TableUpdate
 from vagus.errors import ConfigError, NoData
@@ -29,8 +29,8 @@ class Learner:
 
     policy: a name of BANDITS or CONTEXTUAL, built with `options` (a wrong one raises ConfigError here). max_groups
     groups are known; beyond those the one that was active least lately goes. version: the last that a former life is
-    known to have given; this one begins 10,000 above. reweigh: called at ticks with names, arms by place and weights
-    (m, width) of the groups computed, and a function that asks the policy again; gives other weights.
+    known to have given; this one begins 10,000 above. balance: knows arms' capacities and sessions, and makes
+    fractions that fit of what the policy wishes.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Learner:
         grouping: Grouping = Grouping(),  # noqa: B008  immutable
         max_groups: int = 200_000,
         version: int = 0,
-        reweigh: Reweigh | None = None,
+        balance: LoadBalance | None = None,
     ) -> None:
         options = dict(options or {})
         rng = np.random.default_rng() if rng is None else rng
@@ -51,13 +51,15 @@ class Learner:
         self.last_policy_error = ""
         self.minds: Banks | Models
         if policy in CONTEXTUAL:
-            if reweigh is not None:
+            if balance is not None:
                 raise ConfigError(f"capacity of arms: policy {policy!r} decides by request; take one of BANDITS")
             self.minds = Models(lambda: CONTEXTUAL.make(policy, **options), policy, options, max_groups, self._failed)
         else:
             self.minds = Banks(lambda: BANDITS.make(policy, rng, **options), policy, max_groups, self._failed)
         self.met: Callable[[str, tuple[str, ...]], None] = self.minds.met
-        self.reweigh = reweigh
+        self._balance = balance
+        if balance is not None:
+            self.met = self._met
         self._grouping = check_grouping(grouping)
         self._regrouped = True
         self._told: Grouping | None = None
@@ -88,6 +90,11 @@ class Learner:
 
     # met(group, arms): a request of this group had these feasible arms. Fast where they are those of the last one.
 
+    def _met(self, group: str, arms: tuple[str, ...]) -> None:
+        assert self._balance is not None
+        self._balance.met(group, arms)
+        self.minds.met(group, arms)
+
     def learn(self, outcomes: Sequence[Outcome]) -> None:
         """Takes outcomes, joined once each; they are learned at the next tick."""
         self._pending.extend(outcomes)
@@ -103,7 +110,7 @@ class Learner:
     def advance(self, now_ns: int) -> bool:
         """A tick: learns, lets all fade by one step, and computes groups with news; whether the table changed."""
         self._fold()
-        changed = self.minds.step(self.reweigh) or self._regrouped
+        changed = self.minds.step(None if self._balance is None else self._balance.reweigh) or self._regrouped
         self.version += changed
         self._gone = self.minds.gone()
         self._told, self._regrouped = self._grouping if self._regrouped else None, False

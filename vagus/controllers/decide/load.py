@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from vagus.policies.bank import Bools, Floats, Ints
 
 FILL = 0.95
 WINDOW_S = 5.0  # over which sessions are averaged
-MIN_SESSIONS = 20.0  # in the window, before what was seen corrects what was expected
+MIN_SESSIONS = 20.0  # in the window, before what was seen and not foretold takes room
+MAX_SETS = 10_000  # of feasible arms, remembered as sets
 FULL = 1e-9  # of a capacity: less room than that is none
 
 
@@ -41,9 +43,11 @@ class LoadBalance:
         self._groups: Counter[str] = Counter()  # sessions since the last tick
         self._arms: Floats = np.zeros(len(capacity))
         self._rates: dict[str, float] = {}
+        self._mixes: dict[str, dict[frozenset[str], float]] = {}  # of each group, sets of feasible arms met lately
+        self._sets: dict[tuple[str, ...], frozenset[str]] = {}
         self._given: Floats = np.zeros(len(capacity))  # sessions per second as seen, in the window
         self._expected: Floats = np.zeros(len(capacity))  # as the weights foretold
-        self._loads: dict[str, Floats] = {}  # of each group, sessions per second by arm, as its weights foretell
+        self._loads: dict[str, Any] = {}  # of each group, sessions per second by arm, as its weights foretell
         self._total: Floats = np.zeros(len(capacity))
         self._ticked_ns: int | None = None
         self.overflow = 0
@@ -54,6 +58,16 @@ class LoadBalance:
         at = self._index.get(arm)
         if at is not None:
             self._arms[at] += count
+
+    def met(self, group: str, arms: tuple[str, ...]) -> None:
+        """These arms were feasible for a session of `group`: its sessions count for the sets as often as they are met."""
+        one = self._sets.get(arms)
+        if one is None:
+            if len(self._sets) >= MAX_SETS:
+                self._sets.clear()
+            one = self._sets[arms] = frozenset(arms)
+        mix = self._mixes.setdefault(group, {})
+        mix[one] = mix.get(one, 0.0) + 1.0
 
     def tick(self, now_ns: int, elsewhere: Mapping[str, float] = {}) -> None:
         """Rates from what was decided since the last tick; elsewhere: sessions per second of arms led by other nodes."""
@@ -69,6 +83,11 @@ class LoadBalance:
             faded[group] = faded.get(group, 0.0) + (1.0 - kept) * count / elapsed_s
         for group in self._rates.keys() - faded.keys():
             self._total -= self._loads.pop(group, 0.0)
+        mixes = {
+            group: {one: met * kept for one, met in mix.items() if met * kept > 1e-3}
+            for group, mix in self._mixes.items()
+        }
+        self._mixes = {group: mix for group, mix in mixes.items() if mix}
         self._given = kept * self._given + (1.0 - kept) * self._arms / elapsed_s
         self._expected = kept * self._expected + (1.0 - kept) * self._total
         self._rates, self._groups = faded, Counter()
@@ -79,45 +98,66 @@ class LoadBalance:
         return {arm: float(self._given[at]) for arm, at in self._index.items()}
 
     def reweigh(
-        self, names: Sequence[str], arms: Sequence[Sequence[str]], weights: Floats, again: Callable[[Bools], Floats]
+        self,
+        names: Sequence[str],
+        arms: Sequence[Sequence[str]],
+        feasible: Bools,
+        weights: Floats,
+        again: Callable[[Bools], Floats],
     ) -> Floats:
-        """Weights (m, width) of m groups as fractions of sessions that fit. weights: what their policy wishes.
+        """Weights (m, width) of m lines as fractions of sessions that fit. weights: what their policy wishes.
 
-        arms: of each group, by place; again: the policy's weights for other feasible places, (m, width) of bool, asked
-        only with at least one in each row. Groups that are not among these keep what they were last given.
+        names: of each line's group; a group's lines are for different feasible arms, (m, width), and are asked together.
+        arms: of each line's group, by place. again: the policy's weights for other feasible places, asked only with at
+        least one in each line. Groups that are not among these keep what they were last given.
         """
-        places = self._places(arms, weights.shape[1])
-        limited = np.flatnonzero((places >= 0).any(axis=1))
-        if not len(limited):
+        places = self._places(arms, feasible)
+        limited = (places >= 0).any(axis=1)
+        if not limited.any():
             return weights
-        rates = np.array([self._rates.get(name, 0.0) for name in names])
-        for name in names:
+        rates = self._line_rates(names, arms, feasible)
+        for name in set(names):
             self._total -= self._loads.pop(name, 0.0)
         self._total = np.maximum(self._total, 0.0)
-        room = np.maximum(self._capacity - self._elsewhere - self._total, 0.0)
-        filled = self._fill(places, rates * self._correction(), weights, room, again)
+        room = np.maximum(self._capacity - self._elsewhere - self._unforeseen() - self._total, 0.0)
+        filled = self._fill(places, rates, weights, room, again)
         loads = _by_arm(places, filled * rates[:, None], len(self._capacity))
-        for at in limited:
-            self._loads[names[int(at)]] = loads[at]
-        self._total = self._total + loads[limited].sum(axis=0)
+        for at in np.flatnonzero(limited & (rates > 0.0)).tolist():
+            self._loads[names[at]] = self._loads.get(names[at], 0.0) + loads[at]
+        self._total = self._total + loads.sum(axis=0)
         return filled
 
-    def _places(self, arms: Sequence[Sequence[str]], width: int) -> Ints:
-        """The index of each place's capacity, (m, width): -1 without one, -2 where there is no arm."""
-        places = np.full((len(arms), width), -2, dtype=np.int64)
+    def _line_rates(self, names: Sequence[str], arms: Sequence[Sequence[str]], feasible: Bools) -> Floats:
+        """Sessions per second of each line: its group's, by how often its set was met; what none has is shared alike."""
+        lines: dict[str, list[int]] = {}
+        for at, name in enumerate(names):
+            if name in self._rates:
+                lines.setdefault(name, []).append(at)
+        found = np.zeros(len(names))
+        for name, ats in lines.items():
+            mix = self._mixes.get(name, {})
+            met = [
+                mix.get(frozenset(arm for arm, may in zip(arms[at], feasible[at].tolist(), strict=False) if may), 0.0)
+                for at in ats
+            ]
+            total = sum(met)
+            found[ats] = [self._rates[name] * (part / total if total else 1.0 / len(ats)) for part in met]
+        return found
+
+    def _places(self, arms: Sequence[Sequence[str]], feasible: Bools) -> Ints:
+        """The index of each place's capacity, (m, width): -1 without one, -2 where the arm is not feasible."""
+        places = np.full(feasible.shape, -2, dtype=np.int64)
         index = self._index.get
         for row, names in enumerate(arms):
             places[row, : len(names)] = [index(arm, -1) for arm in names]
+        places[~feasible] = -2
         return places
 
-    def _correction(self) -> float:
-        """How many times more sessions came than the weights foretold: smaller feasible sets go elsewhere, for one."""
-        if self._given.sum() * self._window_s < MIN_SESSIONS or not self._expected.any():
-            return 1.0
-        busy = self._expected > 0.1 * self._capacity
-        if not busy.any():
-            return 1.0
-        return float(np.clip(np.max(self._given[busy] / self._expected[busy]), 1.0, 4.0))
+    def _unforeseen(self) -> Floats:
+        """Sessions per second by arm beyond those that the weights foretold: of feasible sets that are no line, say."""
+        if self._given.sum() * self._window_s < MIN_SESSIONS:
+            return np.zeros(len(self._capacity))
+        return np.maximum(self._given - self._expected, 0.0)
 
     def _fill(
         self, places: Ints, rates: Floats, weights: Floats, room: Floats, again: Callable[[Bools], Floats]
