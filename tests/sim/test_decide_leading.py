@@ -90,6 +90,24 @@ def test_of_two_nodes_that_lose_sight_of_each_other_one_leads():
     world.check()
 
 
+def test_nobody_claims_whom_another_hears_and_a_deputy_of_old_claims_nothing():
+    world = World(4, seed=8)
+    world.lead(_spread(world))
+    world.run(4.0, sessions=1)
+    world.cut.add(frozenset(("n2", "n3")))
+    world.run(8.0, sessions=1)
+    assert [m.leading.claimed for m in world.live()] == [0, 0, 0, 0], "n2 lives, as n0 and n1 say"
+    assert world.members["n2"].leading.evidence.replication.deputy == "n0"
+    world.run(2.0)  # its replica is complete
+    known = world.members["n2"].memory.total()
+    world.kill("n2")
+    world.run(6.0, sessions=1)
+    assert [m.leading.claimed for m in world.live()] == [1, 0, 0]
+    world.settle(10.0)
+    world.check()
+    assert not known - world.learned()
+
+
 def test_groups_that_are_merged_carry_what_is_known_of_them():
     world = World(3, seed=7)
     world.lead(_spread(world))
@@ -103,7 +121,7 @@ def test_groups_that_are_merged_carry_what_is_known_of_them():
     assert not set(world.groups[:3]) & {g for m in world.live() for g in m.memory.known}
 
 
-@pytest.mark.parametrize("seed", [*range(20), 60])  # 60: groups that may not leave yet, to one that is taken over
+@pytest.mark.parametrize("seed", [*range(20), 60, 116])  # 60: groups that may not leave yet; 116: a deputy of old
 def test_whatever_happens_everything_acknowledged_is_learned_exactly_once(seed: int):
     chance = Random(seed)
     world = World(chance.choice([3, 4, 5]), seed, loss=chance.choice([0.0, 0.05, 0.2]))

@@ -315,7 +315,9 @@ async def test_of_a_node_that_is_gone_the_deputy_leads_with_its_statistics(tmp_p
         await cluster.until(lambda: "x" not in cluster.actors["n3"]._learner)
 
 
-async def test_the_backend_lets_lead_who_sees_most_sessions(tmp_path: Path) -> None:
+async def test_the_backend_lets_lead_who_sees_most_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vagus.controllers.decide.backend.PLAN_S", 0.2)
+    monkeypatch.setattr("vagus.actors.decide.SUMMARY_S", 0.2)
     async with running(tmp_path, "n1", "n2", group_by=("g",)) as cluster:
         await cluster.play("n1", 5, GOOD_B, {"g": "x"})
         await cluster.play("n2", 50, GOOD_B, {"g": "x"})

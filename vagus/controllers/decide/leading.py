@@ -176,9 +176,8 @@ class Leading:
     def tick(self, now_s: float) -> None:
         """Who is gone, who stands in, what is to be handed over."""
         alive = self.view.tick(now_s)
-        replication = self.evidence.replication
-        replication.choose(deputy_of(self.node, alive))
-        replication.former.intersection_update(alive)
+        if self.view.sees_most:
+            self.evidence.replication.choose(deputy_of(self.node, alive))
         for leader, held in list(self.held.items()):
             if held.complete and self.view.may_claim(leader):
                 self._claim(leader, held)

@@ -26,6 +26,8 @@ Place = tuple[str, int, int, int]
 """Of a letter: receiver, birth, fence, number."""
 Round = tuple[int, int]
 """Of a replica: the leader's life, and a number in it."""
+Word = tuple[int, int, str]
+"""Of a node that was heard a moment ago: life and number of its newest parcel, and its deputy as of that."""
 
 
 class Orphans(msgspec.Struct, frozen=True, array_like=True):
@@ -92,6 +94,7 @@ class Parcel(msgspec.Struct, frozen=True, array_like=True):
     rates: dict[str, float] = {}
     replica: Replica | None = None
     plan: Plan | None = None
+    heard: dict[str, Word] = {}
 
 
 class Receipt(msgspec.Struct, frozen=True, array_like=True):
@@ -107,6 +110,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
     durable: int
     round: int = 0
     part: int = 0
+    heard: dict[str, Word] = {}
 
 
 class Sent(msgspec.Struct, frozen=True, array_like=True):

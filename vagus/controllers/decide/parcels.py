@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from vagus.controllers.decide.leading import Leading, count
-from vagus.controllers.decide.mail import Parcel, Receipt, accept
-from vagus.controllers.decide.plan import At, Claim
+from vagus.controllers.decide.mail import Parcel, Receipt, Word, accept
+from vagus.controllers.decide.plan import At
 from vagus.controllers.decide.replicas import Held
+
+_NEVER: Word = (0, 0, "")
 
 
 class Parcels:
@@ -23,7 +25,7 @@ class Parcels:
         self._rates: dict[str, dict[str, float]] = {}
         self._sent_s: dict[str, float] = {}
         self._number = 0
-        self._newest: dict[str, tuple[int, int]] = {}  # by peer: life and number of the newest parcel
+        self._newest: dict[str, Word] = {}  # of each peer
 
     @property
     def rates_elsewhere(self) -> dict[str, float]:
@@ -44,7 +46,7 @@ class Parcels:
         letters = line.to_send()
         owed = {group: (evidence.epoch(group), leading.rows.rows[group]) for group in leading.rows.owed(peer)}
         replica = None
-        if peer == evidence.replication.deputy:
+        if peer == evidence.replication.deputy and view.are_most(evidence.replication.told):
             replica = evidence.replication.part(
                 leading.incarnation,
                 now_s,
@@ -57,6 +59,7 @@ class Parcels:
             )
         plan = view.plan if view.plans.get(peer, view.plan.version) < view.plan.version else None
         due = now_s - self._sent_s.get(peer, -view.dead_s) >= view.dead_s / 3
+        due = due or (peer not in evidence.replication.told and view.is_alive(peer, view.dead_s / 2))
         if not (letters or owed or replica or plan or due or peer in leading.met):
             return None
         self._sent_s[peer] = now_s
@@ -79,6 +82,7 @@ class Parcels:
             self.rates,
             replica,
             plan,
+            self._heard_of,
         )
 
     def answered(self, parcel: Parcel, receipt: Receipt, now_s: float) -> None:
@@ -86,7 +90,7 @@ class Parcels:
         leading, peer = self._leading, receipt.node
         line, replication = leading.line(peer), leading.evidence.replication
         known = leading.view.lives.get(peer)
-        self._heard(peer, receipt.incarnation, receipt.obeyed, receipt.plan_version, receipt.claims, now_s)
+        self._heard(peer, receipt, now_s)
         if known is not None and known != receipt.incarnation:
             leading.rows.ask_again()  # it may know nothing of who subscribes
         if receipt.received >= 0 and (line.birth, line.fence) == (parcel.birth, parcel.fence):
@@ -94,10 +98,9 @@ class Parcels:
             leading.done += [(peer, line.birth, line.fence, number) for number in done]
         leading.rows.paid(peer, parcel.rows)
         if parcel.deputy == replication.deputy:
+            replication.told.add(peer)
             if peer == replication.deputy:
                 replication.confirmed(receipt.round, receipt.part)
-            else:
-                replication.former.discard(peer)
 
     def failed(self, parcel: Parcel, peer: str) -> None:
         """No answer came: who knows whether it arrived. What was in it is said again."""
@@ -115,7 +118,7 @@ class Parcels:
     def receive(self, parcel: Parcel, now_s: float) -> Receipt:
         """A peer's parcel. Harmless when it is late, or comes again."""
         leading, sender = self._leading, parcel.sender
-        self._heard(sender, parcel.incarnation, parcel.obeyed, parcel.plan_version, parcel.claims, now_s)
+        self._heard(sender, parcel, now_s)
         if parcel.plan is not None:
             leading.follow(parcel.plan)
         received = durable = -1
@@ -124,8 +127,8 @@ class Parcels:
             for letter in fresh:
                 leading.read(sender, letter)
             received, durable = self._read_so_far(sender, parcel.birth, parcel.fence)
-        if (parcel.incarnation, parcel.number) > self._newest.get(sender, (0, 0)):
-            self._newest[sender] = (parcel.incarnation, parcel.number)
+        if (parcel.incarnation, parcel.number) > self._newest.get(sender, _NEVER)[:2]:
+            self._newest[sender] = (parcel.incarnation, parcel.number, parcel.deputy)
             self._take(parcel, now_s)
         come = leading.held[sender].come if sender in leading.held else (0, 0)
         return Receipt(
@@ -138,15 +141,24 @@ class Parcels:
             received,
             durable,
             *come,
+            self._heard_of,
         )
 
-    def _heard(
-        self, peer: str, incarnation: int, obeyed: int, plan: int, claims: Iterable[Claim], now_s: float
-    ) -> None:
+    @property
+    def _heard_of(self) -> dict[str, Word]:
+        """Of whom there was a sign of life a moment ago, and who their deputies are."""
+        return {peer: self._newest.get(peer, _NEVER) for peer in self._leading.view.just_heard}
+
+    def _heard(self, peer: str, said: Parcel | Receipt, now_s: float) -> None:
         leading = self._leading
-        if leading.view.heard(peer, incarnation, obeyed, plan, now_s):
+        if leading.view.heard(peer, said.incarnation, said.obeyed, said.plan_version, now_s):
             leading.rows.resend(peer)
-        for claim in claims:
+        leading.view.hears[peer] = frozenset(said.heard)
+        for leader, (life, number, deputy) in said.heard.items():
+            newer = (life, number) > self._newest.get(leader, _NEVER)[:2]
+            if newer and deputy != leading.node:
+                leading.held.pop(leader, None)  # of old: its deputy is another by now
+        for claim in said.claims:
             if claim.dead == leading.node:
                 if claim.incarnation > leading.fence:
                     leading.obey(claim)

@@ -22,7 +22,7 @@ class Replication:
         self.committed = 0  # round that the deputy holds; 0: none yet
         self.through: dict[str, At] = {}  # as of that round
         self.position = 0
-        self.former: set[str] = set()  # deputies who do not know yet that they are no more: they might claim
+        self.told: set[str] = set()  # nodes that know who is deputy
         self._full = True
         self._dirty: set[str] = set()
         self._gone: set[str] = set()
@@ -44,8 +44,7 @@ class Replication:
     def choose(self, deputy: str) -> None:
         """Another deputy starts with everything."""
         if deputy != self.deputy:
-            self.former = (self.former | {self.deputy}) - {deputy, ""}
-            self.deputy = deputy
+            self.deputy, self.told = deputy, set()
             self.begin()
 
     def begin(self) -> None:
@@ -64,12 +63,11 @@ class Replication:
         position: int,
         learned: int,
     ) -> Replica | None:
-        """What the deputy should have next; the same again until it is confirmed.
+        """What the deputy should have next; the same again until it is confirmed. To be asked once most nodes were told
+        who is deputy: another, who was it before, then cannot claim with what it has.
 
         groups: all that there are; spent_s: a clock, by which a round that takes long is made more rarely.
         """
-        if self.former:
-            return None
         if self._parts or now_s < self._due_s:
             return self._parts[0] if self._parts else None
         if not (self._full or self._dirty or self._gone or through != self.through or position != self.position):

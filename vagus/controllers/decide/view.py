@@ -25,6 +25,7 @@ class View:
         self.obeyed: dict[str, int] = {}  # the last claim on itself that each peer has obeyed
         self.plans: dict[str, int] = {}  # version that each peer has
         self.claims: dict[str, Claim] = {}
+        self.hears: dict[str, frozenset[str]] = {}  # by peer: the nodes that it has just heard, as it said last
         self._heard_s: dict[str, float] = {}
         self._acting: dict[str, str] = {}
         self._alone_s = -math.inf  # when most of the nodes were out of sight
@@ -110,24 +111,36 @@ class View:
         before, self._acting = self._acting, {}
         if any(acting(p, self.node, self.claims, self.is_alive, self.obeyed) != before[p] for p in before):
             self.changed()
-        if not self._sees_most():
+        if not self.sees_most:
             self._alone_s = now_s
         return tuple(peer for peer in self.peers if self.is_alive(peer))
 
     def may_claim(self, leader: str) -> bool:
-        """Whether a leader is gone and nobody stands in for it.
+        """Whether a leader is gone, as far as anybody says, and nobody stands in for it.
 
         Who was cut off hears first what became of the others; who lost sight of half of them is cut off itself.
         """
         if self.is_alive(leader) or self.now_s - self._alone_s <= self.dead_s:
             return False
+        if any(leader in heard for peer, heard in self.hears.items() if self.is_alive(peer)):
+            return False
         return acting(leader, "", self.claims, self.is_alive, self.obeyed) in ("", self.node)
 
-    def _sees_most(self) -> bool:
-        """More than half of the nodes just now, or half with the first by name among them."""
-        seen = {peer for peer in self.peers if self.is_alive(peer, self.dead_s / 2)} | {self.node}
-        most = 2 * len(seen) - len(self.nodes)
-        return most > 0 or (most == 0 and min(self.nodes) in seen)
+    @property
+    def just_heard(self) -> frozenset[str]:
+        """Peers of which there was a sign of life a moment ago."""
+        return frozenset(peer for peer in self.peers if self.is_alive(peer, self.dead_s / 2))
+
+    @property
+    def sees_most(self) -> bool:
+        """Whether most of the nodes were heard a moment ago."""
+        return self.are_most(self.just_heard)
+
+    def are_most(self, peers: Iterable[str]) -> bool:
+        """Whether these and this node are more than half of the nodes, or half with the first by name among them."""
+        these = {self.node, *peers}.intersection(self.nodes)
+        most = 2 * len(these) - len(self.nodes)
+        return most > 0 or (most == 0 and min(self.nodes) in these)
 
     def notes(self) -> tuple[str, ...]:
         """Lines for people: whom this node stands in for, whom it does not hear."""
