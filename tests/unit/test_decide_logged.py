@@ -41,10 +41,11 @@ def test_propensities_that_nobody_logged_are_counted_and_said() -> None:
     assert "propensity_estimated" not in codes["logged"]
 
 
-def test_some_missing_propensities_leave_their_rows_out() -> None:
-    rows = rows_of(logged([*LINES, "3,g,a,1.0,\n"]))
+@pytest.mark.parametrize(("at", "t_s"), [(-1, 3), (0, -1)], ids=["the last", "the first"])
+def test_some_missing_propensities_leave_their_rows_out(at: int, t_s: int) -> None:
+    rows = rows_of(logged([*LINES, f"{t_s},g,a,1.0,\n"]))
     assert not rows.counted
-    assert math.isnan(rows.log.propensity[-1])
+    assert math.isnan(rows.log.propensity[at])
     for each in judge(rows, ["uniform", "ucb"]):
         assert (each.estimate.rows, each.estimate.used) == (4, 3)
         assert "propensity_missing" in {w.code for w in each.estimate.warnings}

@@ -151,6 +151,22 @@ def test_setups_that_cannot_be(change: dict[str, Any], words: str | None) -> Non
         play(trace, Always("a", trace), ONE._replace(**change))
 
 
+def test_an_arm_faster_than_the_clock_can_tell() -> None:
+    """A chunk in no time: by the seconds since 1970 what is left of a second is coarse."""
+    fast = steady(a=1e9)
+    late = Trace("t", ("a",), (fast.groups[0]._replace(t_s=fast.groups[0].t_s + 1.8e9),))
+    (first, *_) = play(late, Always("a", late), ONE._replace(players=0, rate=0.1))
+    assert first.stalled_s == 0.0
+    assert first.bitrate_mbps == pytest.approx((1 + 3 * 2) / 4)
+
+
+@pytest.mark.parametrize("value", [-1.0, 1e100])
+def test_what_cannot_be_a_throughput_is_refused(value: float) -> None:
+    trace = steady(a=1.0, b=value)
+    with pytest.raises(ConfigError, match="throughputs are from 0 to 1e"):
+        play(trace, Always("a", trace), ONE)
+
+
 def test_unknown_arms_and_policies() -> None:
     trace = steady(a=1.0)
     with pytest.raises(ConfigError, match="no such arm; there are: a"):

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vagus.cli.decide_log import csv_of
 from vagus.controllers.decide import trace as traces
+from vagus.controllers.decide.features import MAX_GROUP
 from vagus.controllers.decide.trace import GroupTrace, LoggedTrace, Trace, parse_trace, read_trace
 from vagus.errors import ConfigError
 
@@ -65,7 +67,7 @@ def test_logged() -> None:
         (["t_s,group,a\n", "0,g,\n"], "no arm has a reward"),
         (["t_s,group,a\n", "later,g,1\n"], "t_s is 'later'"),
         (["t_s,group,a\n", "1,g,1\n", "2,h,1\n", "0,g,1\n"], "line 4: t_s 0 of group 'g' is before 1"),
-        (["t_s,group,a\n", f"1,{'g' * 201},1\n"], "201 characters"),
+        (["t_s,group,a\n", f"1,{'g' * 401},1\n"], "401 characters"),
         (["t_s,group,arm,reward,propensity\n", "0,g,a,1,0\n"], "propensity 0 must be above 0"),
         (["t_s,group,arm,reward,propensity\n", "0,g,a,1,1.1\n"], "at most 1"),
         (["t_s,group,arm,reward\n", "0,g,,1\n"], "1 to 200 characters"),
@@ -75,6 +77,12 @@ def test_logged() -> None:
 def test_broken_files_are_refused_with_their_line(lines: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_trace("f", lines)
+
+
+def test_whatever_the_service_names_a_group_is_read() -> None:
+    log = csv_of([{"t_ns": 1, "group": "g" * MAX_GROUP, "arm": "a" * 200, "reward": -1e100, "propensity": 1.0}])
+    (group,) = parse_trace("f", log.splitlines(keepends=True)).groups
+    assert group == "g" * MAX_GROUP
 
 
 def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,13 @@ def test_each_warning_where_it_must_be() -> None:
     assert codes(found) == {"propensity_missing"}
     assert (found.rows, found.used) == (400, 395)
 
+    broken = np.where(np.arange(400) == 7, 1e-300, log.propensity)
+    rewards = np.where(np.arange(400) == 7, 1e100, log.reward)
+    found = judged(Log(log.group, log.arm, rewards, broken, log.feasible, log.chosen_from, log.groups, log.arms))
+    assert "propensity_missing" in codes(found)
+    assert math.isfinite(found.dr.error)
+    assert found.used == 399
+
     tiny = np.where(np.arange(400) == 7, 1e-4, log.propensity)
     found = judged(
         Log(log.group, np.zeros_like(log.arm), log.reward, tiny, log.feasible, log.chosen_from, arms=("a", "b"))

@@ -67,10 +67,9 @@ class Discount:
         before = mean[:, at]
         off = found - before
         self._compare(rows[watched], off, count[-1, at] >= 1.0)
+        count += np.bincount(at, minlength=count.shape[1])
         for which in range(len(GAMMAS)):
-            np.add.at(count[which], at, 1.0)
-            step = np.zeros(count.shape[1])
-            np.add.at(step, at, off[which])
+            step = np.bincount(at, off[which], count.shape[1])
             mean[which, at] = before[which] + step[at] / count[which, at]
 
     def _compare(self, rows: Ints, off: Floats, old: Bools) -> None:

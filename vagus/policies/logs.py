@@ -17,6 +17,7 @@ Bools = NDArray[np.bool_]
 
 FOLDS = 5
 PRIOR = 1.0  # evidence, in rewards, that a mean borrows from the arm's over all groups, and that from all rewards'
+SMALLEST = 1e-15  # propensity: no draw by a 64-bit number is rarer; larger weights would overflow
 MOST_CELLS = 20_000_000  # groups x arms of a reward model
 
 
@@ -60,8 +61,8 @@ class Log:
 
     @property
     def known(self) -> Bools:
-        """Rows whose propensity is a probability, (n,)."""
-        known: Bools = (self.propensity > 0.0) & (self.propensity <= 1.0 + 1e-9)
+        """Rows whose propensity is a probability that something could have been drawn by, (n,)."""
+        known: Bools = (self.propensity >= SMALLEST) & (self.propensity <= 1.0 + 1e-9)
         return known
 
 

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from vagus.errors import ConfigError
-from vagus.policies.logs import MOST_CELLS, Bools, Floats, Ints, Log, means
+from vagus.policies.logs import MOST_CELLS, SMALLEST, Bools, Floats, Ints, Log, means
 
 FEWEST = 30  # rows, and effective ones, below which a normal interval is not to be trusted
 LEAST_ESS_RATIO = 0.1
@@ -228,7 +228,7 @@ def warnings_of(
         text = "propensities were not logged; they are counted from the log, which is right only for draws by group"
         found.append(Warned("propensity_estimated", text))
     if used < rows:
-        text = f"{rows - used} of {rows} rows have no propensity between 0 and 1 and are left out"
+        text = f"{rows - used} of {rows} rows have no propensity between {SMALLEST:g} and 1 and are left out"
         found.append(Warned("propensity_missing", text))
     small = int((log.propensity[log.known] < LEAST_PROPENSITY).sum())
     if small:

@@ -250,7 +250,7 @@ class _Walk:
         """Sets the rate of acceptance anew, by the last rows, each time that some have come."""
         self._inverse.extend(inverse)
         self._unrated += len(inverse)
-        if self._unrated >= min(RERATED, len(self._inverse)):
+        if self._inverse and self._unrated >= min(RERATED, len(self._inverse)):
             self._rate = min(1.0, float(np.quantile(self._inverse, QUANTILE)))
             self._unrated = 0
 

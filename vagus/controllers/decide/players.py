@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from vagus.controllers.decide.throughput import MAX_MBPS
 from vagus.controllers.decide.trace import GroupTrace, Trace
 from vagus.errors import ConfigError
 from vagus.policies.bank import Floats
@@ -102,12 +103,14 @@ class _Player:
 
 
 def play(trace: Trace, chooser: Chooser, setup: PlayerSetup, seed: int = 0) -> tuple[Session, ...]:
-    """Sessions that began while the trace lasts, in order of their end. Raises ConfigError for a set-up that cannot be.
+    """Sessions that began while the trace lasts, in order of their end. Raises ConfigError for a set-up that cannot be,
+    and for a trace of what cannot be throughputs.
 
     Arrivals are Poisson; those of one seed are the same for every policy. Beyond its end the trace stays as it was
     last, until the sessions that had begun are over.
     """
     check_setup(setup)
+    _check_throughputs(trace)
     rng = np.random.default_rng([17, seed])
     waiting: list[tuple[float, int, str, Any]] = []  # when, number (of equal times the first comes first), what, whose
     number = 0
@@ -161,6 +164,16 @@ def check_setup(setup: PlayerSetup) -> None:
     ladder = setup.ladder_mbps
     if not 1 <= len(ladder) <= 100 or not all(0 < rate < 1e6 for rate in ladder) or list(ladder) != sorted(set(ladder)):
         raise ConfigError(f"players: the ladder {list(ladder)[:10]} must be bitrates in Mbps that grow")
+
+
+def _check_throughputs(trace: Trace) -> None:
+    for group in trace.groups:
+        low, high = float(np.nanmin(group.values)), float(np.nanmax(group.values))
+        if not 0.0 <= low <= high <= MAX_MBPS:
+            raise ConfigError(
+                f"players: group {group.group[:80]!r} has values from {low:g} to {high:g}; "
+                f"throughputs are from 0 to {MAX_MBPS:g} Mbps"
+            )
 
 
 def _arrivals(rewards: GroupTrace, setup: PlayerSetup, rng: np.random.Generator) -> list[float]:
@@ -227,8 +240,8 @@ def _next_rate(player: _Player, ladder: tuple[float, ...]) -> float:
     """The highest bitrate that the harmonic mean of the last throughputs carries; the lowest at first."""
     if not player.past:
         return ladder[0]
-    expected = len(player.past) / sum(player.past)
-    return max((rate for rate in ladder if rate <= expected), default=ladder[0])
+    each_s = sum(player.past) / len(player.past)  # for a megabit; 0: faster than clocks of that time can tell
+    return max((rate for rate in ladder if rate * each_s <= 1.0), default=ladder[0])
 
 
 def _download_s(t_s: Floats, mbps: Floats, now_s: float, megabits: float) -> float:

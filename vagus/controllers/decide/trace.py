@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vagus.controllers.decide.features import MAX_GROUP
 from vagus.errors import ConfigError
 from vagus.policies.bank import Floats, Ints
 
@@ -189,8 +190,8 @@ def _logged(name: str, rows: Iterator[tuple[int, list[str]]], width: int) -> Log
 
 def _group(where: str, text: str, known: dict[str, array[float]] | dict[str, int]) -> str:
     group = text.strip()
-    if len(group) > MAX_NAME:
-        raise ConfigError(f"{where}: the group's name has {len(group)} characters; at most {MAX_NAME}")
+    if len(group) > MAX_GROUP:
+        raise ConfigError(f"{where}: the group's name has {len(group)} characters; at most {MAX_GROUP}")
     if group not in known and len(known) >= MAX_GROUPS:
         raise ConfigError(f"{where}: more than {MAX_GROUPS} groups; give a part of the file")
     return group
