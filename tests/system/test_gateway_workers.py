@@ -19,10 +19,10 @@ from gateway_backend import TOKEN, MemoryBackend, serving
 from raw_http import request
 
 from vagus.config import AccessRule, ContextSettings
-from vagus.controllers.decide.records import Row, TableUpdate
+from vagus.controllers.decide.records import Grouping, Row, TableUpdate
 from vagus.controllers.decide.table import encode_update
 from vagus.gateway import workers as workers_of
-from vagus.model import Ack, Sample
+from vagus.model import Sample
 
 pytestmark = pytest.mark.system
 BODY = {"features": {"isp": "x"}, "arms": ["a", "b"]}
@@ -119,6 +119,27 @@ def test_tables_come_down(served):
     served.call(tell(served, stale))
     until(lambda: asked(served, 20) == {(3, "b")}, "the workers go on")
     assert served.gateway.site.failures == 0
+
+
+def test_a_new_worker_begins_with_the_table(served):
+    """Its first decision is drawn from what the gateway had: groups, weights, version."""
+    grouping = Grouping(group_by=("isp",))
+    made = TableUpdate(5, 0, grouping, {"x": Row(("a", "b"), (0.0, 1.0))})
+
+    async def apply():
+        served.backend.table.apply(made)  # and nobody tells
+
+    served.call(apply())
+    for victim in served.gateway.workers.pids:
+        os.kill(victim, signal.SIGKILL)
+    until(lambda: served.gateway.workers.restarts == 2, "both are noticed")
+    for _ in range(100):
+        answer = served.ask("POST", "/v1/decide", BODY)[2]
+        assert (answer["group"], answer["version"], answer["decision"]) == ("x", 5, "b")
+    until(lambda: len(served.gateway.workers.pids) == 2, "both are there again")
+    for _ in range(100):
+        answer = served.ask("POST", "/v1/decide", BODY)[2]
+        assert (answer["group"], answer["version"], answer["decision"]) == ("x", 5, "b")
 
 
 async def tell(served, update):
@@ -261,7 +282,3 @@ def test_what_the_learner_says_comes_through():
             "unreachable",
             "the learner is away",
         )
-
-
-def test_acks_are_named_as_they_are():
-    assert [ack.value for ack in Ack] == ["ACCEPTED", "IGNORED", "FAILED"]

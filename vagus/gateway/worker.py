@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -210,7 +210,7 @@ class Worker:
         elif isinstance(record, wire.Live):
             self._live = record.features
         elif isinstance(record, wire.Setup):
-            self._spawn(self._start(record))
+            self._set_up(record)
         elif isinstance(record, wire.Stop):
             self._spawn(self._stop())
 
@@ -219,7 +219,7 @@ class Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _start(self, setup: wire.Setup) -> None:
+    def _set_up(self, setup: wire.Setup) -> None:
         clock = SystemClock()
         (_, token), *others = setup.tokens
         keys = Keys(setup.node, clock, token, dict(others), setup.rules)
@@ -229,10 +229,13 @@ class Worker:
         context = (lambda: self._live) if setup.contextual else None
         self._front = front = Front(node, clock, heads, self._requests, self._problem, context)
         self._desk = desk = Desk(node, wire.Movers(self._ways))
+        self._spawn(self._listen(lambda: Served(front, desk)))
+
+    async def _listen(self, made: Callable[[], Served]) -> None:
         loop = asyncio.get_running_loop()
         gc.collect()
         gc.freeze()
-        self._server = await loop.create_server(lambda: Served(front, desk), sock=self._listening, backlog=1024)
+        self._server = await loop.create_server(made, sock=self._listening, backlog=1024)
         self._link.send(wire.Ready())
         loop.call_later(COUNT_S, self._count)
 
