@@ -95,6 +95,7 @@ def _check_durations(settings: object, origin: str) -> None:
         "memory",
         "every",
         "tick",
+        "max_age",
         "cooldown",
         "period",
         "lease",
@@ -126,7 +127,17 @@ def load(path: Path | str, kind: type[T]) -> T:
             text = file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    return decode(text, kind, str(path))
+    return _placed(decode(text, kind, str(path)), Path(path).parent)
+
+
+def _placed(settings: T, folder: Path) -> T:
+    """A relative file of `decide.rules` lies beside the file that names it, wherever a process runs."""
+    decide = getattr(settings, "decide", None)
+    if decide is None or not isinstance(decide.rules, str) or not decide.rules:
+        return settings
+    rules = str((folder / decide.rules).resolve())
+    placed: T = msgspec.structs.replace(settings, decide=msgspec.structs.replace(decide, rules=rules))  # type: ignore[type-var]
+    return placed
 
 
 def schema(kind: type) -> dict[str, Any]:
