@@ -343,6 +343,12 @@ async def test_groups_are_learned_from_features_and_take_effect_everywhere(tmp_p
         for node in ("n1", "n2"):
             groups = {cluster.gates[node].table.decide({"isp": isp}, ARMS, 1).group for isp in "pq"}
             assert len(groups) == 2
+    kept = learn.__class__(features=learn.features, every="1h")
+    async with running(tmp_path, "n1", "n2", learn=kept, policy="thompson") as cluster:
+        assert cluster.actors["n1"]._leading.view.plan.version >= 1, "the same features: it goes on"
+    async with running(tmp_path, "n1", "n2", group_by=("city",), policy="thompson") as cluster:
+        assert cluster.actors["n1"]._leading.view.plan.version == 0
+        assert decode_update(await cluster.actors["n1"].snapshot()).grouping == Grouping(0, ("city",))
 
 
 @pytest.mark.parametrize("packed", [b"", b"\xc1", b"\x90", msgspec.msgpack.encode({"a": 1})])

@@ -15,7 +15,7 @@ from vagus.actors.decide_learner import features_kept, learner_of
 from vagus.actors.decide_log import DecideLog, Saved, outcomes_of
 from vagus.actors.decide_peers import TURN_S, Peers
 from vagus.actors.decide_tables import Tables
-from vagus.config import seconds
+from vagus.config import hash_text, seconds
 from vagus.controllers.decide import saving
 from vagus.controllers.decide.backend import Gathering, Summary
 from vagus.controllers.decide.grouping import grouping_of
@@ -93,9 +93,9 @@ class DecideActor(Actor):
         incarnation = log.stamp() if saved is None else max(log.stamp(), saved.head.incarnation + 1)
         birth = incarnation if saved is None else saved.head.birth
         plan = Plan(0, self._grouping)
-        before = saved.plan.grouping if saved is not None and saved.plan is not None else self._grouping
-        if saved is not None and before.version == 0 and before != self._grouping:
-            saved.states.clear()  # groups were named in another way
+        configured = hash_text(repr((self._grouping, sorted(self.config.decide.learn.features))))
+        if saved is not None and saved.head.configured != configured:
+            saved.states.clear()  # groups were named in another way, also those that were learned
             saved.plan = None
         leading = self._leading = Leading(
             self.seat.node,
@@ -106,6 +106,7 @@ class DecideActor(Actor):
             now_s=time.monotonic(),
             version=0 if saved is None else saved.head.version + SKIPPED_VERSIONS,
         )
+        leading.configured = configured
         leading.view.set_nodes(self._deciders(), time.monotonic())
         if saved is None:
             return
@@ -137,12 +138,16 @@ class DecideActor(Actor):
     # --- called by others ------------------------------------------------------------------------------------------
 
     async def decided(self, decisions: Sequence[Decision]) -> None:
-        """Logs decisions that were made from the table; returns once they are committed. Raises ConfigError."""
+        """Logs decisions that were made from the table; returns once they are committed.
+
+        Raises ConfigError, and StoreError when they could not be committed: to be given again then.
+        """
         log, now_ns, now_s = self._opened, time.time_ns(), time.monotonic()
         check_decisions(decisions)
         for decision in decisions:
-            if self._waiting.add(decision, now_ns):
-                log.put_decision(decision)
+            if decision.decision_id not in self._waiting:
+                log.put_decision(decision)  # first: what there is no room for is not known
+                self._waiting.add(decision, now_ns)
                 arms = decision.arms or (decision.arm,)
                 self._leading.meet(decision.group, arms, decision.arm, now_s)
                 self._gathering.session(decision.group, decision.features)

@@ -54,6 +54,7 @@ class Leading:
         self.rows = Rows(plan.grouping, version)
         self.birth, self.incarnation, self.fence = birth, incarnation, 0
         self.lost = self.claimed = self.handed = 0
+        self.configured = 0  # a hash of the settings that groups come from
         self.sessions: dict[str, dict[str, int]] = {}
         self.urgent = False
         self.whole = True  # the next thing saved must be saved with the groups

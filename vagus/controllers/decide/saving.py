@@ -30,6 +30,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     replicated: dict[str, At]
     replicated_position: int
     version: int = 0  # of the table
+    configured: int = 0  # a hash of the settings that groups come from
 
 
 class Out(msgspec.Struct, frozen=True, array_like=True):
@@ -86,6 +87,7 @@ def changes(leading: Leading, whole: bool) -> Changes:
         replication.through,
         min(leading.position, replication.position) if leading.view.peers else leading.position,
         leading.rows.version,
+        leading.configured,
     )
     states, gone = evidence.states(evidence.unsaved), tuple(evidence.gone)
     evidence.unsaved, evidence.gone, leading.whole = set(), set(), False
