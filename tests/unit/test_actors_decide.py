@@ -18,12 +18,13 @@ from decide_nodes import ARMS, Cluster, running
 
 from vagus.actors.decide import DecideActor
 from vagus.actors.decide_learner import features_kept
+from vagus.actors.outbox import Outbox
 from vagus.config import Config, DecideSettings, LearnSettings
 from vagus.controllers.decide.grouping import grouping_of
 from vagus.controllers.decide.plan import prefix_of
 from vagus.controllers.decide.records import Grouping, Outcome, Plan
 from vagus.controllers.decide.table import DecisionTable, decode_update
-from vagus.errors import ConfigError, NoData, PeerUnreachable
+from vagus.errors import ConfigError, NoData, PeerUnreachable, StoreError
 from vagus.model import Ack, Decision, Reward
 
 GOOD_B = {"a": 0.1, "b": 0.9}
@@ -133,6 +134,57 @@ async def test_a_commit_that_fails_is_no_acknowledgement(tmp_path: Path, monkeyp
             with pytest.raises(OSError, match="disk full"):
                 await actor.decided([decision])
         assert await actor.rewarded([Reward(decision.decision_id, 1, 1.0)]) == [Ack.ACCEPTED]
+
+
+async def test_while_the_disk_is_full_nothing_is_acknowledged_and_afterwards_everything_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, errors=-1) as cluster:
+        actor, table = cluster.actors["n1"], cluster.gates["n1"].table
+        store = actor._opened.store
+        early, late = table.decide({}, ARMS, 0), table.decide({}, ARMS, 1)
+        await actor.decided([early])
+        rewards = [Reward(early.decision_id, 1, 1.0)]
+
+        def full() -> None:
+            raise StoreError("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "flush", full)
+            patch.setattr(store, "_max_pending", -1)  # no more is held in memory
+            for _ in range(2):
+                with pytest.raises(StoreError, match="full"):
+                    await actor.decided([late])
+                with pytest.raises(StoreError, match="full"):
+                    await actor.rewarded(rewards)
+        await actor.decided([late])
+        assert await actor.rewarded([*rewards, Reward(late.decision_id, 2, 0.5)]) == [Ack.ACCEPTED] * 2
+        assert {one.decision_id for one in store.records("decision", Decision)} == {early.decision_id, late.decision_id}
+        assert {one.decision_id for one in store.records("reward", Reward)} == {early.decision_id, late.decision_id}
+        assert (actor.figures()["learned"], actor.figures()["rewards"]) == (2, 2)
+
+
+async def test_the_outbox_keeps_what_the_learner_cannot_store() -> None:
+    taken: list[Decision] = []
+    full = True
+
+    class Links:
+        def nodes(self) -> tuple[str, ...]:
+            return ("n1",)
+
+        async def call(self, actor: str, method: str, *args: Any, timeout_s: float = 5.0) -> Any:
+            if full:
+                raise StoreError("the disk is full")
+            taken.extend(args[0])
+
+    outbox = Outbox("n1", "n1", Links())
+    outbox.decided(Decision("1", 1, "", "a", 1.0, 0))
+    with pytest.raises(StoreError):
+        await outbox.flush_decisions()
+    assert outbox.waiting == 1
+    full = False
+    await outbox.flush_decisions()
+    assert (len(taken), outbox.waiting) == (1, 0)
 
 
 async def test_stop_and_start_keep_what_was_learned(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from vagus.actors.decide_log import DecideLog
 from vagus.controllers.decide.outstanding import Outstanding, check_reward
 from vagus.controllers.decide.plan import SEPARATOR, prefix_of
 from vagus.controllers.decide.records import Outcome
-from vagus.errors import ConfigError, VagusError
+from vagus.errors import ConfigError, StoreError, VagusError
 from vagus.model import Ack, Reward
 
 MAX_RECALLED = 5_000  # decisions looked up in the log for one batch of rewards
@@ -73,7 +73,11 @@ class Joins:
                 except ConfigError:  # no reward
                     continue
                 if outcome is not None:
-                    stamped.append((self._log.put_reward(reward), outcome))
+                    try:
+                        stamped.append((self._log.put_reward(reward), outcome))
+                    except StoreError:  # no room, in memory or on disk: it may come again
+                        self._waiting.withdraw(reward.decision_id)
+                        raise
                 elif acks[at] is Ack.FAILED:
                     missing.append(at)
         finally:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from vagus.actors.base import Links
 from vagus.actors.batcher import Batcher
 from vagus.controllers.decide.plan import nodes_of
-from vagus.errors import PeerUnreachable
+from vagus.errors import PeerUnreachable, StoreError
 from vagus.model import Ack, Decision, Report, Reward
 
 MAX_REPORTS = 10_000
@@ -106,14 +106,16 @@ class Outbox:
                 self._reports = deque([*batch, *self._reports], maxlen=MAX_REPORTS)
 
     async def flush_decisions(self) -> None:
-        """Sends what waits, in order; when the learner is away it waits on."""
+        """Sends what waits, in order; when the learner is away, or cannot store it, it waits on. Raises StoreError."""
         async with self._telling:
             while self._decisions:
                 batch = [self._decisions.popleft() for _ in range(min(MAX_BATCH, len(self._decisions)))]
                 try:
                     await self._links.call(self.learner, "decided", batch)
-                except PeerUnreachable:
+                except (PeerUnreachable, StoreError) as error:
                     self._decisions = deque([*batch, *self._decisions], maxlen=MAX_DECISIONS)
+                    if isinstance(error, StoreError):
+                        raise
                     return
 
     async def _send_reports(self, reports: list[Report]) -> list[Ack]:

@@ -79,6 +79,9 @@ class Outstanding:
     def __len__(self) -> int:
         return self._next - self._first
 
+    def __contains__(self, decision_id: object) -> bool:
+        return decision_id in self._places
+
     def add(self, decision: Decision, now_ns: int) -> bool:
         """Remembers it; False: it was known already. The oldest is forgotten for it if there are too many."""
         decision_id = decision.decision_id
@@ -139,6 +142,11 @@ class Outstanding:
             _NO_FEATURES if self._names == () else self._told(self._features[at]),
             self._sets[at],
         )
+
+    def withdraw(self, decision_id: str) -> None:
+        """The outcome that `join` just gave could not be kept: as if it had not come."""
+        self._rewards[self._places[decision_id] & self._mask] = math.nan
+        self.rewards -= 1
 
     def expire(self, now_ns: int) -> int:
         """Forgets what is too old; returns how many went without a reward. To be called now and then."""
