@@ -8,29 +8,33 @@ to who else serves the port (`Connection.theirs`): aiohttp's route is the defini
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Protocol
-
-import msgpack
-import msgspec
-from msgspec import Meta
+from typing import Any, Protocol
 
 from vagus.clock import Clock
-from vagus.controllers.decide.arms import check_arms
-from vagus.controllers.decide.features import MAX_FEATURES, check_features
+from vagus.controllers.decide.features import check_features
 from vagus.controllers.decide.table import DecisionTable
 from vagus.errors import VagusError
+from vagus.gateway.front_bodies import (
+    MAX_MANY,
+    UNSET,
+    Made,
+    NotHere,
+    One,
+    arms_of,
+    asked_of,
+    encode,
+    packed_of,
+    rewards_of,
+)
 from vagus.gateway.front_head import Heads
 from vagus.gateway.plain_answer import head_of
 from vagus.gateway.problem import Problem, unknown_decision
-from vagus.model import MAX_LABEL_VALUE, MAX_NAME, Ack, Decision, Reward, Scalar
+from vagus.model import Ack, Decision, Reward, Scalar
 
-MAX_MANY = 1000
-MAX_TEXT = 200
-MAX_REMEMBERED = 1024
+MAX_REMEMBERED = 512
 MAX_REMEMBERED_BYTES = 4096
 SWEEP_S = 1.0
 IDLE_S = 75
@@ -49,77 +53,10 @@ class Node(Protocol):
     async def reward(self, rewards: Sequence[Reward]) -> list[Ack]: ...
 
 
-_UNSET = msgspec.UNSET
-_Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
-_Value = (
-    Annotated[str, Meta(max_length=MAX_LABEL_VALUE)]
-    | Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
-    | float
-    | bool
-)
-
-
-class One(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A decision that is asked for."""
-
-    arms: list[str]
-    features: dict[_Name, _Value] = {}
-
-
-class Asked(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The body of `POST /v1/decide`, one or many. Arms and names of features are looked up before they are read."""
-
-    arms: msgspec.Raw | msgspec.UnsetType = _UNSET
-    features: Annotated[dict[str, _Value], Meta(max_length=MAX_FEATURES)] | msgspec.UnsetType = _UNSET
-    requests: list[One] | msgspec.UnsetType = _UNSET
-
-
-class _Packed(msgspec.Struct, forbid_unknown_fields=True):
-    """The same in MessagePack."""
-
-    arms: list[str] | msgspec.UnsetType = _UNSET
-    features: dict[_Name, _Value] | msgspec.UnsetType = _UNSET
-    requests: list[One] | msgspec.UnsetType = _UNSET
-
-
-class Outcome(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """An outcome that is reported."""
-
-    decision_id: str
-    reward: float
-
-
-class Told(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The body of `POST /v1/update`, one or many."""
-
-    decision_id: str | msgspec.UnsetType = msgspec.UNSET
-    reward: float | msgspec.UnsetType = msgspec.UNSET
-    updates: list[Outcome] | msgspec.UnsetType = msgspec.UNSET
-
-
-class Made(msgspec.Struct, gc=False):
-    """The JSON of a decision: answers.DecideAnswer, in its order."""
-
-    decision: str
-    decision_id: str
-    propensity: float
-    group: str
-    version: int
-    context: Mapping[str, Scalar]
-
-
-_asked = msgspec.json.Decoder(Asked).decode
-_arms = msgspec.json.Decoder(list[str]).decode
-_told = msgspec.json.Decoder(Told).decode
-_encode = msgspec.json.Encoder().encode
 _NOTHING: dict[str, Scalar] = {}
-ACCEPTED = _encode({"results": [Ack.ACCEPTED.value]})
+ACCEPTED = encode({"results": [Ack.ACCEPTED.value]})
 _DECIDED = ("POST", "/v1/decide", 200)
 Answer = Callable[[bytes], None]
-
-
-class NotHere(Exception):
-    """The request is not for the front to answer: somebody else says what is wrong with it."""
 
 
 class Front:
@@ -163,15 +100,15 @@ class Front:
     def _plainly(self) -> Callable[[bytes, bool], bytes]:
         """`_decide` for what nearly all ask for: one decision, in JSON, without live numbers. All names are local."""
         known_arms, known_names, heads = self._arms, self._names, self._good
-        node, now_ns, asked_of, encode, made_of = self.node, self.clock.time_ns, _asked, _encode, Made
+        node, now_ns, read, write, made_of = self.node, self.clock.time_ns, asked_of, encode, Made
 
         def decide(body: bytes, packed: bool) -> bytes:
             if packed:
                 return self._decide(body, True)
             try:
-                asked = asked_of(body)
+                asked = read(body)
                 features, raw = asked.features, asked.arms
-                if features is _UNSET or raw is _UNSET or asked.requests is not _UNSET:
+                if features is UNSET or raw is UNSET or asked.requests is not UNSET:
                     return self._decide(body, False)
                 text = bytes(raw)
                 arms = known_arms.get(text)
@@ -181,7 +118,7 @@ class Front:
             except (ValueError, RecursionError, VagusError) as error:  # msgspec's are ValueErrors
                 raise NotHere from error
             node.decided(made)
-            answer = encode(made_of(made.arm, made.decision_id, made.propensity, made.group, made.version, _NOTHING))
+            answer = write(made_of(made.arm, made.decision_id, made.propensity, made.group, made.version, _NOTHING))
             length = len(answer)
             return (heads.get(length) or self.head(length)) + answer
 
@@ -189,7 +126,7 @@ class Front:
 
     def _learn(self, text: bytes, features: Mapping[str, Scalar]) -> tuple[str, ...]:
         """Arms that come for the first time, and names of features; raises as whoever checks them does."""
-        arms = self.node.table.shared(tuple(check_arms(_arms(text))))
+        arms = self.node.table.shared(tuple(check_arms(arms_of(text))))
         check_features(features)
         if len(self._arms) >= MAX_REMEMBERED or len(self._names) >= MAX_REMEMBERED:
             self._arms.clear()
@@ -205,33 +142,31 @@ class Front:
         if context is None:
             raise NotHere
         try:
-            asked = msgspec.convert(_unpack(body), _Packed) if packed else _asked(body)
+            asked = packed_of(body) if packed else asked_of(body)
             many, arms, features = asked.requests, asked.arms, asked.features
-            if many is _UNSET:
-                if arms is _UNSET:
+            if many is UNSET:
+                if arms is UNSET:
                     raise NotHere
                 one = One(
-                    arms if isinstance(arms, list) else _arms(bytes(arms)), {} if features is _UNSET else features
+                    arms if isinstance(arms, list) else arms_of(bytes(arms)), {} if features is UNSET else features
                 )
-                ((made, answer),) = self._draw([one], packed, context)
+                ((made, answer),) = self._draw([one], context)
                 self.node.decided(made)
-                return self.good(_encode(answer))
-            if arms is not _UNSET or features is not _UNSET or not 1 <= len(many) <= MAX_MANY:
+                return self.good(encode(answer))
+            if arms is not UNSET or features is not UNSET or not 1 <= len(many) <= MAX_MANY:
                 raise NotHere
-            drawn = self._draw(many, packed, context)
+            drawn = self._draw(many, context)
         except (ValueError, RecursionError, VagusError) as error:
             raise NotHere from error
         for made, _ in drawn:  # all, or none
             self.node.decided(made)
-        return self.good(_encode({"decisions": [answer for _, answer in drawn]}))
+        return self.good(encode({"decisions": [answer for _, answer in drawn]}))
 
-    def _draw(self, many: Sequence[One], packed: bool, context: Mapping[str, Scalar]) -> list[tuple[Decision, Made]]:
+    def _draw(self, many: Sequence[One], context: Mapping[str, Scalar]) -> list[tuple[Decision, Made]]:
         table, now_ns = self.node.table, self.clock.time_ns()
         drawn = []
         for one in many:
             features = one.features
-            if packed and any(type(value) is float and not math.isfinite(value) for value in features.values()):
-                raise NotHere
             made = table.decide({**context, **features}, one.arms, now_ns)
             added = {name: value for name, value in context.items() if name not in features}
             drawn.append((made, Made(made.arm, made.decision_id, made.propensity, made.group, made.version, added)))
@@ -241,24 +176,7 @@ class Front:
 
     def update(self, body: bytes, packed: bool, answer: Answer) -> None:
         """Sends outcomes on, with those of other connections; `answer` is called with the answer. Raises NotHere."""
-        try:
-            told = msgspec.convert(_unpack(body), Told) if packed else _told(body)
-        except (ValueError, RecursionError) as error:
-            raise NotHere from error
-        now_ns = self.clock.time_ns()
-        decision_id, outcome, many = told.decision_id, told.reward, told.updates
-        single = many is _UNSET
-        if decision_id is not _UNSET and outcome is not _UNSET and many is _UNSET:
-            rewards = [Reward(decision_id, now_ns, outcome)]
-        elif many is not _UNSET and decision_id is _UNSET and outcome is _UNSET:
-            rewards = [Reward(one.decision_id, now_ns, one.reward) for one in many]
-        else:
-            raise NotHere
-        if not 1 <= len(rewards) <= MAX_MANY:
-            raise NotHere
-        for reward in rewards:
-            if not (math.isfinite(reward.reward) and 0 < len(reward.decision_id) <= MAX_TEXT):
-                raise NotHere
+        rewards, single = rewards_of(body, packed, self.clock.time_ns())
         if not self._rewards:
             asyncio.get_running_loop().call_soon(self._send)
         self._rewards.append((rewards, single, answer))
@@ -285,7 +203,7 @@ class Front:
                 answer(self.refusal(unknown_decision(rewards[0].decision_id), "/v1/update"))
                 continue
             self.requests["POST", "/v1/update", 200] += 1
-            answer(self.good(ACCEPTED if own == [Ack.ACCEPTED] else _encode({"results": [a.value for a in own]})))
+            answer(self.good(ACCEPTED if own == [Ack.ACCEPTED] else encode({"results": [a.value for a in own]})))
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
@@ -354,7 +272,3 @@ class Front:
             connection.abort()
         for task in self._tasks:
             task.cancel()
-
-
-def _unpack(body: bytes) -> Any:
-    return msgpack.unpackb(body, strict_map_key=True, max_ext_len=0)

@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from vagus.gateway.front import ARRIVAL_S, IDLE_S, Front, NotHere
+from vagus.gateway.front import ARRIVAL_S, IDLE_S, Front
+from vagus.gateway.front_bodies import NotHere
 from vagus.gateway.front_head import DECIDE, OTHER, PATHS, UNKNOWN, Head, hopeless
 from vagus.gateway.problem import Problem
 

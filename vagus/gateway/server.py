@@ -28,8 +28,9 @@ from vagus.gateway.front_head import PATHS, Heads
 from vagus.gateway.live_context import LiveContext
 from vagus.gateway.route import Route, Site
 from vagus.gateway.routes import ROUTES
+from vagus.gateway.shared_port import bound
 from vagus.gateway.worker_wire import Setup
-from vagus.gateway.workers import Workers, bound
+from vagus.gateway.workers import Workers
 
 log = logging.getLogger("vagus")
 MAX_VALUES = 5_000_000

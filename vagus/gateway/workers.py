@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import signal
@@ -20,45 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from vagus.controllers.decide.table import encode_update
-from vagus.errors import ConfigError
 from vagus.gateway import worker_wire as wire
 from vagus.gateway.problem import Problem
 from vagus.gateway.route import Site
 from vagus.model import Scalar
 
 log = logging.getLogger("vagus")
-BACKLOG = 1024
 SILENT_S = 15.0
 """A worker that says nothing for so long hangs, and is killed."""
 LIVED_S = 10.0
 """One that died sooner is started again later, at most so late:"""
 MAX_WAIT_S = 30.0
 STOP_S = 3.0
-_ANY = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
-
-
-def listen(host: str, port: int, count: int) -> list[socket.socket]:
-    """Listening sockets that share one port, which nobody else has. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made: list[socket.socket] = []
-    try:
-        for _ in range(count):
-            one = socket.socket(family, socket.SOCK_STREAM)
-            made.append(one)
-            one.setblocking(False)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if len(made) > 1:
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            one.bind((host, port))
-            one.listen(BACKLOG)
-            if len(made) == 1:  # only now: another gateway that wants the same port must not get it
-                port = one.getsockname()[1]
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    except OSError:
-        for one in made:
-            one.close()
-        raise
-    return made
 
 
 class _One:
@@ -319,14 +291,3 @@ class Workers:
             self.live = live
             for worker in self._workers:
                 worker.send(wire.Live(live))
-
-
-def bound(host: str, ports: Sequence[int], count: int) -> list[socket.socket]:
-    """Sockets on the first of these ports that is free. Raises ConfigError when none is, or the address is not ours."""
-    for port in ports:
-        try:
-            return listen(host, port, count)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise ConfigError(f"gateway: cannot listen on {host}:{port}: {error}") from error
-    return []
