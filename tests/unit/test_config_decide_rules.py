@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vagus.config import Config, load
+from vagus.config import Config, DecideSettings, load
 from vagus.controllers.decide.grouping import grouping_of
 from vagus.errors import ConfigError
 
@@ -35,3 +35,16 @@ def test_how_long_decisions_wait_is_a_duration(tmp_path: Path) -> None:
     (tmp_path / "vagus.yaml").write_text("decide: {max_age: soon}\n")
     with pytest.raises(ConfigError, match="max_age"):
         load(tmp_path / "vagus.yaml", Config)
+
+
+def test_aliases_that_stand_for_themselves_or_for_billions(tmp_path: Path) -> None:
+    tree = tmp_path / "tree.yaml"
+    tree.write_text("&a {field: isp, values: {x: *a}}\n")
+    with pytest.raises(ConfigError, match="deeper than"):
+        grouping_of(DecideSettings(rules=str(tree)))
+    entries, below = ", ".join(f"v{n}: *b{{0}}" for n in range(20)), "b0: &b0 {field: isp, values: {x: g}}\n"
+    for depth in range(1, 9):
+        below += f"b{depth}: &b{depth} {{field: f{depth}, values: {{{entries.format(depth - 1)}}}}}\n"
+    (tmp_path / "vagus.yaml").write_text(f"decide:\n  options: {{ {', '.join(below.splitlines())} }}\n  rules: *b8\n")
+    with pytest.raises(ConfigError, match="at most 200000 values"):
+        grouping_of(load(tmp_path / "vagus.yaml", Config).decide)

@@ -144,6 +144,17 @@ def test_merging_is_by_precision() -> None:
     assert one.row(0) == untouched
 
 
+def test_a_merged_state_can_be_put_back() -> None:
+    """Rounding in a mean of noises must not leave one below 0, which is refused as no state."""
+    auto = bank()
+    feed(auto, MEANS, ticks=5)
+    mine = {**auto.row(0), "noise0": 0.028319671145462966, "steps": 0.0}
+    auto.set_row(0, mine)
+    auto.absorb(0, {**mine, "noise0": 0.0, "steps": 211.0}, 1.0)
+    auto.set_row(0, auto.row(0))
+    assert auto.row(0)["noise0"] == 0.0
+
+
 def test_a_state_goes_on_elsewhere_as_it_was() -> None:
     auto = bank()
     feed(auto, MEANS)

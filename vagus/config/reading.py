@@ -84,7 +84,7 @@ def _words(kind: Any) -> list[Any]:
     return list(arguments) if typing.get_origin(kind) is typing.Literal else [w for a in arguments for w in _words(a)]
 
 
-def _check_durations(settings: object, origin: str) -> None:
+def _check_durations(settings: object, origin: str, seen: set[int] | None = None) -> None:
     durations = (
         "retain",
         "sync",
@@ -114,10 +114,14 @@ def _check_durations(settings: object, origin: str) -> None:
                     seconds(value)
                 except ConfigError as error:
                     raise ConfigError(f"{origin}: {name}: {error}") from error
-            _check_durations(value, origin)
+            _check_durations(value, origin, seen)
     elif isinstance(settings, (tuple, dict)):
+        seen = set() if seen is None else seen
+        if id(settings) in seen:  # YAML's aliases: a few lines may stand for billions, or for themselves
+            return
+        seen.add(id(settings))
         for value in settings.values() if isinstance(settings, dict) else settings:
-            _check_durations(value, origin)
+            _check_durations(value, origin, seen)
 
 
 def load(path: Path | str, kind: type[T]) -> T:

@@ -283,7 +283,8 @@ class Levels(Bank):
             mean[:] = np.where(theirs, mean + gain * (cells[f"mean{model}"] - mean), mean)
             variance[:] = np.where(theirs, np.where(ours, mine * (1.0 - gain), their), variance)
             if steps > 0.0:
-                noise[row] += (whole[f"noise{model}"] - noise[row]) * share * whole["steps"] / steps
+                change = (whole[f"noise{model}"] - noise[row]) * share * whole["steps"] / steps
+                noise[row] = max(noise[row] + change, 0.0)  # rounding
             score[row] += share * whole[f"score{model}"]
         self.seen[row, :width] = np.where(theirs, self.now, self.seen[row, :width])
         self._absorb_row(row, whole, share)
