@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from vagus.clock import Clock
+from vagus.controllers.decide.arms import check_arms
 from vagus.controllers.decide.features import check_features
 from vagus.controllers.decide.table import DecisionTable
 from vagus.errors import VagusError
