@@ -17,8 +17,6 @@ from vagus.policies.bank import Bools, Floats, Ints, check_rewards, even
 from vagus.policies.fading import Fading, known
 from vagus.policies.options import number, whole
 
-CELLS = 1 << 15  # worked on at once: what fits a core's cache
-
 
 class Pytheas(Fading):
     """The formula and its constants are kept; where the published code departs from it or breaks, ours does not.
@@ -74,12 +72,7 @@ class Pytheas(Fading):
 
     def weights(self, rows: Ints, feasible: Bools) -> Floats:
         """Slots taken of `slots`."""
-        found = np.empty(feasible.shape)
-        step = max(64, CELLS // max(1, self.width))
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            found[part] = self._lists(rows[part], feasible[part])
-        return found
+        return self.in_parts(self._lists, rows, feasible)
 
     def _lists(self, rows: Ints, feasible: Bools) -> Floats:
         counts, means, _ = self.evidence(rows)

@@ -16,7 +16,6 @@ from vagus.policies.discount import Discount
 from vagus.policies.fading import Fading, known, spread_of
 from vagus.policies.options import number, whole
 
-CELLS = 1 << 15  # worked on at once: what fits a core's cache
 LOW = -1e30  # below anything sampled
 
 
@@ -47,11 +46,7 @@ class DiscountedThompson(Fading):
 
     def weights(self, rows: Ints, feasible: Bools) -> Floats:
         """Rounds won of `slots`, the floor mixed in. Groups of which nothing is known are served evenly."""
-        found = np.empty(feasible.shape)
-        step = max(64, CELLS // max(1, self.width))
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            found[part] = self._won(rows[part], feasible[part])
+        found = self.in_parts(self._won, rows, feasible)
         found *= 1.0 - self.floor
         found += self.floor * even(feasible)
         return found

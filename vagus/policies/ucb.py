@@ -17,7 +17,6 @@ from vagus.policies.discount import Discount
 from vagus.policies.fading import Fading, known, spread_of
 from vagus.policies.options import number, whole
 
-CELLS = 1 << 15  # worked on at once: what fits a core's cache
 LOW = -1e30  # below any index that can be; finite, since its bits are changed
 FIRST = 1e20  # above any
 
@@ -51,11 +50,7 @@ class DiscountedUCB(Fading):
 
     def weights(self, rows: Ints, feasible: Bools) -> Floats:
         """Slots taken of `slots`, the floor mixed in."""
-        found = np.empty(feasible.shape)
-        step = max(64, CELLS // max(1, self.width))
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            found[part] = self._lists(rows[part], feasible[part])
+        found = self.in_parts(self._lists, rows, feasible)
         if self.floor:
             found *= 1.0 - self.floor
             found += self.floor * even(feasible)
