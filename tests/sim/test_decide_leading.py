@@ -55,6 +55,27 @@ def test_a_leader_that_is_gone_for_good_is_replaced_with_its_statistics():
     assert world.members["n2"].leading.claimed == 1
 
 
+def test_what_was_claimed_of_many_groups_is_kept_in_letters_of_a_size_that_can_be_saved(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("vagus.controllers.decide.mail.MAX_ARMS", 4)
+    monkeypatch.setattr("vagus.controllers.decide.leading.MAX_SENT", 2)
+    world = World(3, seed=4, groups=12)
+    world.lead(dict.fromkeys(world.groups, "n1"))
+    world.run(5.0, sessions=1)
+    world.kill("n1")
+    largest = letters = 0
+    for _ in range(100):
+        world.run(0.05, sessions=1)
+        kept = world.members["n2"].leading.kept.values()
+        letters = max(letters, len(kept))
+        largest = max([largest, *(len(letter.handed) for letter in kept)])
+    assert letters > 6, "six of groups, and those that were on their way"
+    assert largest == 2
+    world.settle(10.0)
+    world.check()
+
+
 def test_a_dead_node_that_comes_back_is_handed_its_groups_and_nothing_is_counted_twice():
     world = World(3, seed=4)
     world.lead(_spread(world))

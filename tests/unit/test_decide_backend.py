@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from vagus.controllers.decide.backend import (
     KEEP,
-    MAX_SAMPLES,
     MAX_SUMMARY,
     PLAN_S,
     Backend,
@@ -79,29 +80,29 @@ def test_sessions_move_with_their_groups():
 def test_what_nobody_sees_any_more_is_forgotten():
     backend = _backend()
     _seen(backend, 0.0, n1=10, n2=100)
-    backend.hear(Summary("n1", samples={"isp": {"10": 3}}), 0.0)
     backend.tick(ALL, 0.0)
     plan = backend.tick(ALL, 3600.0)
     assert plan is not None
     assert plan.leaders == {}
-    assert backend.samples == {}
 
 
-def test_what_a_node_gathers_is_bounded_and_said():
+def test_what_a_node_gathers_is_bounded_and_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("vagus.controllers.decide.backend.MAX_GROUPS", 3)
     gathering = Gathering("n1", outcomes=True)
-    for at in range(MAX_SAMPLES + 10):
-        gathering.session("g", {"isp": at, "os": "linux"})
+    for at in range(10):
+        gathering.session(f"g{at % 5}")
     gathering.outcomes([Outcome("g", "a", 1.0)] * (MAX_SUMMARY + 5))
     summary = gathering.take()
-    assert summary.sessions == {"g": MAX_SAMPLES + 10}
-    assert sum(map(len, summary.samples.values())) == MAX_SAMPLES
-    assert summary.samples["os"] == {"linux": MAX_SAMPLES + 10}
+    assert summary.sessions == {"g0": 2, "g1": 2, "g2": 2}
     assert (len(summary.outcomes), summary.dropped) == (MAX_SUMMARY, 5)
     assert gathering.take() == Summary("n1")
     backend = _backend()
     backend.hear(summary, 0.0)
-    assert (backend.heard_outcomes, backend.dropped) == (MAX_SUMMARY, 5)
-    assert backend.samples["os"] == {"linux": MAX_SAMPLES + 10}
+    backend.hear(Summary("n2", {"g3": 100, "g1": 100}), 0.0)
+    backend.hear(Summary("n1", {"g3": 90}), 0.0)
+    assert backend.dropped == 5
+    plan = backend.tick(("n1", "n2"), 5.0)
+    assert plan is None, "g1 alone is one of three, and n1 saw little of it"
 
 
 def test_outcomes_are_gathered_only_where_groups_are_learned():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from vagus.controllers.decide.mail import MAX_LETTER, Letter, Outgoing, accept
+import pytest
+
+from vagus.controllers.decide.mail import MAX_ARMS, MAX_LETTER, MAX_SENT, Letter, Orphans, Outgoing, accept, portions
 from vagus.controllers.decide.plan import Claim, acting, deputy_of, nodes_of, prefix_of, renames
 from vagus.controllers.decide.records import Grouping, GroupState, Move, Outcome, Plan, Row, TableUpdate
 from vagus.controllers.decide.rows import KEEP_S, LEASE_S, RENEW_S, Rows
@@ -79,6 +81,38 @@ def test_a_letter_with_groups_waits_for_the_replica_and_holds_up_what_comes_afte
     assert [letter.number for letter in line.to_send()] == [1, 2, 3]
     again = Outgoing(1, line.state())
     assert (again.following, again.holds) == (4, {})
+
+
+def _state(group: str, arms: int) -> GroupState:
+    return GroupState(group, 1, "ucb", tuple(f"a{at}" for at in range(arms)), {})
+
+
+def test_groups_travel_in_portions_that_fit_a_commit_and_a_parcel():
+    states = [_state("big", MAX_ARMS + 1), *(_state(f"g{at}", 10) for at in range(5)), _state("wide", MAX_ARMS)]
+    found = portions(states, 3)
+    assert [[state.group for state in part] for part in found] == [["big"], ["g0", "g1", "g2"], ["g3", "g4"], ["wide"]]
+    assert portions([], 3) == []
+    line = Outgoing(birth=1)
+    for part in found:
+        line.write(part)
+    line.write(orphans=Orphans("n2", 1, 0, (Letter(1, (), (_outcome(1),) * MAX_SENT),)))
+    line.unsaved.clear()
+    sent = []
+    while letters := line.to_send():
+        sent.append([letter.number for letter in letters])
+        line.received = letters[-1].number
+    assert sent == [[1], [2, 3], [4], [5]]
+
+
+def test_rows_that_are_not_there_hold_up_no_others(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("vagus.controllers.decide.rows.MAX_OWED", 2)
+    rows = Rows(Grouping())
+    for group in ("x", "y", "z", "g", "h", "i"):
+        rows.subscribe("n2", group, 0.0)
+    rows.led(TableUpdate(1, 0, None, {"g": ROW, "h": ROW, "i": ROW}), lambda group: True)
+    assert rows.owed("n2") == ["g", "h"]
+    monkeypatch.setattr("vagus.controllers.decide.rows.MAX_OWED_ARMS", 3)
+    assert rows.owed("n2") == ["g"]
 
 
 def test_what_comes_again_or_too_late_is_not_read_twice():

@@ -150,7 +150,7 @@ class DecideActor(Actor):
                 self._waiting.add(decision, now_ns)
                 arms = decision.arms or (decision.arm,)
                 self._leading.meet(decision.group, arms, decision.arm, now_s)
-                self._gathering.session(decision.group, decision.features)
+                self._gathering.session(decision.group)
         await log.committed()
 
     async def rewarded(self, rewards: Sequence[Reward], from_elsewhere: bool = False) -> list[Ack]:
@@ -290,7 +290,8 @@ class DecideActor(Actor):
     # --- what it says of itself ------------------------------------------------------------------------------------
 
     def figures(self) -> dict[str, float]:
-        """Counts since the start (open: decisions of this node that still may be rewarded)."""
+        """Counts since the start (open: decisions of this node that still may be rewarded; left_out: outcomes that the
+        learning of groups did not see)."""
         if self._log is None:
             return {}
         leading = self._leading
@@ -307,6 +308,7 @@ class DecideActor(Actor):
             "unreachable": float(self._tables.unreachable),
             "peer_bytes": float(self._peers.sent_bytes),
             "peer_unanswered": float(self._peers.unanswered),
+            "left_out": 0.0 if self._planner is None else float(self._planner.backend.dropped),
         }
 
     def notes(self) -> tuple[str, ...]:

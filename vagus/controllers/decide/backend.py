@@ -1,13 +1,12 @@
 """The backend of the decision service: from what all nodes see, who leads which group and which groups there are. Pure.
 
-After Pytheas (NSDI'17, section 4): every update reaches it in batches, so do samples (feature, value, count) and who is
-alive; it learns groups on the timescale of minutes, and the leader of a group is the node where most of its sessions
+After Pytheas (NSDI'17, section 4): every update reaches it in batches, so does who is alive; it learns groups on the timescale of minutes, and the leader of a group is the node where most of its sessions
 are. Its loss freezes Plans and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import exp
 
 import msgspec
@@ -20,17 +19,15 @@ KEEP = 1.5  # times as many sessions as its leader has another node must see to 
 LEAST = 3.0  # sessions of a node, faded, before it counts
 FADED = 0.01
 MAX_SUMMARY = 20_000  # outcomes in one summary; what is beyond is counted
-MAX_SAMPLES = 2_000  # (feature, value) in one summary
-MAX_VALUES = 50_000  # of them kept
+MAX_GROUPS = 200_000  # that are looked at; those that come beyond are led where they are met
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True):
-    """What a node saw since the one before. samples: by feature and value, as text; dropped: outcomes left out."""
+    """What a node saw since the one before. sessions: by group; dropped: outcomes left out."""
 
     node: str
     sessions: dict[str, int] = {}
     outcomes: tuple[Outcome, ...] = ()
-    samples: dict[str, dict[str, int]] = {}
     dropped: int = 0
 
 
@@ -45,20 +42,12 @@ class Gathering:
     def _begin(self) -> None:
         self._sessions: dict[str, int] = {}
         self._outcomes: list[Outcome] = []
-        self._samples: dict[str, dict[str, int]] = {}
-        self._values = self._dropped = 0
+        self._dropped = 0
 
-    def session(self, group: str, features: Mapping[str, object]) -> None:
+    def session(self, group: str) -> None:
         """A decision of this node."""
-        self._sessions[group] = self._sessions.get(group, 0) + 1
-        for feature, value in features.items():
-            counts = self._samples.setdefault(feature, {})
-            text = value if type(value) is str else str(value)
-            if text in counts:
-                counts[text] += 1
-            elif self._values < MAX_SAMPLES:
-                counts[text] = 1
-                self._values += 1
+        if group in self._sessions or len(self._sessions) < MAX_GROUPS:
+            self._sessions[group] = self._sessions.get(group, 0) + 1
 
     def outcomes(self, outcomes: Sequence[Outcome]) -> None:
         """Rewards of this node's decisions."""
@@ -70,39 +59,28 @@ class Gathering:
 
     def take(self) -> Summary:
         """All of it; what comes now is for the next one."""
-        summary = Summary(self._node, self._sessions, tuple(self._outcomes), self._samples, self._dropped)
+        summary = Summary(self._node, self._sessions, tuple(self._outcomes), self._dropped)
         self._begin()
         return summary
 
 
 class Backend:
-    """Hears summaries, gives Plans."""
+    """Hears summaries, gives Plans. dropped: outcomes that nodes had to leave out of theirs."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.heard_outcomes = 0
         self.dropped = 0
-        self.samples: dict[str, dict[str, float]] = {}
         self._sessions: dict[str, dict[str, float]] = {}  # by group and node, fading
         self._alive: frozenset[str] = frozenset()
         self._faded_s: float | None = None
         self._made_s = -PLAN_S
-        self._values = 0
 
     def hear(self, summary: Summary, now_s: float) -> None:
         """A node's summary."""
         for group, count in summary.sessions.items():
-            nodes = self._sessions.setdefault(group, {})
-            nodes[summary.node] = nodes.get(summary.node, 0.0) + count
-        for feature, counts in summary.samples.items():
-            known = self.samples.setdefault(feature, {})
-            for value, count in counts.items():
-                if value in known:
-                    known[value] += count
-                elif self._values < MAX_VALUES:
-                    known[value] = float(count)
-                    self._values += 1
-        self.heard_outcomes += len(summary.outcomes)
+            if group in self._sessions or len(self._sessions) < MAX_GROUPS:
+                nodes = self._sessions.setdefault(group, {})
+                nodes[summary.node] = nodes.get(summary.node, 0.0) + count
         self.dropped += summary.dropped
 
     def know(self, plan: Plan) -> None:
@@ -144,13 +122,6 @@ class Backend:
             for group, nodes in self._sessions.items()
         }
         self._sessions = {group: nodes for group, nodes in faded.items() if nodes}
-        for feature, counts in list(self.samples.items()):
-            left = {value: count * kept for value, count in counts.items() if count * kept > FADED}
-            self._values -= len(counts) - len(left)
-            if left:
-                self.samples[feature] = left
-            else:
-                del self.samples[feature]
 
     def _leaders(self) -> dict[str, str]:
         """The node with most of each group's sessions; who leads goes on until another has half as many again.

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from vagus.controllers.decide.evidence import Evidence, Learns
-from vagus.controllers.decide.mail import Letter, Orphans, Outgoing, Place, Round
+from vagus.controllers.decide.mail import MAX_SENT, Letter, Orphans, Outgoing, Place, Round, portions, weight_of
 from vagus.controllers.decide.plan import At, Claim, deputy_of
 from vagus.controllers.decide.records import GroupState, Outcome, Plan, TableUpdate
 from vagus.controllers.decide.replicas import Held
@@ -228,7 +228,12 @@ class Leading:
         del self.held[leader]
         self.claimed += 1
         orphans, waiting = self._orphans(claim)
-        self._keep(("", self.birth, incarnation, 1), tuple(held.states.values()), orphans)
+        kept: list[tuple[tuple[GroupState, ...], Orphans | None]] = [
+            *((part, None) for part in portions(held.states.values(), MAX_HANDED)),
+            *(((), part) for part in orphans),
+        ]
+        for number, part in enumerate(kept, 1):
+            self._keep(("", self.birth, incarnation, number), *part)
         self.outcomes(waiting)
 
     def _keep(
@@ -256,12 +261,12 @@ class Leading:
         """What this node had for one that was taken over goes to who did that."""
         if self.line(claim.dead).fence < claim.incarnation:
             orphans, waiting = self._orphans(claim)
-            if orphans is not None:
-                self.line(claim.by).write(orphans=orphans)
+            for part in orphans:
+                self.line(claim.by).write(orphans=part)
             self.outcomes(waiting)
             self.whole = self.urgent = True
 
-    def _orphans(self, claim: Claim) -> tuple[Orphans | None, list[tuple[int, Outcome]]]:
+    def _orphans(self, claim: Claim) -> tuple[list[Orphans], list[tuple[int, Outcome]]]:
         """What of the line to one that was taken over is not durable, and what is not yet in a letter; a new line.
 
         Groups that could not leave yet, since the replica may still have them, are taken back.
@@ -269,7 +274,7 @@ class Leading:
         line = self.line(claim.dead)
         self._release(claim.dead)
         for number, hold in list(line.holds.items()):
-            letter, place = line.letters[number], ("", self.birth, claim.incarnation, 1 + number)
+            letter, place = line.letters[number], ("", self.birth, claim.incarnation, -number)
             self.returned[place] = self.leaving.pop((claim.dead, number), [])
             self._keep(place, letter.handed, None, letter.stamps, hold)
             line.empty(number)
@@ -277,7 +282,15 @@ class Leading:
         birth, fence = line.birth, line.fence
         left, waiting = line.restart(claim.incarnation), line.waiting
         line.waiting = []
-        return (Orphans(claim.dead, birth, fence, left) if left else None), waiting
+        parts: list[list[Letter]] = []
+        weight = 0
+        for letter in left:
+            weight += weight_of(letter)
+            if not parts or weight > MAX_SENT:
+                parts.append([])
+                weight = weight_of(letter)
+            parts[-1].append(letter)
+        return [Orphans(claim.dead, birth, fence, tuple(part)) for part in parts], waiting
 
     def obey(self, claim: Claim) -> None:
         """Another leads what this node led, and has it as of its replica: what came after that is sent there again."""
@@ -323,8 +336,12 @@ class Leading:
                 stamps = tuple(sorted(stamp for _, stamp, _ in leaving))
                 if not states:
                     continue
-                letter = self.line(leader).write(states, stamps=stamps, hold=hold)[-1]
-                self.leaving[leader, letter.number] = leaving
+                at = 0
+                for handed in portions(states, MAX_HANDED):
+                    at += len(handed)
+                    last = at == len(states)
+                    letter = self.line(leader).write(handed, stamps=stamps if last else (), hold=hold)[-1]
+                    self.leaving[leader, letter.number] = leaving if last else []
                 self.handed += len(states)
                 for state in states:
                     self.met.setdefault(leader, {}).setdefault(state.group, set()).add(state.arms)

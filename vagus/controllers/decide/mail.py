@@ -19,6 +19,7 @@ from vagus.controllers.decide.records import GroupState, Outcome, Plan, Row
 
 MAX_SENT = 20_000  # outcomes in one parcel
 MAX_LETTER = 5_000  # outcomes in one letter
+MAX_ARMS = 50_000  # of groups in one letter, or part of a replica: about a hundred bytes each
 MAX_WAITING = 500_000  # outcomes for one node; beyond it the oldest are given up
 
 
@@ -214,10 +215,10 @@ class Outgoing:
                 continue
             if number >= unsaved or number in self.holds or number in self.releasing:
                 break
-            if found and outcomes + len(letter.outcomes) > MAX_SENT:
+            outcomes += weight_of(letter)
+            if found and outcomes > MAX_SENT:
                 break
             found.append(letter)
-            outcomes += len(letter.outcomes)
         return tuple(found)
 
     def answered(self, received: int, durable: int, settled: int) -> list[int]:
@@ -270,6 +271,25 @@ def accept(
             at = (birth, fence, letter.number)
     through[sender] = at
     return fresh
+
+
+def weight_of(letter: Letter) -> int:
+    """How large it is, in outcomes."""
+    inner = letter.orphans.letters if letter.orphans is not None else ()
+    return len(letter.outcomes) + sum(len(state.arms) for state in letter.handed) + sum(map(weight_of, inner))
+
+
+def portions(states: Iterable[GroupState], most: int) -> list[tuple[GroupState, ...]]:
+    """Groups in their order, at most so many and MAX_ARMS arms (but one group at least) in each portion."""
+    found: list[list[GroupState]] = []
+    arms = 0
+    for state in states:
+        arms += len(state.arms)
+        if not found or len(found[-1]) == most or arms > MAX_ARMS:
+            found.append([])
+            arms = len(state.arms)
+        found[-1].append(state)
+    return [tuple(portion) for portion in found]
 
 
 def stamps_of(letter: Letter) -> Iterator[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from vagus.controllers.decide.mail import Replica
+from vagus.controllers.decide.mail import Replica, portions
 from vagus.controllers.decide.plan import At
 from vagus.controllers.decide.records import GroupState
 
@@ -75,20 +75,20 @@ class Replication:
         began_s = spent_s()
         self.round += 1
         states = states_of(sorted(groups if self._full else self._dirty & groups))
-        starts = range(0, max(len(states), 1), PART)
+        parts = portions(states, PART) or [()]
         self._sent = (dict(through), position)
         self._parts = [
             Replica(
                 incarnation,
                 self.round,
                 number,
-                start == starts[-1],
+                number == len(parts) - 1,
                 self._full,
-                states[start : start + PART],
-                tuple(self._gone) if start == 0 else (),
-                *((self._sent[0], position, learned) if start == starts[-1] else ()),
+                part,
+                tuple(self._gone) if number == 0 else (),
+                *((self._sent[0], position, learned) if number == len(parts) - 1 else ()),
             )
-            for number, start in enumerate(starts)
+            for number, part in enumerate(parts)
         ]
         self._full, self._dirty, self._gone = False, set(), set()
         self._due_s = now_s + max(ROUND_S, SHARE * (spent_s() - began_s))

@@ -12,6 +12,7 @@ FORGET_EACH_S = 5.0
 FORGET_S = 600.0  # a group that no session meets is no longer pushed here
 KEEP_S = 10.0  # a row of a leader that is gone is better than what this node knows alone
 MAX_OWED = 5_000  # rows in one parcel
+MAX_OWED_ARMS = 200_000  # and arms in them
 
 
 class Rows:
@@ -152,9 +153,17 @@ class Rows:
                 self._owed.setdefault(node, {})[group] = None
 
     def owed(self, node: str) -> list[str]:
-        """Groups whose rows a subscriber should have, at most some thousand."""
-        waiting = self._owed.get(node, {})
-        return [group for group, _ in zip(waiting, range(MAX_OWED), strict=False) if group in self.rows]
+        """Groups whose rows a subscriber should have, at most some thousand, fewer of many arms."""
+        found: list[str] = []
+        arms = 0
+        for group in self._owed.get(node, ()):
+            row = self.rows.get(group)
+            if row is not None:
+                arms += len(row.arms)
+                if found and (arms > MAX_OWED_ARMS or len(found) == MAX_OWED):
+                    break
+                found.append(group)
+        return found
 
     def paid(self, node: str, sent: dict[str, tuple[int, Row]]) -> None:
         """Rows that a subscriber has; those that changed meanwhile are still owed."""
