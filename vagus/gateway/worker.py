@@ -32,8 +32,6 @@ from vagus.gateway.front_head import Head, Heads
 from vagus.gateway.problem import INTERNAL, Problem
 from vagus.model import Ack, Decision, Reward, Scalar
 
-BACKLOG_BYTES = 8 << 20
-"""Of decisions that the collector has not taken: answers wait then, and nothing more is read."""
 FLUSH_S = 10.0
 STOP_S = 1.0
 COUNT_S = 1.0
@@ -53,11 +51,11 @@ class Collector:
         self._asked: dict[int, asyncio.Future[tuple[Ack, ...]]] = {}
 
     def flush(self) -> bool:
-        """Sends what was decided; False when the collector has no room for so much."""
+        """Sends what was decided; False when it does not all have room: an outcome by another way could overtake it."""
         if self._made:
             self._link.send(wire.Decided(tuple(self._made)))
             self._made.clear()
-        return self._link.backlog < BACKLOG_BYTES
+        return not self._link.backlog
 
     async def reward(self, rewards: Sequence[Reward]) -> list[Ack]:
         """The learner's answers. Raises Problem."""
