@@ -426,6 +426,35 @@ async def test_who_goes_away_leaves_nothing():
         assert gateway.site.failures == 0
 
 
+@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("reward", ["1e101", "-1e101", "1e999"])
+async def test_a_reward_that_nothing_can_learn_from_is_no_unknown_decision(lean, reward):
+    async with serving(lean=lean) as gateway, Talk(gateway.url) as talking:
+        await talking.say(decide())
+        (made,) = await talking.hear(1)
+        body = f'{{"decision_id": "{made.json["decision_id"]}", "reward": {reward}}}'.encode()
+        await talking.say(request("/v1/update", body))
+        (refused,) = await talking.hear(1)
+        assert (refused.status, refused.json["error"]["where"]) == (422, "body.reward")
+        assert gateway.site.backend.rewards == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "good"),
+    [
+        ("[::1]", True),
+        ("[::1]:80", True),
+        ("localhost.:80", True),
+        ("[::1]evil.example", False),
+        ("[::1].evil.example:80", False),
+        ("127.0.0.1.evil.example", False),
+        ("127.0.0.1:80@evil.example", False),
+    ],
+)
+def test_hosts_are_names_of_this_gateway_and_nothing_behind_them(host, good):
+    assert HostNames(set()).allowed(host) is good
+
+
 # --- heads -----------------------------------------------------------------------------------------------------------
 
 

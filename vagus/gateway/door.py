@@ -106,9 +106,16 @@ class HostNames:
     def allowed(self, host: str) -> bool:
         """Whether a Host header, with or without a port, names this gateway."""
         if host.startswith("["):
-            name = host[1:].partition("]")[0]
+            name, _, port = host[1:].partition("]")
+            if port and not port.startswith(":"):
+                return False
+            port = port[1:]
+        elif host.count(":") == 1:
+            name, _, port = host.partition(":")
         else:
-            name = host.rpartition(":")[0] if host.count(":") == 1 else host
+            name, port = host, ""
+        if port and not (port.isascii() and port.isdigit()):
+            return False
         name = name.lower().rstrip(".")
         if name in self.names:
             return True

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from vagus.controllers.decide.features import MAX_FEATURES
+from vagus.controllers.decide.outstanding import MAX_REWARD
 from vagus.model import MAX_LABEL_VALUE, MAX_NAME, Reward, Scalar
 
 MAX_MANY = 1000
@@ -108,7 +109,7 @@ def rewards_of(body: bytes, packed: bool, now_ns: int) -> tuple[list[Reward], bo
     if not 1 <= len(rewards) <= MAX_MANY:
         raise NotHere
     for reward in rewards:
-        if not (math.isfinite(reward.reward) and 0 < len(reward.decision_id) <= MAX_NAME):
+        if not (-MAX_REWARD <= reward.reward <= MAX_REWARD and 0 < len(reward.decision_id) <= MAX_NAME):
             raise NotHere
     return rewards, many is UNSET
 

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from vagus.clock import NS
 from vagus.controllers.decide.features import MAX_FEATURES
+from vagus.controllers.decide.outstanding import MAX_REWARD
 from vagus.errors import ConfigError
 from vagus.gateway.errors import Problem, invalid_input
 from vagus.gateway.route import Site
@@ -258,9 +259,10 @@ def rewards_of(body: bytes, packed: bool, now_ns: int) -> tuple[list[Reward], bo
     """The body of `POST /v1/update` as rewards, and whether it was a single one. Raises Problem."""
     items, single = decode_one_or_many(body, packed, UpdateBody, UpdatesBody, "updates")
     for index, item in enumerate(items):
-        if not math.isfinite(item.reward):
+        if not -MAX_REWARD <= item.reward <= MAX_REWARD:
             where = "body.reward" if single else f"body.updates[{index}].reward"
-            raise Problem(422, "invalid", f"reward must be a finite number, got {item.reward}", where)
+            message = f"reward must be a finite number within ±{MAX_REWARD:g}, got {item.reward}"
+            raise Problem(422, "invalid", message, where)
     return [Reward(item.decision_id, now_ns, item.reward) for item in items], single
 
 

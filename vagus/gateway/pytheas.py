@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from vagus.clock import NS
 from vagus.controllers.decide.arms import MAX_ARMS
+from vagus.controllers.decide.outstanding import MAX_REWARD
 from vagus.errors import ConfigError
 
 FEATURES = (
@@ -82,8 +83,8 @@ def read_form(body: bytes) -> Asks | Tells:
         cost = float(rest[1])
     except ValueError as error:
         raise ConfigError(f"the cost {rest[1][:50]!r} is not a number") from error
-    if not math.isfinite(cost):
-        raise ConfigError(f"the cost must be a finite number, not {rest[1][:50]}")
+    if not -MAX_REWARD <= cost <= MAX_REWARD:
+        raise ConfigError(f"the cost must be a finite number within ±{MAX_REWARD:g}, not {rest[1][:50]}")
     return Tells(values, rest[0], cost)
 
 
