@@ -249,6 +249,36 @@ def test_probabilities_by_the_formulas() -> None:
     assert policy.weights({"x": 0.3}, ["a", "b"]) == pytest.approx(expected, rel=0.02)
 
 
+def test_what_is_old_counts_for_less() -> None:
+    policy = LinearUCB(gamma=0.995)
+    for _ in range(500):
+        policy.learn({}, "a", 1.0)
+    for _ in range(2000):
+        policy.tick()
+    for _ in range(20):
+        policy.learn({}, "a", 0.0)
+        policy.learn({}, "b", 0.5)
+    assert policy.weights({}, ["a", "b"])[1] > 0.5  # all of a's rewards together have the mean .96
+
+
+def test_of_two_alike_the_one_less_known_is_tried_more() -> None:
+    rng = np.random.default_rng(1)
+    policy = LinearUCB()
+    for at in range(500):
+        policy.learn({}, "b" if at % 100 == 0 else "a", float(rng.normal()) if at % 100 else 0.0)
+    assert policy.weights({}, ["a", "b"])[1] > 0.8
+
+
+def test_an_arm_never_seen_counts_as_the_mean_not_as_the_first_reward() -> None:
+    policy = LinearUCB(bonus=0.0)
+    policy.learn({}, "a", 50.0)
+    for _ in range(500):
+        policy.learn({}, "a", 1.0)
+        policy.learn({}, "b", 0.0)
+    shares = policy.weights({}, ["a", "b", "new"])
+    assert shares[0] > shares[2] > shares[1]
+
+
 def test_places_are_given_and_then_shared() -> None:
     encoding = Encoding(8)  # 1, five given, two shared
     for at in range(9):

@@ -243,7 +243,7 @@ def test_the_published_loop(verbatim: bool) -> None:
     rng = np.random.default_rng(2)
     sums, counts = [0.0] * 5, [0.0] * 5
     for _ in range(30):
-        batch = [(int(at), float(rng.normal(1000.0 * at, 3000.0))) for at in rng.integers(5, size=40)]
+        batch = [(int(at), float(rng.normal(200.0 * at, 600.0))) for at in rng.integers(5, size=40)]
         sums, counts = [0.8 * one for one in sums], [0.8 * one for one in counts]
         for at, reward in batch:
             sums[at] += reward

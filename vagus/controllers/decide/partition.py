@@ -52,9 +52,10 @@ def learn_groups(history: History, settings: LearnSettings, old: Grouping) -> Gr
 def learn(history: History, settings: LearnSettings, old: Grouping) -> Learned:
     """As `learn_groups`, with what it saw. The tree covers everything: what its tables do not name goes to a `rest`.
 
-    Where no feature is surely critical, the old groups stay. Cross-validated: a tree is grown three times without a third of the history (in stretches of time), where old and
-    new groups then choose by what they saw of the rest. The new ones must win by 2.5 standard errors; then a tree
-    grown on everything is the answer. Propensities weigh where they are told.
+    Where no feature is surely critical, the old groups stay. Cross-validated: a tree is grown three times without a
+    third of the history (in stretches of time), where old and new groups then choose by what they saw of the rest. The
+    new ones must win by 2.5 standard errors; then a tree grown on everything is the answer. Propensities weigh where
+    they are told.
     """
     history.forget()
     columns = [history.column(name) for name in settings.features]
