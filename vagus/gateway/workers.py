@@ -31,6 +31,9 @@ LIVED_S = 10.0
 """One that died sooner is started again later, at most so late:"""
 MAX_WAIT_S = 30.0
 STOP_S = 3.0
+RETRY_S = 1.0
+MAX_ACCEPTED = 128
+"""Connections that are accepted in one turn of the loop."""
 
 
 class _One:
@@ -44,21 +47,42 @@ class _One:
         self._process: subprocess.Popen[bytes] | None = None
         self._link: wire.Link | None = None
         self._moved: wire.Moved | None = None
-        self._server: asyncio.Server | None = None
+        self._standing_in = False
         self._loop = asyncio.get_running_loop()
         self._heard_s = self._begun_s = self._loop.time()
         self._wait_s = 0.0
         self._again: asyncio.TimerHandle | None = None
         self._outcomes: list[wire.Rewarded] = []
 
-    async def begin(self) -> None:
+    def begin(self) -> None:
         """Serves in its place, and starts it."""
-        await self._stand_in()
+        self._stand_in()
         self._launch()
 
-    async def _stand_in(self) -> None:
-        if self._server is None and not self._workers.stopping:
-            self._server = await self._loop.create_server(self._workers.protocol, sock=self.listening.dup())
+    def _stand_in(self) -> None:
+        # No server of asyncio's: when that is closed, connections that it has just accepted come to nothing.
+        if not (self._standing_in or self.ready or self._workers.stopping):
+            self._standing_in = True
+            self._loop.add_reader(self.listening.fileno(), self._accept)
+
+    def _stand_back(self) -> None:
+        if self._standing_in:
+            self._standing_in = False
+            self._loop.remove_reader(self.listening.fileno())
+
+    def _accept(self) -> None:
+        for _ in range(MAX_ACCEPTED):
+            try:
+                connection, _address = self.listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptors, or no memory
+                log.error("the gateway cannot accept connections; it tries again in a second", exc_info=error)
+                self._stand_back()
+                self._loop.call_later(RETRY_S, self._stand_in)
+                return
+            connection.setblocking(False)
+            self._workers.accepted(connection)
 
     def _launch(self) -> None:
         link, their_link = socket.socketpair()
@@ -86,10 +110,10 @@ class _One:
         self.pid = self._process.pid
         self._link = wire.Link(link, self._heard, self._lost)
         self._moved = wire.Moved(ways, self._workers.arrived)
-        self._link.send(self._workers.setup())
-        self._link.send(wire.Table(self._workers.table()))
+        self.send(self._workers.setup())
+        self.send(wire.Table(self._workers.table()))
         if self._workers.live is not None:
-            self._link.send(wire.Live(self._workers.live))
+            self.send(wire.Live(self._workers.live))
 
     def send(self, record: wire.Down) -> None:
         if self._link is not None:
@@ -110,9 +134,7 @@ class _One:
             self.send(wire.Table(self._workers.table()))
         elif isinstance(record, wire.Ready):
             self.ready = True
-            server, self._server = self._server, None
-            if server is not None:
-                server.close()
+            self._stand_back()
 
     def _ask(self) -> None:
         outcomes, self._outcomes = self._outcomes, []
@@ -131,7 +153,7 @@ class _One:
         if not self._workers.stopping:
             self._workers.restarts += 1
             log.warning("a worker of the gateway ended; another one is started", extra={"pid": self.pid})
-            self._workers.spawn(self._stand_in())
+            self._stand_in()
             self._later()
 
     def _later(self) -> None:
@@ -163,9 +185,7 @@ class _One:
         """Lets it answer what was begun; then it is gone."""
         if self._again is not None:
             self._again.cancel()
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        self._stand_back()
         self.listening.close()
         process = self._process
         if process is not None:
@@ -204,7 +224,7 @@ class Workers:
         """Begins to serve on these sockets, each by a worker."""
         self._workers = [_One(self, one) for one in listening]
         for worker in self._workers:
-            await worker.begin()
+            worker.begin()
         self._look()
 
     async def stop(self) -> None:
@@ -241,14 +261,18 @@ class Workers:
             self._site.failed(f"workers: {type(error).__name__}: {error}"[:300])
             log.error("the gateway's workers", exc_info=error)
 
+    def accepted(self, connection: socket.socket) -> None:
+        """A connection accepted in a worker's place."""
+        self.spawn(self._adopt(connection, self.protocol))
+
     def arrived(self, connection: socket.socket, data: bytes) -> None:
         """A connection that a worker hands on."""
-        self.spawn(self._adopt(connection, data))
+        self.spawn(self._adopt(connection, lambda: self._take(data)))
 
-    async def _adopt(self, connection: socket.socket, data: bytes) -> None:
+    async def _adopt(self, connection: socket.socket, protocol: Callable[[], Any]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await loop.connect_accepted_socket(lambda: self._take(data), connection)
+            await loop.connect_accepted_socket(protocol, connection)
         except OSError:  # the client is gone
             connection.close()
 
