@@ -449,11 +449,14 @@ async def test_asyncio_keeps_connections_and_replaces_those_that_ended():
         good(server, connection, path, document)
         if len(server.asked) % 3 == 0:
             connection.shutdown(2)
+        through.release()
 
+    through = threading.Semaphore(0)
     with serving(twice) as [server]:
         async with vagus.aio_decisions(server.url, "t", **PATIENT) as decisions:
             for _ in range(9):
                 assert not is_local(await decisions.decide({}, ARMS))
+                assert await asyncio.to_thread(through.acquire, timeout=20)  # what was asked before its end would count
             assert server.connections == 3
             assert decisions.counts()["retried"] == 0
 
