@@ -13,7 +13,7 @@ import pytest
 
 from vagus.controllers.decide.features import group_of
 from vagus.controllers.decide.records import ArmSet, Grouping, Row, TableUpdate
-from vagus.controllers.decide.table import DecisionTable, Model, Stale, decode_update, encode_update
+from vagus.controllers.decide.table import MAX_UNUSED, DecisionTable, Model, Stale, decode_update, encode_update
 from vagus.errors import ConfigError
 from vagus.model import Decision, Scalar
 from vagus.policies import CONTEXTUAL
@@ -261,6 +261,15 @@ def test_groups_with_the_same_arms_share_them() -> None:
     table.apply(encode_update(_update(1, (), {"x": {"a": 1.0, "b": 0.0}, "y": {"a": 0.5, "b": 0.5}})))
     rows = table.full().groups
     assert rows["x"].arms is rows["y"].arms
+
+
+def test_arms_that_no_group_has_any_more_are_forgotten() -> None:
+    table = DecisionTable(Random(1))
+    for version in range(5000):
+        arms = (f"a{version}", "b")
+        table.apply(TableUpdate(version + 1, version, None, {"g": Row(arms, (0.5, 0.5))}))
+    assert len(table._arms) <= MAX_UNUSED + 3
+    assert table.shared(("a4999", "b")) is table.full().groups["g"].arms
 
 
 def test_slots_are_drawn_with_their_exact_share() -> None:

@@ -27,6 +27,7 @@ from vagus.policies import CONTEXTUAL, Contextual
 MAX_WEIGHT = 1e9
 MAX_UPDATE_BYTES = 256 << 20
 MAX_CACHED_CELLS = 1_000_000  # arms in lists kept ready for feasible sets that the policy was not asked for
+MAX_UNUSED = 1_000  # tuples of arms that no group has any more
 MAX_ORDERS = 64  # in which a group's sets were asked for, kept ready
 
 _Ready = tuple[tuple[str, ...], list[float], list[float]]  # arms, their probabilities, these cumulated
@@ -153,6 +154,8 @@ class DecisionTable:
         for group in update.gone:
             self._rows.pop(group, None)
             self._made.pop(group, None)
+        if len(self._arms) > 2 * len(self._rows) + MAX_UNUSED:  # arms come and go, and their names are clients'
+            self._arms = {row.arms: row.arms for row in self._rows.values()}
         self._turn(update.version)
 
     def follow(self, known: Mapping[str, Known], version: int) -> None:
