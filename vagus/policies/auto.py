@@ -1,10 +1,12 @@
-"""The default: arms are tried again as their worth drifts, as often as it pays; drift and noise are learned.
+"""The default: arms are tried again as their worth drifts or jumps, as often as it pays; all else is learned.
 
-What is known of arms are drifting levels (levels.py). The arm with the best mean is played. Any other is worth a try
+What is known of arms are levels that drift (levels.py) and jump (jumps.py). The arm with the best mean is played. Any other is worth a try
 when what may be gained (the knowledge gradient of Frazier, Powell and Dayanik 2008, here of learning its worth
 exactly) by the sessions that would profit is more than the try costs, its distance from the best. Who profits: as many
 sessions as made the arm as uncertain as it is, for about as long will the answer hold, and at most as many as there
-ever were. Without drift that is the logarithmic exploration of Lai and Robbins (1985); with drift, an arm is tried the
+ever were. What pays is tried the faster the more a session may gain by it: waiting costs what could be gained,
+haste the tries made while no outcome is known, and their sum is least at √(gain / cost / sessions until then). Without
+drift that is the logarithmic exploration of Lai and Robbins (1985); with drift, an arm is tried the
 less often the further it is behind. Nothing is sampled: the same evidence gives the same weights.
 """
 
@@ -15,13 +17,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vagus.policies.bank import Bools, Floats, Ints, even
-from vagus.policies.levels import LEAST, NEVER, Levels
+from vagus.policies.jumps import LEAST, NEVER
+from vagus.policies.levels import Levels
 from vagus.policies.options import number
 
 HORIZON = 0.2  # of the sessions since an arm was well known, those that profit from a try
-LAG = 10.0  # ticks: a try is shared by the sessions until its outcome is known
-MOST = 0.5  # of all sessions try other arms than the best; more only while many arms are new
+LAG = 7.0  # ticks until a try's outcome is known
+MOST = 0.3  # of all sessions try other arms than the best; more only while many arms are new
 FAR = 60.0  # deviations behind the best, at which all chance is 0
+PEAK = 0.398942  # of the normal density
+LONG = 1e105  # times a variance is finite
 CELLS = 1 << 14  # worked on at once: what fits a core's cache
 
 
@@ -59,10 +64,9 @@ class Auto(Levels):
         best = mean.argmax(axis=1)
         gap = mean[lines, best][:, np.newaxis] - np.where(seen, mean, 0.0)
         rate = self.rate(at)
-        shares = self._worth_trying(gap, variance, drift, rate, at)
-        shares *= shares
         share = 1.0 / np.maximum(rate * LAG, 1.0)
-        shares *= share[:, np.newaxis]
+        shares = self._worth_trying(gap, variance, drift, rate, at)
+        shares *= np.sqrt(share)[:, np.newaxis]
         shares[~seen] = 0.0
         shares[lines, best] = 0.0
         most = np.full(len(shares), MOST)
@@ -82,32 +86,44 @@ class Auto(Levels):
         return shares
 
     def _worth_trying(self, gap: Floats, variance: Floats, drift: Floats, rate: Floats, at: Any) -> Floats:
-        """What may be gained by tries, in what they cost: 0 to 1, (m, width)."""
+        """The square of what may be gained by tries in what they cost, times the root of a session's part of it, with
+        each at most 1, (m, width).
+        """
         np.maximum(variance, LEAST, out=variance)
         np.maximum(gap, LEAST, out=gap)
-        gained = variance * (HORIZON * rate / np.maximum(drift, LEAST))[:, np.newaxis]
-        np.minimum(gained, np.maximum(self.rewards[at], 1.0)[:, np.newaxis], out=gained)
+        most = np.maximum(self.rewards[at], 1.0)[:, np.newaxis]
+        # If it jumped: by a normal jump of the row's size, at some time since it was last seen.
+        jumps = self.expected(at)
+        leap = self.size(at)[:, np.newaxis] + variance
+        np.sqrt(leap, out=leap)
+        gains = _gain(gap, leap)
+        gains *= jumps
+        gained = np.minimum(jumps, 1.0)
+        gained *= (HORIZON * rate / self.hazard(at))[:, np.newaxis]
+        np.minimum(gained, most, out=gained)
+        jumps += 1.0
+        gains /= jumps
+        gained *= gains
+        # If it drifted.
+        held = variance * np.minimum(HORIZON * rate / np.maximum(drift, LEAST), LONG)[:, np.newaxis]
+        np.minimum(held, most, out=held)
         np.sqrt(variance, out=variance)
-        gained *= variance
-        behind = gap / variance
-        np.minimum(behind, FAR, out=behind)
-        # The expected gain φ(z) - z Φ(-z), in deviations, within 10 %.
-        rest = behind * 0.7
-        rest += 1.2533
-        rest *= behind
-        rest += 1.0
-        gained /= rest
-        behind *= behind
-        behind *= -0.5
-        np.exp(behind, out=behind)
-        behind *= 0.398942
-        gained *= behind
-        np.minimum(gained, gap, out=gained)
-        gained /= gap
+        gain = _gain(gap, variance)
+        gains += gain
+        gain *= held
+        gained += gain
+        for found in (gained, gains):
+            np.minimum(found, gap, out=found)
+            found /= gap
+        np.sqrt(gains, out=gains)
+        gained *= gained
+        gained *= gains
         return gained
 
     def explain(self, row: int, places: int) -> list[dict[str, float]]:
-        """Means, evidence as the rewards that would tell as much, `deviation` now, and the row's `drift` in a tick."""
+        """Means, evidence as the rewards that would tell as much, `deviation` now; the row's `drift` and jumps
+        (`hazard`) in a tick.
+        """
         self.fold()
         at = slice(row, row + 1)
         mean, variance, drift = self.beliefs(at)
@@ -118,8 +134,26 @@ class Auto(Levels):
                 "evidence": float(noise / max(variance[0, place], noise * 1e-9)),
                 "deviation": float(np.sqrt(max(variance[0, place], 0.0))),
                 "drift": float(np.sqrt(max(drift[0], 0.0))),
+                "hazard": float(self.hazard(at)[0]),
             }
             if self.seen[row, place] > NEVER / 2
-            else {"mean": 0.0, "evidence": 0.0, "deviation": 0.0, "drift": 0.0}
+            else {"mean": 0.0, "evidence": 0.0, "deviation": 0.0, "drift": 0.0, "hazard": 0.0}
             for place in range(places)
         ]
+
+
+def _gain(gap: Floats, deviation: Floats) -> Floats:
+    """What a level may exceed another by, that is `gap` above its mean: σ (φ(z) - z Φ(-z)), within 10 %."""
+    behind: Floats = gap / deviation
+    np.minimum(behind, FAR, out=behind)
+    rest = behind * 0.7
+    rest += 1.2533
+    rest *= behind
+    rest += 1.0
+    behind *= behind
+    behind *= -0.5
+    np.exp(behind, out=behind)
+    behind *= PEAK
+    behind *= deviation
+    behind /= rest
+    return behind

@@ -1,9 +1,12 @@
-"""What arms are worth, as levels that drift: how fast they do and how noisy rewards are is learned from the rewards.
+"""What arms are worth, as levels that drift and jump: how much they do and how noisy rewards are is learned.
 
 Each arm's worth is a random walk seen through noise (the local level model: West and Harrison, "Bayesian Forecasting
 and Dynamic Models", chapter 2), followed by Kalman filters that differ in the drift they believe in. The filters of a
 row are weighed by how well they foretold its rewards (Student's t, so that a dip is no proof), with forgetting; each
 measures the noise from its own errors. An arm not seen for a while grows uncertain at the speed that its row showed.
+That a level may jump instead (jumps.py) is weighed at each reward, and both cases are mixed into one mean and variance
+(a generalised pseudo-Bayes filter: Bar-Shalom, Li and Kirubarajan 2001, "Estimation with Applications to Tracking and
+Navigation", chapter 11).
 """
 
 from __future__ import annotations
@@ -13,31 +16,33 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vagus.policies.bank import Bank, Floats, Ints, check_rewards
+from vagus.policies.bank import Floats, Ints, check_rewards
+from vagus.policies.jumps import LEAST, NEVER, Jumps
 
 DRIFTS = (1e-4, 1e-2, 1e-1)  # variance that a level gains in a tick, in variances of a tick's mean reward
 MODELS = range(len(DRIFTS))
 FORGET = 0.98  # of the filters' weights, at each tick with rewards: what foretells best may change
-TAIL = 4.0  # degrees of freedom of foretold rewards
+TAIL = 8.0  # degrees of freedom of foretold rewards
 STEP = 0.02  # of the measured noise, at least
 FADE = 0.995  # of the rewards' scale and rate, in a tick
+PART = 1 << 14  # rows worked on at once: what fits a core's cache
 PENDING = 1 << 16  # rewards kept until the tick
-NEVER = -1e18  # a tick so long ago that it never was
-LEAST = 1e-300
+FARTHEST = 1e8  # squared deviations from what was foretold, at most: powers stay finite
 
 
-class Levels(Bank):
-    """Columns: per cell the tick last seen, and each filter's mean and variance then; per row noise, scale and rate.
+class Levels(Jumps):
+    """Columns: per cell each filter's mean and variance when last seen; per row noise, scale and rate.
 
     Rewards are learned at the tick, those of one cell as one observation of their mean. Nothing fades while no
     rewards come: what time does is worked out where it is asked for.
     """
 
     cells: ClassVar[Mapping[str, float]] = {
-        "seen": NEVER,
+        **Jumps.cells,
         **{f"{column}{model}": 0.0 for column in ("mean", "variance") for model in MODELS},
     }
     whole: ClassVar[Mapping[str, float]] = {
+        **Jumps.whole,
         "latest": NEVER,  # tick of the newest reward
         "rewards": 0.0,
         "arrived": 0.0,  # discounted rewards, and ticks in which they came: their rate
@@ -51,10 +56,10 @@ class Levels(Bank):
         **{f"{column}{model}": 0.0 for column in ("noise", "score") for model in MODELS},
     }
     counts: ClassVar[frozenset[str]] = frozenset(
-        {"rewards", "arrived", "ticked", "count", "squares", "within", "freedom", "steps"}
+        Jumps.counts
+        | {"rewards", "arrived", "ticked", "count", "squares", "within", "freedom", "steps"}
         | {f"{column}{model}" for column in ("variance", "noise") for model in MODELS}
     )
-    seen: Floats
     latest: Floats
     rewards: Floats
     arrived: Floats
@@ -68,7 +73,6 @@ class Levels(Bank):
 
     def __init__(self, rng: np.random.Generator) -> None:
         super().__init__(rng)
-        self.now = 0.0
         self._news: list[tuple[Ints, Ints, Floats]] = []
         self._pending = 0
 
@@ -114,7 +118,12 @@ class Levels(Bank):
         heads = _starts(cells // self.width)
         at = cells[heads] // self.width
         self._scale(at, heads, counts.astype(np.float64), means, within)
-        self._filter(at, heads, cells, counts.astype(np.float64), means)
+        ends = np.append(heads, len(cells))
+        for first in range(0, len(at), PART):
+            last = min(first + PART, len(at))
+            some = slice(ends[first], ends[last])
+            here = heads[first:last] - ends[first]
+            self._filter(at[first:last], here, cells[some], counts[some].astype(np.float64), means[some])
 
     def _scale(self, at: Ints, heads: Ints, counts: Floats, means: Floats, within: Floats) -> None:
         """Rate, scale and noise within ticks of the rows `at`; their cells begin at `heads`."""
@@ -148,6 +157,11 @@ class Levels(Bank):
         gaps = np.where(known, self.now - seen[cells], 0.0)
         knowing = np.add.reduceat(known.astype(np.float64), heads)
         some, divisor = knowing > 0.0, np.maximum(knowing, 1.0)
+        self.widen(at, self.spread(at))
+        chance, shared = self.chances(at, cells, sizes, gaps)
+        expected = chance / (1.0 - chance)
+        size = np.repeat(self.size(at), sizes)
+        shares, jumped = self.shares(at), np.zeros(len(cells))
         inner, rate = self.inner(at), self.rate(at)
         step = np.maximum(STEP, 1.0 / (self.steps[at] + 4.0))
         least = np.repeat(1e-12 * self.spread(at), sizes) + LEAST
@@ -164,15 +178,24 @@ class Levels(Bank):
             total = before + seeing
             error = np.where(known, means - mean[cells], 0.0)
             squared = error * error
-            likelihood = -0.5 * (np.log(total) + (TAIL + 1.0) * np.log1p(squared / (total * TAIL)))
+            far = total + size
+            stays = _unlikely(squared, total)
+            odds = expected * np.sqrt(stays / _unlikely(squared, far))
+            likelihood = np.log1p(odds) - 0.5 * np.log(stays)
             score[at] = np.where(some, FORGET, 1.0) * score[at] + np.add.reduceat(known * likelihood, heads)
+            jump = odds / (1.0 + odds)
+            jumped += jump * np.repeat(shares[model], sizes)
             # What errors show beyond the filter's own doubt; one of more than three deviations counts as three.
+            # Jumps show too: what jumps at every tick is noise.
             shown = np.add.reduceat(known * (np.minimum(squared, 9.0 * total) - before + less), heads) / divisor
             noise[at] = np.where(some, np.maximum(noise[at] + step * (shown - noise[at]), 0.0), noise[at])
             gain = before / total
-            mean[cells] = np.where(known, mean[cells] + gain * error, means)
-            variance[cells] = np.where(known, before * (1.0 - gain), seeing)
+            more = (size / far) * (seeing / total)  # of the gain, if it was a jump
+            after = seeing * (gain + jump * more) + jump * (1.0 - jump) * more * more * squared
+            mean[cells] = np.where(known, mean[cells] + (gain + jump * more) * error, means)
+            variance[cells] = np.where(known, after, seeing)
         self.steps[at] += some
+        self.witness(at, heads, cells, gaps, known * jumped, shared)
         seen[cells] = self.now
 
     def spread(self, at: Any) -> Floats:
@@ -198,6 +221,13 @@ class Levels(Bank):
         found: Floats = DRIFTS[model] * (noise - np.minimum(inner, noise) * (1.0 - 1.0 / np.maximum(rate, 1.0)))
         return found
 
+    def shares(self, at: Any) -> Floats:
+        """How much each filter is believed, (filters, m)."""
+        scores = np.stack([self.of("score", model)[at] for model in MODELS])
+        found: Floats = np.exp(scores - scores.max(axis=0))
+        found /= found.sum(axis=0)
+        return found
+
     def variances(self, at: Any) -> list[Floats]:
         """Each filter's variances (m, width) as of now; of cells never seen they mean nothing."""
         inner, rate, ages = self.inner(at), self.rate(at), self.now - self.seen[at]
@@ -211,9 +241,7 @@ class Levels(Bank):
 
         Of cells never seen they mean nothing.
         """
-        scores = np.stack([self.of("score", model)[at] for model in MODELS])
-        shares = np.exp(scores - scores.max(axis=0))
-        shares /= shares.sum(axis=0)
+        shares = self.shares(at)
         inner, rate = self.inner(at), self.rate(at)
         drifts = [self.drift(at, model, inner, rate) for model in MODELS]
         drift: Floats = np.einsum("ij,ij->j", shares, np.stack(drifts))
@@ -286,6 +314,7 @@ class Levels(Bank):
                 change = (whole[f"noise{model}"] - noise[row]) * share * whole["steps"] / steps
                 noise[row] = max(noise[row] + change, 0.0)  # rounding
             score[row] += share * whole[f"score{model}"]
+        self.absorb_jumps(row, other, share)
         self.seen[row, :width] = np.where(theirs, self.now, self.seen[row, :width])
         self._absorb_row(row, whole, share)
 
@@ -307,4 +336,15 @@ class Levels(Bank):
 def _starts(keys: Ints) -> Ints:
     """Where runs of equal keys begin."""
     found: Ints = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    return found
+
+
+def _unlikely(squared: Floats, variance: Floats) -> Floats:
+    """Student's t: the density's -2nd power, without what depends on TAIL alone."""
+    found: Floats = squared / (variance * TAIL)
+    np.minimum(found, FARTHEST, out=found)
+    found += 1.0
+    for _ in range(2):  # to the power of TAIL + 1 = 9, cheaply
+        found *= found * found
+    found *= variance
     return found
