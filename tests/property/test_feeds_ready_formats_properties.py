@@ -136,7 +136,11 @@ def test_feature_16_ping(
 
 
 @examples
-@given(st.integers(0, 10**6), optional(count), st.tuples(*[st.integers(0, 10**8).map(lambda n: n / 100)] * 3))
+@given(
+    st.integers(0, 10**6),
+    optional(st.integers(0, 10**9 - 1)),
+    st.tuples(*[st.integers(0, 10**8).map(lambda n: n / 100)] * 3),
+)
 def test_feature_16_uptime(minutes: int, users: int | None, loads: tuple[float, ...]) -> None:
     check("uptime", UptimeLine("01:02:03", minutes * 60.0, users, *loads))
 

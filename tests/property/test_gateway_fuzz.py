@@ -162,13 +162,13 @@ def check(answer, served):
     assert served.gateway.site.failures == 0, served.gateway.site.last_failure
 
 
-@settings(QUICK, max_examples=100)
+@settings(QUICK, max_examples=50)
 @given(path=st.sampled_from(BODIES), body=bodies)
 def test_random_values_as_json(served, kept, path, body):
     check(kept.ask("POST", path, json.dumps(body).encode()), served)
 
 
-@settings(QUICK, max_examples=60)
+@settings(QUICK, max_examples=40)
 @given(path=st.sampled_from(BODIES), body=bodies)
 def test_random_values_as_msgpack(served, kept, path, body):
     try:
@@ -178,13 +178,13 @@ def test_random_values_as_msgpack(served, kept, path, body):
     check(kept.ask("POST", path, packed, "application/msgpack"), served)
 
 
-@settings(QUICK, max_examples=60)
+@settings(QUICK, max_examples=40)
 @given(path=st.sampled_from(BODIES), body=st.binary(max_size=60), packed=st.booleans())
 def test_random_bytes(served, kept, path, body, packed):
     check(kept.ask("POST", path, body, "application/msgpack" if packed else "application/json"), served)
 
 
-@settings(QUICK, max_examples=60)
+@settings(QUICK, max_examples=40)
 @given(data=st.data())
 def test_random_parameters(served, kept, data):
     from urllib.parse import quote, urlencode
@@ -206,7 +206,7 @@ def test_schemathesis_finds_nothing(served):
     for operation in posts:
         known = tuple(operation.definition.raw["responses"])
 
-        @settings(QUICK, max_examples=12)
+        @settings(QUICK, max_examples=4)
         @given(case=operation.as_strategy())
         def run(case):
             nonlocal asked

@@ -49,7 +49,7 @@ def by_two(features: Ints, arm: Ints) -> NDArray[np.float64]:
 
 
 def test_the_critical_features_are_found_among_ten_that_are_not() -> None:
-    found = learned(outcomes(30_000, 1, by_two))
+    found = learned(outcomes(15_000, 1, by_two))
     assert found.features == ("f3", "f7")
     assert found.gain.ratio > 5
     assert found.grouping is not None
@@ -67,19 +67,19 @@ def test_the_critical_features_are_found_among_ten_that_are_not() -> None:
 
 
 def test_what_is_good_or_bad_for_all_arms_alike_is_no_reason() -> None:
-    found = learned(outcomes(20_000, 2, lambda features, arm: 2.0 * features[:, 4] + 0.3 * arm))
+    found = learned(outcomes(8000, 2, lambda features, arm: 2.0 * features[:, 4] + 0.3 * arm))
     assert found.grouping is None
     assert found.features == ()
 
 
 def test_noise_is_not_split() -> None:
-    """12 features that mean nothing, 30 seeds: a change in at most one of them (its chance is far below 1 in 20)."""
+    """12 features that mean nothing, 12 seeds: not one change (its chance is far below 1 in 100)."""
     changes = sum(
         learned(outcomes(2000, seed, lambda features, arm: 0.2 * (arm == 1) + 0.0), min_sessions=100).grouping
         is not None
-        for seed in range(30)
+        for seed in range(12)
     )
-    assert changes <= 1
+    assert changes == 0
 
 
 def test_where_nothing_is_found_the_old_groups_stay() -> None:
@@ -90,16 +90,16 @@ def test_where_nothing_is_found_the_old_groups_stay() -> None:
 
 
 def test_a_good_grouping_stays_and_fresh_data_of_the_same_kind_change_nothing() -> None:
-    first = learned(outcomes(30_000, 3, by_two)).grouping
+    first = learned(outcomes(15_000, 3, by_two)).grouping
     assert first is not None
     for seed in (4, 5):
-        assert learned(outcomes(20_000, seed, by_two), first).grouping is None
+        assert learned(outcomes(10_000, seed, by_two), first).grouping is None
 
 
 def test_when_another_feature_becomes_critical_the_groups_follow() -> None:
-    old = learned(outcomes(20_000, 7, lambda features, arm: 0.5 * (arm == features[:, 0] % 2))).grouping
+    old = learned(outcomes(8000, 7, lambda features, arm: 0.5 * (arm == features[:, 0] % 2))).grouping
     assert old is not None
-    found = learned(outcomes(20_000, 8, lambda features, arm: 0.5 * (arm == features[:, 5] % 3)), old)
+    found = learned(outcomes(8000, 8, lambda features, arm: 0.5 * (arm == features[:, 5] % 3)), old)
     assert found.features == ("f5",)
     assert found.groups == 3
     assert found.grouping is not None
@@ -107,8 +107,8 @@ def test_when_another_feature_becomes_critical_the_groups_follow() -> None:
 
 
 def test_when_values_change_sides_the_groups_follow() -> None:
-    old = learned(outcomes(20_000, 9, lambda features, arm: 0.6 * (arm == features[:, 0] % 2))).grouping
-    found = learned(outcomes(20_000, 10, lambda features, arm: 0.6 * (arm == features[:, 0] // 3)), old or Grouping())
+    old = learned(outcomes(8000, 9, lambda features, arm: 0.6 * (arm == features[:, 0] % 2))).grouping
+    found = learned(outcomes(8000, 10, lambda features, arm: 0.6 * (arm == features[:, 0] // 3)), old or Grouping())
     assert found.grouping is not None
     group = compile_grouping(found.grouping)
     names = [group({"f0": f"v{value}"}) for value in range(6)]
@@ -118,13 +118,13 @@ def test_when_values_change_sides_the_groups_follow() -> None:
 def test_too_fine_a_grouping_is_left_for_a_coarser_one() -> None:
     """By four features there are 1296 groups, each with too few sessions to find its best arm."""
     fine = Grouping(0, ("f0", "f1", "f2", "f3"))
-    found = learned(outcomes(20_000, 11, lambda features, arm: 0.4 * (arm == features[:, 0] % 2)), fine)
+    found = learned(outcomes(8000, 11, lambda features, arm: 0.4 * (arm == features[:, 0] % 2)), fine)
     assert found.features == ("f0",)
     assert found.groups == 2
 
 
 def test_rare_values_go_with_the_rest_and_groups_are_bounded() -> None:
-    sessions = outcomes(20_000, 12, lambda features, arm: 0.8 * (arm == features[:, 0] % ARMS), values=ARMS)
+    sessions = outcomes(8000, 12, lambda features, arm: 0.8 * (arm == features[:, 0] % ARMS), values=ARMS)
     rare = [Outcome("", "arm0", 0.0, 0.2, {"f0": f"rare{at}"}) for at in range(300)]
     found = learned([*sessions, *rare])
     assert found.grouping is not None
@@ -142,7 +142,7 @@ def test_propensities_set_right_what_the_logging_did() -> None:
     """Logged by a policy that nearly always played the worse arm where f0 is v1: what matters is found all the same."""
     rng = np.random.default_rng(13)
     sessions = []
-    for _ in range(20_000):
+    for _ in range(8000):
         value, other = rng.integers(0, 2), rng.integers(0, 4)
         chance = (0.9, 0.1)[value]  # of arm a
         arm = "a" if rng.random() < chance else "b"
@@ -150,7 +150,7 @@ def test_propensities_set_right_what_the_logging_did() -> None:
         sessions.append(
             Outcome("", arm, reward, chance if arm == "a" else 1 - chance, {"f0": f"v{value}", "f1": f"v{other}"})
         )
-    history = History(("f0", "f1"), 20_000)
+    history = History(("f0", "f1"), 8000)
     history.add(sessions)
     found = learn(history, LearnSettings(features=("f0", "f1")), Grouping())
     assert found.features == ("f0",)
@@ -165,13 +165,13 @@ def test_feasible_sets_are_respected() -> None:
     rng = np.random.default_rng(14)
     worth = {"a": 0.6, "b": 0.3, "c": 0.0}
     sessions = []
-    for _ in range(30_000):
+    for _ in range(12_000):
         high = rng.integers(0, 2)
         arms = ("b", "c") if high else ("a", "b")
         arm = arms[rng.integers(0, 2)]
         reward = worth[arm] + 3.0 * high + rng.standard_normal()
         sessions.append(Outcome("", arm, reward, 0.5, {"f0": f"v{high}", "f1": f"v{rng.integers(0, 3)}"}, arms))
-    history = History(("f0", "f1"), 30_000)
+    history = History(("f0", "f1"), 12_000)
     history.add(sessions)
     settings = LearnSettings(features=("f0", "f1"))
     # As one group b's mean is distorted by where it was played: choosing by it where a is feasible would be wrong.
@@ -191,7 +191,7 @@ def test_too_little_is_said() -> None:
 def test_numbers_with_fractions_are_refused_and_the_rest_is_learned() -> None:
     sessions = [
         Outcome(one.group, one.arm, one.reward, one.propensity, {**one.features, "f0": 0.5 + at % 7})
-        for at, one in enumerate(outcomes(10_000, 16, lambda features, arm: 0.5 * (arm == features[:, 5] % 3)))
+        for at, one in enumerate(outcomes(5000, 16, lambda features, arm: 0.5 * (arm == features[:, 5] % 3)))
     ]
     found = learned(sessions)
     assert found.features == ("f5",)
