@@ -179,7 +179,7 @@ def run(name: str, number: int, folder: Path, shape: Shape, taken: list[Item[Any
 
 
 @pytest.mark.parametrize(("name", "number"), CASES)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(taken=st.lists(items(), max_size=8), shape=st.sampled_from(SHAPES))
 def test_any_item_is_taken_and_files_are_whole(name: str, number: int, taken: list[Item[Any]], shape: Shape) -> None:
     with tempfile.TemporaryDirectory() as outside:

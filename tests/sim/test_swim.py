@@ -18,7 +18,7 @@ from swim_network import Network
 ALIVE, SUSPECT, DEAD, LEFT = State
 
 
-@pytest.mark.parametrize(("seed", "loss"), [(1, 0.0), (2, 0.0), (3, 0.05), (4, 0.05)])
+@pytest.mark.parametrize(("seed", "loss"), [(1, 0.0), (3, 0.05)])
 def test_a_killed_member_of_fifty_is_dead_to_all_within_seconds(seed: int, loss: float) -> None:
     network = Network(50, seed, loss=loss)
     network.run(20)
@@ -26,16 +26,16 @@ def test_a_killed_member_of_fifty_is_dead_to_all_within_seconds(seed: int, loss:
     first_s = network.until(lambda: DEAD in network.states("n7"), 15)
     assert network.until(lambda: network.states("n7") == {DEAD}, 3) < 3
     assert first_s > 3, "it had the time to refute"
-    network.run(30)
+    network.run(10)
     assert network.accusations(DEAD, {"n7"}) == 0
 
 
 def test_five_per_cent_loss_kills_nobody_and_costs_little() -> None:
     network = Network(50, 5, loss=0.05)
-    network.run(180)
+    network.run(90)
     assert network.accusations(DEAD) == 0
     assert network.accusations(SUSPECT) > 0, "it was a trial"
-    assert network.sent / 180 / 50 < 10, "datagrams a second of each member"
+    assert network.sent / 90 / 50 < 10, "datagrams a second of each member"
 
 
 def test_heavy_loss_kills_nobody() -> None:
@@ -50,7 +50,7 @@ def _false_alarms(awareness: int, lag_s: float) -> tuple[int, int]:
     network.run(10)
     network.seen.clear()
     network.nodes["n0"].lag_s = lag_s
-    network.run(60)
+    network.run(30)
     failed = [s.what for s in network.seen if isinstance(s.what, Probed) and not s.what.ok and s.what.member != "n0"]
     return len(failed), network.accusations(SUSPECT, {"n0"})
 
