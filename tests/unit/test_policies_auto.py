@@ -172,6 +172,43 @@ def test_a_state_goes_on_elsewhere_as_it_was() -> None:
     assert other.row(1) == bank(width=8).row(0)
 
 
+def test_a_fall_of_the_best_is_noticed_and_the_others_are_doubted() -> None:
+    """Long quiet, then the best arm is worth what others were: within ten rewards others are tried in earnest."""
+    auto = bank(width=4)
+    feed(auto, np.array([0.9, 0.2, 0.35, 0.5]), ticks=100)
+    rng = np.random.default_rng(7)
+    for _ in range(100):
+        auto.learn(np.zeros(5, np.int64), np.zeros(5, np.int64), rng.normal(0.9, 0.1, 5))
+        auto.tick()
+    assert shares(auto)[0] > 0.9
+    for _ in range(2):
+        auto.learn(np.zeros(5, np.int64), np.zeros(5, np.int64), rng.normal(0.5, 0.1, 5))
+        auto.tick()
+    found = shares(auto)
+    assert auto.explain(0, 1)[0]["mean"] < 0.6
+    assert sum(found) - max(found) > 0.1
+    assert auto.doubt[0, 1] > 0.1
+    auto.learn(np.zeros(3, np.int64), np.full(3, 1), rng.normal(0.9, 0.1, 3))
+    auto.tick()
+    assert auto.explain(0, 2)[1]["mean"] > 0.75, "what is doubted is relearned from one tick's rewards"
+    assert shares(auto)[1] > 0.6
+
+
+def test_how_often_arms_jump_is_learned() -> None:
+    rng = np.random.default_rng(9)
+    still, jumping = bank(), bank()
+    feed(still, MEANS)
+    feed(jumping, np.repeat(rng.random((20, 5)), 10, axis=0))
+    hazard = [auto.explain(0, 1)[0]["hazard"] for auto in (still, jumping)]
+    assert hazard[0] < 0.002 < 0.01 < hazard[1]
+
+
+def test_what_jumps_at_every_tick_is_noise() -> None:
+    auto = bank(width=2)
+    feed(auto, np.random.default_rng(2).normal(0.0, 0.3, (200, 2)), ticks=200, each=100, noise=0.01)
+    assert auto.explain(0, 1)[0]["deviation"] > 0.02
+
+
 def test_rewards_between_ticks_are_not_lost() -> None:
     whole, parts = bank(), bank()
     rng = np.random.default_rng(6)

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vagus.policies.bank import Bools, Floats, Ints, even
-from vagus.policies.jumps import LEAST, NEVER
 from vagus.policies.levels import Levels
 from vagus.policies.options import number
+from vagus.policies.rates import LEAST, NEVER
 
 HORIZON = 0.2  # of the sessions since an arm was well known, those that profit from a try
 LAG = 7.0  # ticks until a try's outcome is known

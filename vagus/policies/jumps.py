@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vagus.policies.bank import Bank, Floats, Ints
+from vagus.policies.bank import Floats, Ints
+from vagus.policies.rates import LEAST, NEVER, Rates
 
 HAZARD, HEARD = 0.002, 250.0  # jumps of an arm in a tick, as long as nothing is known; worth so many ticks of evidence
 ALIKE, ASKED = 0.5, 2.0  # share of jumps that other arms share, likewise; worth so many jumps
@@ -22,18 +23,23 @@ WIDE = 0.999  # of the widest spread, likewise
 WATCHED = 3.0  # ticks: when an arm not seen for longer jumped, nobody knows
 SEEN = 0.1  # probability of a jump from which others are doubted
 MOST_DOUBT = 3.0
-NEVER = -1e18  # a tick so long ago that it never was
-LEAST = 1e-300
 
 
-class Jumps(Bank):
+class Jumps(Rates):
     """Columns: per cell the tick last seen, and jumps of others since; per row jumps and in how many ticks of arms,
     of others' jumps how many were asked about and were shared, and the widest variance of rewards.
     """
 
     cells: ClassVar[Mapping[str, float]] = {"seen": NEVER, "doubt": 0.0}
-    whole: ClassVar[Mapping[str, float]] = {"jumps": 0.0, "exposed": 0.0, "agreed": 0.0, "asked": 0.0, "wide": 0.0}
-    counts: ClassVar[frozenset[str]] = frozenset({"doubt", "jumps", "exposed", "agreed", "asked", "wide"})
+    whole: ClassVar[Mapping[str, float]] = {
+        **Rates.whole,
+        "jumps": 0.0,
+        "exposed": 0.0,
+        "agreed": 0.0,
+        "asked": 0.0,
+        "wide": 0.0,
+    }
+    counts: ClassVar[frozenset[str]] = Rates.counts | {"doubt", "jumps", "exposed", "agreed", "asked", "wide"}
     seen: Floats
     doubt: Floats
     jumps: Floats
@@ -41,10 +47,6 @@ class Jumps(Bank):
     agreed: Floats
     asked: Floats
     wide: Floats
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        super().__init__(rng)
-        self.now = 0.0
 
     def hazard(self, at: Any) -> Floats:
         """Jumps of an arm in a tick, (m,)."""

@@ -17,21 +17,21 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vagus.policies.bank import Floats, Ints, check_rewards
-from vagus.policies.jumps import LEAST, NEVER, Jumps
+from vagus.policies.jumps import Jumps
+from vagus.policies.rates import LEAST, NEVER
 
 DRIFTS = (1e-4, 1e-2, 1e-1)  # variance that a level gains in a tick, in variances of a tick's mean reward
 MODELS = range(len(DRIFTS))
 FORGET = 0.98  # of the filters' weights, at each tick with rewards: what foretells best may change
 TAIL = 8.0  # degrees of freedom of foretold rewards
 STEP = 0.02  # of the measured noise, at least
-FADE = 0.995  # of the rewards' scale and rate, in a tick
 PART = 1 << 14  # rows worked on at once: what fits a core's cache
 PENDING = 1 << 16  # rewards kept until the tick
 FARTHEST = 1e8  # squared deviations from what was foretold, at most: powers stay finite
 
 
 class Levels(Jumps):
-    """Columns: per cell each filter's mean and variance when last seen; per row noise, scale and rate.
+    """Columns: per cell each filter's mean and variance when last seen; per row its noise and score.
 
     Rewards are learned at the tick, those of one cell as one observation of their mean. Nothing fades while no
     rewards come: what time does is worked out where it is asked for.
@@ -43,32 +43,12 @@ class Levels(Jumps):
     }
     whole: ClassVar[Mapping[str, float]] = {
         **Jumps.whole,
-        "latest": NEVER,  # tick of the newest reward
-        "rewards": 0.0,
-        "arrived": 0.0,  # discounted rewards, and ticks in which they came: their rate
-        "ticked": 0.0,
-        "count": 0.0,  # discounted rewards, their mean, and squared distances from it: the scale
-        "centre": 0.0,
-        "squares": 0.0,
-        "within": 0.0,  # squared distances of an arm's rewards in a tick from their mean, and degrees of freedom
-        "freedom": 0.0,
         "steps": 0.0,
         **{f"{column}{model}": 0.0 for column in ("noise", "score") for model in MODELS},
     }
     counts: ClassVar[frozenset[str]] = frozenset(
-        Jumps.counts
-        | {"rewards", "arrived", "ticked", "count", "squares", "within", "freedom", "steps"}
-        | {f"{column}{model}" for column in ("variance", "noise") for model in MODELS}
+        Jumps.counts | {"steps"} | {f"{column}{model}" for column in ("variance", "noise") for model in MODELS}
     )
-    latest: Floats
-    rewards: Floats
-    arrived: Floats
-    ticked: Floats
-    count: Floats
-    centre: Floats
-    squares: Floats
-    within: Floats
-    freedom: Floats
     steps: Floats
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -117,37 +97,13 @@ class Levels(Jumps):
         cells = keys[starts]
         heads = _starts(cells // self.width)
         at = cells[heads] // self.width
-        self._scale(at, heads, counts.astype(np.float64), means, within)
+        self.measure(at, heads, counts.astype(np.float64), means, within)
         ends = np.append(heads, len(cells))
         for first in range(0, len(at), PART):
             last = min(first + PART, len(at))
             some = slice(ends[first], ends[last])
             here = heads[first:last] - ends[first]
             self._filter(at[first:last], here, cells[some], counts[some].astype(np.float64), means[some])
-
-    def _scale(self, at: Ints, heads: Ints, counts: Floats, means: Floats, within: Floats) -> None:
-        """Rate, scale and noise within ticks of the rows `at`; their cells begin at `heads`."""
-        sums, sizes = np.add.reduceat(counts, heads), np.diff(heads, append=len(counts))
-        new = self.latest[at] <= NEVER
-        gap = np.where(new, 0.0, self.now - self.latest[at])
-        left = FADE**gap
-        self.ticked[at] = np.where(new, 1.0, self.ticked[at] * left + (1.0 - left) / (1.0 - FADE))
-        self.arrived[at] = self.arrived[at] * left + sums
-        self.latest[at] = self.now
-        self.rewards[at] += sums
-        # Distances are from the old centre: exact also for rewards with a large offset.
-        centre = np.where(new, means[heads], self.centre[at])
-        old = self.count[at] * FADE
-        off = means - np.repeat(centre, sizes)
-        shift = np.add.reduceat(counts * off, heads) / (old + sums)
-        rest = off - np.repeat(shift, sizes)
-        inner = np.add.reduceat(within, heads)
-        outer = np.add.reduceat(counts * rest * rest, heads)
-        self.squares[at] = self.squares[at] * FADE + old * shift * shift + inner + outer
-        self.count[at] = old + sums
-        self.centre[at] = centre + shift
-        self.within[at] = self.within[at] * 0.99 + inner
-        self.freedom[at] = self.freedom[at] * 0.99 + sums - sizes
 
     def _filter(self, at: Ints, heads: Ints, cells: Ints, counts: Floats, means: Floats) -> None:
         """One step of every filter; `cells` are flat places of the columns."""
@@ -197,23 +153,6 @@ class Levels(Jumps):
         self.steps[at] += some
         self.witness(at, heads, cells, gaps, known * jumped, shared)
         seen[cells] = self.now
-
-    def spread(self, at: Any) -> Floats:
-        """Variance of all rewards, between arms included, (m,)."""
-        found: Floats = self.squares[at] / np.maximum(self.count[at], 1.0)
-        return found
-
-    def inner(self, at: Any) -> Floats:
-        """Variance of rewards of one arm in one tick, as far as they tell, (m,)."""
-        found: Floats = (self.within[at] + 0.5 * self.spread(at)) / (self.freedom[at] + 1.0)
-        return found
-
-    def rate(self, at: Any) -> Floats:
-        """Rewards in a tick, (m,)."""
-        left = FADE ** np.maximum(self.now - 1.0 - self.latest[at], 0.0)
-        ticks = self.ticked[at] * left + (1.0 - left) / (1.0 - FADE)
-        found: Floats = self.arrived[at] * left / np.maximum(ticks, 1.0)
-        return found
 
     def drift(self, at: Any, model: int, inner: Floats, rate: Floats) -> Floats:
         """Variance that levels gain in a tick, as a filter believes, (m,)."""
@@ -316,21 +255,8 @@ class Levels(Jumps):
             score[row] += share * whole[f"score{model}"]
         self.absorb_jumps(row, other, share)
         self.seen[row, :width] = np.where(theirs, self.now, self.seen[row, :width])
-        self._absorb_row(row, whole, share)
-
-    def _absorb_row(self, row: int, theirs: Mapping[str, float], share: float) -> None:
-        rate = theirs["arrived"] / max(theirs["ticked"], 1.0)
-        self.ticked[row] = max(self.ticked[row], 1.0) if self.latest[row] > NEVER / 2 else max(theirs["ticked"], 1.0)
-        self.arrived[row] += share * rate * self.ticked[row]
-        self.latest[row] = max(self.latest[row], self.now - min(theirs["latest"], -NEVER / 4))
-        count = share * theirs["count"]
-        total, off = self.count[row] + count, theirs["centre"] - self.centre[row]
-        if total > 0.0:
-            self.squares[row] += share * theirs["squares"] + self.count[row] * count / total * off * off
-            self.centre[row] += off * count / total
-        self.count[row] = total
-        for name in ("rewards", "within", "freedom", "steps"):
-            getattr(self, name)[row] += share * theirs[name]
+        self.steps[row] = steps
+        self.absorb_rates(row, whole, share)
 
 
 def _starts(keys: Ints) -> Ints:
