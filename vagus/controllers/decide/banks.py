@@ -69,6 +69,8 @@ class Banks:
     def fold(self, outcomes: Sequence[Outcome]) -> None:
         """Rewards into the banks, oldest first."""
         self._meet_all()
+        if not outcomes:
+            return
         groups = self.groups
         for outcome in outcomes:
             group = groups.get(outcome.group)

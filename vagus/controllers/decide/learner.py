@@ -81,9 +81,11 @@ class Learner:
         return len(self.minds.groups)
 
     def __contains__(self, name: object) -> bool:
+        self._fold()
         return name in self.minds.groups
 
     def __iter__(self) -> Iterator[str]:
+        self._fold()
         return iter(list(self.minds.groups))
 
     # --- learning ----------------------------------------------------------------------------------------------------
@@ -102,10 +104,10 @@ class Learner:
             self._fold()
 
     def _fold(self) -> None:
-        if self._pending:
-            outcomes, self._pending = self._pending, []
-            self.rewards += len(outcomes)
-            self.minds.fold(outcomes)
+        """What was met and learned since, into the banks: for new groups old ones go, so before anybody names one."""
+        outcomes, self._pending = self._pending, []
+        self.rewards += len(outcomes)
+        self.minds.fold(outcomes)
 
     def advance(self, now_ns: int) -> bool:
         """A tick: learns, lets all fade by one step, and computes groups with news; whether the table changed."""
