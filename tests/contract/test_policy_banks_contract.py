@@ -190,7 +190,7 @@ def test_rows_know_nothing_of_each_other_unless_it_is_said(name: str) -> None:
     alone = [made(name, rows=1) for _ in range(ROWS)]
     for row, single in enumerate(alone):
         single.set_row(0, bank.row(row))
-    for tick in range(200):
+    for tick in range(100):
         rows, places, values = rewards(tick, 30)
         values = values * np.array([1.0, 100.0])[rows % 2] + 5.0 * ((tick // 10 + places) % 3)
         bank.learn(rows, places, values)

@@ -19,7 +19,7 @@ TIMING = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(STEPS, TIMING)
 def test_feature_11_alert_state_machine(
     steps: list[tuple[int, bool | None, bool | None, bool]], timing: Timing
@@ -76,7 +76,7 @@ def test_feature_11_alert_state_machine(
         assert len(told) == kinds.count(Change.BEGAN)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 120), min_size=50, max_size=400), st.integers(1, 6))
 def test_feature_11_alert_begins_within_any_hour_are_bounded(gaps: list[int], most: int) -> None:
     timing = Timing(most_begins=most)

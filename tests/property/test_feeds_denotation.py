@@ -354,7 +354,7 @@ def world_of(universe: Callable[[str, int], Answer]) -> World:
 universes = st.builds(Universe, st.integers(0, 10**6), st.sampled_from((0.0, 0.2, 0.5)))
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(programs(), universes)
 def test_features_1_to_8_a_feed_is_its_denotation_and_a_replay_is_the_same(
     program: dict[str, Any], universe: Universe
@@ -379,7 +379,7 @@ def last_dues(raws: Iterable[Raw]) -> dict[tuple[str, str], int]:
     return last
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=30)
 @given(programs(2), universes, st.integers(1, LASTING), st.integers(0, 25 * NS))
 def test_features_2_and_8_a_restart_in_mid_run_gives_every_tick_once(
     program: dict[str, Any], universe: Universe, killed_ns: int, away_ns: int
@@ -441,7 +441,7 @@ def is_divided(feed: Any) -> bool:
     return isinstance(feed, meaning.Foreach) or (isinstance(feed, meaning.Base) and not feed.any)
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=30)
 @given(programs(), universes, st.integers(2, 3))
 def test_feature_5_engines_that_share_the_work_emit_together_what_one_alone_does(
     program: dict[str, Any], universe: Universe, count: int

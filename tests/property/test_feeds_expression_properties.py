@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vagus.errors import ConfigError
 from vagus.feeds.expression import compile_expression
 
-FAST = settings(max_examples=100, deadline=None)
+FAST = settings(max_examples=40, deadline=None)
 
 
 class Rec(msgspec.Struct):

@@ -39,7 +39,7 @@ def parsed(fmt: Any, body: bytes) -> tuple[Any, Data, int]:
 
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=lambda f: type(f).__name__)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(body=near_misses)
 def test_never_raises_and_is_json_ready(fmt: Format, body: bytes) -> None:
     value, data, errors = parsed(fmt, body)
@@ -49,7 +49,7 @@ def test_never_raises_and_is_json_ready(fmt: Format, body: bytes) -> None:
     assert parsed(fmt, body) == (value, data, errors)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(nested)
 def test_json_round_trip(value: Any) -> None:
     body = msgspec.json.encode(value)
@@ -61,7 +61,7 @@ def test_json_round_trip(value: Any) -> None:
         assert errors > 0
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(-(2**63), 2**64 - 1), max_size=20), st.floats(allow_nan=False, allow_infinity=False))
 def test_entries_round_trip(many: list[int], one: float) -> None:
     body = f"many: {' '.join(map(str, many))}\none: {one!r}\n".encode()
@@ -69,7 +69,7 @@ def test_entries_round_trip(many: list[int], one: float) -> None:
     assert (value, data) == ({"many": many, "one": one}, Data.GOOD)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 5000), st.integers(0, 23), st.integers(0, 59), st.none() | st.integers(0, 100))
 def test_uptime_round_trip(days: int, hours: int, minutes: int, users: int | None) -> None:
     """What procps prints (library/uptime.c: print of days, then hours:minutes or minutes) reads back exactly."""

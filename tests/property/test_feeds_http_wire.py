@@ -79,7 +79,7 @@ def answers(draw: st.DrawFn) -> bytes:
     return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(answers(), st.lists(st.integers(0, 300), max_size=6))
 def test_cuts_do_not_matter(data: bytes, places: list[int]) -> None:
     once = heard([data], True)
@@ -91,7 +91,7 @@ def test_cuts_do_not_matter(data: bytes, places: list[int]) -> None:
         assert [told[:5] for told in others] == [told[:5] for told in once]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.one_of(st.binary(max_size=200), answers()), max_size=6), st.booleans())
 def test_no_bytes_make_it_raise_and_each_request_has_at_most_one_end(chunks: list[bytes], closed: bool) -> None:
     told = heard(chunks, closed)

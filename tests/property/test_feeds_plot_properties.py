@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vagus.feeds.tools.plot_lines import Line
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-100, 100) | st.just(math.nan), min_size=1, max_size=400), st.integers(10, 40))
 @example([0.0, 1.0] * 8 + [1.0, 0.0, math.nan], 18)  # a number, then a gap, when it is thinned
 @example([0.0, 1.0] * 8 + [0.0, math.nan], 17)

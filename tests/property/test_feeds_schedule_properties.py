@@ -16,7 +16,7 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(steps, st.sampled_from([0.5, 3.0, 10.0]), st.floats(0.0, 100.0))
 def test_each_tick_of_each_location_exactly_once(
     moves: list[tuple[float, list[tuple[int, Net]]]], period_s: float, retry_after_s: float
@@ -50,7 +50,7 @@ def test_each_tick_of_each_location_exactly_once(
         assert not ticks or ticks == list(range(ticks[0], ticks[-1] + 1))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 500), st.sampled_from([1.0, 7.0, 60.0, 900.0]))
 def test_never_gives_up(failures: int, period_s: float) -> None:
     """However often it failed, the next try comes within the cap, or a period."""
@@ -58,7 +58,7 @@ def test_never_gives_up(failures: int, period_s: float) -> None:
     assert 1 <= back_off.ticks(failures, period_s) <= max(1.0, back_off.cap_s / period_s)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6), st.integers(0, 300))
 def test_a_restart_continues_where_it_was(first: int, gap: int) -> None:
     schedule = Schedule(period_s=2.0, timeout_s=1.0)

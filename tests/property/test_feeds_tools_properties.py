@@ -17,7 +17,7 @@ from vagus.feeds.tools.accum_report import report, xml_of
 from vagus.feeds.tools.accumulator import Accumulator
 from vagus.feeds.tools.xml import END, XmlWriter, head
 
-FAST = settings(max_examples=60, deadline=None)
+FAST = settings(max_examples=30, deadline=None)
 TEXT = st.text(st.characters(codec=None, categories=["L", "N", "P", "Z", "C", "S"]), max_size=8)
 NAMES = st.text(st.characters(categories=["L", "N", "P", "Z", "S"]), max_size=8)  # what an attribute can say
 scalars = st.one_of(

@@ -140,7 +140,7 @@ def formats(draw: Any) -> tuple[Compiled[Any], st.SearchStrategy[Any]]:
     return Compiled(node), values
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.data())
 def test_feature_9_printing_is_the_inverse_of_parsing(data: st.DataObject) -> None:
     fmt, values = data.draw(formats())
@@ -151,7 +151,7 @@ def test_feature_9_printing_is_the_inverse_of_parsing(data: st.DataObject) -> No
     assert fmt.print(again) == body
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.data())
 def test_feature_9_scalars_print_what_they_parse(data: st.DataObject) -> None:
     node, values = data.draw(scalar_types())
@@ -161,7 +161,7 @@ def test_feature_9_scalars_print_what_they_parse(data: st.DataObject) -> None:
     assert fmt.print(fmt.parse(body)[0]) == body
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.data(), st.sampled_from([8, 16, 24, 32, 48, 64]), st.booleans(), st.sampled_from(["big", "little"]))
 def test_feature_9_binary_round_trip(data: st.DataObject, bits: int, signed: bool, order: Any) -> None:
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
@@ -172,7 +172,7 @@ def test_feature_9_binary_round_trip(data: st.DataObject, bits: int, signed: boo
     assert fmt.parse(body) == (values, Descriptor(end=len(body)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.dictionaries(st.text(string.ascii_letters + "é", min_size=1), LETTERS, min_size=1, max_size=6))
 def test_feature_9_maps_round_trip(value: dict[str, str]) -> None:
     fmt = Compiled(Map())
@@ -199,7 +199,7 @@ def checked(found: Descriptor, start: int, end: int) -> None:
         checked(part, found.start, max(found.end, part.end))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.data())
 def test_feature_10_no_bytes_raise_and_descriptors_say_what_is_wrong(data: st.DataObject) -> None:
     fmt, values = data.draw(formats())
@@ -211,7 +211,7 @@ def test_feature_10_no_bytes_raise_and_descriptors_say_what_is_wrong(data: st.Da
     assert msgspec.json.decode(msgspec.json.encode(plain)) == msgspec.msgpack.decode(msgspec.msgpack.encode(plain))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.data())
 def test_generated_code_reads_as_the_definition_does(data: st.DataObject) -> None:
     node, values = data.draw(st.one_of(layouts(), records_of_entries()))
@@ -224,7 +224,7 @@ def test_generated_code_reads_as_the_definition_does(data: st.DataObject) -> Non
         assert node.filler()(body, start, end) == layout.filling(node)(body, start, end)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.sampled_from([b"1 a", b"2 b", b"x", b"", b"\xff", b"3 c d", b"70000 a"]), max_size=8))
 def test_feature_10_a_broken_record_never_touches_the_next(rows: list[bytes]) -> None:
     node = Layout((Slot("n", Int(16), " "), Slot("s", Str(matching="[a-z]"))), Build("r", ("n", "s")))
@@ -236,7 +236,7 @@ def test_feature_10_a_broken_record_never_touches_the_next(rows: list[bytes]) ->
     assert [key for key, _ in found.inside] == [at for at, row in enumerate(rows) if one.parse(row)[1].errors]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.binary(max_size=100), st.sampled_from([None, "", ",", "ab"]), st.sampled_from([None, "]", "ab"]))
 def test_lists_end_whatever_comes(body: bytes, sep: str | None, term: str | None) -> None:
     for node in (Str(matching="[a-b]*"), Str(width=2), Str(until="c"), Int(), Binary(16), Bytes(3)):
@@ -248,7 +248,7 @@ def test_lists_end_whatever_comes(body: bytes, sep: str | None, term: str | None
             assert isinstance(value, list)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     st.text("1a-, ;\t\n\u00e9_.", max_size=30).map(str.encode),
     st.sampled_from([None, ",", ", ", "a"]),

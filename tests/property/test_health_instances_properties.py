@@ -20,7 +20,7 @@ ANY = st.recursive(
 NAMES = st.text(string.ascii_letters + string.digits + "_.-@ *[]é", min_size=1, max_size=20)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(st.binary(max_size=200) | st.dictionaries(st.sampled_from(KEYS), ANY).map(lambda d: json.dumps(d).encode()))
 def test_any_bytes_are_a_configuration_or_an_error(data: bytes) -> None:
     try:
@@ -30,7 +30,7 @@ def test_any_bytes_are_a_configuration_or_an_error(data: bytes) -> None:
     assert found.peers["me"] == ("h", 1)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 30), st.integers(0, 60_000), st.lists(NAMES, unique=True, max_size=5))
 def test_what_is_made_is_read_back(count: int, first: int, subjects: list[str]) -> None:
     peers = make_peers(count, "n%d", "h%d", first, 7000)

@@ -51,7 +51,7 @@ spans = st.tuples(st.sampled_from(["add", "extend", "remove"]), st.integers(1, 6
 
 
 @given(st.lists(spans, max_size=60))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 def test_known_is_a_set(steps: list[tuple[str, int, int]]) -> None:
     known, model = Known(), {0}
     for step, first, more in steps:
@@ -73,7 +73,7 @@ def test_known_is_a_set(steps: list[tuple[str, int, int]]) -> None:
 
 
 @given(st.lists(st.integers(1, 300), max_size=200), st.booleans())
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 def test_known_keeps_few_gaps_and_errs_on_the_side_it_was_told(numbers: list[int], fill: bool) -> None:
     known = Known(max_gaps=5, fill=fill)
     for count, number in enumerate(numbers, 1):

@@ -102,7 +102,7 @@ names = st.sampled_from(["a", "b", "ab", "a*", "?b", "*"])
     st.lists(st.tuples(st.sampled_from(["watch", "unwatch", "reported", "registered", "unregistered"]), names)),
     st.booleans(),
 )
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 def test_interest_is_what_was_last_said_and_every_change_is_told(steps: list[tuple[str, str]], watched: bool) -> None:
     interest = Interest(mode="watched" if watched else "all")
     subjects = ["a", "b", "ab", "zz"]

@@ -13,7 +13,7 @@ from vagus.inputs.lines import Splitter, read_line
 from vagus.model import MAX_T_NS, Event, Level
 from vagus.netlogger import judged, write_cedps, write_ulm
 
-QUICK = settings(deadline=None, max_examples=100)
+QUICK = settings(deadline=None, max_examples=40)
 OWN = {"DATE", "HOST", "PROG", "LVL", "NL.EVNT", "ts", "event", "level", "host", "prog"}
 letters = string.ascii_letters + string.digits
 names = st.builds(str.__add__, st.sampled_from(string.ascii_letters + "_"), st.text(letters + "_.:-", max_size=12))

@@ -42,7 +42,7 @@ class Plain:
     offset=st.sampled_from([0.0, 1e9]),
     before=st.sampled_from([0, 90, 200]),
 )
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 def test_counts_and_means(
     batches: list[list[tuple[int, int, float]]], gamma: float, offset: float, before: int
 ) -> None:
@@ -77,7 +77,7 @@ def test_counts_and_means(
     parts=st.lists(st.lists(st.tuples(st.integers(0, WIDTH - 1), REWARDS), max_size=10), min_size=1, max_size=5),
     offset=st.sampled_from([0.0, 1e9]),
 )
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 def test_parts_absorbed_are_as_if_learned_at_one_place(parts: list[list[tuple[int, float]]], offset: float) -> None:
     whole, count = (np.zeros(WIDTH), np.zeros(WIDTH)), (np.zeros(WIDTH), np.zeros(WIDTH))
     squares = [0.0, 0.0]

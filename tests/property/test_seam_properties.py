@@ -137,7 +137,7 @@ STEP = st.one_of(
 
 
 @given(st.lists(STEP, max_size=60), st.integers(1, 4))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 def test_each_item_once_and_in_order(steps, kept_ticks):
     old, live_module.MAX_TICKS = live_module.MAX_TICKS, kept_ticks
     try:

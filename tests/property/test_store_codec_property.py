@@ -57,7 +57,7 @@ def tables(draw: st.DrawFn) -> tuple[Array, list[Array]]:
     return t_ns, [draw(columns(rows)) for _ in range(draw(st.integers(1, 4)))]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(tables())
 def test_a_block_gives_back_every_bit(table: tuple[Array, list[Array]]) -> None:
     t_ns, fields = table
@@ -71,7 +71,7 @@ def test_a_block_gives_back_every_bit(table: tuple[Array, list[Array]]) -> None:
     assert alone.tobytes() == fields[-1].tobytes()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(tables(), st.integers(0, 10**9), st.integers(1, 255))
 def test_a_changed_byte_never_goes_unseen(table: tuple[Array, list[Array]], at: int, change: int) -> None:
     t_ns, fields = table
@@ -107,7 +107,7 @@ STEP = st.one_of(
 STREAMS = [Stream("a", f"s{i}", (Field("n", "", "u8"), Field("x", "", "f4"))) for i in range(3)]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(STEP, max_size=25), st.integers(0, 45), st.integers(0, 45), st.integers(0, 5))
 def test_the_store_is_a_dict_of_rows(steps: list[Any], start: int, end: int, limit: int) -> None:
     expected: list[dict[int, tuple[int, float]]] = [{}, {}, {}]
@@ -166,7 +166,7 @@ def encoded(encoder: head.Encoder, number: int, rows: list[Packed]) -> list[tupl
     return [((number + place).to_bytes(8, "big"), part) for place, part in enumerate(parts)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2**32 - 1)), min_size=1, max_size=150),
     st.integers(1, 40),
@@ -220,7 +220,7 @@ def test_records_between_two_times_come_with_their_chains(times: list[int], star
         assert rows == expected
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(0, 2)), min_size=1, max_size=200),
     st.integers(1, 6),
@@ -250,7 +250,7 @@ def test_the_newest_rows_are_found_without_reading_all(
         assert list(zip(t_ns.tolist(), x.tolist(), strict=True))[-limit:] == newest
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**9), st.integers(1, 255))
 def test_a_changed_byte_of_the_head_never_goes_unseen(at: int, change: int) -> None:
     encoder, pack = head.Encoder(), packer((Field("x"),)).pack

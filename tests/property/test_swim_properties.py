@@ -33,7 +33,7 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 1000), steps)
 def test_any_history(seed: int, history: list[tuple[float, object]]) -> None:
     now_s = 100.0

@@ -27,6 +27,7 @@ def ratios(pattern: str, column: str = "", warm_up: int = 50) -> Array:
     return score(columns, warm_up=warm_up).ratio
 
 
+@pytest.mark.system  # seconds: ten series of thousands of values
 def test_aws_series() -> None:
     found = ratios("nab/*.csv")
     assert len(found) == 10

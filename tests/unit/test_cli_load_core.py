@@ -32,7 +32,7 @@ def counts_of(found):
     return counts
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(value=values)
 def test_a_bucket_is_at_most_a_128th_too_high_and_never_too_low(value):
     bucket = histogram.bucket_of(value)
@@ -42,7 +42,7 @@ def test_a_bucket_is_at_most_a_128th_too_high_and_never_too_low(value):
     assert histogram.bucket_of(histogram.highest_in(bucket) + 1) == bucket + 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(found=st.lists(values, min_size=1, max_size=50), share=st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0]))
 def test_quantiles_are_those_of_the_values_to_a_128th(found, share):
     exact = sorted(found)[max(1, math.ceil(share * len(found) - 1e-9)) - 1]
@@ -61,7 +61,7 @@ def test_quantiles_over_all_count_what_was_not_answered_as_slower():
     assert list(histogram.cumulative(counts, total=180))[-1][1] == 0.5
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     requests=st.integers(1, 200),
     workers=st.integers(1, 7),

@@ -73,7 +73,7 @@ def test_nobody_is_asked_without_addresses():
     assert Attempts([], 3, 0.25, 1.0, Random(1)).next(0.0) is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     count=st.integers(1, 4),
     tries=st.integers(1, 10),

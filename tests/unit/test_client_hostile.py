@@ -61,7 +61,7 @@ anything = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(anything, anything, anything, anything, anything)
 def test_any_arguments(subject, context, observer, expected, pending_s):
     still = Still()

@@ -148,7 +148,7 @@ def test_rules_and_cache_are_bounded(names, monkeypatch):
         names.add("c", "x")
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(
     st.one_of(st.text(), st.none(), st.integers(), st.binary(), st.lists(st.text())),
     st.one_of(st.none(), st.integers(), st.text()),

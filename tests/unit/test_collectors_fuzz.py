@@ -44,7 +44,7 @@ def trees(tmp_path_factory):
             collector.close()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_any_change_of_a_file(trees, data):
     tree, name = data.draw(st.sampled_from(FILES))
@@ -73,7 +73,7 @@ def test_any_change_of_a_file(trees, data):
         (root / name).write_bytes(good)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(
     name=st.sampled_from(["links", "qdiscs", "sockets"]),
     at=st.floats(0, 1),
