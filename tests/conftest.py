@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
@@ -13,3 +14,13 @@ for name, value in ROBUST.items():
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's `command &`: interrupts are tested, also then
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and what they imported stay until the end: not looked through again at each collection."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgpack
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -198,7 +197,10 @@ def test_random_parameters(served, kept, data):
     check(kept.ask(method.upper(), f"{path}?{urlencode(given, errors='replace')}"), served)
 
 
+@pytest.mark.system  # seconds, most of them for its strategies
 def test_schemathesis_finds_nothing(served):
+    import schemathesis
+
     schema = schemathesis.openapi.from_dict(DESCRIPTION)
     asker = Kept(served)
     asked = 0
@@ -206,7 +208,7 @@ def test_schemathesis_finds_nothing(served):
     for operation in posts:
         known = tuple(operation.definition.raw["responses"])
 
-        @settings(QUICK, max_examples=4)
+        @settings(QUICK, max_examples=12)
         @given(case=operation.as_strategy())
         def run(case):
             nonlocal asked
