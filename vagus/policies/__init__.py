@@ -26,6 +26,8 @@ class Bandit(Protocol):
     """
 
     name: ClassVar[str]
+    by_means: ClassVar[bool]
+    """Whether an arm with a larger mean (see `explain`) is the better choice: for feasible sets never asked for."""
 
     def __init__(self, rng: np.random.Generator, **options: Any) -> None: ...
 

@@ -30,6 +30,7 @@ class Bank:
     together = False  # whether rows learn anything from each other: then a bank is one service's, not several worlds'
     cells: ClassVar[Mapping[str, float]] = {}
     whole: ClassVar[Mapping[str, float]] = {}
+    by_means: ClassVar[bool] = True  # a larger mean is the better choice: for feasible sets never asked for
     added: ClassVar[frozenset[str]] = frozenset()
     counts: ClassVar[frozenset[str]] = frozenset({"count", "squares"})
 

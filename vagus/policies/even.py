@@ -13,6 +13,7 @@ class Uniform(Bank):
     """Equal probabilities; counts what comes, for `explain`, and learns nothing."""
 
     name: ClassVar[str] = "uniform"
+    by_means: ClassVar[bool] = False
     cells: ClassVar = {"count": 0.0, "total": 0.0}
     added: ClassVar = frozenset({"count", "total"})
     count: Floats

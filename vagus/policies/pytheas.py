@@ -28,6 +28,7 @@ class Pytheas(Fading):
     """
 
     name: ClassVar[str] = "pytheas"
+    by_means: ClassVar[bool] = False
     cells: ClassVar[Mapping[str, float]] = {"count": 0.0, "mean": 0.0}
 
     def __init__(

@@ -25,6 +25,7 @@ class Static(Bank):
     """
 
     name: ClassVar[str] = "static"
+    by_means: ClassVar[bool] = False
     cells: ClassVar[Mapping[str, float]] = {"count": 0.0, "mean": 0.0}
     count: Floats
     mean: Floats

@@ -247,10 +247,10 @@ def rows_of(banked: Banked, groups: Sequence[Group | None]) -> Iterator[tuple[st
     lines = table[[group.at // width for group in here]].tolist() if here else []
     for group, line in zip(here, lines, strict=True):
         arms = group.arms
-        yield group.name, Row(arms, tuple(line[: len(arms)]), _sets(group) if group.sets else ())
+        yield group.name, Row(arms, tuple(line[: len(arms)]), _sets(group) if group.sets else (), b"", group.values)
     for group in ready:
         if group.lists is not banked.lists:  # it is new here, and drawn from elsewhere until it is computed
-            yield group.name, Row(group.arms, tuple(group.line(group.at).values()), _sets(group))
+            yield group.name, Row(group.arms, tuple(group.line(group.at).values()), _sets(group), b"", group.values)
 
 
 def _sets(group: Group) -> tuple[ArmSet, ...]:

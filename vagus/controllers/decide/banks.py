@@ -11,6 +11,7 @@ import numpy as np
 from vagus.controllers.decide.ages import Ages
 from vagus.controllers.decide.arms import MAX_ARMS, check_arms
 from vagus.controllers.decide.banked import Banked, Group, Reweigh, rows_of
+from vagus.controllers.decide.drawing import worth
 from vagus.controllers.decide.records import GroupState, Outcome, Row
 from vagus.controllers.decide.roll import Roll
 from vagus.errors import ConfigError
@@ -42,6 +43,7 @@ class Banks:
         self.roll = Roll()
         self.banked: dict[int, Banked] = {}
         self._news: dict[tuple[str, tuple[str, ...]], None] = {}
+        self._many: set[str] = set()  # groups that met more sets than there are lines for
         self._restructured: dict[str, Group] = {}  # what is drawn from is not yet what was met
         self._places: dict[tuple[str, ...], tuple[tuple[str, ...], dict[str, int]]] = {}
         self._clock = 1
@@ -116,6 +118,7 @@ class Banks:
                 self._computed.append((banked, lines))
         self._clock += 1
         self._publish()
+        self._value()
         return bool(self._computed or self._gone)
 
     def _publish(self) -> None:
@@ -142,6 +145,19 @@ class Banks:
             group.left = None
             if all(done[line] for line in lines.values()):
                 del self._restructured[name]
+
+    def _value(self) -> None:
+        """What arms are worth, in groups with news that meet more sets than there are lines for."""
+        computed = {banked.width: set(banked.row_of[lines].tolist()) for banked, lines in self._computed}
+        for name in list(self._many):
+            group = self.groups.get(name)
+            if group is None:
+                self._many.discard(name)
+            elif group.arms is group.names and group.row in computed.get(group.banked.width, ()):
+                try:
+                    group.values = worth(group.banked.bank.explain(group.row, len(group.names)))
+                except Exception as error:  # the last values hold
+                    self._failed(name, error)
 
     def rows(self) -> dict[str, Row]:
         """Rows of the table that the last step changed."""
@@ -291,6 +307,8 @@ class Banks:
             self._restructured[group.name] = group
         lines[arms] = line
         if len(lines) > MAX_SETS:
+            if group.banked.bank.by_means:
+                self._many.add(group.name)
             oldest = lines.pop(next(iter(lines)))
             group.banked.stop_line(oldest)
             group.left = [*(group.left or ()), (group.banked, oldest)]

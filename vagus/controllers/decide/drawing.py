@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from vagus.controllers.decide.records import Row
 if TYPE_CHECKING:
     from vagus.policies import Contextual
 
+SHARPNESS = 10.0
+MOST_EVIDENCE = 1e6
 ROUNDING = 1e-9  # sums this near to 1 are 1: a weight of 0.3 is a propensity of 0.3
 
 
@@ -43,10 +45,20 @@ class Known:
     """A group that can be drawn for: its arms by place, the line for all of them, and lines for smaller sets.
 
     sets: where the lines of other feasible sets begin, by the arms in any order met; under its sorted arms each is
-    found. at: -1 as long as there is no line. policy: weighs the arms at each request instead.
+    found. at: -1 as long as there is no line. policy: weighs the arms at each request instead. values: see Row.
     """
 
-    __slots__ = ("arms", "at", "banked", "cell", "lists", "names", "policy", "sets")  # what is hot is together
+    __slots__ = (
+        "arms",
+        "at",
+        "banked",
+        "cell",
+        "lists",
+        "names",
+        "policy",
+        "sets",
+        "values",
+    )  # what is hot is together
 
     def __init__(self, arms: tuple[str, ...], lists: Lists, at: int) -> None:
         self.arms = arms
@@ -54,6 +66,7 @@ class Known:
         self.at = at
         self.sets: dict[tuple[str, ...], int] | None = None
         self.policy: Contextual | None = None
+        self.values: tuple[float, ...] = ()
 
     def line(self, at: int) -> dict[str, float]:
         """Probabilities by arm of the line that begins at `at`; arms that are not in it have 0."""
@@ -64,6 +77,7 @@ def known_of(row: Row) -> Known:
     """A row of the table, ready to draw from."""
     lists = Lists(len(row.arms))
     known = Known(row.arms, lists, lists.add(row.weights) if row.arms else -1)
+    known.values = row.values
     if row.sets:
         known.sets = {}
         for one in row.sets:
@@ -88,3 +102,35 @@ def cumulated(probabilities: Sequence[float]) -> list[float]:
         sums[at] = 1.0
         at -= 1
     return sums
+
+
+def worth(said: Sequence[Mapping[str, float]]) -> tuple[float, ...]:
+    """Values of arms for `by_gaps`, from what a policy says of each: means in units of their range, times how sure.
+
+    NaN for arms without evidence. Sure: SHARPNESS by the root of all evidence, as SquareCB's learning rate grows.
+    """
+    known = [one["mean"] for one in said if one.get("evidence", 0.0) > 0.0]
+    if not known:
+        return ()
+    reach = max(known) - min(known)
+    evidence = min(math.fsum(max(0.0, one.get("evidence", 0.0)) for one in said), MOST_EVIDENCE)
+    rate = SHARPNESS * math.sqrt(evidence) / reach if reach > 0.0 else 0.0
+    if not math.isfinite(rate):
+        rate = 0.0
+    low = min(known)
+    return tuple((one["mean"] - low) * rate if one.get("evidence", 0.0) > 0.0 else math.nan for one in said)
+
+
+def by_gaps(values: Mapping[str, float], feasible: Sequence[str]) -> list[float]:
+    """Probabilities of any feasible set by what its arms are worth: the best mostly, the others by the inverse of gaps.
+
+    SquareCB (Foster and Rakhlin 2020, "Beyond UCB"). Arms of which nothing is known get 1/n each.
+    """
+    known = {arm: value for arm in feasible if (value := values.get(arm, math.nan)) == value}
+    if not known:
+        return [1.0] * len(feasible)
+    best = max(known, key=lambda arm: known[arm])
+    share = len(known) / len(feasible)
+    odds = {arm: share / (len(known) + known[best] - value) for arm, value in known.items() if arm != best}
+    odds[best] = share - math.fsum(odds.values())
+    return [odds.get(arm, 1.0 / len(feasible)) for arm in feasible]

@@ -58,12 +58,15 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A group in the table: its arms with their probabilities, and exact answers for smaller sets met lately.
 
     model: of a contextual policy: what `vagus.policies.CONTEXTUAL` needs to weigh the arms for a request's features.
+    values: of a group that meets more sets than are answered exactly, what its arms are worth (see drawing.by_gaps);
+    NaN: not known; empty: any other set is answered in proportion to the weights.
     """
 
     arms: tuple[str, ...]
     weights: tuple[float, ...]
     sets: tuple[ArmSet, ...] = ()
     model: bytes = b""
+    values: tuple[float, ...] = ()
 
 
 class TableUpdate(msgspec.Struct, frozen=True, array_like=True):

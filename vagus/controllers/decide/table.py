@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from vagus.controllers.decide.arms import Feasible
-from vagus.controllers.decide.drawing import Known, cumulated, known_of, shares
+from vagus.controllers.decide.drawing import Known, by_gaps, cumulated, known_of, shares
 from vagus.controllers.decide.features import check_features
 from vagus.controllers.decide.grouping import compile_grouping
 from vagus.controllers.decide.ids import Ids, Makes
@@ -95,8 +95,8 @@ class DecisionTable:
 
         propensity is the exact probability of the draw. Unknown group: uniform over the feasible arms. Known group:
         the policy's own probabilities where this set of arms is in the table; else each arm that the table does not
-        know gets 1/n, and the rest goes to the known ones in proportion to their weights (uniform where all of those
-        are 0). The id has 96 random bits or more of the operating system, whatever the seed. Raises ConfigError.
+        know gets 1/n, and the rest goes to the known ones by what they are worth, in groups that meet many sets, else
+        in proportion to their weights (uniform where all of those are 0). The id has 96 random bits or more of the operating system, whatever the seed. Raises ConfigError.
         checked: the features, where whoever decoded them has seen to what check_features asks; nobody changes them.
         """
         kept = check_features(features) if checked is None else checked
@@ -149,7 +149,7 @@ class DecisionTable:
         self._known = self._made
         for group, row in update.groups.items():
             shared = self._arms.setdefault(row.arms, row.arms)
-            self._rows[group] = row if shared is row.arms else Row(shared, row.weights, row.sets, row.model)
+            self._rows[group] = row if shared is row.arms else Row(shared, row.weights, row.sets, row.model, row.values)
             self._made.pop(group, None)
         for group in update.gone:
             self._rows.pop(group, None)
@@ -240,7 +240,10 @@ class DecisionTable:
         key = (group, feasible)
         ready = self._mixed.get(key)
         if ready is None:
-            weights = shares(_proportional(known.line(known.at), feasible))
+            if known.values:
+                weights = shares(by_gaps(dict(zip(known.arms, known.values, strict=False)), feasible))
+            else:
+                weights = shares(_proportional(known.line(known.at), feasible))
             ready = (feasible, weights, cumulated(weights))
             self._cells += len(feasible)
             if self._cells > MAX_CACHED_CELLS:
@@ -288,7 +291,7 @@ def _row_of(known: Known) -> Row:
         for arms, at in (known.sets or {}).items()
         if at != known.at and arms == tuple(sorted(arms))
     )
-    return Row(known.arms, tuple(known.line(known.at).values()), sets)
+    return Row(known.arms, tuple(known.line(known.at).values()), sets, b"", known.values)
 
 
 # --- models of contextual policies -----------------------------------------------------------------------------------
@@ -337,6 +340,8 @@ def check_update(update: TableUpdate) -> TableUpdate:
     for group, row in update.groups.items():
         if row.arms or not row.model:
             _check_weights(group, row.arms, row.weights)
+        if row.values and len(row.values) != len(row.arms):
+            raise ConfigError(f"table: group {group[:80]!r} has {len(row.values)} values for {len(row.arms)} arms")
         for one in row.sets:
             _check_weights(group, one.arms, one.weights)
     return update
