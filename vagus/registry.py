@@ -58,4 +58,26 @@ class Registry(Generic[T]):
         try:
             return cast("T", factory(*args, **kwargs))
         except TypeError as error:
-            raise ConfigError(f"{self.group}: {name!r} does not take these options: {error}") from error
+            raise ConfigError(f"{self.group}: {name!r} does not take these options: {_told(factory, error)}") from error
+
+
+def _told(factory: Any, error: TypeError) -> str:
+    """The unknown option, with what was meant or what there is; another error as it is."""
+    import difflib
+    import inspect
+    import re
+
+    found = re.search(r"unexpected keyword argument '(.*?)'", str(error))
+    if found is None:
+        return str(error)
+    try:
+        known = [
+            option.name
+            for option in inspect.signature(factory).parameters.values()
+            if option.kind in (option.KEYWORD_ONLY, option.POSITIONAL_OR_KEYWORD) and option.default is not option.empty
+        ]
+    except (TypeError, ValueError):
+        return str(error)
+    close = difflib.get_close_matches(found[1], known, n=1)
+    there = f"there are {', '.join(known)}" if known else "it has none"
+    return f"{found[1]!r} is none of its options; " + (f"did you mean {close[0]!r}?" if close else there)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from cli_gateway import NOW_NS, NS, Gateway, serve
+from click.testing import CliRunner
 
+from vagus.cli.decide import decide
 from vagus.controllers.decide.trace import LoggedTrace, read_trace
 from vagus.model import Logged
 
@@ -221,3 +223,10 @@ def test_explain_by_name(gateway: Deciding) -> None:
     assert gateway.asked[-1][2] == {"group": "zurich"}
     assert gateway.run("decide", "explain", "zurich", "-f", "a=b").exit_code == 2
     assert gateway.run("decide", "explain", "-f", "a").exit_code == 2
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("evalute", "evaluate"), ("logs", "log"), ("explian", "explain")])
+def test_a_slip_of_the_hand_is_no_decision(typed: str, meant: str) -> None:
+    done = CliRunner().invoke(decide, [typed])
+    assert done.exit_code == 2
+    assert f"did you mean `vagus decide {meant}`" in done.output

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 import click
 
 from vagus.cli.lazy import Entry, LazyGroup
@@ -20,6 +22,13 @@ class DrawGroup(LazyGroup):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Puts `draw` before arms, and before options of its own."""
         if args and args[0] not in self.entries and args[0] not in ctx.help_option_names:
+            meant = difflib.get_close_matches(args[0], self.entries, n=1, cutoff=0.7)
+            if meant and (len(args) == 1 or args[1].startswith("-")):  # one arm is no choice: a slip of the hand
+                raise click.UsageError(
+                    f"there is no command {args[0]!r}; did you mean `vagus decide {meant[0]}`? "
+                    f"An arm of that name is drawn by `vagus decide draw {args[0]}`.",
+                    ctx,
+                )
             args = ["draw", *args]
         return super().parse_args(ctx, args)
 

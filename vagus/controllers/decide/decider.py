@@ -69,6 +69,8 @@ class Decider:
     ) -> None:
         if not tick_s > 0.0:
             raise ConfigError(f"tick_s={tick_s} must be above 0")
+        if isinstance(group_by, str):
+            raise ConfigError(f"group_by={group_by!r} must be a list of features, such as [{group_by!r}]")
         if rules is not None and group_by:
             raise ConfigError("groups are named by group_by or by rules; leave one of them out")
         tree = rules if rules is None or isinstance(rules, Rule) else rules_of(rules)

@@ -187,7 +187,8 @@ class Learner:
 
     def _named(self, name: str) -> str:
         if name not in self.minds.groups:
-            raise NoData(f"no group {name[:80]!r} is known here; there are {len(self)}")
+            some = ", ".join(repr(one[:80]) for one in list(self.minds.groups)[:5])
+            raise NoData(f"no group {name[:80]!r} is known here; there are {len(self)}{': ' if some else ''}{some}")
         return name
 
     def _failed(self, group: str, error: Exception) -> None:
