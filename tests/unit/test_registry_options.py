@@ -16,7 +16,7 @@ def test_a_misspelt_option_is_told_with_what_was_meant() -> None:
 
 
 def test_an_option_like_none_is_told_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="'xyz' is none of its options; there are .*window"):
+    with pytest.raises(ConfigError, match=r"'xyz' is none of its options; there are .*window"):
         BANDITS.make("epsilon", np.random.default_rng(0), xyz=1)
     with pytest.raises(ConfigError, match="it has none"):
         BANDITS.make("uniform", np.random.default_rng(0), xyz=1)
