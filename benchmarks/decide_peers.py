@@ -229,8 +229,12 @@ def ours() -> Iterator[tuple[str, Callable[[], int]]]:
 
 def rows(quick: bool) -> list[dict[str, Any]]:
     """Decisions with their rewards per CPU second: ours, then each peer's fastest plain configuration."""
+    from benchmarks.decide_core import core
+
     budget_s = 0.1 if quick else 0.5
     found = []
+    # what peers do and no more: draw an arm, take its reward; without ids, propensities to keep, or features
+    found.append(("vagus policy core, one by one", core(1, 1 if quick else 3)[0]))
     for name, work in ours():
         found.append((name, per_second(work, budget_s)))
     for name in (
