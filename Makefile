@@ -30,7 +30,7 @@ up: $(VENV)/.base       ## install into .venv, start vagus on this machine, show
 down: $(VENV)/.base     ## stop it, restore every limit
 	@$(BIN)/vagus down
 
-check: $(VENV)/.dev     ## lint, types, import contracts, fast tests: under a minute
+check: $(VENV)/.dev     ## lint, types, import contracts, fast tests: about two minutes
 	@echo "== lint";      $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 	@echo "== types";     $(BIN)/mypy
 	@echo "== contracts"; $(BIN)/lint-imports --no-logo

@@ -49,8 +49,8 @@ def test_each_request_is_weighed_among_what_it_offers(policy: str) -> None:
     decider, score = _played(policy)
     assert score > 0.9
     for offered in (["a1", "a9"], ["a3", "a12", "a20"]):
-        made = decider.decide({}, offered)
-        assert made.propensity > 0.85 or made.arm != offered[-1]
+        drawn = [decider.decide({}, offered).arm for _ in range(200)]
+        assert drawn.count(offered[-1]) > 160
 
 
 def test_propensities_of_such_requests_are_the_frequencies_of_draws() -> None:
