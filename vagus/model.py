@@ -1,4 +1,4 @@
-"""The records, in the order data flows: Stream, Sample, Event, Report, Inference, Decision, Action, Receipt.
+"""The records, in the order data flows: Stream, Sample, Event, Span, Report, Inference, Decision, Action, Receipt.
 
 All are msgspec structs: immutable, typed, array-like on the wire (MessagePack). Decoding bytes from outside into
 them checks types and sizes; a bad record raises `msgspec.ValidationError` there, `ConfigError` when built in Python.
@@ -160,6 +160,51 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     def __post_init__(self) -> None:
         check_time(self.t_ns)
         check_name("event", self.event)
+
+
+class Kind(str, enum.Enum):
+    """OpenTelemetry's kinds of span."""
+
+    INTERNAL = "internal"
+    SERVER = "server"
+    CLIENT = "client"
+    PRODUCER = "producer"
+    CONSUMER = "consumer"
+
+
+class Span(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One operation of one request in one component, as OpenTelemetry's.
+
+    trace_id, span_id: 32 and 16 hexadecimal digits in lower case (W3C trace context), or any text of a file; parent_id:
+    empty for the first of a request. service: service.name; component: the instance that did it (pod, container, host),
+    the service where unknown. follows: it does not hold its parent up (Jaeger's FOLLOWS_FROM, a link).
+    """
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    service: str
+    component: str
+    operation: str
+    start_ns: int
+    end_ns: int
+    kind: Kind = Kind.INTERNAL
+    error: bool = False
+    follows: bool = False
+    node: str = ""  # whose gateway took it
+    attributes: dict[str, Scalar] = {}
+
+    def __post_init__(self) -> None:
+        check_time(self.start_ns)
+        check_time(self.end_ns)
+        if self.end_ns < self.start_ns:
+            raise ConfigError(f"span {self.span_id[:40]!r} of {self.operation[:40]!r} ends before it starts")
+        for what, value in (("trace id", self.trace_id), ("span id", self.span_id), ("operation", self.operation)):
+            check_name(what, value)
+
+    @property
+    def duration_ns(self) -> int:
+        return self.end_ns - self.start_ns
 
 
 class Net(str, enum.Enum):
@@ -384,7 +429,9 @@ class Logged(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Target(msgspec.Struct, frozen=True, array_like=True):
-    """What is limited, named by what it is: `cgroup:vagus/web`, `pid:4711`."""
+    """What is steered, named by what it is: `cgroup:vagus/web`, `systemd:nginx.service`, `container:ID`,
+    `pod:NAMESPACE/NAME`, `ray:ACTOR`, `pid:4711`, `resctrl:GROUP`, `net:DEVICE/CLASS`, `tunable:SERVICE`,
+    `replicas:SERVICE`."""
 
     kind: str
     name: str
@@ -405,9 +452,10 @@ class Action(msgspec.Struct, frozen=True, array_like=True):
     """What a controller wants: this resource of this target at this value (None: no limit), and why."""
 
     target: Target
-    resource: str  # cpu_cores, memory_bytes, io_read_bytes_s, io_write_bytes_s … : the unit is in the name
+    resource: str  # cpu_cores, memory_bytes, io_read_bytes_s, llc_ways, net_bytes_s … : the unit is in the name
     value: float | None
     reason: str = ""
+    confidence: float = 1.0  # of the policy in this, 0 to 1: the guard holds what it may not trust
 
 
 class Receipt(msgspec.Struct, frozen=True, array_like=True):

@@ -342,7 +342,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
 def test_the_protocol_without_a_process(tmp_path: Path, limit: Path) -> None:
     with Journal(tmp_path / "j") as journal:
         process = Process(journal)
-        step = ["write", str(limit), "original"]
+        step = ["write", str(limit), "original", ""]
         assert process.answer(json.dumps({"do": "journal", "steps": [step]}).encode()) == {"ok": True, "new": [step]}
         assert process.answer(b'{"do":"beat"}') == {"ok": True}
         assert process.answer(b'{"do":"release"}') == {"ok": True, "undone": 1, "failures": []}

@@ -4,11 +4,13 @@ An actuator *plans* writes and says how to undo them; `actuators.apply` performs
 watchdog's journal before the first write. Contract (tested over everything registered): apply, then undo, is the
 identity; a rejected write changes nothing and quotes the kernel.
 
-To add one: a file with a class like `Actuator`, and a line in `ACTUATORS`.
+To add one: a file with a class like `Actuator`, and a line in `ACTUATORS`. What it does that is no write to a file is
+a kind of step of its own (`vagus.undo`), since the watchdog must be able to undo it without this room.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Protocol
 
@@ -22,10 +24,21 @@ __all__ = ["ACTUATORS", "Actuator", "Plan", "Step", "Usage"]
 
 
 class Plan(msgspec.Struct, frozen=True, array_like=True):
-    """Steps in order, and the undo steps in the order in which they are to be performed."""
+    """Steps in order, and the undo steps in the order in which they are to be performed.
+
+    expected: what `read` must then show, within `tolerance_ratio` (None: no limit; NaN: the steps verify themselves).
+    """
 
     steps: tuple[Step, ...]
     undo: tuple[Step, ...]
+    expected: float | None = math.nan
+    tolerance_ratio: float = 0.01
+
+    def shown(self, after: float | None) -> bool:
+        """Whether `after`, what `read` shows now, is what the plan is to bring about."""
+        if self.expected is None or after is None:
+            return self.expected is after
+        return math.isnan(self.expected) or abs(after - self.expected) <= self.tolerance_ratio * abs(self.expected)
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from vagus.actuators import Plan
+from vagus.actuators.readback import same
 from vagus.errors import Rejected
 from vagus.undo import Step, perform, read_text, reason, undo
-
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_UNLIMITED_BYTES = 1 << 62
 
 
 class LeftBehind(Rejected):
@@ -37,18 +33,5 @@ def _verify(step: Step) -> None:
         found = read_text(step.path)
     except OSError as error:
         raise Rejected(step.path, step.value, f"cannot be read back: {reason(error)}") from error
-    if not _same(step, found):
+    if not same(step, found):
         raise Rejected(step.path, step.value, f"the kernel keeps {found[:80]!r}")
-
-
-def _same(step: Step, found: str) -> bool:
-    wanted, kept = step.value.split(), found.split()
-    if wanted == kept:
-        return True
-    if not os.path.basename(step.path).startswith("memory.") or len(wanted) != 1 or len(kept) != 1:
-        return False
-    try:
-        asked, got = int(wanted[0]), int(kept[0])
-    except ValueError:
-        return False
-    return got >= _UNLIMITED_BYTES if asked < 0 else 0 <= asked - got < _PAGE_BYTES

@@ -1,5 +1,6 @@
 """Configuration: settings, how they are read, and where the state folder has what."""
 
+from vagus.config.act import CampaignSettings, InjectionSettings, LocaliseSettings, TraceSettings
 from vagus.config.base import Duration, Name, Port, Positive, Ratio, Settings, seconds
 from vagus.config.decide import ContextSettings, DecideSettings, LearnSettings
 from vagus.config.feeds import FeedSettings, MailSettings, SourceSettings
@@ -30,6 +31,7 @@ from vagus.config.settings import (
 __all__ = [
     "MAX_CONFIG_BYTES",
     "AccessRule",
+    "CampaignSettings",
     "CliqueSettings",
     "CollectSettings",
     "Config",
@@ -42,9 +44,11 @@ __all__ = [
     "GatewaySettings",
     "HealthSettings",
     "HeartbeatSettings",
+    "InjectionSettings",
     "InputSettings",
     "LearnSettings",
     "LimitSettings",
+    "LocaliseSettings",
     "LogSettings",
     "MailSettings",
     "Name",
@@ -58,6 +62,7 @@ __all__ = [
     "SnmpSettings",
     "SourceSettings",
     "StoreSettings",
+    "TraceSettings",
     "WebhookSettings",
     "decode",
     "hash_text",

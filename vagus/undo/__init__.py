@@ -1,0 +1,86 @@
+"""One change of the system as data, and how to perform and undo it: shared by actuators and the watchdog.
+
+Needs only the standard library and msgspec, since the watchdog must start fast and depend on nothing that can fail.
+
+To add a kind of step: a file with a function that performs one, and a line in `_OPS`. It raises OSError, whose words
+are kept (`ENOENT`, `ENODEV`, `ESRCH` mean that what it would have changed is gone), or Rejected; performing it twice
+does what performing it once does, since a watchdog that was killed half-way begins anew.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib import import_module
+from typing import cast
+
+import msgspec
+
+from vagus.errors import Rejected
+from vagus.undo.text import read_text
+
+__all__ = ["Step", "perform", "read_text", "reason", "undo"]
+
+_GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.ESRCH)
+_OPS = {
+    "write": "vagus.undo.files:write",
+    "mkdir": "vagus.undo.files:mkdir",
+    "rmdir": "vagus.undo.files:rmdir",
+    "move": "vagus.undo.files:move",
+    "drain": "vagus.undo.files:drain",
+}
+
+
+class Step(msgspec.Struct, frozen=True, array_like=True):
+    """One change of the system.
+
+    op: `write` value to the existing file path; `mkdir` path; `rmdir` path; `move` the process with id value into the
+    group whose procs file is path; `drain` every process of the group whose procs file is path into the one whose
+    procs file is value. Undoing a move is a drain: a process id may by then be someone else's. Other ops: their files.
+    part: which part of path is changed, where writing changes only one: a device's line, a cache's domain.
+    """
+
+    op: str
+    path: str
+    value: str = ""
+    part: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it changes: two writes to one part of one file are the same change, whatever they write."""
+        return (self.op, self.path, self.value if self.op == "move" else self.part)
+
+
+def perform(step: Step) -> None:
+    """Performs one step. Raises Rejected with the kernel's words."""
+    if step.op not in _OPS:
+        raise Rejected(step.path, step.value, f"no step is called {step.op!r}")
+    try:
+        _performer(step.op)(step)
+    except OSError as error:
+        raise Rejected(step.path, step.value, reason(error)) from error
+
+
+def undo(steps: Iterable[Step]) -> list[tuple[Step, str]]:
+    """Performs undo steps in order, tolerantly: what has vanished is undone. Returns what failed, and why."""
+    failed = []
+    for step in steps:
+        try:
+            perform(step)
+        except Rejected as error:
+            cause = error.__cause__
+            if not (isinstance(cause, OSError) and cause.errno in _GONE):
+                failed.append((step, error.reason))
+    return failed
+
+
+def reason(error: OSError) -> str:
+    """The kernel's words and the name of the error: `Invalid argument (EINVAL)`."""
+    return f"{error.strerror} ({errno.errorcode.get(error.errno or 0, str(error.errno))})"
+
+
+@cache
+def _performer(op: str) -> Callable[[Step], None]:
+    module, _, function = _OPS[op].partition(":")
+    return cast("Callable[[Step], None]", getattr(import_module(module), function))

@@ -1,0 +1,67 @@
+"""Steps on files of the kernel: groups are folders, limits are files, membership is a file of process ids."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from vagus.undo import Step
+from vagus.undo.text import read_text
+
+_DRAIN_ROUNDS = 50
+_BUSY_TRIES = 20
+_BUSY_WAIT_S = 0.01
+
+
+def write(step: Step) -> None:
+    """Raises OSError."""
+    _put(step.path, step.value, os.O_WRONLY | os.O_TRUNC)
+
+
+def _put(path: str, value: str, flags: int) -> None:
+    # one write() of the whole value, as kernel files want it; never O_CREAT, since a missing file means no such limit
+    fd = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode() + b"\n")
+    finally:
+        os.close(fd)
+
+
+def mkdir(step: Step) -> None:
+    """A folder that is there is fine. Raises OSError."""
+    try:
+        os.mkdir(step.path)
+    except FileExistsError:
+        pass
+
+
+def rmdir(step: Step) -> None:
+    """Raises OSError."""
+    for attempt in range(_BUSY_TRIES):
+        try:
+            os.rmdir(step.path)
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or attempt == _BUSY_TRIES - 1:
+                raise
+        time.sleep(_BUSY_WAIT_S)  # a process that was moved away a moment ago may still hold the group
+
+
+def move(step: Step) -> None:
+    """Raises OSError."""
+    try:
+        _put(step.path, step.value, os.O_WRONLY)
+    except ProcessLookupError:
+        pass  # it has ended since: nothing left to move
+
+
+def drain(step: Step) -> None:
+    """Raises OSError."""
+    for _ in range(_DRAIN_ROUNDS):  # processes may fork while we move them
+        pids = read_text(step.path).split()
+        if not pids:
+            return
+        for pid in pids:
+            move(Step("move", step.value, pid))
+    raise OSError(errno.EBUSY, f"processes keep appearing in {step.path}")
