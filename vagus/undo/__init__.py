@@ -29,6 +29,8 @@ _OPS = {
     "rmdir": "vagus.undo.files:rmdir",
     "move": "vagus.undo.files:move",
     "drain": "vagus.undo.files:drain",
+    "unlink": "vagus.undo.files:unlink",
+    "kill": "vagus.undo.processes:kill",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 
 from vagus.undo import Step
@@ -46,6 +47,13 @@ def rmdir(step: Step) -> None:
             if error.errno != errno.EBUSY or attempt == _BUSY_TRIES - 1:
                 raise
         time.sleep(_BUSY_WAIT_S)  # a process that was moved away a moment ago may still hold the group
+
+
+def unlink(step: Step) -> None:
+    """Removes a regular file; never a folder, a device or what a link leads to. Raises OSError."""
+    if not stat.S_ISREG(os.lstat(step.path).st_mode):
+        raise OSError(errno.EINVAL, f"{step.path} is no regular file")
+    os.unlink(step.path)
 
 
 def move(step: Step) -> None:
