@@ -50,7 +50,7 @@ def test_an_emulated_machine_with_debians_kernel(runner):
     assert got["host.disk.writes nullb0"] == 576
     assert not [name for name in got if "zram0" in name]  # never used
     assert got["host.process.total"] == 9
-    assert got["cgroup.cpu.nr_throttled system.slice/web.service"] == 42
+    assert got["cgroup.cpu.nr_throttled system.slice/web.service web.service"] == 42
     assert got["net.conntrack.max"] == 7680
     assert "net.softnet.processed" in got
     assert got["pressure.cpu.some_total"] > 0

@@ -1,4 +1,4 @@
-"""Services as the kernel groups them: CPU use and throttling, memory, I/O and pressure of each cgroup, v1 and v2."""
+"""Services as the kernel groups them: CPU use and throttling, memory, I/O, pressure, network of each cgroup, v1 and v2."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import select
 from collections.abc import Iterator
 from pathlib import Path
 
+from vagus.cgroup_names import owner_of
 from vagus.clock import NS
+from vagus.collectors.cgroup_net import FIELDS as NET_FIELDS
+from vagus.collectors.cgroup_net import NetSource, apart, hostname, processes
 from vagus.collectors.cgroup_parse import READINGS, Reading
 from vagus.collectors.cgroup_tree import Hierarchy, Patterns, hierarchies, scan
 from vagus.collectors.files import KernelFile
@@ -72,9 +75,11 @@ class _Source:
 
 
 class CgroupsCollector:
-    """Kinds `cgroup.cpu`, `cgroup.memory`, `cgroup.io`, `cgroup.pressure` (label cgroup: the path below the
-    hierarchies' root) of the groups that `settings.cgroups` names, and `cgroup.groups`. Nothing where no hierarchy
-    is mounted. Processor and pressure at each tick, memory, I/O and the number of groups every 5 s. A group that goes between two scans is dropped silently. Raises CollectError.
+    """Kinds `cgroup.cpu`, `cgroup.memory`, `cgroup.io`, `cgroup.pressure`, `cgroup.net` (labels cgroup: the path below
+    the hierarchies' root; service, pod, container: who runs in it, where the path says so; hostname: what a container
+    is told that it is called) of the groups that `settings.cgroups` names, and `cgroup.groups`. Nothing where no
+    hierarchy is mounted. Processor and pressure at each tick, memory, I/O, network and the number of groups every 5 s.
+    A group that goes between two scans is dropped silently. Raises CollectError.
     """
 
     name = "cgroup"
@@ -88,7 +93,9 @@ class CgroupsCollector:
         self._most = settings.max_cgroups
         self._stream = Stream(node, "cgroup.groups", GROUP_FIELDS)
         self._hierarchies: list[Hierarchy] = []
-        self._groups: dict[str, list[_Source]] = {}
+        self._groups: dict[str, list[_Source | NetSource]] = {}
+        self._empty: set[str] = set()  # containers in which nothing ran yet
+        self._called: dict[str, str] = {}  # hostnames of containers: labels stay when a process ends
         self._streams: dict[str, Stream] = {}
         self._files = self._budget = 0
         self._left_out = 0
@@ -136,16 +143,17 @@ class CgroupsCollector:
         self._pause_ns = max(SCAN_NS, found.visited * NS // VISITS_S)
         self._scan_at_ns = t_ns + self._pause_ns
         # those that are shown stay, so that series do not flicker
-        names = sorted(found.groups, key=lambda name: name not in self._groups)
+        names = sorted(found.groups, key=lambda name: (name not in self._groups, not owner_of(name).container))
         shown = set(names[: self._most])
         for name in [name for name in self._groups if name not in shown]:
             self._drop(name)
+            self._called.pop(name, None)
         examine = not 0 < self._examine_at_ns - t_ns <= EXAMINE_NS
         if examine:
             self._examine_at_ns = t_ns + EXAMINE_NS
         self._budget = _may_open() // OPEN_SHARE
         for name in names[: self._most]:
-            if examine or name not in self._groups:
+            if examine or name not in self._groups or name in self._empty:
                 self._open(name)
         self._left_out, self._complete = len(names) - len(shown), found.complete
         self._streams = {s.stream.key: s.stream for sources in self._groups.values() for s in sources}
@@ -162,22 +170,38 @@ class CgroupsCollector:
     def _open(self, name: str) -> None:
         """Finds the files of a group: of each kind the first reading whose files it has."""
         self._drop(name)
-        sources: dict[str, _Source] = {}
+        sources: dict[str, _Source | NetSource] = {}
+        owner = owner_of(name)
+        labels = {"cgroup": _label(name), **{who: _label(text) for who, text in owner.labels().items()}}
+        pids = processes([f"{hierarchy.point}/{name}" for hierarchy in self._hierarchies])
+        if owner.container and not pids:
+            self._empty.add(name)
+        inside = apart(self._root, pids)
+        if inside is not None and owner.container and name not in self._called:
+            self._called[name] = hostname(self._root, inside[0])
+        if called := self._called.get(name):
+            labels["hostname"] = called
+        if inside is not None:
+            pid, namespace = inside
+            stream = self._known(Stream(self._node, "cgroup.net", NET_FIELDS, labels))
+            sources[stream.kind] = NetSource(f"{self._root}/proc", pid, namespace, stream)
         for reading in READINGS:
             if reading.kind in sources:
                 continue
             paths = [self._find(reading.version, name, file) for file in reading.files]
             present = [path for path in paths if path]
             if len(present) == len(reading.files):
-                stream = Stream(self._node, reading.kind, reading.fields, {"cgroup": _label(name)})
-                known = self._streams.get(stream.key)
-                if known is not None and known.fields == stream.fields:
-                    stream = known
+                stream = self._known(Stream(self._node, reading.kind, reading.fields, labels))
                 keep = self._files + len(present) <= self._budget
                 sources[reading.kind] = _Source(reading, stream, present, keep)
                 self._files += len(present) if keep else 0
         if sources:
             self._groups[name] = list(sources.values())
+
+    def _known(self, stream: Stream) -> Stream:
+        """The same stream as the object that was given out before, if it was."""
+        known = self._streams.get(stream.key)
+        return known if known is not None and known.fields == stream.fields else stream
 
     def _find(self, version: int, group: str, file: str) -> str:
         controller = file.partition(".")[0]
@@ -188,6 +212,7 @@ class CgroupsCollector:
         return ""
 
     def _drop(self, name: str) -> None:
+        self._empty.discard(name)
         for source in self._groups.pop(name, ()):
             source.close()
             self._files -= source.count() if source.keep else 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vagus.clock import NS
 from vagus.collectors.files import KernelFile
+from vagus.collectors.task_owner import labels_of
 from vagus.config import CollectSettings
 from vagus.errors import CollectError
 from vagus.model import MAX_LABEL_VALUE, Event, Field, Sample, Stream
@@ -51,7 +52,8 @@ class _Domain:
 
 class ResctrlCollector:
     """Kind `resctrl.l3{group=,mon_group=,cache=}`: llc_occupancy_bytes, mbm_total_bytes, mbm_local_bytes of the root
-    group (`/`), the control groups, and the monitoring groups below each. Nothing where resctrl is not mounted or
+    group (`/`), the control groups, and the monitoring groups below each, with labels cgroup, service, pod, container
+    where all tasks of a group are of one. Nothing where resctrl is not mounted or
     nothing is monitored. Raises CollectError.
     """
 
@@ -59,7 +61,9 @@ class ResctrlCollector:
 
     def __init__(self, node: str, root: Path, settings: CollectSettings) -> None:
         self._node = node
+        self._root = root
         self._path = str(root / "sys/fs/resctrl")
+        self._owners: dict[str, dict[str, str]] = {}  # of each group, from when it first had tasks: series stay one
         self._domains: dict[str, _Domain] = {}
         self._scan_at_ns = 0
 
@@ -88,18 +92,26 @@ class ResctrlCollector:
         for group, folder in [("/", self._path), *groups]:
             monitored = [(name, f"{folder}/mon_groups/{name}") for name in _folders(f"{folder}/mon_groups")]
             for mon_group, inner in [("", folder), *monitored]:
+                if inner != self._path and inner not in self._owners:
+                    owner = labels_of(self._root, f"{inner}/tasks")
+                    if owner:
+                        self._owners[inner] = owner
                 for cache in _folders(f"{inner}/mon_data"):
                     if cache.startswith("mon_L3_") and len(found) < MAX_DOMAINS:
                         labels = {"group": _label(group), "mon_group": _label(mon_group), "cache": cache[4:]}
+                        labels |= self._owners.get(inner, {})
                         path = f"{inner}/mon_data/{cache}"
                         names = [name for name in FILES if os.path.exists(f"{path}/{name}")]
                         if names:
                             found[path] = (labels, names)
         for path in [path for path in self._domains if path not in found]:
             self._domains.pop(path).close()
+        there = {path.rpartition("/mon_data/")[0] for path in found}
+        for path in [path for path in self._owners if path not in there]:
+            del self._owners[path]
         for path, (labels, names) in found.items():
             known = self._domains.get(path)
-            if known is None or len(known.files) != len(names):
+            if known is None or len(known.files) != len(names) or known.stream.labels != labels:
                 if known is not None:
                     known.close()
                 self._domains[path] = _Domain(self._node, path, labels, names)
