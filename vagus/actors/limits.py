@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from vagus.actuators import Actuator
-from vagus.actuators.apply import LeftBehind, apply
+from vagus.actuators.apply import apply
+from vagus.controllers.acting import Ask, Forget, Keep, Read, Write, carry_out
 from vagus.controllers.run import Planned, settle
-from vagus.errors import ActuateError, Rejected
+from vagus.errors import ActuateError
 from vagus.model import Receipt, Target
+from vagus.undo import Step, undo
 from vagus.watchdog import Watchdog, recover
+
+DRIFT_RATIO = 0.01
+_OF_THE_GROUP = frozenset({"drain", "rmdir"})  # undo what was made for several limits
+Limited = tuple[Target, str]
+
+
+class Drift(NamedTuple):
+    """A limit that someone else changed since it was written: what it was set to, and what it is."""
+
+    limited: Limited
+    wrote: float | None
+    found: float | None
 
 
 class Limits:
@@ -21,15 +36,17 @@ class Limits:
 
     def __init__(self, actuator: Actuator, folder: Path, lease_s: float) -> None:
         self.lease_s = lease_s
-        self.held: dict[tuple[Target, str], Receipt] = {}  # the first receipt, and the target as the actuator knows it
-        self._resolved: dict[tuple[Target, str], Target] = {}
+        self.held: dict[Limited, Receipt] = {}  # the first receipt
+        self.in_force: dict[Limited, float | None] = {}  # as the kernel keeps it
+        self.failures = 0  # writes that failed in a row
+        self._resolved: dict[Limited, Target] = {}  # as the actuator knows it
+        self._journalled: dict[Limited, list[Step]] = {}
         self._actuator = actuator
         self._folder = folder
         self._watchdog = Watchdog(folder, lease_s)
         self._started = False
         self.permit = 0  # odd: writing is allowed; a step that began under another one writes no more
         self._writing = threading.Lock()
-        self._in_force: dict[tuple[Target, str], float | None] = {}
 
     def allow(self) -> None:
         """Allows writing until `release`."""
@@ -55,8 +72,7 @@ class Limits:
             return f"the watchdog is gone and no new one starts: {error}"
         if self._watchdog.adopted:
             return f"the watchdog was killed; a new one took over its {self._watchdog.adopted} undo steps"
-        self.held.clear()
-        self._resolved.clear()
+        self._forget_all()
         return "the watchdog restored all limits, since it had not heard of this controller for too long"
 
     def perform(self, planned: Planned, permit: int) -> Receipt:
@@ -64,30 +80,84 @@ class Limits:
 
         permit: its value when the step began, so that a slow step cannot write what was planned before a release.
         """
-        key = (planned.receipt.target, planned.receipt.resource)
-        before = planned.receipt.before
+        limited = (planned.receipt.target, planned.receipt.resource)
         with self._writing:
             if not permit & 1 or permit != self.permit:
-                return settle(planned, before, "disarmed while the step was taken")
-            try:
-                if not self._started:
-                    self._watchdog.start()
-                    self._started = True
-                new = self._watchdog.journal(planned.plan.undo)
+                return settle(planned, planned.receipt.before, "disarmed while the step was taken")
+            receipt = self._carry_out(planned, limited)
+            if receipt.error:
+                self.failures += 1
+                return receipt
+            self.failures = 0
+            self.held.setdefault(limited, planned.receipt)
+            self._resolved[limited] = planned.action.target
+            self.in_force[limited] = receipt.after
+            return receipt
+
+    def _carry_out(self, planned: Planned, limited: Limited) -> Receipt:
+        doing = carry_out(planned)
+        answer: Any = None
+        error: ActuateError | None = None
+        try:
+            while True:
+                ask = doing.throw(error) if error is not None else doing.send(answer)
+                answer, error = None, None
                 try:
-                    apply(planned.plan)
-                except LeftBehind:
-                    raise
-                except Rejected:
-                    self._watchdog.forget(new)
-                    raise
-                after = self._actuator.read(planned.action.target, planned.action.resource)
+                    answer = self._do(ask, limited)
+                except ActuateError as refused:
+                    error = refused
+        except StopIteration as done:
+            receipt: Receipt = done.value
+            return receipt
+
+    def _do(self, ask: Ask, limited: Limited) -> Any:
+        if isinstance(ask, Keep):
+            if not self._started:
+                self._watchdog.start()
+                self._started = True
+            new = self._watchdog.journal(ask.steps)
+            self._journalled.setdefault(limited, []).extend(new)
+            return new
+        if isinstance(ask, Write):
+            return apply(ask.plan)
+        if isinstance(ask, Read):
+            return self._actuator.read(ask.target, ask.resource)
+        if isinstance(ask, Forget):
+            self._watchdog.forget(ask.steps)
+            self._journalled[limited] = [s for s in self._journalled.get(limited, ()) if s not in ask.steps]
+            return None
+        return "; ".join(f"{step.op} {step.path}: {why}" for step, why in undo(ask.steps))
+
+    def drifted(self) -> list[Drift]:
+        """Limits in force that someone else changed. What cannot be read is no drift: its target may be gone."""
+        found = []
+        for limited, wrote in self.in_force.items():
+            try:
+                now = self._actuator.read(self._resolved[limited], limited[1])
+            except ActuateError:
+                continue
+            if now is None or wrote is None:
+                if now is not wrote:
+                    found.append(Drift(limited, wrote, now))
+            elif abs(now - wrote) > DRIFT_RATIO * abs(wrote):
+                found.append(Drift(limited, wrote, now))
+        return found
+
+    def give_up(self, limited: Limited) -> str:
+        """Leaves a limit to whoever changed it: it will not be restored. Returns what went wrong.
+
+        A group that was made for it goes all the same in the end, and others' limits in it with it.
+        """
+        with self._writing:
+            self.held.pop(limited, None)
+            self.in_force.pop(limited, None)
+            self._resolved.pop(limited, None)
+            try:
+                steps = self._journalled.pop(limited, ())
+                self._watchdog.forget(tuple(step for step in steps if step.op not in _OF_THE_GROUP))
             except ActuateError as error:
-                return settle(planned, before, str(error)[:1000])
-            self.held.setdefault(key, planned.receipt)
-            self._resolved[key] = planned.action.target
-            self._in_force[key] = after
-            return settle(planned, after)
+                return str(error)
+        return ""
 
     def beat(self) -> None:
         """Renews the lease, if there is a watchdog. A lost one is for `check` to see."""
@@ -96,6 +166,17 @@ class Limits:
                 self._watchdog.beat()
             except ActuateError:
                 pass
+
+    def restore(self, node: str, controller: str, t_ns: int) -> tuple[list[Receipt], list[str]]:
+        """Restores everything, and stays ready to write: receipts of that, and what could not be restored."""
+        with self._writing:
+            failures: list[str] = []
+            if self._started:
+                try:
+                    failures = list(self._watchdog.restore())
+                except ActuateError:  # it died, or restores by itself just now: `check` starts another
+                    failures = self._recover_failures()
+            return self._restored(node, controller, t_ns), failures
 
     def release(self, node: str, controller: str, t_ns: int) -> tuple[list[Receipt], list[str]]:
         """Restores everything and ends the watchdog: receipts of that, and what could not be restored."""
@@ -109,10 +190,7 @@ class Limits:
                 except ActuateError:  # it died, or restores by itself just now
                     self._watchdog.close()
                     failures = self._recover_failures()
-            receipts = [self._restored(key, first, node, controller, t_ns) for key, first in self.held.items()]
-            self.held.clear()
-            self._resolved.clear()
-            return receipts, failures
+            return self._restored(node, controller, t_ns), failures
 
     def _recover_failures(self) -> list[str]:
         """What remains in force although it should not."""
@@ -122,24 +200,33 @@ class Limits:
             return [str(error)]
         return [*done.failures, *(done.notes if done.busy else ())]
 
-    def _restored(self, key: tuple[Target, str], first: Receipt, node: str, controller: str, t_ns: int) -> Receipt:
-        target, resource = key
-        after, error = None, ""
-        try:
-            after = self._actuator.read(self._resolved[key], resource)
-        except ActuateError as cause:
-            error = str(cause)
-        return Receipt(
-            t_ns=t_ns,
-            node=node,
-            controller=controller,
-            actuator=self._actuator.name,
-            target=target,
-            resource=resource,
-            before=self._in_force.pop(key, None),
-            requested=first.before,
-            after=after,
-            dry=False,
-            reason="restored",
-            error=error,
-        )
+    def _restored(self, node: str, controller: str, t_ns: int) -> list[Receipt]:
+        receipts = []
+        for (target, resource), first in self.held.items():
+            after, error = None, ""
+            try:
+                after = self._actuator.read(self._resolved[target, resource], resource)
+            except ActuateError as cause:
+                error = str(cause)
+            receipts.append(
+                Receipt(
+                    t_ns=t_ns,
+                    node=node,
+                    controller=controller,
+                    actuator=first.actuator,
+                    target=target,
+                    resource=resource,
+                    before=self.in_force.get((target, resource)),
+                    requested=first.before,
+                    after=after,
+                    dry=False,
+                    reason="restored",
+                    error=error,
+                )
+            )
+        self._forget_all()
+        return receipts
+
+    def _forget_all(self) -> None:
+        for kept in (self.held, self.in_force, self._resolved, self._journalled):
+            kept.clear()

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from vagus.config.act import TraceSettings
-from vagus.config.base import Duration, Name, Port, Positive, Settings
+from vagus.config.base import Duration, Name, Port, Positive, Ratio, Settings
 from vagus.config.decide import DecideSettings
 from vagus.config.feeds import FeedSettings, SourceSettings
 from vagus.errors import ConfigError
@@ -84,7 +84,7 @@ class CollectSettings(Settings, frozen=True):
     )
     logs: tuple[str | LogSettings, ...] = ()  # paths of log files to follow; glob patterns allowed
     log_filters: tuple[str, ...] = ()  # names of registered log filters, for every log
-    cgroups: tuple[str, ...] = ("*", "*/*")  # glob patterns of cgroups below each hierarchy's root
+    cgroups: tuple[str, ...] = ("*", "*/*", "kubepods*/**")  # glob patterns of cgroups below each hierarchy's root
     max_cgroups: Annotated[int, msgspec.Meta(ge=0, le=5000)] = 100
     top_processes: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
     heartbeats: tuple[HeartbeatSettings, ...] = ()
@@ -215,6 +215,19 @@ class LimitSettings(Settings, frozen=True):
     cooldown: Duration = "0.5s"  # least time between two actions on the same limit
 
 
+class GuardSettings(Settings, frozen=True):
+    """What the guard does beyond bounds: doubt, oscillation, capacity."""
+
+    confidence: Ratio = 0.5  # an action that its policy trusts less is held
+    hold: Duration = "30s"  # in doubt about its means: for so long the last safe action stays
+    # then the calibrated rule steers from what the kernel counts of the target itself (throttle: cores only; none: skip)
+    rule: Literal["throttle", "none"] = "throttle"
+    rule_for: Duration = "10m"  # then everything is restored
+    swings: Annotated[int, msgspec.Meta(ge=0, le=100)] = 5  # turns in a row that are an oscillation; 0: never
+    swing_hold: Duration = "30s"  # for so long only more is given then; longer each time
+    reserve: dict[str, Positive] = {}  # by resource: what all limits of the node together leave to others
+
+
 class ControllerSettings(Settings, frozen=True):
     """`controller.yaml`: one controller. armed: False means dry run: everything but the write."""
 
@@ -228,6 +241,10 @@ class ControllerSettings(Settings, frozen=True):
     limits: dict[str, LimitSettings] = {}
     options: dict[str, Any] = {}
     lease: Duration = "5s"  # without a heartbeat for so long, the watchdog restores the limits
+    guard: GuardSettings = GuardSettings()
+    drift: Literal["yield", "reapply"] = "yield"  # a limit that someone else changed: leave it to them, or write it again
+    # where the node has no more to give: one more of replicas:SERVICE; needs limits.replicas. Empty: nothing
+    scale_out: Annotated[str, msgspec.Meta(max_length=4096)] = ""
 
 
 class Config(Settings, frozen=True):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from vagus.clock import NS
+from vagus.controllers.ladder import Doubt
 from vagus.model import Inference, Sample, Status
 
 # how loaded a node is is what controllers are there to change: input, not doubt
@@ -22,30 +24,33 @@ def doubts_of(
     samples: Sequence[Sample],
     inferences: Iterable[Inference],
     max_age_s: float,
-) -> list[str]:
+    actuator: str = "",
+) -> list[Doubt]:
     """What speaks against acting on `node` now; empty when nothing does.
 
     samples: the newest of this node's collector; inferences: this node's, of which only those on the node itself and
-    on its collector count. A verdict on the steered service is no doubt.
+    on its collector and actuator count. A verdict on the steered service is no doubt.
     """
-    found = []
+    found: list[Doubt] = []
     if not samples:
-        found.append("the collector has no samples")
+        found.append(Doubt("the collector has no samples", "sight"))
     else:
         age_s = (now_ns - max(sample.t_ns for sample in samples)) / NS
         if age_s > max_age_s:
-            found.append(f"the newest sample is {age_s:.1f} s old")
-    means = {f"node:{node}", f"vagus:collector@{node}", f"collector@{node}"}
+            found.append(Doubt(f"the newest sample is {age_s:.1f} s old", "sight"))
+    sight = {f"vagus:collector@{node}", f"collector@{node}"}
+    hand = {f"node:{node}", f"actuator:{actuator}@{node}"}
     for inference in inferences:
-        if inference.subject in means:
+        if inference.subject in sight or inference.subject in hand:
             for context, verdict in inference.contexts.items():
                 least = Status.MAYBE_UNHEALTHY if context in _PRESENCE else Status.UNHEALTHY
                 if verdict.status >= least and not any(word in context for word in _LOAD):
-                    found.append(f"{inference.subject} is {verdict.status.name} in {context}")
+                    of: Literal["sight", "hand"] = "sight" if inference.subject in sight else "hand"
+                    found.append(Doubt(f"{inference.subject} is {verdict.status.name} in {context}", of))
     return found
 
 
-def settling(restarts: int, age_s: float) -> list[str]:
+def settling(restarts: int, age_s: float) -> list[Doubt]:
     """A controller that crashed watches before it acts again, longer after each crash: limits must not flap with it.
 
     restarts: how often it was started anew; age_s: since this start.
@@ -53,4 +58,5 @@ def settling(restarts: int, age_s: float) -> list[str]:
     wait_s = 0.0 if restarts <= 0 else min(MAX_SETTLE_S, SETTLE_S * 2 ** (min(restarts, 20) - 1))
     if age_s >= wait_s:
         return []
-    return [f"restarted {restarts} x, watches {wait_s - age_s:.0f} s more before it acts again"]
+    # no rule either: it is the acting that may have crashed
+    return [Doubt(f"restarted {restarts} x, watches {wait_s - age_s:.0f} s more before it acts again", "hand")]

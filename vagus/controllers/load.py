@@ -80,7 +80,18 @@ def _build(kind: type, options: Mapping[str, Any], name: str) -> object:
         ) from error
 
 
+def calibrated(settings: ControllerSettings) -> ResourceController | None:
+    """The rule that steers while the policy, or what it sees, is in doubt: throttle targets, from what the kernel counts
+    of the target itself. None where cores are not what is steered, or there is to be none."""
+    cores = "cpu_cores" in settings.limits or not settings.limits
+    if settings.guard.rule == "none" or not cores:
+        return None
+    rule: LimitPolicy = LIMIT_POLICIES.make(settings.guard.rule)
+    return ResourceController(rule, Target.parse(settings.target), seconds(settings.period), "cpu_cores")
+
+
 def _resource(settings: ControllerSettings) -> str:
-    if len(settings.limits) > 1:
+    steered = [name for name in settings.limits if not (settings.scale_out and name == "replicas")]
+    if len(steered) > 1:
         raise ConfigError(f"controller {settings.name}: a limit policy sets one resource, but limits names several")
-    return next(iter(settings.limits), "cpu_cores")
+    return next(iter(steered), "cpu_cores")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,8 @@ import msgspec
 
 from vagus.actuators import Actuator, Plan
 from vagus.controllers import Controller, View
-from vagus.controllers.guard import Guard
+from vagus.controllers.claims import Grant, unbounded
+from vagus.controllers.guard import UNSURE, Guard
 from vagus.errors import ActuateError, Unsupported, VagusError
 from vagus.model import Action, Event, Receipt, Report, Target
 
@@ -35,6 +36,8 @@ class Outcome(NamedTuple):
     reports: list[Report]
     events: list[Event]
     failure: str = ""  # why the controller or its policy failed; the last safe limits hold
+    full: tuple[Target, ...] = ()  # for whom the node has no more to give
+    unsure: str = ""  # what the policy itself does not trust
 
 
 class Bench(NamedTuple):
@@ -45,7 +48,8 @@ class Bench(NamedTuple):
     actuator: Actuator
     armed: bool
     now_ns: int
-    doubts: Sequence[str] = ()
+    doubts: Sequence[str] = ()  # why what the controller wishes is held
+    grant: Grant = unbounded
     resolve: Callable[[Target], Target] = lambda target: target
 
 
@@ -61,19 +65,25 @@ def run_step(controller: Controller, view: View, bench: Bench) -> Outcome:
     except Exception as error:  # whatever a user's code raises: hold
         text = str(error) if isinstance(error, VagusError) else f"{type(error).__name__}: {error}{_where(error)}"
         return Outcome([], [], [], [], text[:500] or type(error).__name__)
-    outcome = Outcome([], [], [], [])
-    for directive in directives:
-        if isinstance(directive, Action):
-            done = _judge(directive, view, bench)
-            if isinstance(done, Planned):
-                outcome.planned.append(done)
-            elif done is not None:
-                outcome.receipts.append(done)
-        elif isinstance(directive, Report):
-            outcome.reports.append(directive)
-        else:
-            outcome.events.append(directive)
+    outcome = judge_all((d for d in directives if isinstance(d, Action)), view, bench)
+    outcome.reports.extend(d for d in directives if isinstance(d, Report))
+    outcome.events.extend(d for d in directives if isinstance(d, Event))
     return outcome
+
+
+def judge_all(actions: Iterable[Action], view: View, bench: Bench) -> Outcome:
+    """Actions, judged and planned."""
+    outcome, full = Outcome([], [], [], []), []
+    for action in actions:
+        done, no_more = _judge(action, view, bench)
+        if isinstance(done, Planned):
+            outcome.planned.append(done)
+        elif done is not None:
+            outcome.receipts.append(done)
+        if no_more:
+            full.append(action.target)
+    unsure = next((note for r in outcome.receipts if (note := r.note).startswith(UNSURE)), "")
+    return outcome._replace(full=tuple(full), unsure=unsure.removeprefix("held: "))
 
 
 def _where(error: Exception) -> str:
@@ -110,26 +120,31 @@ def _receipt(action: Action, view: View, bench: Bench) -> Receipt:
     )
 
 
-def _judge(action: Action, view: View, bench: Bench) -> Planned | Receipt | None:
+def _judge(action: Action, view: View, bench: Bench) -> tuple[Planned | Receipt | None, bool]:
+    """A settled receipt, a plan, or nothing to do; and whether the node has no more to give."""
     receipt = _receipt(action, view, bench)
     dry = receipt.dry
-    resolved = bench.resolve(action.target)
     try:
+        resolved = bench.resolve(action.target)
         before = bench.actuator.read(resolved, action.resource)
     except ActuateError as error:
-        return msgspec.structs.replace(receipt, error=_text(error))
-    receipt = msgspec.structs.replace(receipt, before=before, after=before)
-    verdict = bench.guard.judge(msgspec.structs.replace(action, target=resolved), before, bench.now_ns, bench.doubts)
+        return msgspec.structs.replace(receipt, error=_text(error)), False
+    who = getattr(bench.actuator, "who", None)  # one that hands on to others says to whom
+    acting = who(resolved, action.resource) if who is not None else bench.actuator.name
+    receipt = msgspec.structs.replace(receipt, actuator=acting, before=before, after=before)
+    asked = msgspec.structs.replace(action, target=resolved)
+    verdict = bench.guard.judge(asked, before, bench.now_ns, bench.doubts, bench.grant)
     receipt = msgspec.structs.replace(receipt, note=verdict.note)
     if verdict.action is None:
-        return receipt if verdict.note else None
+        return (receipt if verdict.note else None), verdict.full
     try:
         plan = bench.actuator.plan(verdict.action)
     except ActuateError as error:
-        return msgspec.structs.replace(receipt, after=verdict.action.value if dry else before, error=_text(error))
+        after = verdict.action.value if dry else before
+        return msgspec.structs.replace(receipt, after=after, error=_text(error)), verdict.full
     if dry:
-        return msgspec.structs.replace(receipt, after=verdict.action.value)
-    return Planned(verdict.action, plan, receipt)
+        return msgspec.structs.replace(receipt, after=verdict.action.value), verdict.full
+    return Planned(verdict.action, plan, receipt), verdict.full
 
 
 def _text(error: ActuateError) -> str:
