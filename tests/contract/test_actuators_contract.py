@@ -102,9 +102,9 @@ def test_what_it_cannot_do_is_said_in_words(actuator: Actuator) -> None:
     assert isinstance(actuator.usage(WEB), Usage)
     if actuator.dry:
         return
-    with pytest.raises(Unsupported, match="limits cgroup:PATH and pid:NUMBER"):
+    with pytest.raises(Unsupported, match="limits .*cgroup:"):
         actuator.plan(Action(Target("moon", "x"), "cpu_cores", 1.0))
-    with pytest.raises(Unsupported, match="cannot limit"):
+    with pytest.raises(Unsupported, match="can(not)? limit"):
         actuator.plan(Action(WEB, "phase_of_moon", 1.0))
     with pytest.raises(ActuateError, match="does not exist"):
         actuator.read(Target("cgroup", "nope"), "cpu_cores")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vagus.actuators import acting
 from vagus.actuators.apply import apply
 from vagus.actuators.cgroup1 import Cgroup1
 from vagus.actuators.cgroup2 import Cgroup2
@@ -255,10 +256,10 @@ def test_auto_takes_the_version_that_has_the_cpu_controller(tmp_path: Path) -> N
     v1(tmp_path / "one")
     v2(tmp_path / "two")
     write(tmp_path / "none/proc/self/mountinfo", "1 2 0:1 / / rw - ext4 /dev/vda rw\n")
-    assert choose("auto", tmp_path / "one").name == "cgroup1"
-    assert choose("auto", tmp_path / "two").name == "cgroup2"
-    assert choose("auto", tmp_path / "none").name == "dry"
-    assert choose("dry", tmp_path / "one").name == "dry"
+    assert acting(choose("auto", tmp_path / "one"), WEB, "cpu_cores") == "cgroup1"
+    assert acting(choose("auto", tmp_path / "two"), WEB, "cpu_cores") == "cgroup2"
+    assert acting(choose("auto", tmp_path / "none"), WEB, "cpu_cores") == "dry"
+    assert acting(choose("dry", tmp_path / "one"), WEB, "cpu_cores") == "dry"
     with pytest.raises(ConfigError, match="no 'cgroup9'"):
         choose("cgroup9", tmp_path)
 

@@ -20,7 +20,7 @@ from vagus.model import Action, Target
 from vagus.registry import Registry
 from vagus.undo import Step
 
-__all__ = ["ACTUATORS", "Actuator", "Plan", "Step", "Usage"]
+__all__ = ["ACTUATORS", "Actuator", "Plan", "Step", "Usage", "acting", "base"]
 
 
 class Plan(msgspec.Struct, frozen=True, array_like=True):
@@ -36,9 +36,11 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
 
     def shown(self, after: float | None) -> bool:
         """Whether `after`, what `read` shows now, is what the plan is to bring about."""
-        if self.expected is None or after is None:
-            return self.expected is after
-        return math.isnan(self.expected) or abs(after - self.expected) <= self.tolerance_ratio * abs(self.expected)
+        if self.expected is None:
+            return after is None
+        if math.isnan(self.expected):
+            return True
+        return after is not None and abs(after - self.expected) <= self.tolerance_ratio * abs(self.expected)
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):
@@ -62,10 +64,16 @@ class Actuator(Protocol):
     `usage` and `read` (the present limit; None: unlimited) raise ActuateError. `plan` validates against the machine
     and touches nothing; raises Rejected or Unsupported. Its undo steps are performed in order by whoever restores,
     perhaps hours later and after other plans: they name no process id.
+
+    kinds and resources say what it may know at all (resources without `@`; `*`: any name), so that `auto` asks only
+    those. One whose kinds another has too may have `holds(target, resource) -> bool`: cheap, raises nothing, whether
+    it is the one on this machine.
     """
 
     name: str
     dry: bool  # True: plans are empty, nothing is ever written
+    kinds: tuple[str, ...]  # of targets
+    resources: tuple[str, ...]
 
     def __init__(self, root: Path) -> None: ...
 
@@ -78,9 +86,21 @@ class Actuator(Protocol):
     def plan(self, action: Action) -> Plan: ...
 
 
+def base(resource: str) -> str:
+    """The resource without the part that it is limited in: `io_read_bytes_s` of `io_read_bytes_s@8:0`."""
+    return resource.partition("@")[0]
+
+
+def acting(actuator: Actuator, target: Target, resource: str) -> str:
+    """The name of the actuator that would act, for receipts: `auto` hands it to another."""
+    who = getattr(actuator, "who", None)
+    return actuator.name if who is None else str(who(target, resource))
+
+
 ACTUATORS: Registry[Actuator] = Registry(
     "vagus.actuators",
     {
+        "auto": "vagus.actuators.auto:Auto",
         "cgroup1": "vagus.actuators.cgroup1:Cgroup1",
         "cgroup2": "vagus.actuators.cgroup2:Cgroup2",
         "dry": "vagus.actuators.dry:Dry",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from vagus.actuators import Plan, Usage
+from vagus.actuators import Plan, Usage, base
 from vagus.actuators.hierarchy import Mount, group_of, group_path, mounts, refuse_foreign
 from vagus.actuators.process import ProcessTree, total
 from vagus.errors import ActuateError, Rejected, Unsupported
@@ -44,6 +44,8 @@ class CgroupActuator(ABC):
     version: ClassVar[int] = 0
     limits: ClassVar[Mapping[str, Limit]] = {}
     dry = False
+    kinds: tuple[str, ...] = ("cgroup", "pid")
+    resources: tuple[str, ...] = ("cpu_cores", "memory_bytes")
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = Path(root)
@@ -100,6 +102,14 @@ class CgroupActuator(ABC):
         group = self._group(action.target, mount)
         self._check(action.target, action.resource)
         return _write_plan(group, limit, action.value)
+
+    def holds(self, target: Target, resource: str) -> bool:
+        """Whether the resource's controller is in a hierarchy of this version."""
+        limit = self.limits.get(base(resource))
+        try:
+            return limit is not None and self._mount(limit.controller) is not None
+        except ActuateError:
+            return False
 
     # --- targets ---------------------------------------------------------------------------------------------------
 

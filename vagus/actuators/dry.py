@@ -16,6 +16,8 @@ class Dry:
 
     name = "dry"
     dry = True
+    kinds: tuple[str, ...] = ("*",)
+    resources: tuple[str, ...] = ("*",)
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = Path(root)
