@@ -7,6 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -14,25 +15,21 @@ import msgspec
 
 from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.claims import NodeClaims
-from vagus.actors.limits import Limited, Limits
+from vagus.actors.limits import Limits
 from vagus.actors.telling import Telling
 from vagus.actuators.choose import choose
 from vagus.actuators.process import read_meminfo_total
 from vagus.config import ControllerSettings, seconds
-from vagus.controllers import View
-from vagus.controllers.claims import Granted
 from vagus.controllers.doubts import doubts_of, settling
-from vagus.controllers.guard import Guard
-from vagus.controllers.ladder import Doubt, Ladder, LastSafe, Rung
-from vagus.controllers.load import calibrated, load
+from vagus.controllers.ladder import Doubt
+from vagus.controllers.load import load
 from vagus.controllers.receipts import describe, worth_storing
 from vagus.controllers.resource import Meter
-from vagus.controllers.run import Bench, Outcome, judge_all, refused, run_step
+from vagus.controllers.run import Outcome, refused
+from vagus.controllers.steering import MANY_REFUSED, Sight, Steered, Steering
 from vagus.controllers.view import Snapshot
-from vagus.errors import ActuateError, ConfigError, PolicyError, Unsupported, VagusError
+from vagus.errors import ActuateError, ConfigError, Unsupported, VagusError
 from vagus.model import (
-    Action,
-    Directive,
     Event,
     Inference,
     Level,
@@ -41,6 +38,7 @@ from vagus.model import (
     Receipt,
     Report,
     Sample,
+    Scalar,
     Status,
     Stream,
     Target,
@@ -52,8 +50,6 @@ UPKEEP_S = 60.0
 TELL_PERIOD_S = 0.5
 SELF_REPORT_S = 20.0
 RECENT = 200
-MANY_REFUSED = 3  # writes refused in a row: the actuator is in doubt
-REFUSED_PAUSE_S = 30.0
 STATE = "controller"
 Foreseen = tuple[Stream, tuple[Outlook, ...]]
 
@@ -75,16 +71,11 @@ class ControllerActor(Actor):
         self._target = Target.parse(self.settings.target)
         self._controller = load(self.settings, seat.options.get("object"))
         self._actuator = choose(self.settings.actuator, root)
-        guard, has = self.settings.guard, capacity(root)
-        self._guard = Guard(self.settings.limits, has, guard)
+        has, reserve = capacity(root), self.settings.guard.reserve
+        self._steering = Steering(self.settings, self._controller, self._actuator, has)
         self._limits = Limits(self._actuator, seat.folder / f"journal-{seat.label}", seconds(self.settings.lease))
-        shared = {resource: max(amount - guard.reserve.get(resource, 0.0), 0.0) for resource, amount in has.items()}
+        shared = {resource: max(amount - reserve.get(resource, 0.0), 0.0) for resource, amount in has.items()}
         self._claims = NodeClaims(seat.folder / "claims.json", self.settings.name, shared)
-        self._yielded: dict[Limited, str] = {}  # limits that others took over, and how
-        self._rule = calibrated(self.settings)
-        self._ladder = Ladder(seconds(guard.hold), seconds(guard.rule_for) if self._rule is not None else 0.0)
-        self._safe = LastSafe()
-        self._unsure = ""  # why the policy did not trust itself at the last step
         self._meter = Meter()
         self._armed = self.settings.armed
         if self._armed:
@@ -94,7 +85,6 @@ class ControllerActor(Actor):
         self._failure = ""  # of the last step
         self._reported_s = -SELF_REPORT_S
         self._step_began_s = 0.0  # 0: no step is being taken
-        self._refused_until_s = 0.0
         self._trouble = ""  # why the target cannot be read or steered
         self._latest: dict[tuple[Target, str], Receipt] = {}
         self._stored: dict[tuple[Target, str], Receipt] = {}
@@ -139,7 +129,7 @@ class ControllerActor(Actor):
         """Begins or ends acting; ending restores every limit. Returns lines for people."""
         if on and not self._armed:
             self._armed = True
-            self._yielded.clear()
+            self._steering.armed()
             self._limits.allow()
             self._stored.clear()
             self._event("controller.armed", Level.WARNING)
@@ -240,17 +230,9 @@ class ControllerActor(Actor):
         if armed and (lost := self._limits.check()):
             self._event("controller.watchdog_lost", Level.ERROR, note=lost)
             doubts = [*doubts, Doubt(lost, "hand")]
-        signals: dict[str, float] = {}
-        target, self._trouble = self._target, ""
-        try:
-            target = self._resolve(target)
-            usage = self._actuator.usage(target)
-            limit_cores = self._actuator.read(target, "cpu_cores") if "cpu_cores" in self._steered(target) else None
-            signals = self._meter.read(usage, limit_cores, time.monotonic_ns())
-        except ActuateError as error:
-            self._trouble = f"cannot steer {self._target}: {error}"
-            doubts = [*doubts, Doubt(self._trouble, "hand")]
-        rung = self._stand(doubts)
+        signals, trouble = self._signals()
+        if trouble:
+            doubts = [*doubts, Doubt(trouble, "hand")]
         events, self._events = self._events, []
         view = Snapshot(
             self.seat.node,
@@ -262,128 +244,64 @@ class ControllerActor(Actor):
             signals=signals,
             outlooks=outlooks,
         )
-        trusted = Bench(
-            self.settings.name,
-            self._guard,
-            self._actuator,
-            armed,
-            time.monotonic_ns(),
-            grant=self._grant,
-            resolve=self._resolve,
+        grant = partial(self._claims.grant, take=armed)
+        drifts = self._limits.drifted() if armed else ()
+        steered = self._steering.step(
+            Sight(
+                view,
+                time.monotonic_ns(),
+                armed,
+                doubts,
+                dict(self._limits.in_force),
+                drifts,
+                self._limits.failures,
+                grant,
+                self._resolve,
+            )
         )
-        in_doubt = self._reasons(doubts) if rung is not Rung.TRUST else []
-        outcome = run_step(self._controller, view, trusted._replace(doubts=in_doubt))
-        self._unsure = outcome.unsure
-        sound = all(doubt.of != "hand" for doubt in doubts)
-        own = [*self._instead(rung, view, sound), *self._again(armed, sound), *self._more(outcome, rung)]
-        if own:
-            acted = judge_all(own, view, trusted)
-            outcome.receipts.extend(acted.receipts)
-            outcome.planned.extend(acted.planned)
-        done = [self._limits.perform(planned, permit) for planned in outcome.planned]
-        self._figures["actions"] += sum(not receipt.error for receipt in done)
-        if rung is Rung.RESTORE and self._limits.held:
-            done += self._restore()
-        if rung is Rung.TRUST:
-            self._safe.trusted(self._limits.in_force)
-        if armed:
-            self._claims.settle({(self._resolve(t), r): value for (t, r), value in self._limits.in_force.items()})
-        if self._trouble and not outcome.receipts:  # nothing was asked for, since nothing could be seen
-            outcome.receipts.append(refused(view, trusted, self._target, self._trouble))
+        for name, level, fields in steered.told:
+            self._event(name, level, **fields)
+        done = self._perform(steered, permit)
+        outcome = steered.outcome
+        if trouble and not outcome.receipts:  # nothing was asked for, since nothing could be seen
+            outcome.receipts.append(refused(view, steered.bench, self._target, trouble))
+        self._trouble = trouble
         return outcome, [*outcome.receipts, *done]
 
-    def _stand(self, doubts: list[Doubt]) -> Rung:
-        """The rung of this step; an event where it is another than before."""
-        if self._failure:
-            doubts.append(Doubt(f"its step fails: {self._failure}"[:300], "policy"))
-        if self._unsure:
-            doubts.append(Doubt(self._unsure, "policy"))
-        if self._limits.failures >= MANY_REFUSED:
-            self._limits.failures = 0  # after this pause it may try again
-            self._refused_until_s = time.monotonic() + REFUSED_PAUSE_S
-        if time.monotonic() < self._refused_until_s:
-            doubts.append(Doubt(f"{self._actuator.name} refused the last {MANY_REFUSED} writes", "hand"))
-        before = self._ladder.rung
-        rung = self._ladder.step(doubts, time.monotonic())
-        if rung is not before and self._armed:
-            level = Level.INFO if rung is Rung.TRUST else Level.WARNING
-            self._event("controller.rung", level, rung=rung.value, was=before.value, note="; ".join(doubts)[:500])
-        return rung
-
-    def _reasons(self, doubts: Sequence[Doubt]) -> list[str]:
-        what = {Rung.RULE: "the calibrated rule steers", Rung.RESTORE: "restored"}.get(self._ladder.rung)
-        reasons = [str(doubt) for doubt in doubts] or ["doubt is over, settling"]
-        return [*([what] if what else []), *reasons]
-
-    def _instead(self, rung: Rung, view: View, sound: bool) -> list[Action]:
-        """What is done in the policy's place: the last safe limits, the calibrated rule."""
-        wanted: list[Directive] = []
-        if self._rule is not None:
-            try:
-                wanted = list(self._rule.step(view))  # it follows all the time, to be calibrated when it is needed
-            except PolicyError:
-                pass
-        if rung is Rung.RULE:
-            return [action for action in wanted if isinstance(action, Action)]
-        if rung is Rung.HOLD and sound:
-            looser = self._safe.looser(self._limits.in_force)
-            return [Action(t, resource, value, "the last safe limit") for (t, resource), value in looser.items()]
-        return []
-
-    def _again(self, armed: bool, sound: bool) -> list[Action]:
-        """What others changed: given up, or what is written again."""
-        actions = []
-        for limited, wrote, found in self._limits.drifted() if armed and self._limits.held else ():
-            target, resource = limited
-            self._event(
-                "limit.drifted",
-                Level.WARNING,
-                target=str(target),
-                resource=resource,
-                wrote=_number(wrote),
-                found=_number(found),
-                then=self.settings.drift,
-            )
-            if self.settings.drift == "reapply":
-                if sound:
-                    actions.append(Action(target, resource, wrote, f"someone set it to {_number(found)}"))
-            else:
-                self._yielded[self._resolve(target), resource] = _number(found)
-                if wrong := self._limits.give_up(limited):
-                    self._event("controller.not_given_up", Level.ERROR, note=wrong)
-        return actions
-
-    def _more(self, outcome: Outcome, rung: Rung) -> list[Action]:
-        """One more replica, where the node has no more to give."""
-        if rung is not Rung.TRUST or not outcome.full or not self.settings.scale_out:
-            return []
-        target = Target.parse(self.settings.scale_out)
+    def _signals(self) -> tuple[dict[str, float], str]:
+        """The target's own signals since the last step, or why it cannot be read."""
         try:
-            present = self._actuator.read(target, "replicas")
+            target = self._resolve(self._target)
+            usage = self._actuator.usage(target)
+            limit_cores = self._actuator.read(target, "cpu_cores") if self._has_cores(target) else None
+            return self._meter.read(usage, limit_cores, time.monotonic_ns()), ""
         except ActuateError as error:
-            self.failed("scaling out", error)
-            return []
-        why = f"the node has no more for {outcome.full[0]}"
-        return [] if present is None else [Action(target, "replicas", present + 1, why)]
+            return {}, f"cannot steer {self._target}: {error}"
 
-    def _grant(self, target: Target, resource: str, wanted: float, current: float | None, least: float) -> Granted:
-        found = self._yielded.get((target, resource))
-        if found is not None:
-            return Granted(None, f"someone else set it to {found}; disarm and arm to take it back")
-        return self._claims.grant(target, resource, wanted, current, least, take=self._armed)
+    def _perform(self, steered: Steered, permit: int) -> list[Receipt]:
+        """Writes what is planned, gives up, restores; then the claims are what is in force."""
+        done = [self._limits.perform(planned, permit) for planned in steered.outcome.planned]
+        self._figures["actions"] += sum(not receipt.error for receipt in done)
+        for limited in steered.give_up:
+            if wrong := self._limits.give_up(limited):
+                self._event("controller.not_given_up", Level.ERROR, note=wrong)
+        if steered.restore:
+            done += self._restore()
+        if self._armed:
+            self._claims.settle({(self._resolve(t), r): value for (t, r), value in self._limits.in_force.items()})
+        return done
 
     def _restore(self) -> list[Receipt]:
         receipts, failures = self._limits.restore(self.seat.node, self.settings.name, time.time_ns())
         for failure in failures:
             self._event("controller.not_restored", Level.ERROR, note=failure)
-        self._guard.swings.forget()
         return receipts
 
-    def _steered(self, target: Target) -> tuple[str, ...]:
+    def _has_cores(self, target: Target) -> bool:
         try:
-            return self._actuator.supports(target)
+            return "cpu_cores" in self._actuator.supports(target)
         except Unsupported:
-            return ("cpu_cores",)  # may be read all the same
+            return True  # may be read all the same
 
     def _resolve(self, target: Target) -> Target:
         return Target("pid", str(self._self_pid)) if target == Target("pid", "self") else target
@@ -416,7 +334,7 @@ class ControllerActor(Actor):
             self._store.put("event", event, t_ns=event.t_ns, index={"event": event.event})
         self._store.flush()
 
-    def _event(self, name: str, level: Level, **fields: str) -> None:
+    def _event(self, name: str, level: Level, **fields: Scalar) -> None:
         event = Event(time.time_ns(), name, self.seat.node, level, self.settings.name, dict(fields))
         self._events = [*self._events[-100:], event]
         self._unstored.append(event)  # the store is written by the event loop's thread only
@@ -468,10 +386,6 @@ class ControllerActor(Actor):
 def capacity(root: Path) -> dict[str, float]:
     """What the machine has: cores and bytes of memory."""
     return {"cpu_cores": float(os.cpu_count() or 1), "memory_bytes": read_meminfo_total(root)}
-
-
-def _number(value: float | None) -> str:
-    return "no limit" if value is None else f"{value:.6g}"
 
 
 def _settings(seat: Seat) -> ControllerSettings:

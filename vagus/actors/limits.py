@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from vagus.actuators import Actuator
 from vagus.actuators.apply import apply
 from vagus.controllers.acting import Ask, Forget, Keep, Read, Write, carry_out
 from vagus.controllers.run import Planned, settle
+from vagus.controllers.steering import Drift, Limited
 from vagus.errors import ActuateError
 from vagus.model import Receipt, Target
 from vagus.undo import Step, undo
@@ -17,15 +18,6 @@ from vagus.watchdog import Watchdog, recover
 
 DRIFT_RATIO = 0.01
 _OF_THE_GROUP = frozenset({"drain", "rmdir"})  # undo what was made for several limits
-Limited = tuple[Target, str]
-
-
-class Drift(NamedTuple):
-    """A limit that someone else changed since it was written: what it was set to, and what it is."""
-
-    limited: Limited
-    wrote: float | None
-    found: float | None
 
 
 class Limits:
