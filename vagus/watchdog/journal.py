@@ -19,6 +19,7 @@ import msgspec
 
 from vagus.errors import ActuateError
 from vagus.undo import Step, undo
+from vagus.watchdog.entries import Entries
 
 VERSION = 1
 MAX_BYTES = 4 << 20
@@ -48,7 +49,7 @@ class Journal:
         self.folder = folder
         self.boot_id = _boot_id() if boot_id is None else boot_id
         self.notes: list[str] = []
-        self._plans: list[list[Step]] = []  # oldest first
+        self._entries = Entries()
         self._log: list[dict[str, Any]] = []  # what was restored lately
         self._file = -1
         self._torn = False  # an append failed half-way: the next one writes the journal anew
@@ -69,26 +70,25 @@ class Journal:
 
     def steps(self) -> list[Step]:
         """All undo steps in the order in which to perform them: the newest plan's first."""
-        return [step for plan in reversed(self._plans) for step in plan]
+        return self._entries.steps()
 
     def add(self, steps: Sequence[Step]) -> list[Step]:
         """Keeps those steps whose change is not journalled yet, on disk when this returns; returns them."""
-        known = {step.key for step in self.steps()}
-        new = list({step.key: step for step in reversed(steps) if step.key not in known}.values())[::-1]
-        if len(known) + len(new) > MAX_STEPS:
-            raise ActuateError(f"{self.folder} holds {len(known)} undo steps; restore before limiting more")
+        new, held = self._entries.new(steps), len(self.steps())
+        if held + len(new) > MAX_STEPS:
+            raise ActuateError(f"{self.folder} holds {held} undo steps; restore before limiting more")
         if new:
-            self._plans.append(new)
+            self._entries.add(new)
             try:
                 self._append({"kind": "undo", "steps": [msgspec.to_builtins(s) for s in new]})
             except ActuateError:
-                self._drop({step.key for step in new})  # not on disk: not journalled
+                self._entries.drop(step.key for step in new)  # not on disk: not journalled
                 raise
         return new
 
     def forget(self, steps: Sequence[Step]) -> None:
         """Drops these entries: what they would undo was undone."""
-        self._drop({step.key for step in steps})
+        self._entries.drop(step.key for step in steps)
         self._append({"kind": "forget", "steps": [msgspec.to_builtins(s) for s in steps]})
 
     def restore(self, why: str) -> Restored:
@@ -98,7 +98,7 @@ class Journal:
         failures = tuple(f"{step.op} {step.path} {step.value}: {reason}"[:500] for step, reason in failed)
         if steps:
             kept = {step.key for step, _ in failed}
-            self._drop({step.key for step in steps} - kept)
+            self._entries.drop({step.key for step in steps} - kept)
             self._log.append(
                 {"kind": "restored", "why": why, "undone": len(steps) - len(failed), "failures": list(failures)[:50]}
             )
@@ -164,20 +164,17 @@ class Journal:
                 self._take(entry)
             except (ValueError, KeyError, TypeError) as error:
                 self.notes.append(f"{path} line {number} is damaged and was skipped: {error}"[:300])
-        if boot != self.boot_id and self._plans:
+        if boot != self.boot_id and self.steps():
             self.notes.append(f"{path}: dropped {len(self.steps())} undo steps of an earlier boot: its limits are gone")
-            self._plans.clear()
+            self._entries = Entries()
 
     def _take(self, entry: dict[str, Any]) -> None:
         if entry["kind"] == "undo":
-            self._plans.append(msgspec.convert(entry["steps"], list[Step]))
+            self._entries.add(msgspec.convert(entry["steps"], list[Step]))
         elif entry["kind"] == "forget":
-            self._drop({step.key for step in msgspec.convert(entry["steps"], list[Step])})
+            self._entries.drop(step.key for step in msgspec.convert(entry["steps"], list[Step]))
         elif entry["kind"] == "restored":
             self._log.append(entry)
-
-    def _drop(self, keys: set[tuple[str, str, str]]) -> None:
-        self._plans = [kept for plan in self._plans if (kept := [s for s in plan if s.key not in keys])]
 
     def _line(self, entry: dict[str, Any]) -> bytes:
         stamped = {"v": VERSION, "t_ns": time.time_ns(), "pid": os.getpid(), "boot": self.boot_id, **entry}
@@ -199,7 +196,9 @@ class Journal:
         """The journal anew, with only what is in force and what was restored lately."""
         self._log = self._log[-_LOG_LINES:]
         lines = [self._line(entry) for entry in self._log]
-        lines += [self._line({"kind": "undo", "steps": [msgspec.to_builtins(s) for s in p]}) for p in self._plans]
+        lines += [
+            self._line({"kind": "undo", "steps": [msgspec.to_builtins(s) for s in p]}) for p in self._entries.plans
+        ]
         path, fresh = self.folder / NAME, self.folder / f"{NAME}.new"
         try:
             fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
