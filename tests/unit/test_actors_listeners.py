@@ -161,10 +161,10 @@ async def test_a_store_that_is_behind_stops_the_reading_and_loses_no_line(sit, m
     async with sit() as actor:
         put, held = actor._sensing.put, asyncio.Event()
 
-        async def behind(samples: Any, events: Any) -> None:
+        async def behind(samples: Any, events: Any, spans: Any) -> None:
             if not held.is_set():
                 raise PeerUnreachable("a dead mount")
-            await put(samples, events)
+            await put(samples, events, spans)
 
         monkeypatch.setattr(actor._sensing, "put", behind)
         _, writer = await connect(actor, "ulm")
@@ -261,7 +261,7 @@ async def test_an_acknowledged_chunk_is_committed(sit, tmp_path):
 async def test_what_is_not_stored_is_not_acknowledged(sit, monkeypatch):
     async with sit() as actor:
 
-        async def full(samples: Any, events: Any) -> None:
+        async def full(samples: Any, events: Any, spans: Any) -> None:
             raise StoreError("the disk is full")
 
         monkeypatch.setattr(actor._sensing, "put", full)

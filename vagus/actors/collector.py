@@ -28,6 +28,8 @@ from vagus.actors.patience import Patience
 from vagus.actors.probing import Probing
 from vagus.actors.roster import Roster
 from vagus.actors.sensing import Sensing
+from vagus.actors.span_outbox import SpanOutbox
+from vagus.actors.span_records import find_traces, spans_of
 from vagus.config import Config, RemoteWriteSettings, read_token, seconds
 from vagus.controllers.decide.grouping import grouping_of
 from vagus.controllers.decide.plan import prefix_of
@@ -38,6 +40,7 @@ from vagus.feeds.shares import fetches_here
 from vagus.gateway.backend import OBSERVER_METHODS
 from vagus.gateway.path import Trace
 from vagus.gateway.server import Gateway
+from vagus.gateway.traces import Found, TraceQuestion
 from vagus.inputs.admission import Taken
 from vagus.model import (
     Ack,
@@ -57,6 +60,7 @@ from vagus.model import (
     Reward,
     Sample,
     SensorInfo,
+    Span,
     Status,
     Stream,
 )
@@ -72,6 +76,7 @@ RECORDS: dict[str, type] = {
     "reward": Reward,
     "report": Report,
     "item": Raw,
+    "span": Span,
 }
 MAX_INGEST = 100_000
 SPARE_PORTS = 100  # several nodes of one machine take the next free port each
@@ -103,6 +108,7 @@ class CollectorActor(Actor):
         self._paths = Paths(seat.node, lambda events: self._sensing.put((), events), self._stored_events)
         self._head = str(seat.options.get("head", seat.node))
         self._outbox = Outbox(seat.node, self._head if decide.on == "head" else seat.node, links)
+        self._spans = SpanOutbox(f"vagus:traces@{self._head}", links) if seat.config.traces.on != "off" else None
         self._probing = Probing(seat, self.spawn, self.failed)
         self._ingested = 0
         self._opened: Sensing | None = None
@@ -121,7 +127,8 @@ class CollectorActor(Actor):
             sensed = devices_at(settings, self.node, self._head)
             self._opened = Sensing(self.seat.name, self.node, path, sensed, self._outbox, self.failed)
             self._reader = open_all(path.parent, stores=[self._opened.store])
-            self._intake = Intake(self.node, Access(settings.access, self.node), self._opened)
+            hand_on = self._spans.take if self._spans is not None else lambda spans: None
+            self._intake = Intake(self.node, Access(settings.access, self.node), self._opened, hand_on)
             self._listeners = Listeners(self.seat, self._intake)
             await self._listeners.start()
             self._gateway = Gateway(
@@ -146,6 +153,8 @@ class CollectorActor(Actor):
         self.spawn(self._opened.run(), vital=True)
         self.every(0.25, self._outbox.flush_decisions, "log decisions")
         self.every(1.0, self._outbox.flush_reports, "report")
+        if self._spans is not None:
+            self.every(0.25, self._spans.flush, "hand on spans")
         self.every(1.0, self._tell_probes, "tell of probes")
         self.every(1.0, self._intake.tell, "tell of refusals")
         self.every(seconds(settings.store.sync), self._opened.sync, "sync")
@@ -162,6 +171,8 @@ class CollectorActor(Actor):
             await gateway.stop()
             await self._outbox.flush_decisions()
             await self._outbox.flush_reports()
+            if self._spans is not None:
+                await self._spans.flush()
         for writing in self._forwarding:
             await writing.close()
         if self._listeners is not None:
@@ -205,6 +216,11 @@ class CollectorActor(Actor):
         if self._intake is None:
             raise PeerUnreachable(f"{self.seat.name} is {self.state}: its store is not open")
         return await self._intake.take(who, samples, events)
+
+    async def take_spans(self, who: Principal, spans: Sequence[Span]) -> Taken:
+        if self._intake is None:
+            raise PeerUnreachable(f"{self.seat.name} is {self.state}: its store is not open")
+        return await self._intake.take(who, (), (), spans)
 
     async def latest(self, selectors: Sequence[str]) -> list[Sample]:
         """The newest samples, for controllers."""
@@ -360,6 +376,12 @@ class CollectorActor(Actor):
         )
         return [r.meta for r in found] if kind == "item" else found
 
+    async def traces(self, asked: TraceQuestion) -> Found:
+        return await asyncio.to_thread(find_traces, self._sensing.store, asked)
+
+    async def spans(self, traces: Sequence[str], most: int) -> list[Span]:
+        return await asyncio.to_thread(spans_of, self._sensing.store, traces, most)
+
     async def decision_log(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
         """Decisions logged here, newest first, each with its reward; group: None: of all."""
         reader, wait_s = self._reader, seconds(self.config.decide.max_age)
@@ -432,6 +454,7 @@ class CollectorActor(Actor):
             "collectors_failing": float(len(self._sensing.failing())),
             "waiting": float(self._outbox.waiting),
             **self._probing.figures(),
+            **(self._spans.figures() if self._spans is not None else {}),
             **(self._intake.figures() if self._intake is not None else {}),
             **({"remote_write_sent": float(sum(w.sent for w in self._forwarding))} if self._forwarding else {}),
         }

@@ -24,6 +24,7 @@ from vagus.gateway.backend import OBSERVER_METHODS
 from vagus.gateway.path import Trace
 from vagus.gateway.routes import HEALTH_ROUTES
 from vagus.gateway.server import Gateway
+from vagus.gateway.traces import Found, TraceQuestion
 from vagus.inputs.admission import Taken
 from vagus.model import (
     Ack,
@@ -39,6 +40,7 @@ from vagus.model import (
     Reward,
     Sample,
     SensorInfo,
+    Span,
     Status,
 )
 from vagus.store import Batch
@@ -237,6 +239,15 @@ class ObserverBackend:
 
     async def decision_log(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
         raise _missing("decisions")
+
+    async def take_spans(self, who: Principal, spans: Sequence[Span]) -> Taken:
+        raise _missing("traces")
+
+    async def traces(self, asked: TraceQuestion) -> Found:
+        raise _missing("traces")
+
+    async def spans(self, traces: Sequence[str], most: int) -> list[Span]:
+        raise _missing("traces")
 
     async def follow(self, selector: str, events: str, after: str, since_ns: int, until: str, wait_s: float) -> Page:
         return await self._recent.follow(events, after, since_ns, until, wait_s)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vagus.access import Access, Principal
 from vagus.actors.batcher import Batcher
 from vagus.actors.sensing import Sensing
 from vagus.inputs.admission import Admission, Taken
 from vagus.inputs.refusals import BadInput
-from vagus.model import Ack, Event, Sample
+from vagus.model import Ack, Event, Sample, Span
 
 MAX_WAITING = 50_000
 MAX_SENDERS = 10_000  # kinds of which it is known who sends them
@@ -22,23 +22,32 @@ _INPUTS = {"token": "gateway", "uid": "ingest"}  # by kind of principal; a liste
 
 
 class Intake:
-    """`take` is what listeners and the gateway call. Counts what was taken and what was not."""
+    """`take` is what listeners and the gateway call. Counts what was taken and what was not.
 
-    def __init__(self, node: str, access: Access, sensing: Sensing) -> None:
+    spans: is given those that are committed; never blocks.
+    """
+
+    def __init__(
+        self, node: str, access: Access, sensing: Sensing, spans: Callable[[Sequence[Span]], None] = lambda spans: None
+    ) -> None:
         self.node = node
         self.accepted = 0
         self.senders: dict[str, str] = {}  # by kind: who sent it last
         self.bad = BadInput(node, f"vagus:collector@{node}")
+        self.spans = 0
         self._sensing = sensing
+        self._spans_taken = spans
         self._admission = Admission(node, access, sensing.owns)
-        self._commits: Batcher[Sample | Event, Ack] = Batcher(self._commit, MAX_WAITING, MAX_COMMIT)
+        self._commits: Batcher[Sample | Event | Span, Ack] = Batcher(self._commit, MAX_WAITING, MAX_COMMIT)
 
-    async def take(self, who: Principal, samples: Sequence[Sample], events: Sequence[Event]) -> Taken:
+    async def take(
+        self, who: Principal, samples: Sequence[Sample], events: Sequence[Event], spans: Sequence[Span] = ()
+    ) -> Taken:
         """Stores what is admitted; when it returns that is committed. Raises StoreError, PeerUnreachable (overload).
 
         After a StoreError the store keeps what it had taken in, and may still commit it.
         """
-        records: list[Sample | Event] = [*samples, *events]
+        records: list[Sample | Event | Span] = [*samples, *events, *spans]
         acks: list[Ack] = []
         reasons: dict[str, None] = {}
         for first in range(0, len(records), SLICE):
@@ -54,16 +63,20 @@ class Intake:
             self.bad.note(_INPUTS.get(who.kind, who.name), "refused", known, acks.count(Ack.FAILED))
         return Taken(tuple(acks), tuple(reasons)[:5])
 
-    def _sent_by(self, who: Principal, records: Sequence[Sample | Event]) -> None:
+    def _sent_by(self, who: Principal, records: Sequence[Sample | Event | Span]) -> None:
         kinds = {record.stream.kind for record in records if isinstance(record, Sample)}
         if len(self.senders) < MAX_SENDERS or kinds <= self.senders.keys():
             self.senders.update(dict.fromkeys(kinds, str(who)))
 
-    async def _commit(self, records: list[Sample | Event]) -> list[Ack]:
+    async def _commit(self, records: list[Sample | Event | Span]) -> list[Ack]:
         samples = [record for record in records if isinstance(record, Sample)]
         events = [record for record in records if isinstance(record, Event)]
+        spans = [record for record in records if isinstance(record, Span)]
         if records:
-            await self._sensing.put(samples, events)
+            await self._sensing.put(samples, events, spans)
+        if spans:
+            self.spans += len(spans)
+            self._spans_taken(spans)
         self.accepted += len(records)
         return [Ack.ACCEPTED] * len(records)
 
@@ -85,4 +98,5 @@ class Intake:
             "inputs_refused": float(self.bad.counts.total()),
             "inputs_streams": float(self._admission.streams),
             "inputs_waiting": float(self._commits.queued),
+            "spans_taken": float(self.spans),
         }

@@ -17,11 +17,12 @@ from vagus.actors.foretelling import WARM_ROWS, Foretelling
 from vagus.actors.live import Live
 from vagus.actors.log_filters import LogFilters
 from vagus.actors.outbox import Outbox
+from vagus.actors.span_records import SPAN, SpanIndex
 from vagus.collectors.run import Runner
 from vagus.config import Config, seconds
 from vagus.errors import PeerUnreachable, StoreError
 from vagus.health.rules import SELECTORS, judge_device, judge_node, judge_service
-from vagus.model import Event, Level, Metric, Report, Sample, Status, Stream
+from vagus.model import Event, Level, Metric, Report, Sample, Span, Status, Stream
 from vagus.store import Store
 
 SELF_REPORT_S = 10.0
@@ -75,6 +76,7 @@ class Sensing:
         self._since: list[Sample] = []  # what others sent since the last tick, not yet forecast
         self.store = Store.open(path, create=True, map_bytes=config.store.map_bytes)
         self._runner.restore(lambda name: self.store.load(f"collector.{name}"))
+        self._span_index = SpanIndex()
         self._noticed: list[Event] = []  # by the store, of itself
         self.store.noticed = self._noticed_one
         self._journal = Journal(self.store.load, self.store.save, uuid4().hex[:8])
@@ -184,18 +186,24 @@ class Sensing:
         events: Sequence[Event],
         states: Mapping[str, bytes] = MappingProxyType({}),
         shape: _Shape | None = None,
+        spans: Sequence[Span] = (),
     ) -> None:
         if shape is None:
             shape = self._identified(tuple([sample.stream for sample in samples]))
         with self._journal.lock:
-            self._commit(samples, events, states, shape)
+            self._commit(samples, events, states, shape, spans)
             self._journal.committed = self._journal.begun
         told, self._untold = self._untold, []
         if told:
             self._loop.call_soon_threadsafe(self._tell, told)
 
     def _commit(
-        self, samples: Sequence[Sample], events: Sequence[Event], states: Mapping[str, bytes], shape: _Shape
+        self,
+        samples: Sequence[Sample],
+        events: Sequence[Event],
+        states: Mapping[str, bytes],
+        shape: _Shape,
+        spans: Sequence[Span],
     ) -> None:
         store = self.store
         noticed, self._noticed = self._noticed, []
@@ -218,6 +226,8 @@ class Sensing:
                     self._untold.pop()
                     self._noticed = noticed + self._noticed
                 raise
+        for span in spans:
+            store.put(SPAN, span, t_ns=span.start_ns, index=self._span_index.of(span))
         for name, state in states.items():  # committed with what was collected: nothing twice, nothing lost
             store.save(f"collector.{name}", state)
         store.flush()
@@ -257,15 +267,15 @@ class Sensing:
         for arrival, samples, events in told:
             self.live.publish(arrival, samples, events)
 
-    async def put(self, samples: Sequence[Sample], events: Sequence[Event]) -> None:
+    async def put(self, samples: Sequence[Sample], events: Sequence[Event], spans: Sequence[Span] = ()) -> None:
         """`_write` in its thread. Raises PeerUnreachable while that hangs: what queued behind it would have no end."""
         hanging = self.hanging()
         if hanging:
             raise PeerUnreachable(f"{self._name} cannot store: {hanging}")
-        await asyncio.get_running_loop().run_in_executor(self._writer, self._take, samples, events)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._take, samples, events, spans)
 
-    def _take(self, samples: Sequence[Sample], events: Sequence[Event]) -> None:
-        self._write(samples, events)
+    def _take(self, samples: Sequence[Sample], events: Sequence[Event], spans: Sequence[Span]) -> None:
+        self._write(samples, events, spans=spans)
         if len(self._since) < MAX_SINCE:
             self._since += samples
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from vagus.access import Principal
 from vagus.controllers.decide.table import DecisionTable
 from vagus.gateway.path import Trace
+from vagus.gateway.traces import Found, TraceQuestion
 from vagus.inputs.admission import Taken
 from vagus.model import (
     Ack,
@@ -23,6 +24,7 @@ from vagus.model import (
     Reward,
     Sample,
     SensorInfo,
+    Span,
 )
 from vagus.store import Batch
 
@@ -40,6 +42,8 @@ FANNED = (
     "observer",
     "feeds",
     "feed_items",
+    "traces",
+    "spans",
 )
 """Methods that are asked of every node: the gateway merges the answers."""
 OBSERVER_METHODS = (
@@ -72,6 +76,9 @@ class Backend(Protocol):
 
     async def take(self, who: Principal, samples: Sequence[Sample], events: Sequence[Event]) -> Taken:
         """Stores what `who` sends, as far as it is admitted. ACCEPTED means committed: it survives kill -9."""
+
+    async def take_spans(self, who: Principal, spans: Sequence[Span]) -> Taken:
+        """The same of spans; access rules call one `span.SERVICE`."""
 
     async def report(self, reports: Sequence[Report]) -> list[Ack]:
         """Hands reports to the node's observer. ACCEPTED means that they survive kill -9."""
@@ -107,6 +114,12 @@ class Backend(Protocol):
 
         event, where, level: of events alone; see store/events.py. Raises ConfigError when they are malformed.
         """
+
+    async def traces(self, asked: TraceQuestion) -> Found:
+        """The newest traces with a stored span that the question means."""
+
+    async def spans(self, traces: Sequence[str], most: int) -> list[Span]:
+        """Stored spans of these traces, trace by trace, at most `most`."""
 
     async def decision_log(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
         """Decisions logged here, newest first, each with its reward; group: None: of all."""

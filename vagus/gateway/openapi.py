@@ -36,7 +36,11 @@ _REASONS = {
     503: "A node, store or policy does not answer",
     504: "Not in time",
 }
-_PATHS = {"subject": "The subject, percent-encoded; slashes may stand as they are", "feed": "The name of a feed"}
+_PATHS = {
+    "subject": "The subject, percent-encoded; slashes may stand as they are",
+    "feed": "The name of a feed",
+    "trace_id": "The id of the trace",
+}
 
 
 def describe(routes: Sequence[Route]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from vagus.gateway import (
     routes_meta,
     routes_query,
     routes_subscribe,
+    routes_traces,
     websocket,
 )
 from vagus.gateway.route import Route
@@ -33,6 +34,7 @@ _HEALTH = (
 ROUTES: tuple[Route, ...] = (
     *_HEALTH,
     *routes_ingest.ROUTES,
+    *routes_traces.ROUTES,
     *routes_decide.ROUTES,
     *routes_decide_explain.ROUTES,
     *routes_decide_table.ROUTES,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -25,8 +25,9 @@ from vagus.inputs.otlp_logs import read_logs
 from vagus.inputs.otlp_metrics import Deltas, read_metrics
 from vagus.model import Event, Sample
 
+T = TypeVar("T")
 PROTOBUF = "application/x-protobuf"
-_OTLP = {"application/json": False, PROTOBUF: True}
+OTLP = {"application/json": False, PROTOBUF: True}
 OFF_LOOP_BYTES = 64 << 10  # a longer body is converted in a thread
 
 
@@ -106,50 +107,53 @@ async def export_metrics(site: Site, request: web.BaseRequest, _: str) -> web.St
 
     Answered when committed. Sums and histograms of delta temporality are added up.
     """
-    body, packed = await read_body(site, request, _OTLP, gzip=True)
+    body, packed = await read_body(site, request, OTLP, gzip=True)
     totals = _totals.setdefault(site.backend, _Totals())
     rejects = Rejects()
 
     def read() -> list[Sample]:
-        message = _decode(body, packed, "metrics")
+        message = decode(body, packed, "metrics")
         return read_metrics(message, site.backend.node, site.clock.time_ns(), totals.deltas, rejects)
 
     async with totals.lock:
         committed = False
         try:
-            made = await _converted(body, read)
+            made = await converted(body, read)
             taken = await _take(site, request, made, ())
             committed = True
         finally:
             totals.deltas.settle(committed)
-    return _export_answer(packed, "metrics", rejects, taken)
+    return export_answer(packed, "metrics", rejects, taken)
 
 
 async def export_logs(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
     """OTLP/HTTP logs, as protobuf or JSON, plain or gzipped. What cannot be stored is told as partial success."""
-    body, packed = await read_body(site, request, _OTLP, gzip=True)
+    body, packed = await read_body(site, request, OTLP, gzip=True)
     rejects = Rejects()
 
     def read() -> list[Event]:
-        message = _decode(body, packed, "logs")
+        message = decode(body, packed, "logs")
         return read_logs(message, site.backend.node, site.clock.time_ns(), rejects)
 
-    taken = await _take(site, request, (), await _converted(body, read))
-    return _export_answer(packed, "logs", rejects, taken)
+    taken = await _take(site, request, (), await converted(body, read))
+    return export_answer(packed, "logs", rejects, taken)
 
 
-async def _converted(body: bytes, read: Any) -> Any:
+async def converted(body: bytes, read: Callable[[], T]) -> T:
+    """What `read` makes of a body, in a thread where that may take long."""
     return await asyncio.to_thread(read) if len(body) > OFF_LOOP_BYTES else read()
 
 
-def _decode(body: bytes, packed: bool, signal: Signal) -> Any:
+def decode(body: bytes, packed: bool, signal: Signal) -> Any:
+    """`otlp.decode`. Raises Problem."""
     try:
         return otlp.decode(body, packed, signal)
     except ConfigError as error:
         raise Problem(400, "malformed", str(error), "body") from error
 
 
-def _export_answer(packed: bool, signal: Signal, rejects: Rejects, taken: Taken) -> web.Response:
+def export_answer(packed: bool, signal: Signal, rejects: Rejects, taken: Taken) -> web.Response:
+    """OTLP's answer, in the encoding of the request."""
     for reason in taken.reasons:
         rejects.add(reason, 0)
     rejects.count += taken.refused
@@ -166,7 +170,7 @@ ROUTES: tuple[Route, ...] = (
         export_metrics,
         "OTLP metrics",
         body=(ExportMetricsServiceRequest,),
-        accepts=tuple(_OTLP),
+        accepts=tuple(OTLP),
         answer=ExportAnswer,
         media=(PROTOBUF,),
     ),
@@ -176,7 +180,7 @@ ROUTES: tuple[Route, ...] = (
         export_logs,
         "OTLP logs",
         body=(ExportLogsServiceRequest,),
-        accepts=tuple(_OTLP),
+        accepts=tuple(OTLP),
         answer=ExportAnswer,
         media=(PROTOBUF,),
     ),

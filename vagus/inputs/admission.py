@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vagus.access import Access, Principal, Refusals
 from vagus.clock import NS
 from vagus.inputs.names import MAX_EVENT_FIELDS
-from vagus.model import MAX_NAME, Ack, Event, Sample, Stream
+from vagus.model import MAX_NAME, Ack, Event, Sample, Span, Stream
 
 AHEAD_S = 3600
 MAX_STREAMS = 20_000
@@ -27,7 +27,7 @@ _RANGES = {"i8": (-(1 << 63), 1 << 63), "i4": (-(1 << 31), 1 << 31), "u8": (0, 1
 
 
 class Taken(NamedTuple):
-    """What became of samples and events, in this order: ACCEPTED is committed, FAILED was refused; why, each once."""
+    """What became of samples, events and spans, in this order: ACCEPTED is committed, FAILED was refused; why, each once."""
 
     acks: tuple[Ack, ...]
     reasons: tuple[str, ...] = ()
@@ -65,12 +65,16 @@ class Admission:
         told, self._told = self._told, []
         return told
 
-    def judge(self, who: Principal, records: Sequence[Sample | Event], now_ns: int) -> list[str]:
+    def judge(self, who: Principal, records: Sequence[Sample | Event | Span], now_ns: int) -> list[str]:
         """Why each record is refused; empty text for those that are admitted."""
         latest_ns = now_ns + AHEAD_S * NS
         reasons = []
         for record in records:
-            if record.t_ns > latest_ns:
+            if isinstance(record, Span):
+                reasons.append(
+                    self._name(who, f"span.{record.service}", False, now_ns) or self._span(record, latest_ns)
+                )
+            elif record.t_ns > latest_ns:
                 reasons.append("its time is more than one hour ahead of this node's clock; check both clocks")
             elif isinstance(record, Event):
                 reasons.append(self._name(who, record.event, True, now_ns) or self._event(record))
@@ -111,6 +115,13 @@ class Admission:
             return f"source {event.source[:40]!r} is vagus' own, or longer than {MAX_NAME} characters"
         if len(event.fields) > MAX_EVENT_FIELDS:
             return f"it has {len(event.fields)} fields; at most {MAX_EVENT_FIELDS} are allowed"
+        return ""
+
+    def _span(self, span: Span, latest_ns: int) -> str:
+        if span.node != self.node:
+            return f"it names another node than {self.node}"
+        if span.end_ns > latest_ns:
+            return "it ends more than one hour ahead of this node's clock; check both clocks"
         return ""
 
     def _sample(self, sample: Sample, now_ns: int) -> str:

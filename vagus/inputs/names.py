@@ -40,6 +40,13 @@ def legal_label(name: str) -> str:
     return "node_" if word == "node" else word
 
 
+@lru_cache(maxsize=4096)
+def printable(name: str, otherwise: str) -> str:
+    """A name of at most 200 printable characters: others become `?`; `otherwise` when it is empty."""
+    name = name[:MAX_NAME]
+    return (name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)) or otherwise
+
+
 def level_of(word: Any) -> Level | None:
     """The level that a word of some logger names, or None."""
     return LEVELS.get(word.lower()) if isinstance(word, str) else None

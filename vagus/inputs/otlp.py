@@ -1,4 +1,4 @@
-"""OTLP over HTTP, what metrics, logs and their resources share: decoding, attributes, the answer.
+"""OTLP over HTTP, what metrics, logs, traces and their resources share: decoding, attributes, the answer.
 
 Protobuf is imported when the first body in it arrives (2 MB); JSON needs none.
 """
@@ -15,10 +15,19 @@ from vagus.inputs import otlp_json
 from vagus.inputs.names import as_text, legal_label
 from vagus.model import MAX_LABEL_VALUE, MAX_T_NS, Scalar
 
-Signal = Literal["metrics", "logs"]
+Signal = Literal["metrics", "logs", "traces"]
 RESOURCE_LABELS = ("service.name", "service.namespace", "service.instance.id", "host.name")
 MAX_DEPTH = 20
-_JSON = {"metrics": otlp_json.ExportMetricsServiceRequest, "logs": otlp_json.ExportLogsServiceRequest}
+_JSON = {
+    "metrics": otlp_json.ExportMetricsServiceRequest,
+    "logs": otlp_json.ExportLogsServiceRequest,
+    "traces": otlp_json.ExportTraceServiceRequest,
+}
+_REJECTED = {  # in protobuf, in JSON
+    "metrics": ("rejected_data_points", "rejectedDataPoints"),
+    "logs": ("rejected_log_records", "rejectedLogRecords"),
+    "traces": ("rejected_spans", "rejectedSpans"),
+}
 
 
 class Rejects:
@@ -65,7 +74,7 @@ def decode(body: bytes, packed: bool, signal: Signal) -> Any:
 
 def answer(packed: bool, signal: Signal, rejects: Rejects) -> bytes:
     """The body of the answer: empty, or the partial success with what was rejected."""
-    counted = "rejected_data_points" if signal == "metrics" else "rejected_log_records"
+    counted, camel = _REJECTED[signal]
     if packed:
         response = _message(signal, "Response")
         if rejects.count:
@@ -75,7 +84,6 @@ def answer(packed: bool, signal: Signal, rejects: Rejects) -> bytes:
         return encoded
     if not rejects.count:
         return b"{}"
-    camel = "rejectedDataPoints" if signal == "metrics" else "rejectedLogRecords"
     return msgspec.json.encode({"partialSuccess": {camel: str(rejects.count), "errorMessage": rejects.message}})
 
 
@@ -84,6 +92,10 @@ def _message(signal: Signal, kind: str) -> Any:
         from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
         return getattr(metrics_service_pb2, f"ExportMetricsService{kind}")()
+    if signal == "traces":
+        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+        return getattr(trace_service_pb2, f"ExportTraceService{kind}")()
     from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
     return getattr(logs_service_pb2, f"ExportLogsService{kind}")()

@@ -223,3 +223,59 @@ class ExportLogsServiceRequest(_Message, frozen=True):
     """The body of `POST /v1/logs`."""
 
     resource_logs: list[ResourceLogs] = []
+
+
+class SpanLink(_Message, frozen=True):
+    """That a span has to do with another one."""
+
+    trace_id: str = ""
+    span_id: str = ""
+
+
+class SpanEvent(_Message, frozen=True):
+    """Something that happened during a span, such as an exception."""
+
+    name: str = ""
+    attributes: list[KeyValue] = []
+
+
+class SpanStatus(_Message, frozen=True):
+    """code: 0 unset, 1 ok, 2 error."""
+
+    code: int = 0
+    message: str = ""
+
+
+class OtlpSpan(_Message, frozen=True):
+    """One operation."""
+
+    trace_id: str = ""
+    span_id: str = ""
+    parent_span_id: str = ""
+    name: str = ""
+    kind: int = 0
+    start_time_unix_nano: int = 0
+    end_time_unix_nano: int = 0
+    attributes: list[KeyValue] = []
+    events: list[SpanEvent] = []
+    links: list[SpanLink] = []
+    status: SpanStatus = SpanStatus()
+
+
+class ScopeSpans(_Message, frozen=True):
+    """Spans of one library."""
+
+    spans: list[OtlpSpan] = []
+
+
+class ResourceSpans(_Message, frozen=True):
+    """Spans of one sender."""
+
+    resource: Resource = Resource()
+    scope_spans: list[ScopeSpans] = []
+
+
+class ExportTraceServiceRequest(_Message, frozen=True):
+    """The body of `POST /v1/traces`."""
+
+    resource_spans: list[ResourceSpans] = []

@@ -21,7 +21,7 @@ from vagus.model import MAX_NAME, Span
 COLUMNS = ("TraceID", "SpanID", "ParentID", "PodName", "OperationName", "StartTimeUnixNano", "EndTimeUnixNano")
 MAX_SPANS = 2_000_000
 MAX_LINE = 1 << 16  # characters
-_ROOTS = frozenset({"", "root", "0", "0000000000000000"})
+_ROOTS = frozenset({"", "root", "0" * 16})
 _GZIP = b"\x1f\x8b"
 _SAFE = "[bcdfghjklmnpqrstvwxz2456789]"  # the letters and digits that Kubernetes makes its random names of
 _POD = re.compile(
