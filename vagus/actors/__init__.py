@@ -16,6 +16,7 @@ ROLES: Registry[Actor] = Registry(
         "observer": "vagus.actors.observer:ObserverActor",
         "feed": "vagus.actors.feed:FeedActor",
         "decide": "vagus.actors.decide:DecideActor",
+        "traces": "vagus.actors.traces:TracesActor",
         "controller": "vagus.actors.controller:ControllerActor",
     },
 )

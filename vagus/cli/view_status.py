@@ -119,7 +119,7 @@ def _note(name: str, note: str) -> Text:
     return Text.assemble((cell(name).plain + "  ", "dim"), cell(note))
 
 
-_STAGES = {"collector": "sense", "observer": "infer", "feed": "feed", "decide": "decide"}
+_STAGES = {"collector": "sense", "observer": "infer", "traces": "infer", "feed": "feed", "decide": "decide"}
 
 
 def _stage(actor: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ ADOPT_TIMEOUT_S = 5.0
 STAY_S = 60.0  # how long one wait for an actor's end lasts
 HUNG_S = 20.0  # a main loop that has not beaten for so long counts as a missed ping
 END_TIMEOUT_S = 15.0
-END_ORDER = ("controller", "feed", "collector", "decide", "observer")  # who tells first, who is told last
+END_ORDER = ("controller", "feed", "traces", "collector", "decide", "observer")  # who tells first, who is told last
 
 
 class Fleet:

@@ -142,6 +142,10 @@ class Decide(Shell):
     """Learns from rewards, pushes decision tables."""
 
 
+class Traces(Shell):
+    """Joins spans to execution graphs, finds what makes requests slow."""
+
+
 class Controller(Shell):
     """Steers one target, behind the guard."""
 
@@ -151,5 +155,6 @@ SHELLS: dict[str, type[Shell]] = {
     "observer": Observer,
     "feed": Feed,
     "decide": Decide,
+    "traces": Traces,
     "controller": Controller,
 }
