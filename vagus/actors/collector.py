@@ -34,7 +34,8 @@ from vagus.config import Config, RemoteWriteSettings, read_token, seconds
 from vagus.controllers.decide.grouping import grouping_of
 from vagus.controllers.decide.plan import prefix_of
 from vagus.controllers.decide.table import DecisionTable
-from vagus.errors import PeerUnreachable, VagusError
+from vagus.controllers.localise import Ranking
+from vagus.errors import NoData, PeerUnreachable, VagusError
 from vagus.feeds import Raw
 from vagus.feeds.shares import fetches_here
 from vagus.gateway.backend import OBSERVER_METHODS
@@ -381,6 +382,12 @@ class CollectorActor(Actor):
 
     async def spans(self, traces: Sequence[str], most: int) -> list[Span]:
         return await asyncio.to_thread(spans_of, self._sensing.store, traces, most)
+
+    async def rankings(self, since_ns: int, limit: int) -> list[Ranking]:
+        if self.config.traces.on == "off" or not self.config.traces.localise.on:
+            raise NoData("nothing localises slow requests here: traces.on or traces.localise.on is off in vagus.yaml")
+        found: list[Ranking] = await self.links.call(f"vagus:traces@{self._head}", "rankings", since_ns, limit)
+        return found
 
     async def decision_log(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
         """Decisions logged here, newest first, each with its reward; group: None: of all."""

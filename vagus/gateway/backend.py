@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from vagus.access import Principal
 from vagus.controllers.decide.table import DecisionTable
+from vagus.controllers.localise import Ranking
 from vagus.gateway.path import Trace
 from vagus.gateway.traces import Found, TraceQuestion
 from vagus.inputs.admission import Taken
@@ -120,6 +121,12 @@ class Backend(Protocol):
 
     async def spans(self, traces: Sequence[str], most: int) -> list[Span]:
         """Stored spans of these traces, trace by trace, at most `most`."""
+
+    async def rankings(self, since_ns: int, limit: int) -> list[Ranking]:
+        """The latest ranking of suspects of slow requests, then those kept since `since_ns`, newest first.
+
+        Raises NoData where nothing localises, PeerUnreachable.
+        """
 
     async def decision_log(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
         """Decisions logged here, newest first, each with its reward; group: None: of all."""
