@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vagus.client.pending import pending
     from vagus.client.ray_handle import observed
     from vagus.client.subjects import subjects
+    from vagus.client.tunables import tunable
     from vagus.controllers.decide.decider import Decider
 
 __version__ = "0.1.0"
@@ -58,6 +59,7 @@ __all__ = [
     "stream",
     "subjects",
     "trace_config",
+    "tunable",
     "unregister",
     "up",
 ]
@@ -79,6 +81,7 @@ _LAZY = {
     "pending": "vagus.client.pending",
     "subjects": "vagus.client.subjects",
     "trace_config": "vagus.client.aiohttp_trace",
+    "tunable": "vagus.client.tunables",
 }
 
 

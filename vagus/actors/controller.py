@@ -19,7 +19,7 @@ from vagus.actors.limits import Limits
 from vagus.actors.telling import Telling
 from vagus.actuators.choose import choose
 from vagus.actuators.process import read_meminfo_total
-from vagus.config import ControllerSettings, seconds
+from vagus.config import ControllerSettings, run_folder, seconds
 from vagus.controllers.doubts import doubts_of, settling
 from vagus.controllers.ladder import Doubt
 from vagus.controllers.load import load
@@ -70,7 +70,7 @@ class ControllerActor(Actor):
         self._self_pid = int(seat.options.get("self_pid") or os.getppid())
         self._target = Target.parse(self.settings.target)
         self._controller = load(self.settings, seat.options.get("object"))
-        self._actuator = choose(self.settings.actuator, root)
+        self._actuator = choose(self.settings.actuator, root, self.config.act, run_folder(Path(seat.home)))
         has, reserve = capacity(root), self.settings.guard.reserve
         self._steering = Steering(self.settings, self._controller, self._actuator, has)
         self._limits = Limits(self._actuator, seat.folder / f"journal-{seat.label}", seconds(self.settings.lease))

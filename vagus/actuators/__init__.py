@@ -16,11 +16,12 @@ from typing import Protocol
 
 import msgspec
 
+from vagus.config import ActSettings
 from vagus.model import Action, Target
 from vagus.registry import Registry
 from vagus.undo import Step
 
-__all__ = ["ACTUATORS", "Actuator", "Plan", "Step", "Usage", "acting", "base"]
+__all__ = ["ACTUATORS", "Actuator", "Plan", "Step", "Usage", "acting", "base", "configure"]
 
 
 class Plan(msgspec.Struct, frozen=True, array_like=True):
@@ -97,6 +98,13 @@ def acting(actuator: Actuator, target: Target, resource: str) -> str:
     return actuator.name if who is None else str(who(target, resource))
 
 
+def configure(actuator: Actuator, settings: ActSettings, folder: Path) -> None:
+    """Tells an actuator with a method `configure` its settings and the machine's run folder; others need neither."""
+    told = getattr(actuator, "configure", None)
+    if told is not None:
+        told(settings, folder)
+
+
 ACTUATORS: Registry[Actuator] = Registry(
     "vagus.actuators",
     {
@@ -104,5 +112,9 @@ ACTUATORS: Registry[Actuator] = Registry(
         "cgroup1": "vagus.actuators.cgroup1:Cgroup1",
         "cgroup2": "vagus.actuators.cgroup2:Cgroup2",
         "dry": "vagus.actuators.dry:Dry",
+        "resctrl": "vagus.actuators.resctrl:Resctrl",
+        "pod": "vagus.actuators.pod:Pod",
+        "replicas": "vagus.actuators.replicas:Replicas",
+        "tunable": "vagus.actuators.tunable:TunableActuator",
     },
 )

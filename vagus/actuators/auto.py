@@ -6,8 +6,9 @@ import math
 from functools import cached_property
 from pathlib import Path
 
-from vagus.actuators import ACTUATORS, Actuator, Plan, Usage, base
+from vagus.actuators import ACTUATORS, Actuator, Plan, Usage, base, configure
 from vagus.actuators.dry import Dry
+from vagus.config import ActSettings
 from vagus.errors import ActuateError, Unsupported
 from vagus.model import Action, Target
 
@@ -30,6 +31,12 @@ class Auto:
         self.root = Path(root)
         self._made: dict[str, Actuator] = {}
         self._watching = Dry(self.root)
+        self._told: tuple[ActSettings, Path] | None = None
+
+    def configure(self, settings: ActSettings, folder: Path) -> None:
+        """Hands on what some must be told; folder: the machine's run folder."""
+        self._told = (settings, folder)
+        self._made.clear()
 
     def supports(self, target: Target) -> tuple[str, ...]:
         """The union of what each can. Raises Unsupported with all that they say, when none can anything."""
@@ -105,6 +112,8 @@ class Auto:
         made = self._made.get(name)
         if made is None:
             made = self._made[name] = ACTUATORS.make(name, self.root)
+            if self._told is not None:
+                configure(made, *self._told)
         return made
 
     def _of_kind(self, target: Target) -> list[Actuator]:

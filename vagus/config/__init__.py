@@ -1,11 +1,19 @@
 """Configuration: settings, how they are read, and where the state folder has what."""
 
-from vagus.config.act import CampaignSettings, InjectionSettings, LocaliseSettings, TraceSettings
+from vagus.config.act import (
+    ActSettings,
+    CampaignSettings,
+    InjectionSettings,
+    KubernetesSettings,
+    LocaliseSettings,
+    ScaleSettings,
+    TraceSettings,
+)
 from vagus.config.base import Duration, Name, Port, Positive, Ratio, Settings, seconds
 from vagus.config.decide import ContextSettings, DecideSettings, LearnSettings
 from vagus.config.feeds import FeedSettings, MailSettings, SourceSettings
 from vagus.config.hashing import hash_text
-from vagus.config.layout import home, node_folder, read_token, secret, socket_path, write_private
+from vagus.config.layout import home, node_folder, read_token, run_folder, secret, socket_path, write_private
 from vagus.config.reading import MAX_CONFIG_BYTES, decode, load, schema
 from vagus.config.settings import (
     AccessRule,
@@ -32,6 +40,7 @@ from vagus.config.settings import (
 __all__ = [
     "MAX_CONFIG_BYTES",
     "AccessRule",
+    "ActSettings",
     "CampaignSettings",
     "CliqueSettings",
     "CollectSettings",
@@ -48,6 +57,7 @@ __all__ = [
     "HeartbeatSettings",
     "InjectionSettings",
     "InputSettings",
+    "KubernetesSettings",
     "LearnSettings",
     "LimitSettings",
     "LocaliseSettings",
@@ -59,6 +69,7 @@ __all__ = [
     "ProbeSettings",
     "Ratio",
     "RemoteWriteSettings",
+    "ScaleSettings",
     "ServeSettings",
     "Settings",
     "SnmpSettings",
@@ -72,6 +83,7 @@ __all__ = [
     "load",
     "node_folder",
     "read_token",
+    "run_folder",
     "schema",
     "seconds",
     "secret",

@@ -1,4 +1,4 @@
-"""Settings of traces, localisation and the injector."""
+"""Settings of traces, localisation, actuators and the injector."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from vagus.config.base import Duration, Name, Settings
+from vagus.errors import ConfigError
 
 
 class LocaliseSettings(Settings, frozen=True):
@@ -40,9 +41,12 @@ class InjectionSettings(Settings, frozen=True):
     type: Literal["cpu", "memory", "llc", "disk", "net-delay", "net-bandwidth", "load"]
     intensity: Annotated[str, msgspec.Meta(max_length=40)] = ""  # by type: 80%, 2 cores, 50ms, 10Mbit, 200/s
     target: Annotated[str, msgspec.Meta(max_length=4096)] = ""  # by type: a cgroup, a folder, a device, a URL
-    at: Duration = "0s"  # after the campaign's begin
+    component: Annotated[str, msgspec.Meta(max_length=200)] = ""  # the service it hits: the label's component
+    # from the begin of the repetition, or `after`: when the line before has ended
+    at: Duration = "after"
     duration: Duration = "10s"
-    jitter: Duration = "0s"  # `at` is later by up to so much, drawn from the campaign's seed
+    jitter: Duration = "0s"  # it begins later by up to so much, drawn from the campaign's seed
+    options: dict[str, bool | int | float | str] = {}  # of the type: `vagus inject TYPE --help`
 
 
 class CampaignSettings(Settings, frozen=True):
@@ -53,3 +57,40 @@ class CampaignSettings(Settings, frozen=True):
     seed: int = 0
     repeat: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     pause: Duration = "0s"  # between repetitions
+
+
+class ScaleSettings(Settings, frozen=True):
+    """How the replicas of a service are counted and set by commands: argument lists, never a shell."""
+
+    get: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=100)]  # prints one whole number
+    # an argument holds {replicas}
+    set: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=100)]
+    low: Annotated[int, msgspec.Meta(ge=0)] = 1
+    high: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
+    timeout: Duration = "10s"  # of `get`
+    # `get` must print the number by then, else the old one is set again. 0s: it is not waited for, as where `get` says
+    # what runs and new replicas take minutes
+    within: Duration = "10s"
+
+    def __post_init__(self) -> None:
+        if not any("{replicas}" in argument for argument in self.set):
+            raise ConfigError("act.scale: no argument of `set` holds {replicas}, the number that is set")
+        if self.low > self.high:
+            raise ConfigError(f"act.scale: low {self.low} is above high {self.high}")
+
+
+class KubernetesSettings(Settings, frozen=True):
+    """The API server that resizes pods in place (Kubernetes 1.33 or later); by default that of the pod we run in."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^(https?://.+)?$", max_length=2000)] = ""  # empty: of the environment
+    token_file: str = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105  empty: no token is sent
+    ca_file: str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"  # empty: the system's certificates
+    restart: bool = False  # also where the pod's resizePolicy says that its container is restarted for it
+    within: Duration = "8s"  # the kubelet must have done it by then, else it is taken back
+
+
+class ActSettings(Settings, frozen=True):
+    """What actuators must be told: commands that scale services, the API server of pods."""
+
+    scale: dict[Name, ScaleSettings] = {}  # by service: the target replicas:SERVICE
+    kubernetes: KubernetesSettings = KubernetesSettings()

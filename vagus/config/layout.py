@@ -25,6 +25,11 @@ def node_folder(base: Path, node: str) -> Path:
     return base / "nodes" / node
 
 
+def run_folder(base: Path) -> Path:
+    """What programs of this machine leave for its nodes: `HOME/run/HOST`. The host is named since homes may be shared."""
+    return base / "run" / os.uname().nodename
+
+
 def socket_path(base: Path, node: str, name: str) -> Path:
     """A unix socket of a node; below /tmp when the state folder's path is too long for one.
 

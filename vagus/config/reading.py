@@ -105,6 +105,7 @@ def _check_durations(settings: object, origin: str, seen: set[int] | None = None
         "stale",
         "merge",
         "duration",
+        "within",
     )
     if isinstance(settings, Settings):
         for name in settings.__struct_fields__:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from vagus.config.act import TraceSettings
+from vagus.config.act import ActSettings, TraceSettings
 from vagus.config.base import Duration, Name, Port, Positive, Ratio, Settings
 from vagus.config.decide import DecideSettings
 from vagus.config.feeds import FeedSettings, SourceSettings
@@ -270,6 +270,7 @@ class Config(Settings, frozen=True):
     feeds_on: Literal["auto", "head", "every-node"] = "auto"
     decide: DecideSettings = DecideSettings()
     traces: TraceSettings = TraceSettings()
+    act: ActSettings = ActSettings()
     # on vagus' own processes; a core at least: what watches the machine must not be starved by its own hand
     controllers: tuple[ControllerSettings, ...] = (
         ControllerSettings(name="throttle", limits={"cpu_cores": LimitSettings(min=1.0, max=1024.0)}),

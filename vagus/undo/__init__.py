@@ -31,6 +31,13 @@ _OPS = {
     "drain": "vagus.undo.files:drain",
     "unlink": "vagus.undo.files:unlink",
     "kill": "vagus.undo.processes:kill",
+    "netlink": "vagus.undo.netlink:netlink",
+    "http": "vagus.undo.http:send",
+    "tunable": "vagus.undo.tunable:tunable",
+    "scaled": "vagus.undo.scaled:scaled",
+    "resized": "vagus.undo.resized:resized",
+    "gather": "vagus.undo.resctrl:gather",
+    "return": "vagus.undo.resctrl:give_back",
 }
 
 
@@ -61,7 +68,7 @@ def perform(step: Step) -> None:
     try:
         _performer(step.op)(step)
     except OSError as error:
-        raise Rejected(step.path, step.value, reason(error)) from error
+        raise Rejected(step.path, step.value, reason(error) + _more(step.path, error)) from error
 
 
 def undo(steps: Iterable[Step]) -> list[tuple[Step, str]]:
@@ -80,6 +87,16 @@ def undo(steps: Iterable[Step]) -> list[tuple[Step, str]]:
 def reason(error: OSError) -> str:
     """The kernel's words and the name of the error: `Invalid argument (EINVAL)`."""
     return f"{error.strerror} ({errno.errorcode.get(error.errno or 0, str(error.errno))})"
+
+
+def _more(path: str, error: OSError) -> str:
+    """What resctrl says of it beyond the number."""
+    if not path.startswith("/"):
+        return ""
+    from vagus.undo.resctrl import last_words
+
+    words = last_words(path, error.errno)
+    return f": {words}" if words else ""
 
 
 @cache
