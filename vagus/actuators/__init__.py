@@ -115,6 +115,7 @@ ACTUATORS: Registry[Actuator] = Registry(
         "resctrl": "vagus.actuators.resctrl:Resctrl",
         "pod": "vagus.actuators.pod:Pod",
         "replicas": "vagus.actuators.replicas:Replicas",
+        "traffic": "vagus.actuators.traffic:Traffic",
         "tunable": "vagus.actuators.tunable:TunableActuator",
     },
 )
