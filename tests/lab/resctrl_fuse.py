@@ -24,6 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 START_S = 20.0
+_ENDED_BY_SIGNAL = 8  # what fuse_main returns
 
 
 def missing() -> str:
@@ -156,17 +157,12 @@ def serve(point: str, profile: str) -> None:
         def create(self, path: str, mode: int, fi: object) -> int:
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
-    mfusepy.FUSE(
-        Tree(),
-        point,
-        raw_fi=True,
-        foreground=True,
-        nothreads=True,
-        allow_other=True,
-        default_permissions=True,
-        fsname="resctrl",
-        subtype="resctrl",
-    )
+    options = {"raw_fi": True, "foreground": True, "nothreads": True, "allow_other": True, "default_permissions": True}
+    try:
+        mfusepy.FUSE(Tree(), point, fsname="resctrl", subtype="resctrl", **options)
+    except RuntimeError as error:
+        if error.args != (_ENDED_BY_SIGNAL,):
+            raise
 
 
 def _until_closed() -> None:

@@ -8,11 +8,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
+from vagus.actuators.resctrl_schemata import Schemata
 from vagus.undo import Step
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _UNLIMITED_BYTES = 1 << 62
-_SHOWN: Mapping[str, Callable[[Step, str], bool]] = {}
+
+
+def _same_schemata(step: Step, found: str) -> bool:
+    wanted, shown = Schemata.parse(step.value).lines, Schemata.parse(found).lines
+    return all(
+        shown.get(name, {}).get(domain) == value for name, values in wanted.items() for domain, value in values.items()
+    )
+
+
+_SHOWN: Mapping[str, Callable[[Step, str], bool]] = {"schemata": _same_schemata}
 
 
 def same(step: Step, found: str) -> bool:

@@ -1,0 +1,392 @@
+"""resctrl: ways of the L3 and L2 caches, memory bandwidth, and monitoring groups, of Intel RDT and AMD QoS.
+
+Source: Documentation/filesystems/resctrl.rst. A refused write is quoted with info/last_cmd_status.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from vagus.actuators import Plan, Usage, base
+from vagus.actuators.process import total
+from vagus.actuators.resctrl_machine import Bandwidth, Cache, bandwidths, caches, choose, how_to_mount, mounted, widest
+from vagus.actuators.resctrl_schemata import Schemata, line_text
+from vagus.actuators.resctrl_tasks import FIXED, KINDS, Homes, own_name, source
+from vagus.errors import ActuateError, Rejected, Unsupported
+from vagus.model import Action, Target
+from vagus.undo import Step, read_text, reason
+from vagus.undo.resctrl import tasks_of
+
+# resource → the lines that it is, of which the first that the machine has whole are meant
+_LINES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "llc_ways": (("L3",), ("L3CODE", "L3DATA")),
+    "llc_code_ways": (("L3CODE",),),
+    "llc_data_ways": (("L3DATA",),),
+    "l2_ways": (("L2",), ("L2CODE", "L2DATA")),
+    "memory_bandwidth_percent": (("MB",),),
+    "memory_bandwidth_bytes_s": (("MB",),),
+}
+_MONITOR = "monitor"
+
+
+class Resctrl:
+    """Limits of `resctrl:GROUP` in place (`/`: the default group, which has whatever is in no other), and of process
+    trees, cgroups, units and containers, which get a control group of their own, `vagus-KIND-NAME`; undoing gives
+    their tasks back and removes it.
+
+    Ways are counted in each cache domain, bandwidth is for each domain; `@ID` behind a resource means only that one.
+    `memory_bandwidth_percent` is rounded up as the kernel does; `memory_bandwidth_bytes_s` is there with the mount
+    option mba_MBps, and on AMD. `monitor` at 1 makes a monitoring group for the target's tasks.
+    """
+
+    name = "resctrl"
+    dry = False
+    kinds: tuple[str, ...] = ("resctrl", *KINDS)
+    resources: tuple[str, ...] = (*_LINES, _MONITOR)
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = Path(root)
+        self.folder = self.root / "sys/fs/resctrl"
+
+    # --- contract --------------------------------------------------------------------------------------------------
+
+    def holds(self, target: Target, resource: str) -> bool:
+        """Whether resctrl is mounted."""
+        return mounted(self.folder)
+
+    def supports(self, target: Target) -> tuple[str, ...]:
+        """The resources that can be limited here. Raises Unsupported with what to do, ActuateError."""
+        self._check(target)
+        control = self._control(target)
+        if target.kind != "resctrl":
+            source(self.root, target)
+        place = control / "schemata" if control.is_dir() else self.folder
+        if not os.access(place, os.W_OK):
+            raise Unsupported(f"user {os.geteuid()} may not write {place}; run vagus as root")
+        machine = _Machine(self.root, self.folder)
+        possible = [resource for resource in _LINES if machine.names(resource)]
+        if target.kind != "resctrl" and (self.folder / "info/L3_MON").is_dir():
+            possible.append(_MONITOR)
+        if not possible:
+            raise Unsupported(f"{self.folder}/info names nothing that can be limited or monitored")
+        return tuple(possible)
+
+    def usage(self, target: Target) -> Usage:
+        """CPU time and memory of its processes. Raises ActuateError when it does not exist."""
+        if target.kind == "resctrl":
+            self._check(target)
+            tasks = self._read_tasks(self._control(target))
+        else:
+            self._known(target)
+            tasks = set(tasks_of(source(self.root, target)))
+        leaders = {int(name) for name in os.listdir(self.root / "proc") if name.isdigit()}
+        cpu_s, memory_bytes = total(self.root, tasks & leaders)
+        return Usage(cpu_s, memory_bytes=memory_bytes)
+
+    def read(self, target: Target, resource: str) -> float | None:
+        """The present limit: the tightest of the domains; None without one. Raises ActuateError, Unsupported."""
+        self._check(target, resource)
+        if base(resource) == _MONITOR:
+            homes = Homes(self.folder)
+            there = any(homes.path(control, own_name(target)).is_dir() for control in homes.controls)
+            return 1.0 if there else None
+        control = self._control(target)
+        if not control.is_dir():
+            return None
+        machine = _Machine(self.root, self.folder, control)
+        lines = machine.lines(resource, target)
+        shown = machine.shown(lines, {name: dict(machine.present.lines.get(name, {})) for name in lines})
+        return machine.tightest(lines, {name: shown[name] for name in lines}, _domain(resource))
+
+    def plan(self, action: Action) -> Plan:
+        """The steps for `action`, nothing touched yet. Raises Rejected, Unsupported, ActuateError."""
+        target, resource, value = action.target, action.resource, action.value
+        self._check(target, resource)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise Rejected(str(target), str(value), f"{resource} must be a finite number above 0")
+        if base(resource) == _MONITOR:
+            return self._plan_monitor(target, value is not None)
+        control = self._control(target)
+        exists = control.is_dir()
+        if value is None and not exists:
+            return Plan((), (), None)
+        machine = _Machine(self.root, self.folder, control)
+        lines = machine.lines(resource, target)
+        wanted = machine.wanted(lines, resource, value, control)
+        domain = _domain(resource)
+        expected = machine.tightest(lines, wanted, domain)
+        path = str(control / "schemata")
+        part = "+".join(lines) + ("" if domain is None else f"@{domain}")
+        write = Step("write", path, "\n".join(line_text(name, wanted[name]) for name in lines), part)
+        if not os.access(path if exists else self.folder, os.W_OK):
+            raise Unsupported(f"user {os.geteuid()} may not write {path}; run vagus as root")
+        if exists:
+            before = {name: {d: machine.present.lines[name][d] for d in wanted[name]} for name in lines}
+            back = Step("write", path, "\n".join(line_text(name, before[name]) for name in lines), part)
+            enter = () if target.kind == "resctrl" else self._enter(target, control)
+            return Plan((write, *enter), (back,), expected)
+        entering, leaving = self._plan_group(target, control)
+        # limited first, then entered: no task runs unlimited in a group that claims to limit it
+        return Plan((Step("mkdir", str(control)), write, *entering), leaving, expected)
+
+    # --- targets ---------------------------------------------------------------------------------------------------
+
+    def _known(self, target: Target) -> None:
+        if target.kind not in self.kinds:
+            raise Unsupported(
+                f"resctrl limits {', '.join(f'{kind}:…' for kind in self.kinds)} and cgroup:PATH, not {target}"
+            )
+
+    def _check(self, target: Target, resource: str = "llc_ways") -> None:
+        self._known(target)
+        if base(resource) not in self.resources:
+            raise Unsupported(f"resctrl cannot limit {resource} of {target}, only {', '.join(self.resources)}")
+        if not mounted(self.folder):
+            raise Unsupported(how_to_mount(self.root, self.folder))
+
+    def _control(self, target: Target) -> Path:
+        """The control group that is written; of our own it may not exist."""
+        if target.kind != "resctrl":
+            return self.folder / own_name(target)
+        name = target.name.strip("/")
+        if not name:
+            return self.folder
+        if "/" in name or name in FIXED or name in (".", ".."):
+            raise Unsupported(f"target {target} is not resctrl:GROUP, a control group's name, or resctrl:/")
+        if not (self.folder / name).is_dir():
+            raise ActuateError(f"the control group {self.folder / name} does not exist; make it, or correct the target")
+        return self.folder / name
+
+    def _read_tasks(self, group: Path) -> set[int]:
+        try:
+            return set(map(int, read_text(str(group / "tasks")).split()))
+        except OSError as error:
+            raise ActuateError(f"cannot read {group / 'tasks'}: {reason(error)}") from error
+
+    def _plan_group(self, target: Target, control: Path) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        """How its tasks get into a new control group, and how they come back to where they were."""
+        where = source(self.root, target)
+        homes = Homes(self.folder)
+        found = homes.of(set(tasks_of(where)))
+        first = {home for home, _ in found}
+        if len(first) > 1:
+            names = ", ".join(sorted(name or "/" for name in first))
+            raise Rejected(
+                str(control), "", f"its tasks are in different control groups ({names}): limit those, resctrl:NAME"
+            )
+        home = next(iter(first), "")
+        entering: list[Step] = []
+        leaving: list[Step] = []
+        for _, monitor in found:
+            if monitor:  # whoever monitors them goes on doing so when they are back, and we meanwhile
+                old, new = homes.path(home, monitor), control / "mon_groups" / monitor
+                entering.append(Step("mkdir", str(new)))
+                entering.append(_gather(new, where, within=old))
+                leaving.append(Step("return", str(new / "tasks"), str(old / "tasks")))
+        entering.append(_gather(control, where))
+        if home:
+            leaving.append(Step("return", str(control / "tasks"), str(homes.path(home) / "tasks")))
+        return tuple(entering), (*leaving, Step("rmdir", str(control)))
+
+    def _enter(self, target: Target, group: Path) -> tuple[Step, ...]:
+        """What is needed for tasks that are outside the target's group; nothing when all are in."""
+        where = source(self.root, target)
+        return (_gather(group, where),) if set(tasks_of(where)) - self._read_tasks(group) else ()
+
+    def _plan_monitor(self, target: Target, on: bool) -> Plan:
+        if target.kind == "resctrl":
+            raise Unsupported(f"{target} is a control group, which is monitored as it is: see its mon_data")
+        if not (self.folder / "info/L3_MON").is_dir():
+            raise Unsupported(
+                "this processor or kernel monitors nothing: info/L3_MON is missing (flags cqm_llc, cqm_mbm_total)"
+            )
+        name = own_name(target)
+        homes = Homes(self.folder)
+        there = [path for control in homes.controls if (path := homes.path(control, name)).is_dir()]
+        if not on:
+            undone = [Step("mkdir", str(path)) for path in there]
+            undone += [_gather(path, source(self.root, target)) for path in there[:1]]
+            return Plan(tuple(Step("rmdir", str(path)) for path in there), tuple(undone), None)
+        where = source(self.root, target)
+        found = homes.of(set(tasks_of(where)))
+        others = sorted(monitor for _, monitor in found if monitor not in ("", name))
+        if others:
+            raise Rejected(
+                str(target), "1", f"its tasks are monitored already, in {', '.join(others)}: read those groups"
+            )
+        steps: list[Step] = []
+        for control in dict.fromkeys(control for control, monitor in found if not monitor):
+            path = homes.path(control, name)
+            steps += [] if path in there else [Step("mkdir", str(path))]
+            steps.append(_gather(path, where, within=homes.path(control)))
+        if not found and not there:
+            raise ActuateError(f"{target} has no tasks to monitor")
+        return Plan(tuple(steps), tuple(Step("rmdir", s.path) for s in steps if s.op == "mkdir"), 1.0)
+
+
+class _Machine:
+    """The machine's info and the schemata of its groups at one moment."""
+
+    def __init__(self, root: Path, folder: Path, control: Path | None = None) -> None:
+        self.folder = folder
+        homes = Homes(folder)
+        self.groups = {
+            path: read for name in homes.controls if (read := _schemata(path := homes.path(name))) is not None
+        }
+        self.present = self.groups.get(control or folder, Schemata({}))
+        self.domains = {name: sorted(values) for name, values in self.groups[folder].lines.items()}
+        self.caches = caches(folder)
+        self.bandwidths = bandwidths(root, folder, [group.lines for group in self.groups.values()])
+
+    def names(self, resource: str) -> tuple[str, ...]:
+        """The lines that a resource is; empty if the machine has it not."""
+        for names in _LINES[base(resource)]:
+            if not all(name in self.domains and (name in self.caches or name in self.bandwidths) for name in names):
+                continue
+            percent = resource.startswith("memory_bandwidth_percent")
+            if names != ("MB",) or percent == (self.bandwidths["MB"].unit == "percent"):
+                return names
+        return ()
+
+    def lines(self, resource: str, target: Target) -> tuple[str, ...]:
+        """`names`; raises Unsupported, saying what there is, and Rejected for a domain that is not there."""
+        found = self.names(resource)
+        if not found:
+            there = ", ".join(name for name in _LINES if self.names(name)) or "nothing"
+            needs = {
+                "llc_code_ways": "; mount with -o cdp to divide code and data",
+                "llc_data_ways": "; mount with -o cdp to divide code and data",
+                "memory_bandwidth_bytes_s": "; mount with -o mba_MBps to limit in bytes per second",
+                "memory_bandwidth_percent": "; here bandwidth is limited in bytes per second",
+            }
+            more = needs.get(base(resource), "") if "MB" in self.bandwidths or "ways" in resource else ""
+            raise Unsupported(f"resctrl cannot limit {resource} of {target} on this machine, only {there}{more}")
+        domain = _domain(resource)
+        if domain is not None and domain not in self.domains[found[0]]:
+            known = ", ".join(map(str, self.domains[found[0]]))
+            raise Rejected(str(target), resource, f"{found[0]} has no domain {domain}, only {known}")
+        return found
+
+    def shown(self, lines: tuple[str, ...], values: dict[str, dict[int, int]]) -> dict[str, dict[int, int]]:
+        """The values, checked to be there: a group in pseudo-locking shows none. Raises ActuateError."""
+        for name in lines:
+            if not values.get(name):
+                raise ActuateError(f"the group shows no {name}: it is being pseudo-locked, or beyond num_closids")
+        return values
+
+    def tightest(self, lines: tuple[str, ...], values: dict[str, dict[int, int]], domain: int | None) -> float | None:
+        """What `read` says of these values: the least of the domains."""
+        found: list[float] = []
+        for name in lines:
+            for each, value in values[name].items():
+                if domain is not None and each != domain:
+                    continue
+                cache = self.caches.get(name)
+                if cache is None:
+                    limit = self.bandwidths[name].value(value)
+                else:
+                    limit = None if value == cache.mask else float(value.bit_count())
+                found += [] if limit is None else [limit]
+        return min(found, default=None)
+
+    def wanted(
+        self, lines: tuple[str, ...], resource: str, value: float | None, control: Path
+    ) -> dict[str, dict[int, int]]:
+        """What to write for `value` in each line and domain. Raises Rejected."""
+        only = _domain(resource)
+        found: dict[str, dict[int, int]] = {}
+        for name in lines:
+            domains = self.domains[name] if only is None else [only]
+            if name in self.bandwidths:
+                units = _units(self.bandwidths[name], resource, value, control)
+                found[name] = dict.fromkeys(domains, units)
+            else:
+                cache = self.caches[name]
+                first = found.get(lines[0], {})  # code and data of one resource get the same ways
+                found[name] = {
+                    d: first.get(d) or self._mask(cache, d, lines, resource, value, control) for d in domains
+                }
+        return found
+
+    def _mask(
+        self, cache: Cache, domain: int, lines: tuple[str, ...], resource: str, value: float | None, control: Path
+    ) -> int:
+        peers = {"L3CODE", "L3DATA"} if cache.name in ("L3CODE", "L3DATA") else {cache.name, *lines}
+        peers = {"L2CODE", "L2DATA"} if cache.name in ("L2CODE", "L2DATA") else peers
+        alone = _mode(control) == "exclusive"
+        forbidden = cache.shareable if alone else 0
+        others = []
+        for path, group in self.groups.items():
+            masks = [group.lines.get(name, {}).get(domain, 0) for name in peers]
+            if path == control:
+                continue
+            for mask in masks:
+                if alone or _mode(path) == "exclusive":
+                    forbidden |= mask
+                elif mask != cache.mask:
+                    others.append(mask)
+        least = max(1, cache.min_bits)
+        if value is None:
+            return widest(cache, forbidden)
+        ways, most = round(value), cache.mask.bit_count()
+        if not least <= ways <= most:
+            raise Rejected(str(control), str(value), f"{resource} must be from {least} to {most} on this machine")
+        present = self.present.lines.get(cache.name, {}).get(domain, cache.mask)
+        mask = choose(cache, ways, 0 if present == cache.mask else present, others, forbidden)
+        if not mask:
+            free = cache.mask & ~forbidden
+            raise Rejected(
+                str(control),
+                str(value),
+                f"no {ways} {'' if cache.sparse else 'consecutive '}ways of {cache.name} domain {domain} are outside exclusive "
+                f"groups (free: {free:x})",
+            )
+        return mask
+
+
+def _units(bandwidth: Bandwidth, resource: str, value: float | None, control: Path) -> int:
+    if value is None:
+        return bandwidth.most
+    units = bandwidth.units(value)
+    if bandwidth.unit == "mbps":
+        if units > bandwidth.most:
+            raise Rejected(str(control), str(value), f"{resource} is more than the kernel can count")
+    elif not bandwidth.least <= math.ceil(value if bandwidth.unit == "percent" else units) or units > bandwidth.most:
+        lowest, highest = bandwidth.value(max(1, bandwidth.least)), bandwidth.value(bandwidth.most - 1)
+        top = 100.0 if bandwidth.unit == "percent" else highest
+        raise Rejected(str(control), str(value), f"{resource} must be from {lowest:.15g} to {top:.15g} on this machine")
+    return units
+
+
+def _domain(resource: str) -> int | None:
+    _, at, identity = resource.partition("@")
+    if not at:
+        return None
+    if not identity.isdigit() or len(identity) > 9:
+        raise Unsupported(f"{resource!r}: behind @ stands the number of a cache domain, such as llc_ways@0")
+    return int(identity)
+
+
+def _gather(group: Path, where: dict[str, Any], within: Path | None = None) -> Step:
+    limited = where if within is None else {**where, "within": str(within / "tasks")}
+    return Step("gather", str(group / "tasks"), json.dumps(limited, separators=(",", ":")))
+
+
+def _schemata(group: Path) -> Schemata | None:
+    try:
+        return Schemata.parse(read_text(str(group / "schemata")))
+    except FileNotFoundError:
+        return None  # removed while we looked, or a machine that only monitors
+    except OSError as error:
+        raise ActuateError(f"cannot read {group / 'schemata'}: {reason(error)}") from error
+
+
+def _mode(group: Path) -> str:
+    try:
+        return read_text(str(group / "mode"))
+    except OSError:
+        return "shareable"
