@@ -17,7 +17,7 @@ import pytest
 
 from vagus.errors import ActuateError
 from vagus.undo import Step
-from vagus.watchdog import Journal, Locked, Watchdog, recover, restore
+from vagus.watchdog import Journal, Lapsed, Locked, Watchdog, recover, restore
 from vagus.watchdog.journal import NAME
 from vagus.watchdog.process import Process
 
@@ -103,10 +103,13 @@ def test_a_stopped_controller_loses_its_lease(tmp_path: Path, limit: Path) -> No
         assert controller.stdout is not None
         pid = int(controller.stdout.readline())
         controller.send_signal(signal.SIGSTOP)
+        await_true(lambda: limit.read_text() == "original\n")
+        await_true(lambda: "no heartbeat for 0.3 s" in [e.get("why") for e in entries(tmp_path / "journal")])
+        # it wakes, finishes the write that it was stopped before, and is killed before it says anything
+        limit.write_text("limited\n")
+        controller.kill()
         await_end(pid)
         assert limit.read_text() == "original\n"
-        assert entries(tmp_path / "journal")[-1]["why"] == "no heartbeat for 0.3 s"
-        controller.kill()
 
 
 def test_beats_keep_the_lease(tmp_path: Path, limit: Path) -> None:
@@ -119,11 +122,15 @@ def test_beats_keep_the_lease(tmp_path: Path, limit: Path) -> None:
         dog.beat()
         time.sleep(0.05)
     assert limit.read_text() == "limited\n"
-    await_end(dog.pid)
+    await_true(lambda: limit.read_text() == "original\n")
+    for say in (dog.beat, lambda: dog.journal(undo_of(limit)), lambda: dog.forget(undo_of(limit))):
+        with pytest.raises(Lapsed, match=r"restored all: nothing was heard for 0\.25 s"):
+            say()
+    limit.write_text("written after all\n")
+    assert dog.restore() == ()
     assert limit.read_text() == "original\n"
-    assert not dog.alive
-    with pytest.raises(ActuateError, match=r"watchdog of .* is gone"):
-        dog.journal(undo_of(limit))
+    assert dog.journal(undo_of(limit))  # it goes on, with the original noted anew
+    dog.release()
 
 
 def test_a_killed_watchdog_is_noticed_and_its_journal_adopted(tmp_path: Path, limit: Path, dog: Watchdog) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 from vagus.actuators import Actuator
 from vagus.actuators.apply import apply
-from vagus.controllers.acting import Ask, Forget, Keep, Read, Write, carry_out
+from vagus.controllers.acting import Abandon, Ask, Confirm, Forget, Keep, Read, Write, carry_out
 from vagus.controllers.run import Planned, settle
 from vagus.controllers.steering import Drift, Limited
 from vagus.errors import ActuateError
 from vagus.model import Receipt, Target
 from vagus.undo import Step, undo
-from vagus.watchdog import Watchdog, recover
+from vagus.watchdog import Lapsed, Watchdog, recover
 
 DRIFT_RATIO = 0.01
 _OF_THE_GROUP = frozenset({"drain", "rmdir"})  # undo what was made for several limits
@@ -56,16 +56,36 @@ class Limits:
 
     def check(self) -> str:
         """Why nothing may be written in this step: the watchdog was lost; a new one is started. Empty when all is well."""
-        if not self._started or self._watchdog.alive:
+        if not self._started:
             return ""
-        try:
-            self._watchdog.start()
-        except ActuateError as error:
-            return f"the watchdog is gone and no new one starts: {error}"
-        if self._watchdog.adopted:
+        with self._writing:
+            if not self._lease_holds():
+                self._abandon()
+                return "the watchdog restored all limits, since it had not heard of this controller for too long"
+            if self._watchdog.alive:
+                return ""
+            try:
+                self._watchdog.start()
+            except ActuateError as error:
+                return f"the watchdog is gone and no new one starts: {error}"
             return f"the watchdog was killed; a new one took over its {self._watchdog.adopted} undo steps"
+
+    def _lease_holds(self) -> bool:
+        """Whether the watchdog did not restore for want of a heartbeat. One that is gone did not: its journal stands."""
+        try:
+            self._watchdog.beat()
+        except Lapsed:
+            return False
+        except ActuateError:
+            pass
+        return True
+
+    def _abandon(self) -> None:
+        try:
+            self._watchdog.restore()
+        except ActuateError:
+            pass  # it is gone: its journal stands, and whoever starts next restores it
         self._forget_all()
-        return "the watchdog restored all limits, since it had not heard of this controller for too long"
 
     def perform(self, planned: Planned, permit: int) -> Receipt:
         """Journals, writes, verifies; the receipt says what became of it. Raises nothing of ours.
@@ -118,6 +138,10 @@ class Limits:
             self._watchdog.forget(ask.steps)
             self._journalled[limited] = [s for s in self._journalled.get(limited, ()) if s not in ask.steps]
             return None
+        if isinstance(ask, Confirm):
+            return self._lease_holds()
+        if isinstance(ask, Abandon):
+            return self._abandon()
         return "; ".join(f"{step.op} {step.path}: {why}" for step, why in undo(ask.steps))
 
     def drifted(self) -> list[Drift]:

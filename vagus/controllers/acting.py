@@ -48,7 +48,15 @@ class Undo(NamedTuple):
     steps: tuple[Step, ...]
 
 
-Ask = Keep | Forget | Write | Read | Undo
+class Confirm(NamedTuple):
+    """Whether the lease still holds: true, or it ran out, all was restored, and this write came after that."""
+
+
+class Abandon(NamedTuple):
+    """Restore everything, this write included."""
+
+
+Ask = Keep | Forget | Write | Read | Undo | Confirm | Abandon
 
 
 def carry_out(planned: Planned) -> Generator[Ask, Any, Receipt]:
@@ -70,6 +78,9 @@ def carry_out(planned: Planned) -> Generator[Ask, Any, Receipt]:
                 wrong = f"reading back shows {after}, not {plan.expected}"
         except ActuateError as error:
             wrong = str(error)
+        if not (yield Confirm()):  # stopped between journal and write for longer than the lease
+            yield Abandon()
+            return settle(planned, before, "the lease ran out while this was written: all was restored")
         if not wrong:
             return settle(planned, after)
         left = yield Undo(plan.undo)

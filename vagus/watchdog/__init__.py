@@ -6,7 +6,7 @@ Imports neither ray nor numpy, and starts in tens of milliseconds.
 
 from __future__ import annotations
 
-from vagus.watchdog.client import Watchdog
+from vagus.watchdog.client import Lapsed, Watchdog
 from vagus.watchdog.journal import Journal, Locked, Restored, recover, restore
 
-__all__ = ["Journal", "Locked", "Restored", "Watchdog", "recover", "restore"]
+__all__ = ["Journal", "Lapsed", "Locked", "Restored", "Watchdog", "recover", "restore"]

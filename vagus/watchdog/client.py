@@ -23,6 +23,10 @@ START_TIMEOUT_S = 15.0
 REPLY_TIMEOUT_S = 10.0
 
 
+class Lapsed(ActuateError):
+    """The lease ran out: all was restored. Until `Watchdog.restore` nothing is journalled any more."""
+
+
 class Watchdog:
     """A watchdog process and the line to it; usable from several threads. Methods raise ActuateError when it is gone.
 
@@ -132,6 +136,8 @@ class Watchdog:
             except (OSError, ActuateError) as error:
                 self._close()
                 raise ActuateError(f"the watchdog of {self.folder} is gone: {error}") from error
+        if answer.get("lapsed"):
+            raise Lapsed(f"the watchdog of {self.folder} restored all: nothing was heard for {self.lease_s:g} s")
         if not answer.get("ok"):
             raise ActuateError(f"the watchdog refused: {answer.get('error')}")
         return answer

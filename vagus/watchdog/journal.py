@@ -91,13 +91,16 @@ class Journal:
         self._entries.drop(step.key for step in steps)
         self._append({"kind": "forget", "steps": [msgspec.to_builtins(s) for s in steps]})
 
-    def restore(self, why: str) -> Restored:
-        """Undoes everything, records that, and keeps what could not be undone for the next try."""
+    def restore(self, why: str, keep: bool = False) -> Restored:
+        """Undoes everything, records that, and keeps what could not be undone for the next try.
+
+        keep: keeps it all, as whoever set the limits may be about to write once more.
+        """
         steps = self.steps()
         failed = undo(steps)
         failures = tuple(f"{step.op} {step.path} {step.value}: {reason}"[:500] for step, reason in failed)
         if steps:
-            kept = {step.key for step, _ in failed}
+            kept = {step.key for step, _ in failed} if not keep else {step.key for step in steps}
             self._entries.drop({step.key for step in steps} - kept)
             self._log.append(
                 {"kind": "restored", "why": why, "undone": len(steps) - len(failed), "failures": list(failures)[:50]}

@@ -8,7 +8,9 @@ It reads JSON lines on standard input (one end of a unix socket pair) and answer
     {"do": "restore"}                                    → {"ok": true, "undone": 2, "failures": []}
     {"do": "release"}                                    → like restore; then it ends
 
-When the pipe closes without `release`, or nothing is heard for the lease, it undoes what is journalled and ends.
+When the pipe closes without `release`, it undoes what is journalled and ends. When nothing is heard for the lease, it
+undoes it and keeps the journal: who was silent may be stopped just before a write. Whatever is asked then is refused
+with `lapsed`, until `restore` undoes all once more; if the pipe closes instead, so does that.
 """
 
 from __future__ import annotations
@@ -38,12 +40,15 @@ class Process:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.released = False
+        self.lapsed = False
 
     def answer(self, line: bytes) -> dict[str, Any]:
         """The answer to one line; `ok` is false, with an `error`, when it could not be done."""
         try:
             message = json.loads(line)
             todo = message["do"]
+            if self.lapsed and todo not in ("restore", "release"):
+                return {"ok": False, "lapsed": True, "error": "nothing was heard for the lease: all was restored"}
             if todo == "journal":
                 new = self.journal.add(_steps(message))
                 return {"ok": True, "new": [msgspec.to_builtins(s) for s in new]}
@@ -54,7 +59,7 @@ class Process:
                 return {"ok": True}
             if todo in ("restore", "release"):
                 done = self.journal.restore(todo)
-                self.released = todo == "release"
+                self.released, self.lapsed = todo == "release", False
                 return {"ok": True, "undone": done.undone, "failures": list(done.failures)[:50]}
             return {"ok": False, "error": f"unknown message {str(todo)[:40]!r}"}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -62,13 +67,18 @@ class Process:
         except VagusError as error:
             return {"ok": False, "error": str(error)[:500]}
 
+    def lapse(self, why: str) -> None:
+        """Undoes all, keeps the journal, and refuses until restored."""
+        self.lapsed = True
+        self.journal.restore(why, keep=True)
+
 
 def _steps(message: dict[str, Any]) -> list[Step]:
     return msgspec.convert(message["steps"], list[Step])
 
 
 def serve(process: Process, lease_s: float) -> str:
-    """Answers until released; returns why it stopped: `released`, `pipe closed`, a lost lease, a signal."""
+    """Answers until released; returns why it stopped: `released`, `pipe closed`, a signal."""
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -82,11 +92,13 @@ def serve(process: Process, lease_s: float) -> str:
     buffer = b""
     due = time.monotonic() + lease_s
     while True:
-        ready = {fd for fd, _ in poller.poll(max(0.0, due - time.monotonic()) * 1000)}
+        wait_ms = None if process.lapsed else max(0.0, due - time.monotonic()) * 1000
+        ready = {fd for fd, _ in poller.poll(wait_ms)}
         if woken in ready:
             return "terminated by a signal"
         if not ready:
-            return f"no heartbeat for {lease_s:g} s"
+            process.lapse(f"no heartbeat for {lease_s:g} s")
+            continue
         try:
             data = os.read(0, 1 << 16)
         except OSError:
