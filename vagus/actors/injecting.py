@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import selectors
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from vagus.actors.injecting_hands import Process, SystemHands
 from vagus.actors.injecting_left import note
 from vagus.clock import NS, Clock, SystemClock
-from vagus.errors import ActuateError, VagusError
+from vagus.errors import ActuateError, ConfigError, VagusError
 from vagus.injector import Prepared
 from vagus.injector.events import Injected, begin_event, end_event
 from vagus.injector.session import Outcome, Session, State
@@ -29,12 +29,13 @@ TURN_S = 0.2
 
 
 class Item(NamedTuple):
-    """One injection of a timetable, seconds from its begin; `prepare` is asked right before."""
+    """One injection of a timetable, seconds from its begin; `prepare` is asked right before. number: of its line."""
 
     begin_s: float
     end_s: float
     injected: Injected
     prepare: Callable[[], Prepared]
+    number: int = 0
 
 
 class Running(NamedTuple):
@@ -42,6 +43,21 @@ class Running(NamedTuple):
 
     item: Item
     session: Session[Process]
+
+
+def check_together(items: Sequence[Item], prepared: Mapping[int, Prepared]) -> None:
+    """Raises ConfigError when two that are in force at the same time change the same thing: neither could be undone."""
+    present: list[Item] = []
+    for item in sorted(items, key=lambda item: item.begin_s):
+        present = [other for other in present if other.end_s > item.begin_s]
+        keys = {step.key for step in prepared[item.number].undo}
+        for other in present:
+            if keys & {step.key for step in prepared[other.number].undo}:
+                raise ConfigError(
+                    f"{other.injected.type} and {item.injected.type} on {item.injected.target or 'this machine'} overlap "
+                    f"{item.begin_s:.3g} s after the begin, and change the same: let one begin `after` the other"
+                )
+        present.append(item)
 
 
 class Injecting:

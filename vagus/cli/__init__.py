@@ -35,6 +35,7 @@ COMMANDS = (
     Entry("update", "vagus.cli.decide_draw:update", "Tell the decision service how a decision turned out.", "Decide"),
     Entry("replay", "vagus.cli.replay:replay", "Policies on a trace: regret, score, simulated players.", "Decide"),
     Entry("load", "vagus.cli.load.command:load", "Ask at a fixed rate: how long answers take.", "Decide"),
+    Entry("inject", "vagus.cli.inject:inject", "Anomalies on purpose: strain, and label the data.", "Decide"),
     Entry("experiment", "vagus.cli.experiment:experiment", "What the loss of each part does.", "Decide"),
     Entry("store", "vagus.cli.store:store", "Verify, measure, compact, export the stores.", "This machine"),
     Entry("config", "vagus.cli.config:config", "Show, describe and check settings.", "This machine"),

@@ -41,13 +41,15 @@ class Injection(Protocol):
     """One type of anomaly. Built as `Injection(root, **options)`; `root` holds proc/ and sys/.
 
     Options are keyword arguments with defaults that are true or false, numbers or text; a class that has some says in
-    `options` what each is. The first line of its docstring is what `vagus inject list` shows.
+    `options` what each is. The first line of its docstring is what `vagus inject list` shows. `default`: the intensity
+    where none is given.
 
     `prepare` reads intensity and target (text of the command line or a campaign; empty: its default) and touches
     nothing; raises ConfigError for what it cannot read, Unsupported with what is missing on this machine.
     """
 
     name: str
+    default: str
 
     def __init__(self, root: Path, **options: Any) -> None: ...
 

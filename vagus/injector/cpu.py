@@ -27,6 +27,7 @@ class Cpu:
     """CPU time: 80% of the target's CPUs, or `2 cores`, in the target's control group or on the whole machine."""
 
     name = "cpu"
+    default = DEFAULT
     options: ClassVar[dict[str, str]] = {"nice": "Nice level of the processes that spin, -20 to 19."}
 
     def __init__(self, root: Path = Path("/"), *, nice: int = 0) -> None:

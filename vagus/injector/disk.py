@@ -25,6 +25,7 @@ class Disk:
     """Disk: `50 MB/s`, `200 IOPS` of 4 KiB, or 80% of what one stream reaches, in the file system of the target folder."""
 
     name = "disk"
+    default = DEFAULT
     options: ClassVar[dict[str, str]] = {
         "mode": "read or write.",
         "workers": "Processes at once.",

@@ -23,6 +23,7 @@ class Llc:
     """Last-level cache: an array of 100% of its size (up to 1600%) or of `8 MiB`, read in random order, in each cache."""
 
     name = "llc"
+    default = DEFAULT
     options: ClassVar[dict[str, str]] = {
         "nice": "Nice level of the processes that read, -20 to 19.",
         "workers": "Processes in each cache.",

@@ -25,6 +25,7 @@ class Load:
     """Requests: GET of the target's URLs (spaces between) in turn at `200/s`; `x2` with --base: as much as comes again."""
 
     name = "load"
+    default = DEFAULT
     options: ClassVar[dict[str, str]] = {
         "allow": "Also addresses that are neither of this machine nor of a private network.",
         "base": "Requests per second that come already, of which an intensity such as x2 is the multiple.",

@@ -33,6 +33,7 @@ class Memory:
     """Memory bandwidth: 80% of what all CPUs reach (read and written), `2 cores` without rest, or `4 GB/s`."""
 
     name = "memory"
+    default = DEFAULT
     options: ClassVar[dict[str, str]] = {"nice": "Nice level of the processes that copy, -20 to 19."}
 
     def __init__(self, root: Path = Path("/"), *, nice: int = 0) -> None:

@@ -42,5 +42,5 @@ def amount(what: str, text: str, units: Mapping[str, float], such_as: str) -> tu
 def share(what: str, value: float, most: float = 1.0) -> float:
     """A share of at most `most`. Raises ConfigError."""
     if value > most:
-        raise ConfigError(f"{what}: {value:.4g} of what there is; at most {most:.4g} can be asked for ({most:.0%})")
+        raise ConfigError(f"{what}: {value:.0%} of what there is; at most {most:.0%} can be asked for")
     return value
