@@ -36,11 +36,13 @@ from vagus.traces.joining import Joiner
 T = TypeVar("T")
 
 STEP_S = 0.25
+HEAR_S = 1.0
 MAX_QUEUED = 100_000  # spans that wait for the thread; beyond these new ones are dropped and counted
 CHUNK = 2000  # spans joined at once
 MAX_COMPONENTS = 1000  # whose signals are asked for: those seen last
 ASK_S = 2.0
 SAVE_S = 30.0
+SAVE_SHARE = 50  # of the thread's time at most a 50th goes into saving
 RETAIN_S = 60.0
 SHOWN = 100  # rankings in one answer
 STATE = "traces.state"
@@ -70,11 +72,12 @@ class TracesActor(Actor):
         self._telling = Telling(seat.node, links, self._keep_events)
         self._store: Store | None = None
         self._latest: Ranking | None = None
-        self._heard: dict[str, int] = {}  # node → the time of its last injection's event
+        self._heard: dict[str, str] = {}  # node → up to which position its injections are learned
         self._hearing: set[str] = set()
         self._queued = 0
         self._taken = self._dropped = self._graphs = self._rankings = self._labelled = 0
         self._thread_s = 0.0
+        self._save_due_s = time.monotonic() + SAVE_S
 
     # --- for the runtime -------------------------------------------------------------------------------------------
 
@@ -93,9 +96,9 @@ class TracesActor(Actor):
         self.every(STEP_S, self._join_queued, "join spans")
         if self.config.traces.localise.on:
             self.every(self._every_s, self._rank, "localise")
-            self.every(1.0, self._hear, "hear injections")
+            self.every(HEAR_S, self._hear, "hear injections")
         self.every(0.5, self._tell, "tell")
-        self.every(SAVE_S, self._save, "save")
+        self.every(1.0, self._save_now_and_then, "save")
         self.every(seconds(self.config.store.sync), self._sync, "sync")
         self.every(RETAIN_S, self._retain, "retain")
 
@@ -259,13 +262,17 @@ class TracesActor(Actor):
                 self.spawn(self._follow(node))
 
     async def _follow(self, node: str) -> None:
-        since_ns = self._heard.get(node, time.time_ns())
+        after = self._heard.get(node, "")
+        since_ns = 0 if after else self._since_ns
         try:
-            async for page in subscribe(LinkedSource(self.links, node), "", "inject.*", since_ns):
-                for event in page.items:
-                    if isinstance(event, Event) and event.t_ns >= since_ns:
+            async for page in subscribe(LinkedSource(self.links, node), "", "inject.*", since_ns, after=after):
+                for _, event in page.items:
+                    if isinstance(event, Event):
                         await self._learn(event)
-                        self._heard[node] = event.t_ns + 1
+                self._heard[node] = page.after
+        except ConfigError as error:  # what was saved is no position
+            self._heard.pop(node, None)
+            self.failed(f"hearing of injections at {node}, from now on", error)
         finally:
             self._hearing.discard(node)  # taken up again
 
@@ -287,9 +294,15 @@ class TracesActor(Actor):
     async def _save(self) -> None:
         if self._store is None:
             return
+        began_s = self._thread_s
         state = await self._aside(self._state)
         self._store.save(STATE, state)
         self._store.flush()
+        self._save_due_s = time.monotonic() + max(SAVE_S, SAVE_SHARE * (self._thread_s - began_s))
+
+    async def _save_now_and_then(self) -> None:
+        if time.monotonic() >= self._save_due_s:
+            await self._save()
 
     def _state(self) -> bytes:
         return msgspec.json.encode(
@@ -321,14 +334,14 @@ class TracesActor(Actor):
                 continue
             try:
                 restore(state[name])
-            except ConfigError as error:
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
                 self.failed(f"taking up what was saved of {name}; that begins afresh", error)
 
     def _restore_heard(self, state: Any) -> None:
         try:
-            self._heard = msgspec.convert(state, dict[str, int])
+            self._heard = msgspec.convert(state, dict[str, str])
         except msgspec.ValidationError as error:
-            raise ConfigError(f"not times by node: {error}") from error
+            raise ConfigError(f"not positions by node: {error}") from error
 
     def _keep_events(self, events: Sequence[Event]) -> None:
         """What the collector does not take."""
