@@ -13,14 +13,16 @@ from vagus.cli.session import check_file, write_file
 from vagus.errors import ConfigError
 
 if TYPE_CHECKING:
+    from vagus.config import CampaignSettings
     from vagus.health.instances import Panorama
 
-KINDS = ("vagus", "controller")
+KINDS = ("vagus", "controller", "campaign")
 
 
 @click.group()
 def config() -> None:
-    """Show, describe and check settings: vagus.yaml (a node or cluster) and controller.yaml (one controller)."""
+    """Show, describe and check settings: vagus.yaml (a node or cluster), controller.yaml (one controller), campaign.yaml
+    (injections)."""
 
 
 @config.command()
@@ -53,7 +55,7 @@ def show(file: Path | None, as_json: bool) -> None:
 @config.command()
 @click.argument("kind", type=click.Choice(KINDS), default="vagus")
 def schema(kind: str) -> None:
-    """The JSON schema of vagus.yaml or controller.yaml, for editors and checkers.
+    """The JSON schema of vagus.yaml, controller.yaml or campaign.yaml, for editors and checkers.
 
     \b
     Examples:
@@ -69,7 +71,7 @@ def schema(kind: str) -> None:
 def check(file: Path, as_json: bool) -> None:
     """Whether FILE is right; if not, its first error, and exit status 1.
 
-    Which kind it is shows from its keys: vagus.yaml, controller.yaml, or Panorama's JSON.
+    Which kind it is shows from its keys: vagus.yaml, controller.yaml, campaign.yaml, or Panorama's JSON.
 
     \b
     Examples:
@@ -199,24 +201,35 @@ def _instance_bytes(given: Panorama, form: str) -> bytes:
 
 
 def schema_text(kind: str) -> str:
-    """The schema as published in schemas/KIND.schema.json. kind: vagus or controller."""
+    """The schema as published in schemas/KIND.schema.json. kind: vagus, controller or campaign."""
     from vagus.config import schema as schema_of
 
-    title = {"vagus": "vagus.yaml", "controller": "controller.yaml"}[kind]
+    title = f"{kind}.yaml"
     return json.dumps({"title": title, **schema_of(_settings(kind))}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _settings(kind: str) -> type[Any]:
-    from vagus.config import Config, ControllerSettings
+    from vagus.config import CampaignSettings, Config, ControllerSettings
 
-    return Config if kind == "vagus" else ControllerSettings
+    found: dict[str, type[Any]] = {"vagus": Config, "controller": ControllerSettings, "campaign": CampaignSettings}
+    return found[kind]
+
+
+def _check_campaign(settings: CampaignSettings, origin: str) -> None:
+    """Raises ConfigError for times out of bounds; what this machine can do is for `vagus inject campaign --dry`."""
+    from vagus.injector.campaign import schedule
+
+    try:
+        schedule(settings)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from error
 
 
 def _read(file: Path) -> tuple[str, Any]:
     """Which kind a file is, and its settings. Raises ConfigError."""
     import yaml
 
-    from vagus.config import MAX_CONFIG_BYTES, Config, ControllerSettings, decode
+    from vagus.config import MAX_CONFIG_BYTES, CampaignSettings, Config, ControllerSettings, decode
     from vagus.controllers.decide.checked import check_decide
     from vagus.health.checked import check_health
     from vagus.health.instances import config_of_panorama, is_panorama
@@ -234,8 +247,10 @@ def _read(file: Path) -> tuple[str, Any]:
         raw = None  # decode says what is wrong
     keys = set(raw) if isinstance(raw, dict) else set()
     only_controller = set(ControllerSettings.__struct_fields__) - set(Config.__struct_fields__)
-    kind = "controller" if keys & only_controller else "vagus"
+    kind = "campaign" if "injections" in keys else "controller" if keys & only_controller else "vagus"
     settings = decode(text, _settings(kind), str(file))
+    if isinstance(settings, CampaignSettings):
+        _check_campaign(settings, str(file))
     if isinstance(settings, Config):
         check_health(settings, str(file))
         check_decide(settings, str(file))

@@ -54,14 +54,18 @@ def schedule(campaign: CampaignSettings) -> tuple[Due, ...]:
         raise ConfigError(
             f"{len(lines)} injections × {campaign.repeat}: a campaign has at most {MAX_INJECTIONS} injections"
         )
+    try:
+        pause_s = seconds(campaign.pause)
+    except ConfigError as error:
+        raise ConfigError(f"pause: {error}") from error
     length_s = max(at + jitter + duration for at, jitter, duration in lines)
-    total_s = campaign.repeat * length_s + (campaign.repeat - 1) * seconds(campaign.pause)
+    total_s = campaign.repeat * length_s + (campaign.repeat - 1) * pause_s
     if total_s > MAX_TOTAL_S:
         raise ConfigError(f"the campaign lasts {total_s / 86400:.3g} days; at most {MAX_TOTAL_S / 86400:g} are allowed")
     rng = Random(campaign.seed)
     found = [
         Due(
-            repetition * (length_s + seconds(campaign.pause)) + at + rng.random() * jitter,
+            repetition * (length_s + pause_s) + at + rng.random() * jitter,
             duration,
             repetition,
             number,
