@@ -63,6 +63,8 @@ INJECTIONS: Registry[Injection] = Registry(
         "memory": "vagus.injector.memory:Memory",
         "llc": "vagus.injector.llc:Llc",
         "disk": "vagus.injector.disk:Disk",
+        "net-delay": "vagus.injector.net_delay:NetDelay",
+        "net-bandwidth": "vagus.injector.net_bandwidth:NetBandwidth",
         "load": "vagus.injector.load:Load",
     },
 )

@@ -23,6 +23,8 @@ STRAINS = {
     "llc": "vagus.injector.strain_llc:strain",
     "disk": "vagus.injector.strain_disk:strain",
     "load": "vagus.injector.strain_load:strain",
+    "delay": "vagus.injector.strain_delay:strain",
+    "relay": "vagus.injector.strain_relay:strain",
 }
 PREPARE_S = 60.0
 GRACE_S = 2.0

@@ -14,7 +14,7 @@ from typing import Any
 from vagus.shaping.match import Match
 from vagus.undo import netlink as nl
 
-ROOT, INGRESS = 0xFFFFFFFF, 0xFFFFFFF1
+ROOT, INGRESS, EGRESS = 0xFFFFFFFF, 0xFFFFFFF1, 0xFFFFFFF3  # the last one: what clsact sees leave
 KIND, OPTIONS = 1, 2
 UNLIMITED = 12_500_000_000  # bytes/s: 100 Gbit/s, more than one HTB lets through; what is not limited has this
 CREATE, EXCLUDE, REPLACE = 0x400, 0x200, 0x100
@@ -123,6 +123,12 @@ def ingress(index: int) -> bytes:
     return traffic(nl.NEWQDISC, nl.ACK | CREATE | EXCLUDE, index, INGRESS & 0xFFFF0000, INGRESS, content=content)
 
 
+def clsact(index: int) -> bytes:
+    """The place for filters on what comes in and on what leaves, before any queue."""
+    content = attribute(KIND, text("clsact"))
+    return traffic(nl.NEWQDISC, nl.ACK | CREATE | EXCLUDE, index, INGRESS & 0xFFFF0000, INGRESS, content=content)
+
+
 def no_qdisc(index: int, handle: int, parent: int, kind: str) -> bytes:
     """Deletes the discipline with this handle and kind; the kernel's default takes a root's place."""
     return traffic(nl.DELQDISC, nl.ACK, index, handle, parent, content=attribute(KIND, text(kind)))
@@ -141,7 +147,8 @@ def ticks(rate: int, size_bytes: float) -> int:
     """How long `size_bytes` take at `rate` (bytes/s), in the kernel's ticks of /proc/net/psched."""
     from pyroute2.netlink.rtnl.tcmsg.common import tick_in_usec
 
-    return min(math.ceil(size_bytes / rate * 1e6 * tick_in_usec), _MAX_U32)
+    per_second: float = 1e6 * tick_in_usec
+    return min(math.ceil(size_bytes / rate * per_second), _MAX_U32)
 
 
 def burst(rate: int, mtu: int) -> int:

@@ -10,6 +10,8 @@ import sys
 from types import TracebackType
 from typing import NamedTuple
 
+import msgspec
+
 from vagus.errors import ActuateError, Unsupported
 from vagus.shaping.match import Key, Match
 from vagus.shaping.messages import INGRESS, KIND, OPTIONS, ROOT, attribute, link, text, traffic
@@ -29,7 +31,7 @@ _LOOPBACK = 0x8
 _ONE = nl.ACK | nl.ECHO  # without the echo the one that is asked for is told to nobody
 
 
-class Link(NamedTuple):
+class Link(msgspec.Struct, frozen=True):
     """A device: its index, name, MTU in bytes."""
 
     index: int

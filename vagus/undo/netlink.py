@@ -16,7 +16,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vagus.errors import Rejected
@@ -174,6 +174,11 @@ def opened(namespace: str = "", cookie: int = 0) -> socket.socket:
     raise OSError(errno.ENODEV, f"the network namespace {namespace or 'of old'} is gone")
 
 
+def opened_new() -> socket.socket:
+    """A socket in a network namespace made for it, which ends with it: to try what this kernel has. Raises OSError."""
+    return _elsewhere(_unshare)
+
+
 def cookie_of(link: socket.socket) -> int:
     """What names a namespace until the machine ends (Linux 5.14); 0 where the kernel does not tell."""
     try:
@@ -214,21 +219,40 @@ def _all() -> Iterator[str]:
 
 
 def _inside(file: str) -> socket.socket:
-    if not file:
-        return _socket()
+    return _elsewhere(lambda: _enter(file)) if file else _socket()
+
+
+def enter(namespace: str) -> None:
+    """Moves the calling thread into a namespace. Raises OSError."""
+    if namespace:
+        _enter(_file(namespace))
+
+
+def _enter(file: str) -> None:
+    with open(file, "rb") as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET):
+            code = ctypes.get_errno()
+            raise OSError(code, f"cannot enter the network namespace {file}: {os.strerror(code)}")
+
+
+def _unshare() -> None:
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
+        code = ctypes.get_errno()
+        raise OSError(code, f"cannot make a network namespace: {os.strerror(code)}")
+
+
+def _elsewhere(go: Callable[[], None]) -> socket.socket:
+    """A socket made after `go`, in a thread that ends there: only a thread's namespace changes."""
     found: list[socket.socket | OSError] = []
 
-    def enter() -> None:  # in a thread of its own, which ends there: only a thread's namespace changes
+    def make() -> None:
         try:
-            with open(file, "rb") as namespace:
-                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET):
-                    code = ctypes.get_errno()
-                    raise OSError(code, f"cannot enter the network namespace {file}: {os.strerror(code)}")
+            go()
             found.append(_socket())
         except OSError as error:
             found.append(error)
 
-    thread = threading.Thread(target=enter, name="setns")
+    thread = threading.Thread(target=make, name="setns")
     thread.start()
     thread.join()
     if isinstance(found[0], OSError):
