@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vagus.api import Vagus, connect, down, stream, up
+    from vagus.client.aiohttp_server import trace_middleware
     from vagus.client.aiohttp_trace import trace_config
     from vagus.client.alive import observe_process, observe_thread
     from vagus.client.decisions import decisions
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from vagus.client.observe import observe
     from vagus.client.pending import pending
     from vagus.client.ray_handle import observed
+    from vagus.client.span import continue_from, current_trace, span, trace_headers, trace_ratio
     from vagus.client.subjects import subjects
     from vagus.client.tunables import tunable
     from vagus.controllers.decide.decider import Decider
@@ -37,7 +39,9 @@ __all__ = [
     "action",
     "aio_decisions",
     "connect",
+    "continue_from",
     "counter",
+    "current_trace",
     "decisions",
     "down",
     "event",
@@ -56,9 +60,13 @@ __all__ = [
     "register",
     "sample",
     "sink",
+    "span",
     "stream",
     "subjects",
     "trace_config",
+    "trace_headers",
+    "trace_middleware",
+    "trace_ratio",
     "tunable",
     "unregister",
     "up",
@@ -79,8 +87,10 @@ _LAZY = {
     **dict.fromkeys(("observe_process", "observe_thread"), "vagus.client.alive"),
     **dict.fromkeys(("origin", "sink"), "vagus.client.indirection"),
     "pending": "vagus.client.pending",
+    **dict.fromkeys(("continue_from", "current_trace", "span", "trace_headers", "trace_ratio"), "vagus.client.span"),
     "subjects": "vagus.client.subjects",
     "trace_config": "vagus.client.aiohttp_trace",
+    "trace_middleware": "vagus.client.aiohttp_server",
     "tunable": "vagus.client.tunables",
 }
 

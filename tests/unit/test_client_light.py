@@ -10,7 +10,8 @@ import vagus
 vagus.observe
 vagus.event, vagus.action, vagus.sample, vagus.counter, vagus.heartbeat
 vagus.pending, vagus.origin, vagus.sink, vagus.inform, vagus.inform_self, vagus.subjects
-vagus.observed, vagus.observe_thread, vagus.observe_process, vagus.grpc_interceptors
+vagus.observed, vagus.observe_thread, vagus.observe_process, vagus.grpc_interceptors, vagus.tunable
+vagus.span, vagus.trace_middleware
 import vagus.client.connection, vagus.client.endpoint
 spent = time.process_time() - begun
 vagus.decisions
@@ -18,6 +19,8 @@ heavy = [m for m in ("ray", "numpy", "aiohttp", "asyncio", "lmdb", "grpc", "http
 with vagus.observe("db@2", context="read"):
     pass
 vagus.event("app.light", n=1)
+with vagus.span("app.light"):
+    pass
 pages = int(open("/proc/self/statm").read().split()[1])
 print(spent, pages * 4096, *heavy)
 """

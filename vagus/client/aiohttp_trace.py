@@ -4,6 +4,8 @@
 
 Exceptions, time-outs and 5xx are UNHEALTHY, anything else that answers is HEALTHY, and a request that hangs is PENDING
 while it does. What is observed ends with the answer's headers: aiohttp tells nothing of its body.
+
+Within a `vagus.span` each request is a span as well, and carries the trace's headers on to the server.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from vagus.client.observe import PENDING_S, seconds_of
 from vagus.client.reporter import REPORTER, Reporter
+from vagus.client.span import current_trace, span
 from vagus.client.subjects import Subjects, subjects
+from vagus.client.trace_context import inject
+from vagus.client.tracer import TRACER, Tracer
 from vagus.client.track import Call
 from vagus.model import Status
 
@@ -38,11 +43,12 @@ def trace_config(
     failed: Callable[[int], bool] = _is_failure,
     names: Subjects = subjects,
     reporter: Reporter = REPORTER,
+    tracer: Tracer = TRACER,
 ) -> TraceConfig:
     """A TraceConfig that observes every request of the sessions it is given to.
 
     subject: default: what `vagus.subjects` calls the request's host:port; context: default: the method; pending_s:
-    None: never; failed: which HTTP statuses speak against the server. Each hop of a redirect is a request of its own.
+    None: never; failed: which HTTP statuses speak against the server. A span goes over all hops of a redirect. Each hop of a redirect is a request of its own.
     Raises ImportError without aiohttp.
     """
     pending = seconds_of(pending_s)
@@ -52,6 +58,23 @@ def trace_config(
         track = reporter.track(named, context or method, observer)
         tracing.vagus = reporter.wait_for(track, pending)
 
+    def begin_span(tracing: SimpleNamespace, params: Any) -> None:
+        if current_trace() is not None:
+            host, port = params.url.host or "?", params.url.port
+            made = span(f"{params.method} {subject or names.resolve(host, port)}", kind="client", tracer=tracer).begin()
+            tracing.vagus_span = made
+            if made.context is not None:
+                inject(params.headers, made.context)
+
+    def end_span(tracing: SimpleNamespace, status: int = 0, error: BaseException | None = None) -> None:
+        made: span | None = tracing.__dict__.pop("vagus_span", None)
+        if made is not None:
+            if status:
+                made.note(**{"http.status_code": status})
+            if status and failed(status):
+                made.fail()
+            made.end(error)
+
     def end(tracing: SimpleNamespace, status: Status | None) -> None:
         call: Call | None = tracing.__dict__.pop("vagus", None)
         if call is not None:
@@ -59,6 +82,7 @@ def trace_config(
 
     async def on_start(_: Any, tracing: SimpleNamespace, params: Any) -> None:
         try:
+            begin_span(tracing, params)
             begin(tracing, params.method, params.url)
         except Exception as error:  # the host program must not notice; so below
             reporter.fail(error)
@@ -73,6 +97,7 @@ def trace_config(
 
     async def on_end(_: Any, tracing: SimpleNamespace, params: Any) -> None:
         try:
+            end_span(tracing, params.response.status)
             end(tracing, Status.UNHEALTHY if failed(params.response.status) else Status.HEALTHY)
         except Exception as error:
             end(tracing, None)
@@ -80,6 +105,7 @@ def trace_config(
 
     async def on_exception(_: Any, tracing: SimpleNamespace, params: Any) -> None:
         try:
+            end_span(tracing, error=params.exception)
             if isinstance(params.exception, (asyncio.CancelledError, KeyboardInterrupt, SystemExit)):
                 call: Call | None = tracing.__dict__.get("vagus")  # ours to end: a verdict only if it had hung by then
                 hung = call is not None and perf_counter() - call[0] >= pending

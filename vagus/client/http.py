@@ -74,8 +74,9 @@ class Http:
         body: bytes | None = None,
         accept: str = "",
         idempotent: bool | None = None,
+        media: str = MSGPACK,
     ) -> tuple[bytes, Mapping[str, str]]:
-        """The body and headers of a successful answer; `body` is MessagePack. Other answers raise.
+        """The body and headers of a successful answer; `body` is of the type `media`. Other answers raise.
 
         An idempotent request (a GET, unless said otherwise) whose kept-alive connection dropped is sent once more.
         """
@@ -83,7 +84,7 @@ class Http:
         for left in range(tries - 1, -1, -1):
             connection, fresh = self._take()
             try:
-                response = self._send(connection, method, path, query, body, accept)
+                response = self._send(connection, method, path, query, body, accept, media)
                 answer = response.read(MAX_ANSWER_BYTES)
             except Exception as error:
                 connection.close()
@@ -123,6 +124,7 @@ class Http:
         query: Mapping[str, Any] | None,
         body: bytes | None,
         accept: str,
+        media: str = MSGPACK,
     ) -> HTTPResponse:
         if query:
             given = [
@@ -132,7 +134,7 @@ class Http:
             path = f"{path}?{'&'.join(pairs)}"
         headers = dict(self._headers)
         if body is not None:
-            headers["Content-Type"] = MSGPACK
+            headers["Content-Type"] = media
         if accept:
             headers["Accept"] = accept
         connection.request(method, path, body=body, headers=headers)

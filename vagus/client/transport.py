@@ -11,7 +11,7 @@ import msgspec
 from vagus.client import endpoint
 from vagus.client.answers import NotTaken, Refusal
 from vagus.errors import NoData, VagusError
-from vagus.model import Report
+from vagus.model import Report, Span
 
 if TYPE_CHECKING:
     from vagus.client.connection import Connection
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 MAX_DATAGRAM_BYTES = 60_000
 MAX_BATCH = 100
+MAX_SPANS = 500  # of one request
 SEND_TIMEOUT_S = 0.2
 GATEWAY_TIMEOUT_S = 1.0
 MAX_SPLITS = 20  # of what was refused, in one sending
@@ -177,6 +178,28 @@ class Parcels(Carrier["dict[str, Any]"]):
         for name, bodies in _sorted(items).items():
             if bodies:
                 connection.request("POST", f"/v1/{name}", body=msgspec.msgpack.encode({name: bodies}))
+
+
+class SpanPost(Carrier[Span]):
+    """Spans as OTLP, to the gateway alone: a datagram holds too few."""
+
+    def send(self, items: Sequence[Span]) -> None:
+        self._refused, self._why, self._splits = 0, "", MAX_SPLITS
+        for at in range(0, len(items), MAX_SPANS):
+            self._post(items[at : at + MAX_SPANS])
+        if self._refused:
+            raise NotTaken(self._refused, self._why)
+
+    def post(self, connection: Connection, items: Sequence[Span]) -> None:
+        from vagus.client.span_otlp import request_of
+        from vagus.client.tracer import rejected_of
+
+        body = msgspec.json.encode(request_of(items))
+        answer, _ = connection.request("POST", "/v1/traces", body=body, media="application/json")
+        rejected, why = rejected_of(answer)
+        if rejected:
+            self._refused += rejected
+            self._why = why
 
 
 def _sorted(items: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
