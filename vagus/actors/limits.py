@@ -8,7 +8,7 @@ from typing import Any
 
 from vagus.actuators import Actuator
 from vagus.actuators.apply import apply
-from vagus.controllers.acting import Abandon, Ask, Confirm, Forget, Keep, Read, Write, carry_out
+from vagus.controllers.acting import Ask, Forget, Keep, Read, Write, carry_out
 from vagus.controllers.run import Planned, settle
 from vagus.controllers.steering import Drift, Limited
 from vagus.errors import ActuateError
@@ -138,10 +138,6 @@ class Limits:
             self._watchdog.forget(ask.steps)
             self._journalled[limited] = [s for s in self._journalled.get(limited, ()) if s not in ask.steps]
             return None
-        if isinstance(ask, Confirm):
-            return self._lease_holds()
-        if isinstance(ask, Abandon):
-            return self._abandon()
         return "; ".join(f"{step.op} {step.path}: {why}" for step, why in undo(ask.steps))
 
     def drifted(self) -> list[Drift]:

@@ -48,15 +48,7 @@ class Undo(NamedTuple):
     steps: tuple[Step, ...]
 
 
-class Confirm(NamedTuple):
-    """Whether the lease still holds: true, or it ran out, all was restored, and this write came after that."""
-
-
-class Abandon(NamedTuple):
-    """Restore everything, this write included."""
-
-
-Ask = Keep | Forget | Write | Read | Undo | Confirm | Abandon
+Ask = Keep | Forget | Write | Read | Undo
 
 
 def carry_out(planned: Planned) -> Generator[Ask, Any, Receipt]:
@@ -78,9 +70,6 @@ def carry_out(planned: Planned) -> Generator[Ask, Any, Receipt]:
                 wrong = f"reading back shows {after}, not {plan.expected}"
         except ActuateError as error:
             wrong = str(error)
-        if not (yield Confirm()):  # stopped between journal and write for longer than the lease
-            yield Abandon()
-            return settle(planned, before, "the lease ran out while this was written: all was restored")
         if not wrong:
             return settle(planned, after)
         left = yield Undo(plan.undo)

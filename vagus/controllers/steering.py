@@ -162,7 +162,8 @@ class Steering:
         if rung is Rung.RULE:
             return wanted
         if rung is Rung.HOLD and sound:
-            looser = self._safe.looser(sight.in_force)
+            theirs = {drift.limited for drift in sight.drifts}  # what others set is not ours to call safe
+            looser = self._safe.looser({key: v for key, v in sight.in_force.items() if key not in theirs})
             return [Action(t, resource, value, "the last safe limit") for (t, resource), value in looser.items()]
         return []
 

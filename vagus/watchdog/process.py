@@ -9,8 +9,8 @@ It reads JSON lines on standard input (one end of a unix socket pair) and answer
     {"do": "release"}                                    → like restore; then it ends
 
 When the pipe closes without `release`, it undoes what is journalled and ends. When nothing is heard for the lease, it
-undoes it and keeps the journal: who was silent may be stopped just before a write. Whatever is asked then is refused
-with `lapsed`, until `restore` undoes all once more; if the pipe closes instead, so does that.
+undoes it and keeps the journal: who was silent may be stopped just before a write, so that it undoes all once more each
+lease, and when the pipe closes. Whatever is asked meanwhile is refused with `lapsed`, until `restore`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 from vagus.errors import ActuateError, VagusError
-from vagus.undo import Step
+from vagus.undo import Step, undo
 from vagus.watchdog.journal import Journal
 
 MAX_LINE_BYTES = 1 << 20
@@ -69,8 +69,11 @@ class Process:
 
     def lapse(self, why: str) -> None:
         """Undoes all, keeps the journal, and refuses until restored."""
+        if not self.lapsed:
+            self.journal.restore(why, keep=True)
+        else:
+            undo(self.journal.steps())  # nothing new to tell
         self.lapsed = True
-        self.journal.restore(why, keep=True)
 
 
 def _steps(message: dict[str, Any]) -> list[Step]:
@@ -92,12 +95,12 @@ def serve(process: Process, lease_s: float) -> str:
     buffer = b""
     due = time.monotonic() + lease_s
     while True:
-        wait_ms = None if process.lapsed else max(0.0, due - time.monotonic()) * 1000
-        ready = {fd for fd, _ in poller.poll(wait_ms)}
+        ready = {fd for fd, _ in poller.poll(max(0.0, due - time.monotonic()) * 1000)}
         if woken in ready:
             return "terminated by a signal"
         if not ready:
             process.lapse(f"no heartbeat for {lease_s:g} s")
+            due = time.monotonic() + lease_s
             continue
         try:
             data = os.read(0, 1 << 16)
@@ -114,7 +117,7 @@ def serve(process: Process, lease_s: float) -> str:
                 return "pipe closed"
             if process.released:
                 return "released"
-        if lines:
+        if lines and not process.lapsed:
             due = time.monotonic() + lease_s
 
 
