@@ -202,7 +202,7 @@ def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path) -> None:
         Cgroup1(tmp_path).usage(Target("cgroup", "vagus/nope"))
     with pytest.raises(ActuateError, match="process 5 does not exist"):
         Cgroup1(tmp_path).usage(Target("pid", "5"))
-    with pytest.raises(Unsupported, match="limits cgroup:PATH and pid:NUMBER"):
+    with pytest.raises(Unsupported, match="limits cgroup:PATH, pid:NUMBER and container:ID"):
         Cgroup1(tmp_path).supports(Target("unit", "x"))
     with pytest.raises(Unsupported, match="no cgroup v2 hierarchy with the cpu"):
         Cgroup2(tmp_path).supports(WEB)

@@ -112,6 +112,7 @@ ACTUATORS: Registry[Actuator] = Registry(
         "cgroup1": "vagus.actuators.cgroup1:Cgroup1",
         "cgroup2": "vagus.actuators.cgroup2:Cgroup2",
         "dry": "vagus.actuators.dry:Dry",
+        "systemd": "vagus.actuators.systemd:Systemd",
         "resctrl": "vagus.actuators.resctrl:Resctrl",
         "pod": "vagus.actuators.pod:Pod",
         "replicas": "vagus.actuators.replicas:Replicas",

@@ -53,21 +53,19 @@ class Auto:
 
     def usage(self, target: Target) -> Usage:
         """From the first that knows the target's CPU time. Raises ActuateError when it does not exist."""
+        asked = self._of_kind(target)
+        asked = [actuator for actuator in asked if _holds(actuator, target, "cpu_cores")] or asked
         problem: ActuateError | None = None
-        partly: Usage | None = None
-        for actuator in self._of_kind(target):
-            if not _holds(actuator, target, "cpu_cores"):
-                continue
+        for actuator in asked:
             try:
                 found = actuator.usage(target)
+            except Unsupported:
+                continue
             except ActuateError as error:
                 problem = problem or error
                 continue
             if not math.isnan(found.cpu_s):
                 return found
-            partly = partly or found
-        if partly is not None:
-            return partly
         if problem is not None:
             raise problem
         return self._watching.usage(target)
@@ -75,9 +73,14 @@ class Auto:
     def read(self, target: Target, resource: str) -> float | None:
         """Raises ActuateError, Unsupported."""
         found = self._find(target, resource)
-        if found is None:
-            return None
-        return found.read(target, resource)
+        if found is not None:
+            return found.read(target, resource)
+        for actuator in self._fitting(target, resource):
+            try:
+                return actuator.read(target, resource)
+            except Unsupported:
+                continue
+        return None
 
     def plan(self, action: Action) -> Plan:
         """Raises Rejected, Unsupported, ActuateError."""
@@ -93,6 +96,11 @@ class Auto:
         except ActuateError:
             return self.name
         return "dry" if found is None else found.name
+
+    def whole(self, target: Target, resource: str) -> bool:
+        """Whether only whole numbers are taken. Raises Unsupported."""
+        whole = getattr(self._find(target, resource), "whole", None)
+        return whole is not None and bool(whole(target, resource))
 
     # --- which -----------------------------------------------------------------------------------------------------
 

@@ -7,49 +7,41 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from vagus.actuators import Plan, Usage, base
 from vagus.actuators.hierarchy import Mount, group_of, group_path, mounts, refuse_foreign
+from vagus.actuators.limits import Change, Limit, Write
+from vagus.actuators.machine import Machine
+from vagus.actuators.owners import Containers, refuse_inside, refuse_owned, unit_of
 from vagus.actuators.process import ProcessTree, total
 from vagus.errors import ActuateError, Rejected, Unsupported
 from vagus.model import Action, Target
-from vagus.undo import Step, read_text, reason
+from vagus.undo import Step, reason
 
 OWN_GROUP = "vagus-pid-"
-DEFAULT_PERIOD_US = 100_000
-
-
-class Limit(Protocol):
-    """One resource's file in a group: how to read it and what to write."""
-
-    controller: str
-    file: str
-
-    def read(self, group: Path) -> float | None:
-        """The limit in the resource's unit, None without one. Raises OSError, ValueError."""
-
-    def text(self, group: Path, value: float | None) -> str:
-        """What to write for `value`; the group may not exist yet."""
 
 
 class CgroupActuator(ABC):
-    """Limits of `cgroup:PATH` (relative to each controller's mount) and of process trees, `pid:N`.
+    """Limits of `cgroup:PATH` (relative to each controller's mount), of `container:ID` and of process trees, `pid:N`.
 
-    A process tree gets a group of its own, `vagus-pid-N`, made when first limited; undoing moves the processes
-    back and removes it.
+    A process tree gets a group of its own in each hierarchy that it is limited in, `vagus-pid-N`, made when first
+    limited; undoing moves the processes back and removes it. What they used before is not counted there.
     """
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 0
     limits: ClassVar[Mapping[str, Limit]] = {}
+    impossible: ClassVar[Mapping[str, str]] = {}  # resources that this version has not, and what to do
     dry = False
-    kinds: tuple[str, ...] = ("cgroup", "pid")
-    resources: tuple[str, ...] = ("cpu_cores", "memory_bytes")
+    kinds: tuple[str, ...] = ("cgroup", "pid", "container")
+    resources: tuple[str, ...] = ()
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = Path(root)
-        self._trees: dict[int, ProcessTree] = {}
+        self.machine = Machine(self.root)
+        self._containers = Containers(self.root)
+        self._trees: dict[str, ProcessTree] = {}
         self._mounts: dict[str, Mount] = {}
 
     # --- contract --------------------------------------------------------------------------------------------------
@@ -69,62 +61,101 @@ class CgroupActuator(ABC):
 
     def usage(self, target: Target) -> Usage:
         """Cumulative figures now. Raises ActuateError when the target does not exist."""
-        if target.kind == "pid":
-            pids = self._tree(target).pids()
-            cpu_s, memory_bytes = total(self.root, pids)
-            group = self._own_group(target)
-            counted = self._counters(group) if group is not None and group.is_dir() else Usage(0.0)
-            return Usage(
-                cpu_s, counted.periods, counted.throttled_periods, counted.throttled_s, memory_bytes, counted.period_s
-            )
-        return self._counters(self._group(target, self._mount("cpu")))
+        if target.kind != "pid":
+            return self.counters(self.group(target, self.mount("cpu")))
+        cpu_s, memory_bytes = total(self.root, self._tree(target).pids())
+        try:
+            group = self._own_group(target, self.mount("cpu"))
+            counted = self.counters(group) if group.is_dir() else Usage(0.0)
+        except Unsupported:
+            counted = Usage(0.0)
+        return Usage(
+            cpu_s, counted.periods, counted.throttled_periods, counted.throttled_s, memory_bytes, counted.period_s
+        )
 
     def read(self, target: Target, resource: str) -> float | None:
         """The present limit; None without one. Raises ActuateError, Unsupported."""
         limit = self._limit(target, resource)
-        group = self._own_group(target) if target.kind == "pid" else self._group(target, self._mount(limit.controller))
-        if group is None or (target.kind == "pid" and not group.is_dir()):
-            return None
+        mount = self.mount(limit.controller)
+        if target.kind != "pid":
+            return self.read_at(self.group(target, mount), resource)
+        self._tree(target).check()
         try:
-            return limit.read(group)
-        except (OSError, ValueError) as error:
-            raise ActuateError(f"cannot read {group / limit.file}: {_words(error)}") from error
+            group = self._own_group(target, mount)
+        except Unsupported:
+            return None
+        return self.read_at(group, resource) if group.is_dir() else None
 
     def plan(self, action: Action) -> Plan:
         """The writes for `action`, nothing touched yet. Raises Rejected, Unsupported, ActuateError."""
         limit = self._limit(action.target, action.resource)
-        if action.value is not None and not (math.isfinite(action.value) and action.value > 0):
-            raise Rejected(str(action.target), str(action.value), f"{action.resource} must be a finite number above 0")
-        mount = self._mount(limit.controller)
-        if action.target.kind == "pid":
-            return self._plan_tree(action, limit, mount)
-        refuse_foreign(mount, group_path(mount, action.target.name))
-        group = self._group(action.target, mount)
+        check_value(action)
+        mount = self.mount(limit.controller)
         self._check(action.target, action.resource)
-        return _write_plan(group, limit, action.value)
+        if action.target.kind == "pid":
+            return self._plan_tree(action, mount)
+        group = self.group(action.target, mount)
+        change = self.change_at(group, action.resource, action.value)
+        return Plan(steps_of(group, change.writes), steps_of(group, change.undo), change.expected)
 
     def holds(self, target: Target, resource: str) -> bool:
-        """Whether the resource's controller is in a hierarchy of this version."""
+        """Whether the resource's controller is in a hierarchy of this version, and the target not another's."""
         limit = self.limits.get(base(resource))
         try:
-            return limit is not None and self._mount(limit.controller) is not None
+            if limit is None:
+                return False
+            mount = self.mount(limit.controller)
+            return target.kind != "container" or not unit_of(self.root, mount, self.group(target, mount))
         except ActuateError:
             return False
+
+    def whole(self, target: Target, resource: str) -> bool:
+        """Whether only whole numbers are taken."""
+        return base(resource) == "cpuset_cpus"
+
+    # --- groups, whoever owns them ---------------------------------------------------------------------------------
+
+    def read_at(self, group: Path, resource: str) -> float | None:
+        """The limit in a folder. Raises ActuateError."""
+        limit, part = self.limits[base(resource)], resource.partition("@")[2]
+        try:
+            os.stat(group / limit.file)  # the kernel may have none
+            return limit.read(group, part, self.machine)
+        except (OSError, ValueError) as error:
+            raise ActuateError(f"cannot read {group / limit.file}: {_words(error)}") from error
+
+    def change_at(self, group: Path, resource: str, value: float | None) -> Change:
+        """What changes the limit in a folder. Raises Rejected, ActuateError."""
+        limit, part = self.limits[base(resource)], resource.partition("@")[2]
+        try:
+            return limit.change(group, value, part, self.machine)
+        except (OSError, ValueError) as error:
+            raise ActuateError(f"cannot read {group / limit.file}: {_words(error)}") from error
+
+    @abstractmethod
+    def counters(self, group: Path) -> Usage:
+        """What the group has used so far. Raises ActuateError."""
 
     # --- targets ---------------------------------------------------------------------------------------------------
 
     def _resources(self, target: Target) -> tuple[str, ...]:
-        if target.kind not in ("cgroup", "pid"):
-            raise Unsupported(f"{self.name} limits cgroup:PATH and pid:NUMBER, not {target}")
-        return ("cpu_cores",) if target.kind == "pid" else tuple(self.limits)
+        if target.kind not in self.kinds:
+            raise Unsupported(f"{self.name} limits cgroup:PATH, pid:NUMBER and container:ID, not {target}")
+        return tuple(name for name, limit in self.limits.items() if limit.tree or target.kind != "pid")
 
     def _limit(self, target: Target, resource: str) -> Limit:
-        possible = self._resources(target)
-        if resource not in possible:
-            raise Unsupported(f"{self.name} cannot limit {resource} of {target}, only {', '.join(possible)}")
-        return self.limits[resource]
+        possible, name = self._resources(target), base(resource)
+        if name not in possible:
+            why = self.impossible.get(name, "")
+            raise Unsupported(
+                f"{self.name} cannot limit {resource} of {target}{': ' + why if why else ', only ' + ', '.join(possible)}"
+            )
+        if name != resource and not name.startswith("io_"):
+            raise Unsupported(f"{name} has no parts: {resource!r} names one")
+        return self.limits[name]
 
-    def _mount(self, controller: str) -> Mount:
+    def mount(self, controller: str) -> Mount:
+        """Where the controller's hierarchy is. Raises Unsupported."""
         mount = self._mounts.get(controller)
         if mount is not None:
             return mount
@@ -139,74 +170,78 @@ class CgroupActuator(ABC):
         )
         raise Unsupported(f"no cgroup v{self.version} hierarchy with the {controller} controller is mounted; {need}")
 
-    def _group(self, target: Target, mount: Mount) -> Path:
+    def group(self, target: Target, mount: Mount) -> Path:
+        """The folder of a group or container. Raises ActuateError, Rejected."""
+        if target.kind == "container":
+            return self._containers.group(mount, target.name)
         group = group_path(mount, target.name)
+        refuse_foreign(mount, group)
         if not group.is_dir():
             raise ActuateError(f"the group {group} does not exist; create it or correct the target {target}")
         return group
 
-    def _pid(self, target: Target) -> int:
-        if not target.name.isdigit() or not 0 < int(target.name) < 1 << 31:
-            raise Unsupported(f"target {target} is not pid:NUMBER")
-        return int(target.name)
-
     def _tree(self, target: Target) -> ProcessTree:
-        pid = self._pid(target)
-        return self._trees.setdefault(pid, ProcessTree(self.root, pid))
+        tree = self._trees.get(target.name)
+        if tree is None:
+            tree = self._trees[target.name] = ProcessTree.named(self.root, target.name)
+        return tree
 
-    def _own_group(self, target: Target) -> Path | None:
-        """Where the group of a process tree is or would be; None where there is no such hierarchy."""
-        try:
-            mount = self._mount("cpu")
-            return self._place(mount, group_of(self.root, mount, self._pid(target)), OWN_GROUP + target.name)
-        except Unsupported:
-            return None
+    def _own_group(self, target: Target, mount: Mount) -> Path:
+        """Where the group of a process tree is or would be. Raises ActuateError, Unsupported."""
+        pid = self._tree(target).pid
+        return self._place(mount, group_of(self.root, mount, pid), f"{OWN_GROUP}{pid}")
 
     @abstractmethod
     def _place(self, mount: Mount, present: Path, name: str) -> Path:
         """The group `name` for processes that are in `present`."""
-
-    @abstractmethod
-    def _counters(self, group: Path) -> Usage:
-        """What the group has used so far."""
 
     def _can_hold_limits(self, mount: Mount, parent: Path, controller: str) -> None:
         """Raises Unsupported when groups below `parent` have no files of that controller: never so in version 1."""
         return
 
     def _check(self, target: Target, resource: str) -> None:
-        """Raises Unsupported with the reason and the remedy when the limit cannot be written."""
+        """Raises Unsupported with the reason and the remedy when the limit cannot be written, Rejected for others' groups."""
         limit = self._limit(target, resource)
-        mount = self._mount(limit.controller)
+        mount = self.mount(limit.controller)
         if not mount.writable:
             raise Unsupported(
                 f"{mount.point} is mounted read-only, as in containers; "
                 "start the container with a writable cgroup tree, or run vagus on the host"
             )
         if target.kind == "pid":
-            group = self._place(mount, group_of(self.root, mount, self._pid(target)), OWN_GROUP + target.name)
-            refuse_foreign(mount, group)
+            tree = self._tree(target)
+            tree.check()
+            present = group_of(self.root, mount, tree.pid)
+            refuse_foreign(mount, present)
+            if self.version == 2:  # its group would stand among systemd's
+                refuse_inside(self.root, mount, present)
+            group = self._own_group(target, mount)
             self._can_hold_limits(mount, group.parent, limit.controller)
             place = group if group.is_dir() else group.parent
+            like = place if self.version == 1 else present  # the root group of version 2 has no limits to look at
+            if like != mount.point and not (like / limit.file).exists():
+                self._no_file(like / limit.file, limit.controller)
         else:
-            place = self._group(target, mount) / limit.file
+            group = self.group(target, mount)
+            refuse_owned(self.root, mount, group, resource)
+            place = group / limit.file
             if not place.exists():
-                self._can_hold_limits(mount, place.parent.parent, limit.controller)
-                raise Unsupported(
-                    f"{place} does not exist: this kernel's {limit.controller} controller has no such limit"
-                )
+                self._can_hold_limits(mount, group.parent, limit.controller)
+                self._no_file(place, limit.controller)
         if not os.access(place, os.W_OK):
             raise Unsupported(
                 f"user {os.geteuid()} may not write {place}; run vagus as root, or give that group to this user (chown)"
             )
 
-    def _plan_tree(self, action: Action, limit: Limit, mount: Mount) -> Plan:
-        self._check(action.target, action.resource)
-        first = group_of(self.root, mount, self._pid(action.target))
-        group = self._place(mount, first, OWN_GROUP + action.target.name)
-        exists = group.is_dir()
+    def _no_file(self, path: Path, controller: str) -> None:
+        raise Unsupported(f"{path} does not exist: this kernel's {controller} controller has no such limit")
+
+    def _plan_tree(self, action: Action, mount: Mount) -> Plan:
+        tree = self._tree(action.target)
+        first = group_of(self.root, mount, tree.pid)
+        group = self._own_group(action.target, mount)
         pids = {}
-        for pid in self._tree(action.target).pids():
+        for pid in tree.pids():
             try:
                 pids[pid] = group_of(self.root, mount, pid)
             except ActuateError:
@@ -217,25 +252,25 @@ class CgroupActuator(ABC):
             raise Rejected(
                 str(group), str(action.value), f"the processes are in different groups ({names}): limit those"
             )
-        outside = [pid for pid, home in pids.items() if home in homes]
-        move = tuple(Step("move", str(group / "cgroup.procs"), str(pid)) for pid in outside)
-        if exists:
-            written = _write_plan(group, limit, action.value)
-            return Plan((*written.steps, *move), written.undo)
-        write = Step("write", str(group / limit.file), limit.text(group, action.value))
+        move = tuple(Step("move", str(group / "cgroup.procs"), str(pid)) for pid in pids if pids[pid] in homes)
+        change = self.change_at(group, action.resource, action.value)
+        if group.is_dir():
+            return Plan((*steps_of(group, change.writes), *move), steps_of(group, change.undo), change.expected)
         back = Step("drain", str(group / "cgroup.procs"), str(first / "cgroup.procs"))
         # limited first, then entered: no process runs unlimited in a group that claims to limit it
-        return Plan((Step("mkdir", str(group)), write, *move), (back, Step("rmdir", str(group))))
+        steps = (Step("mkdir", str(group)), *steps_of(group, change.writes), *move)
+        return Plan(steps, (back, Step("rmdir", str(group))), change.expected)
 
 
-def _write_plan(group: Path, limit: Limit, value: float | None) -> Plan:
-    path = str(group / limit.file)
-    try:
-        before = read_text(path)
-        text = limit.text(group, value)
-    except (OSError, ValueError) as error:
-        raise ActuateError(f"cannot read {path}: {_words(error)}") from error
-    return Plan((Step("write", path, text),), (Step("write", path, before),))
+def check_value(action: Action) -> None:
+    """Raises Rejected for what no limit can be."""
+    if action.value is not None and not (math.isfinite(action.value) and action.value > 0):
+        raise Rejected(str(action.target), str(action.value), f"{action.resource} must be a finite number above 0")
+
+
+def steps_of(group: Path, writes: tuple[Write, ...]) -> tuple[Step, ...]:
+    """Writes as steps."""
+    return tuple(Step("write", str(group / write.file), write.text, write.part) for write in writes)
 
 
 def _words(error: OSError | ValueError) -> str:

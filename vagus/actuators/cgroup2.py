@@ -1,4 +1,4 @@
-"""cgroup v2: cpu.max, memory.max (Documentation/admin-guide/cgroup-v2.rst)."""
+"""cgroup v2: one hierarchy for all controllers (Documentation/admin-guide/cgroup-v2.rst)."""
 
 from __future__ import annotations
 
@@ -7,40 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from vagus.actuators import Usage
-from vagus.actuators.cgroup import DEFAULT_PERIOD_US, CgroupActuator, Limit
+from vagus.actuators import Usage, limits_cpu, limits_cpuset, limits_io, limits_memory
+from vagus.actuators.cgroup import CgroupActuator
 from vagus.actuators.hierarchy import Mount, key_values, number
+from vagus.actuators.limits import Limit
 from vagus.errors import Unsupported
 from vagus.undo import read_text
-
-
-class CpuMax:
-    """cpu_cores as `QUOTA PERIOD`; the present period is kept, `max` is no limit."""
-
-    controller = "cpu"
-    file = "cpu.max"
-
-    def read(self, group: Path) -> float | None:
-        quota, period_us = _cpu_max(group)
-        return None if quota == "max" else int(quota) / period_us
-
-    def text(self, group: Path, value: float | None) -> str:
-        period_us = _cpu_max(group)[1] if (group / self.file).exists() else DEFAULT_PERIOD_US
-        return f"{'max' if value is None else round(value * period_us)} {period_us}"
-
-
-class MemoryMax:
-    """memory_bytes; `max` is no limit. The kernel rounds down to pages."""
-
-    controller = "memory"
-    file = "memory.max"
-
-    def read(self, group: Path) -> float | None:
-        limit = read_text(str(group / self.file))
-        return None if limit == "max" else float(int(limit))
-
-    def text(self, group: Path, value: float | None) -> str:
-        return "max" if value is None else str(int(value))
 
 
 class Cgroup2(CgroupActuator):
@@ -48,7 +20,16 @@ class Cgroup2(CgroupActuator):
 
     name = "cgroup2"
     version = 2
-    limits: ClassVar[Mapping[str, Limit]] = {"cpu_cores": CpuMax(), "memory_bytes": MemoryMax()}
+    limits: ClassVar[Mapping[str, Limit]] = {
+        "cpu_cores": limits_cpu.CORES2,
+        "cpu_burst_s": limits_cpu.BURST2,
+        "cpu_weight": limits_cpu.WEIGHT2,
+        "memory_bytes": limits_memory.MAX2,
+        "memory_high_bytes": limits_memory.HIGH2,
+        **limits_io.MAX2,
+        "cpuset_cpus": limits_cpuset.CPUS2,
+    }
+    resources: tuple[str, ...] = tuple(limits)
 
     def _place(self, mount: Mount, present: Path, name: str) -> Path:
         # only the root may hold processes and limited groups: elsewhere the new group stands beside the present one
@@ -67,12 +48,12 @@ class Cgroup2(CgroupActuator):
                 f"as root: echo +{controller} > {parent}/cgroup.subtree_control (with systemd: Delegate=yes in the unit)"
             )
 
-    def _counters(self, group: Path) -> Usage:
+    def counters(self, group: Path) -> Usage:
         stat = key_values(group / "cpu.stat")
         try:
-            period_us = _cpu_max(group)[1]
+            period_us = limits_cpu.Files2().read(group).period_us
         except (OSError, ValueError):
-            period_us = DEFAULT_PERIOD_US
+            period_us = limits_cpu.DEFAULT_PERIOD_US
         return Usage(
             cpu_s=stat.get("usage_usec", math.nan) / 1e6,
             periods=float(stat.get("nr_periods", math.nan)),
@@ -81,8 +62,3 @@ class Cgroup2(CgroupActuator):
             memory_bytes=number(group / "memory.current"),
             period_s=period_us / 1e6,
         )
-
-
-def _cpu_max(group: Path) -> tuple[str, int]:
-    quota, period_us = read_text(str(group / "cpu.max")).split()
-    return quota, int(period_us)

@@ -28,9 +28,11 @@ class Dry:
 
     def usage(self, target: Target) -> Usage:
         """Raises ActuateError when the process does not exist."""
-        if target.kind != "pid" or not target.name.isdigit():
+        if target.kind != "pid":
             return Usage(math.nan)
-        tree = self._trees.setdefault(target.name, ProcessTree(self.root, int(target.name)))
+        tree = self._trees.get(target.name)
+        if tree is None:
+            tree = self._trees[target.name] = ProcessTree.named(self.root, target.name)
         cpu_s, memory_bytes = total(self.root, tree.pids())
         return Usage(cpu_s, memory_bytes=memory_bytes)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
+from vagus.actuators.machine import parse_list
 from vagus.actuators.resctrl_schemata import Schemata
 from vagus.undo import Step
 
@@ -22,7 +23,33 @@ def _same_schemata(step: Step, found: str) -> bool:
     )
 
 
-_SHOWN: Mapping[str, Callable[[Step, str], bool]] = {"schemata": _same_schemata}
+def _same_cpus(step: Step, found: str) -> bool:
+    return parse_list(step.value) == parse_list(found)
+
+
+def _same_throttle(step: Step, found: str) -> bool:
+    disk, value = step.value.split()
+    shown = dict(line.split() for line in found.splitlines())
+    return str(shown.get(disk, "0")) == value  # no line: no limit
+
+
+def _same_io_max(step: Step, found: str) -> bool:
+    disk, pair = step.value.split()
+    key, _, value = pair.partition("=")
+    lines = {words[0]: dict(word.split("=", 1) for word in words[1:]) for words in map(str.split, found.splitlines())}
+    return str(lines.get(disk, {}).get(key, "max")) == value
+
+
+_SHOWN: Mapping[str, Callable[[Step, str], bool]] = {
+    "cpuset.cpus": _same_cpus,
+    "cpuset.mems": _same_cpus,
+    "io.max": _same_io_max,
+    "blkio.throttle.read_bps_device": _same_throttle,
+    "blkio.throttle.write_bps_device": _same_throttle,
+    "blkio.throttle.read_iops_device": _same_throttle,
+    "blkio.throttle.write_iops_device": _same_throttle,
+    "schemata": _same_schemata,
+}
 
 
 def same(step: Step, found: str) -> bool:

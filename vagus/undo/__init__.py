@@ -29,6 +29,7 @@ _OPS = {
     "rmdir": "vagus.undo.files:rmdir",
     "move": "vagus.undo.files:move",
     "drain": "vagus.undo.files:drain",
+    "run": "vagus.undo.command:run",
     "unlink": "vagus.undo.files:unlink",
     "kill": "vagus.undo.processes:kill",
     "netlink": "vagus.undo.netlink:netlink",
