@@ -23,7 +23,7 @@ pytestmark = [
 ]
 NAME = f"vagus-net-{os.getpid()}"
 INSIDE = """
-ip link add va type veth peer name vb && ip addr add 10.99.0.1/24 dev va && ip link set va up && ip link set vb up || exit 1
+ip link set lo up; ip link add va type veth peer name vb && ip addr add 10.99.0.1/24 dev va && ip link set va up && ip link set vb up || exit 1
 echo ready
 while read line; do
     for i in 1 2 3 4 5 6 7 8 9 10; do ip neigh flush dev va; echo x > /dev/udp/10.99.0.2/9; done

@@ -1,4 +1,4 @@
-"""The cgroup collector on cgroup v2: the tests of test_cgroup_sensed.py in an emulated machine. About half a minute."""
+"""The cgroup collector on cgroup v2: the tests of test_cgroup_sensed.py and test_cgroup_net_real.py in an emulated machine. About half a minute."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ SKIP = 77
 @pytest.mark.vm
 @pytest.mark.timeout(400)
 def test_the_real_tests_pass_on_cgroup_v2() -> None:
-    command = [str(ROOT / "tests/lab/kernel-vm"), "--timeout", "300", "env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"]
+    with_veth = ["sh", "-c", 'PATH=$PATH:/usr/sbin:/sbin; modprobe veth; exec "$@"', "sh"]
+    command = [str(ROOT / "tests/lab/kernel-vm"), "--timeout", "300", *with_veth]
+    command += ["env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"]
     command += [sys.executable, "-W", "error", "-m", "pytest", "-c", "/dev/null", "--noconftest", "--color=no", "-rA"]
     command += ["-p", "no:cacheprovider", "--rootdir", str(ROOT), "tests/system/test_cgroup_sensed.py"]
+    command += ["tests/system/test_cgroup_net_real.py"]
     command += ["-W", "ignore::pytest.PytestUnknownMarkWarning"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode == SKIP:
