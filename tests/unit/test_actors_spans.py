@@ -86,19 +86,21 @@ def a_span(trace: str, name: str, parent: str = "", service: str = "web", node: 
 
 
 async def get(actor: CollectorActor, path: str) -> Any:
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
-        async with session.get(actor._url + path) as response:
-            assert response.status == 200, await response.text()
-            return await response.json()
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session,
+        session.get(actor._url + path) as response,
+    ):
+        assert response.status == 200, await response.text()
+        return await response.json()
 
 
 async def test_a_trace_of_two_nodes_is_shown_whole_at_either_and_handed_on(tmp_path):
     async with cluster(tmp_path) as links:
         tracers = {n: Tracer(SpanPost(lambda a=a: Endpoint(a._url, TOKEN)).send) for n, a in links.actors.items()}
-        with span("GET /", service="web", kind="server", tracer=tracers["n1"]):
-            with span("call", kind="client", tracer=tracers["n1"]) as call:
-                with span("GET /cart", service="cart", kind="server", parent=call.context, tracer=tracers["n2"]):
-                    await asyncio.sleep(0.002)
+        web = span("GET /", service="web", kind="server", tracer=tracers["n1"])
+        with web, span("call", kind="client", tracer=tracers["n1"]) as call:
+            with span("GET /cart", service="cart", kind="server", parent=call.context, tracer=tracers["n2"]):
+                pass
         for tracer in tracers.values():
             assert await asyncio.to_thread(tracer.flush, 10), tracer.last_error
         for actor in links.actors.values():
@@ -107,7 +109,7 @@ async def test_a_trace_of_two_nodes_is_shown_whole_at_either_and_handed_on(tmp_p
             assert (trace["parents"], trace["lost"]) == ([-1, 0, 1], [])
             (listed,) = (await get(actor, "/v1/traces"))["traces"]
             assert (listed["operation"], listed["spans"], listed["nodes"]) == ("GET /", 3, ["n1", "n2"])
-            assert listed["slowest"].startswith("cart@")
+            assert listed["slowest"] in trace["critical_ns"]
             await actor._spans.flush()
         assert {s.operation for s in links.handed} == {"GET /", "call", "GET /cart"}
         assert {c for c in links.calls if "traces" in c} == {"vagus:traces@n1"}, "the head joins"
