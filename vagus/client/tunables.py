@@ -113,7 +113,7 @@ def tunable(
     as a bearer token. service: by default the program's name; instance: the process id, which tells several of a
     service apart. Returns at once: announcing is done, and kept up, by a thread. Raises ConfigError.
     """
-    service = service or re.sub(r"[^A-Za-z0-9_.-]", "-", os.path.basename(sys.argv[0] if sys.argv else "")) or "python"
+    service = service or _program()
     instance = instance or str(os.getpid())
     for what, text in (("name", name), ("service", service), ("instance", instance)):
         if not isinstance(text, str) or not _NAME.match(text):
@@ -131,6 +131,13 @@ def tunable(
             raise ConfigError(f"tunable {name}: {callback!r:.80} cannot be called")
     http = (endpoint, token_file, ca_file)
     return Tunable(server, name, service, instance, unit, (low, high), whole, get, set, http)
+
+
+def _program() -> str:
+    """The name of the program, as far as it makes a name: `python -m pkg` is pkg."""
+    path = sys.argv[0] if sys.argv else ""
+    name = os.path.basename(os.path.dirname(path) if os.path.basename(path) == "__main__.py" else path)
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip("_.-")[:64] or "python"
 
 
 def _is_number(value: object) -> bool:

@@ -130,7 +130,7 @@ def _connection(url: str, ca_file: str, timeout_s: float) -> http.client.HTTPCon
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise OSError(errno.EINVAL, f"{url[:200]!r} is no URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or " " in url:
         raise OSError(errno.EINVAL, f"{url[:200]!r} is no http:// or https:// URL")
     if parts.scheme == "http":
         return http.client.HTTPConnection(host, port, timeout=timeout_s)

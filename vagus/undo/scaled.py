@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import signal
-import subprocess
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from vagus.errors import Rejected
 from vagus.undo import Step
+from vagus.undo.command import output
 
-_MAX_OUTPUT_BYTES = 4096
+_DIGITS = 9
 _PAUSE_S = 0.05
 _MAX_PAUSE_S = 1.0
 
@@ -43,38 +40,8 @@ def scaled(step: Step) -> None:
 
 
 def count(argv: Sequence[str], timeout_s: float) -> int:
-    """The whole number that a command prints. Raises OSError with the command's own words, never ENOENT and the like:
-    a command that cannot be run says nothing of what it counts."""
-    try:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    except (OSError, ValueError) as error:
-        raise OSError(errno.ENOEXEC, f"{argv[0]} cannot be run: {getattr(error, 'strerror', None) or error}") from error
-    deadline = time.monotonic() + timeout_s
-    alarm = threading.Timer(timeout_s, _end, (process,))
-    alarm.daemon = True
-    alarm.start()
-    try:
-        with process:
-            assert process.stdout is not None
-            output = process.stdout.read(_MAX_OUTPUT_BYTES + 1)
-            if len(output) > _MAX_OUTPUT_BYTES:
-                _end(process)
-    finally:
-        alarm.cancel()
-    text = output[:200].decode("utf-8", "replace").strip()
-    if time.monotonic() >= deadline:
-        raise OSError(errno.ETIMEDOUT, f"{argv[0]} did not end within {timeout_s:g} s")
-    if process.returncode:
-        raise OSError(errno.EIO, f"{argv[0]} ended with {process.returncode}: {text}")
-    if not (text.isascii() and text.isdigit()):
+    """The whole number that a command prints. Raises OSError with the command's own words."""
+    text = output(argv, timeout_s).strip()
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
         raise OSError(errno.EINVAL, f"{argv[0]} printed {text[:80]!r}, not one whole number")
     return int(text)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)  # not yet waited for: the number is still its own
-    except OSError:
-        pass
