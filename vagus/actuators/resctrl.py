@@ -5,11 +5,12 @@ Source: Documentation/filesystems/resctrl.rst. A refused write is quoted with in
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from vagus.actuators import Plan, Usage, base
 from vagus.actuators.process import total
@@ -19,7 +20,7 @@ from vagus.actuators.resctrl_tasks import FIXED, KINDS, Homes, own_name, source
 from vagus.errors import ActuateError, Rejected, Unsupported
 from vagus.model import Action, Target
 from vagus.undo import Step, read_text, reason
-from vagus.undo.resctrl import tasks_of
+from vagus.undo.resctrl import Source, tasks_of
 
 # resource → the lines that it is, of which the first that the machine has whole are meant
 _LINES: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -82,7 +83,7 @@ class Resctrl:
             tasks = self._read_tasks(self._control(target))
         else:
             self._known(target)
-            tasks = set(tasks_of(source(self.root, target)))
+            tasks = tasks_of(source(self.root, target))
         leaders = {int(name) for name in os.listdir(self.root / "proc") if name.isdigit()}
         cpu_s, memory_bytes = total(self.root, tasks & leaders)
         return Usage(cpu_s, memory_bytes=memory_bytes)
@@ -171,7 +172,7 @@ class Resctrl:
         """How its tasks get into a new control group, and how they come back to where they were."""
         where = source(self.root, target)
         homes = Homes(self.folder)
-        found = homes.of(set(tasks_of(where)))
+        found = homes.of(tasks_of(where))
         first = {home for home, _ in found}
         if len(first) > 1:
             names = ", ".join(sorted(name or "/" for name in first))
@@ -195,7 +196,7 @@ class Resctrl:
     def _enter(self, target: Target, group: Path) -> tuple[Step, ...]:
         """What is needed for tasks that are outside the target's group; nothing when all are in."""
         where = source(self.root, target)
-        return (_gather(group, where),) if set(tasks_of(where)) - self._read_tasks(group) else ()
+        return (_gather(group, where),) if tasks_of(where) - self._read_tasks(group) else ()
 
     def _plan_monitor(self, target: Target, on: bool) -> Plan:
         if target.kind == "resctrl":
@@ -212,7 +213,7 @@ class Resctrl:
             undone += [_gather(path, source(self.root, target)) for path in there[:1]]
             return Plan(tuple(Step("rmdir", str(path)) for path in there), tuple(undone), None)
         where = source(self.root, target)
-        found = homes.of(set(tasks_of(where)))
+        found = homes.of(tasks_of(where))
         others = sorted(monitor for _, monitor in found if monitor not in ("", name))
         if others:
             raise Rejected(
@@ -371,9 +372,9 @@ def _domain(resource: str) -> int | None:
     return int(identity)
 
 
-def _gather(group: Path, where: dict[str, Any], within: Path | None = None) -> Step:
-    limited = where if within is None else {**where, "within": str(within / "tasks")}
-    return Step("gather", str(group / "tasks"), json.dumps(limited, separators=(",", ":")))
+def _gather(group: Path, where: Source, within: Path | None = None) -> Step:
+    wanted = where if within is None else replace(where, within=str(within / "tasks"))
+    return Step("gather", str(group / "tasks"), msgspec.json.encode(wanted).decode())
 
 
 def _schemata(group: Path) -> Schemata | None:

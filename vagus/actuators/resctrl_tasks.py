@@ -6,13 +6,13 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from vagus.actuators.hierarchy import group_path, mounts
-from vagus.cgroup_names import owner_of
+from vagus.actuators.owners import Containers
 from vagus.errors import ActuateError, Unsupported
 from vagus.model import Target
 from vagus.undo import read_text, reason
+from vagus.undo.resctrl import Source
 
 KINDS = ("pid", "cgroup", "systemd", "container")
 FIXED = frozenset({"info", "mon_data", "mon_groups"})
@@ -26,7 +26,7 @@ def own_name(target: Target) -> str:
     return safe if safe == wanted else f"{safe}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
 
 
-def source(root: Path, target: Target) -> dict[str, Any]:
+def source(root: Path, target: Target) -> Source:
     """Where a target's tasks are found, again and again. Raises ActuateError, Unsupported when there are none."""
     proc = str(root / "proc")
     if target.kind == "pid":
@@ -34,44 +34,46 @@ def source(root: Path, target: Target) -> dict[str, Any]:
             raise Unsupported(f"target {target} is not pid:NUMBER")
         if not os.path.isdir(f"{proc}/{target.name}"):
             raise ActuateError(f"process {target.name} does not exist; name a running one, or a cgroup:PATH")
-        return {"proc": proc, "pid": int(target.name)}
-    paths = [target.name] if target.kind == "cgroup" else _paths_of(root, target)
-    groups = []
-    for mount in mounts(root):
-        for path in paths:
-            inside = mount.inside.rstrip("/")
-            if target.kind != "cgroup" and path.startswith(inside + "/"):
-                path = path[len(inside) :]
-            folder = group_path(mount, path)
-            if folder.is_dir():
-                groups.append(str(folder))
+        return Source(proc, pid=int(target.name))
+    groups = _groups(root, target)
     if not groups:
-        raise ActuateError(f"the group of {target} does not exist; start it, or correct the target")
-    return {"proc": proc, "groups": groups}
+        raise ActuateError(f"no group of {target} is on this machine; start it, or correct the target")
+    return Source(proc, groups=tuple(groups))
 
 
-def _paths_of(root: Path, target: Target) -> list[str]:
-    """The control groups of a unit or a container, from what its processes say in /proc/PID/cgroup."""
-    wanted = target.name if target.kind == "container" or "." in target.name else f"{target.name}.service"
+def _groups(root: Path, target: Target) -> list[str]:
+    """Its control groups, in every hierarchy: whichever holds its processes."""
+    found: list[str] = []
+    units = _unit_paths(root, target) if target.kind == "systemd" else []
+    containers = Containers(root)
+    for mount in mounts(root):
+        if target.kind == "container":
+            try:
+                found.append(str(containers.group(mount, target.name)))
+            except ActuateError:
+                continue  # not in this hierarchy
+        elif target.kind == "cgroup":
+            found.append(str(group_path(mount, target.name)))
+        else:
+            inside = mount.inside.rstrip("/")
+            found += [f"{mount.point}{path[len(inside) :]}" for path in units if path.startswith(f"{inside}/")]
+    return [folder for folder in dict.fromkeys(found) if os.path.isdir(folder)]
+
+
+def _unit_paths(root: Path, target: Target) -> list[str]:
+    """Where a unit's processes say that they are, in /proc/PID/cgroup."""
+    unit = target.name if "." in target.name else f"{target.name}.service"
     found: dict[str, None] = {}
     for process in os.listdir(root / "proc")[:_MAX_PROCESSES]:
-        if not process.isdigit():
-            continue
-        try:
-            lines = read_text(f"{root}/proc/{process}/cgroup").splitlines()
-        except OSError:
-            continue  # it has just ended
-        for line in lines:
-            path = line.split(":", 2)[-1]
-            parts = path.split("/")
-            for end in range(2, len(parts) + 1):
-                owner = owner_of("/".join(parts[:end]))
-                known = owner.container if target.kind == "container" else parts[end - 1]
-                if known == wanted or (target.kind == "container" and len(wanted) >= 8 and known.startswith(wanted)):
-                    found["/".join(parts[:end])] = None
-                    break
-    if not found:
-        raise ActuateError(f"no process runs in {target}; start it, or correct the target")
+        if process.isdigit():
+            try:
+                lines = read_text(f"{root}/proc/{process}/cgroup").splitlines()
+            except OSError:
+                continue  # it has just ended
+            for line in lines:
+                before, slash, _ = f"{line.split(':', 2)[-1]}/".partition(f"/{unit}/")
+                if slash:
+                    found[f"{before}/{unit}"] = None
     return list(found)
 
 

@@ -1,18 +1,19 @@
 """Steps on resctrl, and its own words for a refusal (Documentation/filesystems/resctrl.rst).
 
-`gather`: all tasks of value, JSON such as {"proc": "/proc", "pid": 4711} or {"proc": "/proc", "groups": [folders]}, go
-into the group whose tasks file is path, again and again until none is outside: threads start while others are moved,
-and inherit the group. With "within", only those that are in that tasks file. Undone by `return` or `rmdir`.
+`gather`: all tasks of value, a `Source` as JSON, go into the group whose tasks file is path, again and again until none
+is outside: threads start while others are moved, and inherit the group. Undone by `return` or `rmdir`.
 `return`: all tasks of the group whose tasks file is path go into the one whose tasks file is value.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Iterable
 
+import msgspec
+
+from vagus.errors import Rejected
 from vagus.undo import Step
 from vagus.undo.text import read_text
 
@@ -21,6 +22,18 @@ _MAX_GROUPS = 10_000
 _MONITORING = "/mon_groups/"
 # with other errors the command was not reached, and the words are those of an earlier one
 _EXPLAINED = (errno.EINVAL, errno.ENOSPC, errno.EBUSY, errno.ESRCH, errno.EPERM)
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Whose threads: of a process and its descendants, or of all processes in these cgroups and those below.
+
+    proc: where /proc is. within: only those that are in this tasks file.
+    """
+
+    proc: str
+    pid: int = 0
+    groups: tuple[str, ...] = ()
+    within: str = ""
 
 
 def last_words(path: str, number: int | None) -> str:
@@ -37,12 +50,15 @@ def last_words(path: str, number: int | None) -> str:
 
 
 def gather(step: Step) -> None:
-    """Raises OSError, ValueError, KeyError."""
-    source = json.loads(step.value)
+    """Raises OSError, Rejected."""
+    try:
+        source = msgspec.json.decode(step.value, type=Source)
+    except msgspec.DecodeError as error:
+        raise Rejected(step.path, step.value, f"this says not whose tasks: {error}") from error
     for _ in range(_ROUNDS):
-        wanted = set(tasks_of(source))
-        if "within" in source:
-            wanted &= _tasks(source["within"])
+        wanted = tasks_of(source)
+        if source.within:
+            wanted &= _tasks(source.within)
         outside = wanted - _tasks(step.path)
         if not outside:
             return
@@ -60,20 +76,13 @@ def give_back(step: Step) -> None:
     raise OSError(errno.EBUSY, f"tasks keep appearing in {step.path}")
 
 
-def tasks_of(source: dict[str, object]) -> list[int]:
-    """Ids of the threads of a process and its descendants, or of all processes in these cgroups and those below."""
-    proc = str(source["proc"])
-    pid, groups = source.get("pid"), source.get("groups")
-    if isinstance(pid, int):
-        pids = _descendants(proc, pid)
-    elif isinstance(groups, list):
-        pids = _inside([str(group) for group in groups])
-    else:
-        raise ValueError("a source of tasks has pid or groups")
-    found = []
-    for each in pids:
+def tasks_of(source: Source) -> set[int]:
+    """Ids of all its threads now. Raises OSError where /proc cannot be listed."""
+    pids = _descendants(source.proc, source.pid) if source.pid else _inside(list(source.groups))
+    found: set[int] = set()
+    for pid in pids:
         try:
-            found += [int(name) for name in os.listdir(f"{proc}/{each}/task")]
+            found.update(map(int, os.listdir(f"{source.proc}/{pid}/task")))
         except OSError:
             continue  # it has just ended
     return found
