@@ -41,7 +41,7 @@ MAX_QUEUED = 100_000  # spans that wait for the thread; beyond these new ones ar
 CHUNK = 2000  # spans joined at once
 MAX_COMPONENTS = 1000  # whose signals are asked for: those seen last
 ASK_S = 2.0
-SAVE_S = 30.0
+SAVE_S = 5.0
 SAVE_SHARE = 50  # of the thread's time at most a 50th goes into saving
 RETAIN_S = 60.0
 SHOWN = 100  # rankings in one answer
@@ -75,7 +75,7 @@ class TracesActor(Actor):
         self._heard: dict[str, str] = {}  # node → up to which position its injections are learned
         self._hearing: set[str] = set()
         self._queued = 0
-        self._taken = self._dropped = self._graphs = self._rankings = self._labelled = 0
+        self._taken = self._dropped = self._graphs = self._rankings = self._labelled = self._saves = 0
         self._thread_s = 0.0
         self._save_due_s = time.monotonic() + SAVE_S
 
@@ -128,6 +128,7 @@ class TracesActor(Actor):
             "rankings": float(self._rankings),
             "suspects": float(len(self._reports.subjects)),
             "labels": float(self._labelled),
+            "saves": float(self._saves),
             "thread_cpu_s": self._thread_s,
         }
 
@@ -298,6 +299,7 @@ class TracesActor(Actor):
         state = await self._aside(self._state)
         self._store.save(STATE, state)
         self._store.flush()
+        self._saves += 1
         self._save_due_s = time.monotonic() + max(SAVE_S, SAVE_SHARE * (self._thread_s - began_s))
 
     async def _save_now_and_then(self) -> None:

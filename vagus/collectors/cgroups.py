@@ -142,8 +142,9 @@ class CgroupsCollector:
         found = scan([h.point for h in self._hierarchies], self._patterns)
         self._pause_ns = max(SCAN_NS, found.visited * NS // VISITS_S)
         self._scan_at_ns = t_ns + self._pause_ns
-        # those that are shown stay, so that series do not flicker
-        names = sorted(found.groups, key=lambda name: (name not in self._groups, not owner_of(name).container))
+        names = found.groups
+        if len(names) > self._most:  # those that are shown stay, so that series do not flicker; containers go first
+            names = sorted(names, key=lambda name: (name not in self._groups, not owner_of(name).container))
         shown = set(names[: self._most])
         for name in [name for name in self._groups if name not in shown]:
             self._drop(name)
