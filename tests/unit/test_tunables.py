@@ -507,3 +507,25 @@ def test_an_endpoint_in_place_of_callbacks(server, actuator, endpoint, tmp_path)
 def test_the_service_is_called_as_its_program(server, monkeypatch, argv, name):
     monkeypatch.setattr(sys, "argv", [argv])
     assert tunable("n", low=0, high=1, get=lambda: 0, set=lambda v: None, server=server).service == name
+
+
+def test_the_directory_lists_them_while_their_lease_runs(service, folder, tmp_path, monkeypatch):
+    from vagus.actors import steerable as listing
+
+    monkeypatch.setattr(listing, "run_folder", lambda home: folder.parent)
+    found = {entry.labels["name"]: entry for entry in listing.steerable(tmp_path, "n1", "http://x")}
+    streams = found["streams"]
+    assert (streams.type, streams.name) == ("actuator", f"tunable:transfer/{os.getpid()}")
+    assert (streams.node, streams.live, streams.online) == ("n1", True, "http://x")
+    assert streams.labels == {
+        "service": "transfer",
+        "instance": str(os.getpid()),
+        "name": "streams",
+        "low": "1",
+        "high": "16",
+        "whole": "yes",
+    }
+    assert found["buffer_bytes"].labels["unit"] == "bytes"
+    assert streams.expires_ns - streams.last_ns == 30 * 10**9
+    assert listing.steerable(tmp_path, "n1", "", now_s=streams.expires_ns / 1e9) == []
+    assert listing.steerable(tmp_path, "n1", "", now_s=streams.expires_ns / 1e9 - 1)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -30,6 +31,7 @@ from vagus.actors.roster import Roster
 from vagus.actors.sensing import Sensing
 from vagus.actors.span_outbox import SpanOutbox
 from vagus.actors.span_records import find_traces, spans_of
+from vagus.actors.steerable import steerable
 from vagus.config import Config, RemoteWriteSettings, read_token, seconds
 from vagus.controllers.decide.grouping import grouping_of
 from vagus.controllers.decide.plan import prefix_of
@@ -318,6 +320,7 @@ class CollectorActor(Actor):
         described = await self._roster.describe(await self.describe())
         self._directory.heard((a for a in described if a.state == "HEALTHY"), time.time_ns())
         found = self._directory.present(described, self._url, await self._feeds_said())
+        found += await asyncio.to_thread(steerable, Path(self.seat.home), self.node, self._url)
         if history:
             found += await asyncio.to_thread(self._directory.past, [a.name for a in described])
         return found
