@@ -26,7 +26,7 @@ def said(reports) -> dict[str, dict[str, tuple[Status, float]]]:
     return {r.subject: {c: (m.status, m.score) for c, m in r.contexts.items()} for r in reports}
 
 
-CART = Suspect("cart", 0.8, {"excess_ms": 40.0, "ri": 0.9}, "cpu", "cart (cpu) is slow")
+CART = Suspect("cart", 0.8, {"excess_ms": 40.0, "ri": 0.9}, "cpu", "adds 40 ms")
 WEB = Suspect("web", 0.1, {"excess_ms": 5.0})
 
 
@@ -115,8 +115,8 @@ def test_the_event_has_the_evidence() -> None:
 
 
 def test_lines_for_people() -> None:
-    assert list(lines_of(ranking(CART))) == ["cart (cpu) is slow"]
-    assert list(lines_of(ranking(Suspect("db", 0.5, {}, "disk")))) == ["db (disk): 50 % of what requests lost"]
+    assert list(lines_of(ranking(CART))) == ["slow because of cart (cpu), 80 % of what requests lost: adds 40 ms"]
+    assert list(lines_of(ranking(Suspect("db", 0.5, {})))) == ["slow because of db, 50 % of what requests lost"]
     assert list(lines_of(ranking(CART, slow=False))) == list(lines_of(None)) == []
 
 

@@ -19,6 +19,7 @@ from vagus.actors.observer import ObserverActor
 from vagus.actors.recent import MAX_EVENTS, Recent
 from vagus.config import Config, read_token, seconds, secret
 from vagus.controllers.decide.table import DecisionTable
+from vagus.controllers.localise import Ranking
 from vagus.errors import ConfigError, PeerUnreachable, Unsupported, VagusError
 from vagus.gateway.backend import OBSERVER_METHODS
 from vagus.gateway.path import Trace
@@ -239,6 +240,9 @@ class ObserverBackend:
 
     async def decision_log(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
         raise _missing("decisions")
+
+    async def rankings(self, since_ns: int, limit: int) -> list[Ranking]:
+        raise _missing("rankings")
 
     async def take_spans(self, who: Principal, spans: Sequence[Span]) -> Taken:
         raise _missing("traces")

@@ -122,9 +122,10 @@ def event_of(ranking: Ranking, node: str, source: str) -> Event:
 
 
 def line_of(suspect: Suspect) -> str:
-    """One line for people: `cart (cpu): 81 % of what requests lost`."""
+    """One line for people: `slow because of cart (cpu), 81 % of what requests lost: adds 40 ms to each of 50 of 60 requests`."""
     resource = f" ({suspect.resource})" if suspect.resource else ""
-    return suspect.says or f"{suspect.component}{resource}: {100 * suspect.score:.0f} % of what requests lost"
+    says = f": {suspect.says}" if suspect.says else ""
+    return f"slow because of {suspect.component}{resource}, {100 * suspect.score:.0f} % of what requests lost{says}"
 
 
 def lines_of(ranking: Ranking | None, shown: int = 3) -> Iterable[str]:
