@@ -41,8 +41,7 @@ CAMPAIGNS = st.builds(
 def test_any_timetable_is_within_its_bounds(campaign: CampaignSettings) -> None:
     try:
         found = schedule(campaign)
-    except ConfigError as error:
-        assert str(error)
+    except ConfigError:
         return
     assert len(found) == len(campaign.injections) * campaign.repeat <= MAX_INJECTIONS
     assert found == schedule(campaign), "the same seed is the same campaign"

@@ -26,8 +26,11 @@ EXAMPLES = {
         "vagus inject load --intensity 200/s --target http://127.0.0.1:8080/ --component front-end",
         "vagus inject load --intensity x2 --base 150 --target 'http://10.0.0.7/a http://10.0.0.7/b'",
     ),
-    "net-delay": ("vagus inject net-delay --intensity 50ms --target DEVICE --for 30s",),
-    "net-bandwidth": ("vagus inject net-bandwidth --intensity 10Mbit --target DEVICE --for 30s",),
+    "net-delay": (
+        "vagus inject net-delay --intensity 50ms+-10ms --target eth0,to=10.0.0.7:5432 --for 30s",
+        "vagus inject net-delay --intensity 20ms --target 'tcp:8081->db:5432'",
+    ),
+    "net-bandwidth": ("vagus inject net-bandwidth --intensity 10Mbit --target eth1 --for 30s",),
 }
 
 
@@ -76,7 +79,13 @@ def _command(name: str) -> click.Command:
     for option, default in own.items():
         flag = {"is_flag": True} if isinstance(default, bool) else {"type": type(default)}
         params.append(
-            click.Option([f"--{option}"], default=default, show_default=True, help=about.get(option, ""), **flag)
+            click.Option(
+                [f"--{option.replace('_', '-')}", option],
+                default=default,
+                show_default=True,
+                help=about.get(option, ""),
+                **flag,
+            )
         )
     params.append(click.Option(["--dry"], is_flag=True, help="Only say what would be done."))
     params.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, for jq and programs."))

@@ -22,6 +22,7 @@ class NetBandwidth:
     """Network bandwidth: what a device sends, or flows through it (eth0,to=10.0.0.7:80), is held to 10Mbit or 1MB/s."""
 
     name = "net-bandwidth"
+    default = DEFAULT
     options: ClassVar[dict[str, str]] = {"incoming": "Hold what comes in, instead of what is sent (through an ifb)."}
 
     def __init__(self, root: Path = Path("/"), *, incoming: bool = False) -> None:

@@ -37,6 +37,7 @@ class NetDelay:
     what passes a relay (tcp:8081->db:5432)."""
 
     name = "net-delay"
+    default = DEFAULT
     options: ClassVar[dict[str, str]] = {
         "loss_percent": "Lose this share of the packets, too, 0 to 100.",
         "user_space": "Delay in a process, also where the kernel has netem.",
