@@ -184,9 +184,11 @@ class TracesActor(Actor):
         graphs = self._joiner.due(now_ns)
         if graphs:
             self._localiser.add(graphs, now_ns)
-            self._entries.add(graphs, now_ns)
+            first = [graph for graph in graphs if not graph.late]  # one that comes again is no other request
+            self._entries.add(first, now_ns)
             self._know(graphs)
-        return len(graphs)
+            return len(first)
+        return 0
 
     def _know(self, graphs: Sequence[Graph]) -> None:
         components = self._components
