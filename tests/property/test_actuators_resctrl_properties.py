@@ -53,7 +53,7 @@ def caches(draw: st.DrawFn) -> Cache:
 )
 def test_the_kernel_takes_what_is_chosen(cache: Cache, others: list[tuple[int, int, bool]], ways: int) -> None:
     kernel = Kernel(replace(PROFILES["intel"], l3=cache, mb=None))
-    known = Machine("L3", (1 << cache.bits) - 1, cache.min_bits, 16, cache.shareable, cache.sparse)
+    known = Machine("L3", (1 << cache.bits) - 1, cache.min_bits, cache.shareable, cache.sparse)
     made: dict[str, int] = {}
     for number, (low, length, exclusive) in enumerate(others):
         mask = ((1 << length) - 1) << low & known.mask
@@ -97,9 +97,9 @@ def test_the_kernel_takes_what_is_chosen(cache: Cache, others: list[tuple[int, i
 def test_bandwidth_is_kept_as_foreseen(profile: str, value: float) -> None:
     kernel = Kernel(PROFILES[profile])
     made = {
-        "intel": Bandwidth("MB", "percent", 10, 100, 10, 8),
-        "amd": Bandwidth("MB", "eighths", 0, 2048, 1, 16),
-        "mbps": Bandwidth("MB", "mbps", 10, (1 << 32) - 1, 10, 8),
+        "intel": Bandwidth("MB", "percent", 10, 100, 10),
+        "amd": Bandwidth("MB", "eighths", 0, 2048, 1),
+        "mbps": Bandwidth("MB", "mbps", 10, (1 << 32) - 1, 10),
     }[profile]
     if profile == "intel":
         value = 10 + value % 90.5

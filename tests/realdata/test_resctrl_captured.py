@@ -79,7 +79,7 @@ def test_the_actuator_reads_both_machines(tmp_path: Path) -> None:
         (root / "sys/fs").mkdir(parents=True)
         (root / "sys/fs/resctrl").symlink_to(DATA / tree)
         actuator, target = Resctrl(root), Target("resctrl", "/")
-        assert caches(actuator.folder)["L3"] == Found("L3", 0xFFFFF, 1, 16 - number, 0xC0000 | number, False)
+        assert caches(actuator.folder)["L3"] == Found("L3", 0xFFFFF, 1, 0xC0000 | number, False)
         for resource in resources:
             assert actuator.read(target, resource) is None, "nothing is limited"
         plan = actuator.plan(Action(target, "llc_ways@1", 5.0))

@@ -77,7 +77,7 @@ def test_a_malformed_schemata_is_named(text: str) -> None:
         Schemata.parse(text)
 
 
-L3 = Cache("L3", 0xFFF, 1, 16, 0xC00, False)
+L3 = Cache("L3", 0xFFF, 1, 0xC00, False)
 
 
 def test_ways_are_chosen_beside_the_others() -> None:
@@ -97,13 +97,13 @@ def test_ways_are_chosen_beside_the_others() -> None:
 
 
 def test_bandwidth_is_rounded_as_the_kernel_rounds() -> None:
-    percent = Bandwidth("MB", "percent", 10, 100, 10, 8)
+    percent = Bandwidth("MB", "percent", 10, 100, 10)
     assert [percent.units(value) for value in (10, 10.5, 31, 99.1)] == [10, 20, 40, 100]
     assert (percent.value(40), percent.value(100)) == (40.0, None)
-    amd = Bandwidth("MB", "eighths", 0, 2048, 1, 16)
+    amd = Bandwidth("MB", "eighths", 0, 2048, 1)
     assert [amd.units(value) for value in (1e9, 1.3e9, 1.0)] == [8, 10, 1]
     assert (amd.value(8), amd.value(2048)) == (1e9, None)
-    mbps = Bandwidth("MB", "mbps", 10, 2**32 - 1, 10, 8)
+    mbps = Bandwidth("MB", "mbps", 10, 2**32 - 1, 10)
     assert mbps.units(1024.0 * (1 << 20)) == 1024
     assert (mbps.value(3), mbps.value(2**32 - 1)) == (3.0 * (1 << 20), None)
 

@@ -14,7 +14,19 @@ from msgspec.structs import replace
 
 from vagus.actuators import Plan, Usage, base
 from vagus.actuators.process import total
-from vagus.actuators.resctrl_machine import Bandwidth, Cache, bandwidths, caches, choose, how_to_mount, mounted, widest
+from vagus.actuators.resctrl_machine import (
+    Bandwidth,
+    Cache,
+    Range,
+    bandwidth,
+    caches,
+    choose,
+    how_to_mount,
+    in_mbps,
+    mounted,
+    ranges,
+    widest,
+)
 from vagus.actuators.resctrl_schemata import Schemata, line_text
 from vagus.actuators.resctrl_tasks import FIXED, KINDS, Homes, own_name, source
 from vagus.errors import ActuateError, Rejected, Unsupported
@@ -52,6 +64,9 @@ class Resctrl:
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = Path(root)
         self.folder = self.root / "sys/fs/resctrl"
+        # what the processor is does not change; a remount may divide code and data, which are lines of other names
+        self._caches: dict[str, Cache] = {}
+        self._ranges: dict[str, Range] = {}
 
     # --- contract --------------------------------------------------------------------------------------------------
 
@@ -68,7 +83,7 @@ class Resctrl:
         place = control / "schemata" if control.is_dir() else self.folder
         if not os.access(place, os.W_OK):
             raise Unsupported(f"user {os.geteuid()} may not write {place}; run vagus as root")
-        machine = _Machine(self.root, self.folder)
+        machine = self._look(self.folder)
         possible = [resource for resource in _LINES if machine.names(resource)]
         if target.kind != "resctrl" and (self.folder / "info/L3_MON").is_dir():
             possible.append(_MONITOR)
@@ -98,10 +113,9 @@ class Resctrl:
         control = self._control(target)
         if not control.is_dir():
             return None
-        machine = _Machine(self.root, self.folder, control)
+        machine = self._look(control, all_groups=False)
         lines = machine.lines(resource, target)
-        shown = machine.shown(lines, {name: dict(machine.present.lines.get(name, {})) for name in lines})
-        return machine.tightest(lines, {name: shown[name] for name in lines}, _domain(resource))
+        return machine.tightest(lines, machine.shown(lines), _domain(resource))
 
     def plan(self, action: Action) -> Plan:
         """The steps for `action`, nothing touched yet. Raises Rejected, Unsupported, ActuateError."""
@@ -115,7 +129,7 @@ class Resctrl:
         exists = control.is_dir()
         if value is None and not exists:
             return Plan((), (), None)
-        machine = _Machine(self.root, self.folder, control)
+        machine = self._look(control)
         lines = machine.lines(resource, target)
         wanted = machine.wanted(lines, resource, value, control)
         domain = _domain(resource)
@@ -126,13 +140,35 @@ class Resctrl:
         if not os.access(path if exists else self.folder, os.W_OK):
             raise Unsupported(f"user {os.geteuid()} may not write {path}; run vagus as root")
         if exists:
-            before = {name: {d: machine.present.lines[name][d] for d in wanted[name]} for name in lines}
+            now = machine.shown(lines)
+            before = {name: {d: now[name][d] for d in wanted[name]} for name in lines}
             back = Step("write", path, "\n".join(line_text(name, before[name]) for name in lines), part)
             enter = () if target.kind == "resctrl" else self._enter(target, control)
             return Plan((write, *enter), (back,), expected)
         entering, leaving = self._plan_group(target, control)
         # limited first, then entered: no task runs unlimited in a group that claims to limit it
         return Plan((Step("mkdir", str(control)), write, *entering), leaving, expected)
+
+    def _look(self, control: Path, all_groups: bool = True) -> _Machine:
+        """What the machine can do, with the schemata of all groups, or only of `control` and the default one."""
+        groups = [Homes(self.folder).path(name) for name in Homes(self.folder).controls] if all_groups else []
+        found = {path: read for path in [self.folder, control, *groups] if (read := _schemata(path)) is not None}
+        if self.folder not in found:
+            raise Unsupported(f"{self.folder} has no schemata: this machine monitors, and limits nothing")
+        lines = found[self.folder].lines
+        if not lines.keys() <= self._caches.keys() | self._ranges.keys():
+            self._caches, self._ranges = caches(self.folder), ranges(self.folder)
+        if not all_groups and any(not self._ranges[name].linear for name in lines if name in self._ranges):
+            return self._look(control)  # the end of AMD's range is only seen in some group without a limit
+        bandwidths = {}
+        for name in lines:
+            if name in self._ranges:
+                highest = max(
+                    (unit for group in found.values() for unit in group.lines.get(name, {}).values()), default=0
+                )
+                mbps = name == "MB" and highest <= 100 and in_mbps(self.root, self.folder)
+                bandwidths[name] = bandwidth(name, self._ranges[name], highest, mbps)
+        return _Machine(found, self.folder, control, self._caches, bandwidths)
 
     # --- targets ---------------------------------------------------------------------------------------------------
 
@@ -232,16 +268,19 @@ class Resctrl:
 class _Machine:
     """The machine's info and the schemata of its groups at one moment."""
 
-    def __init__(self, root: Path, folder: Path, control: Path | None = None) -> None:
-        self.folder = folder
-        homes = Homes(folder)
-        self.groups = {
-            path: read for name in homes.controls if (read := _schemata(path := homes.path(name))) is not None
-        }
-        self.present = self.groups.get(control or folder, Schemata({}))
-        self.domains = {name: sorted(values) for name, values in self.groups[folder].lines.items()}
-        self.caches = caches(folder)
-        self.bandwidths = bandwidths(root, folder, [group.lines for group in self.groups.values()])
+    def __init__(
+        self,
+        groups: dict[Path, Schemata],
+        folder: Path,
+        control: Path,
+        caches: dict[str, Cache],
+        bandwidths: dict[str, Bandwidth],
+    ) -> None:
+        self.groups = groups
+        self.present = groups.get(control, Schemata({}))
+        self.domains = {name: sorted(values) for name, values in groups[folder].lines.items()}
+        self.caches = caches
+        self.bandwidths = bandwidths
 
     def names(self, resource: str) -> tuple[str, ...]:
         """The lines that a resource is; empty if the machine has it not."""
@@ -272,12 +311,12 @@ class _Machine:
             raise Rejected(str(target), resource, f"{found[0]} has no domain {domain}, only {known}")
         return found
 
-    def shown(self, lines: tuple[str, ...], values: dict[str, dict[int, int]]) -> dict[str, dict[int, int]]:
-        """The values, checked to be there: a group in pseudo-locking shows none. Raises ActuateError."""
+    def shown(self, lines: tuple[str, ...]) -> dict[str, dict[int, int]]:
+        """The group's values now. Raises ActuateError where there are none: a group in pseudo-locking."""
         for name in lines:
-            if not values.get(name):
-                raise ActuateError(f"the group shows no {name}: it is being pseudo-locked, or beyond num_closids")
-        return values
+            if not self.present.lines.get(name):
+                raise ActuateError(f"the group shows no {name}: it is pseudo-locked, or of a class that {name} has not")
+        return {name: self.present.lines[name] for name in lines}
 
     def tightest(self, lines: tuple[str, ...], values: dict[str, dict[int, int]], domain: int | None) -> float | None:
         """What `read` says of these values: the least of the domains."""

@@ -26,7 +26,6 @@ class Cache(NamedTuple):
     name: str
     mask: int
     min_bits: int
-    closids: int
     shareable: int
     sparse: bool
 
@@ -39,7 +38,6 @@ class Bandwidth(NamedTuple):
     least: int
     most: int
     granularity: int
-    closids: int
 
     def units(self, value: float) -> int:
         """What the kernel will keep for percent or bytes per second, rounded as it rounds."""
@@ -69,38 +67,43 @@ def caches(folder: Path) -> dict[str, Cache]:
                 info.name,
                 _number(info, "cbm_mask", 16),
                 _number(info, "min_cbm_bits", 10),
-                _number(info, "num_closids", 10),
                 _number(info, "shareable_bits", 16, 0),
                 bool(_number(info, "sparse_masks", 10, 0)),
             )
     return found
 
 
-def bandwidths(root: Path, folder: Path, present: Iterable[dict[str, dict[int, int]]]) -> dict[str, Bandwidth]:
-    """MB and SMBA; `present` are the schemata of all groups. Raises ActuateError."""
-    shown = list(present)
-    found = {}
-    for info in _infos(folder):
-        if not (info / "bandwidth_gran").exists():
-            continue
-        units = [unit for lines in shown for unit in lines.get(info.name, {}).values()]
-        highest = max(units, default=0)
-        unit: Unit = "percent"
-        most = 100
-        if not _number(info, "delay_linear", 10, 1):
-            # the limit of the range is nowhere in info: a power of two, and that of every group without a limit
-            unit, most = "eighths", 1 << max(11, (highest - 1).bit_length())
-        elif info.name == "MB" and (highest > 100 or _in_mbps(root, folder)):
-            unit, most = "mbps", UNLIMITED_MBPS
-        found[info.name] = Bandwidth(
-            info.name,
-            unit,
+class Range(NamedTuple):
+    """What info says of a bandwidth line. linear: in percent; else in AMD's units."""
+
+    least: int
+    granularity: int
+    linear: bool
+
+
+def ranges(folder: Path) -> dict[str, Range]:
+    """Of MB and SMBA. Raises ActuateError."""
+    return {
+        info.name: Range(
             _number(info, "min_bandwidth", 10),
-            most,
             max(1, _number(info, "bandwidth_gran", 10)),
-            _number(info, "num_closids", 10),
+            bool(_number(info, "delay_linear", 10, 1)),
         )
-    return found
+        for info in _infos(folder)
+        if (info / "bandwidth_gran").exists()
+    }
+
+
+def bandwidth(name: str, known: Range, highest: int, in_mbps: bool) -> Bandwidth:
+    """How a line is to be read. highest: of all its values; in_mbps: the mount says so."""
+    unit: Unit = "percent"
+    most = 100
+    if not known.linear:
+        # the end of the range is nowhere in info: a power of two, and that of every group without a limit
+        unit, most = "eighths", 1 << max(11, (highest - 1).bit_length())
+    elif name == "MB" and (highest > 100 or in_mbps):
+        unit, most = "mbps", UNLIMITED_MBPS
+    return Bandwidth(name, unit, known.least, most, known.granularity)
 
 
 def choose(cache: Cache, ways: int, present: int, others: Iterable[int], forbidden: int) -> int:
@@ -178,7 +181,8 @@ def _number(info: Path, name: str, base: int, default: int | None = None) -> int
         raise ActuateError(f"cannot read {info / name}: {error}") from error
 
 
-def _in_mbps(root: Path, folder: Path) -> bool:
+def in_mbps(root: Path, folder: Path) -> bool:
+    """Whether resctrl is mounted with mba_MBps."""
     if (folder / "mba_MBps_event").exists():
         return True
     try:
