@@ -27,6 +27,7 @@ COMMANDS = (
     Entry("tail", "vagus.cli.tail:tail", "Samples as they come in.", "Look"),
     Entry("plot", "vagus.cli.plot:plot", "A plot in the terminal, or as PNG.", "Look"),
     Entry("events", "vagus.cli.events:events", "Events, receipts, decisions, reports: what happened.", "Look"),
+    Entry("traces", "vagus.cli.traces:traces", "Requests through services: what held them up.", "Look"),
     Entry("forecast", "vagus.cli.forecast:forecast", "How well the next value of a file is forecast.", "Look"),
     Entry("feed", "vagus.cli.feed:feed", "Data from elsewhere: run, check, replay, query declared feeds.", "Look"),
     Entry("health", "vagus.cli.health:health", "How healthy each subject is, and who says so.", "Infer"),
