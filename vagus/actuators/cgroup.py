@@ -270,7 +270,7 @@ def check_value(action: Action) -> None:
 
 def steps_of(group: Path, writes: tuple[Write, ...]) -> tuple[Step, ...]:
     """Writes as steps."""
-    return tuple(Step("write", str(group / write.file), write.text, write.part) for write in writes)
+    return tuple(Step(write.op, str(group / write.file), write.text, write.part) for write in writes)
 
 
 def _words(error: OSError | ValueError) -> str:

@@ -13,11 +13,12 @@ from vagus.undo import read_text
 
 
 class Write(NamedTuple):
-    """A text for a file of a group; part: the line of it that changes."""
+    """A text for a file of a group; part: the line of it that changes; op: how (`vagus.undo`)."""
 
     file: str
     text: str
     part: str = ""
+    op: str = "write"
 
 
 class Change(NamedTuple):

@@ -38,19 +38,18 @@ class Cpuset:
     def change(self, group: Path, value: float | None, part: str, machine: Machine) -> Change:
         before = text_of(group, _CPUS, "")
         there = self._above(group, machine)
-        if value is None:
-            chosen = there if self._version == 1 else frozenset()  # version 1 has no word for "all"
-            expected = None
-        else:
+        chosen, expected = there, None  # all: the kernel does not let a list be emptied while processes use it
+        if value is not None:
             wanted = whole(group, _CPUS, value)
             at_most(group, _CPUS, wanted, len(there), "the processors of the group above it are")
             chosen = choose(wanted, there, parse_list(before) & there, machine.nodes(), _taken(group))
             expected = None if chosen == there else float(wanted)
-        writes, undo = [Write(_CPUS, list_text(chosen))], [Write(_CPUS, before)]
+        writes, undo = [Write(_CPUS, list_text(chosen))], [_back(_CPUS, before, list_text(there))]
         if self._version == 1 and not text_of(group, _MEMS, ""):
             # without memory nodes a group of version 1 takes no process
-            writes.insert(0, Write(_MEMS, read_text(str(group.parent / _MEMS))))
-            undo.append(Write(_MEMS, ""))
+            nodes = read_text(str(group.parent / _MEMS))
+            writes.insert(0, Write(_MEMS, nodes))
+            undo.append(_back(_MEMS, "", nodes))
         return Change(tuple(writes), tuple(undo), expected)
 
     def _above(self, group: Path, machine: Machine) -> frozenset[int]:
@@ -62,6 +61,10 @@ class Cpuset:
             if found:
                 return found
         return machine.online
+
+
+def _back(file: str, before: str, all_text: str) -> Write:
+    return Write(file, before) if before else Write(file, all_text, op="clear")
 
 
 def choose(

@@ -25,6 +25,7 @@ __all__ = ["Step", "perform", "read_text", "reason", "undo"]
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.ESRCH)
 _OPS = {
     "write": "vagus.undo.files:write",
+    "clear": "vagus.undo.files:clear",
     "mkdir": "vagus.undo.files:mkdir",
     "rmdir": "vagus.undo.files:rmdir",
     "move": "vagus.undo.files:move",

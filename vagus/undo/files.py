@@ -29,6 +29,17 @@ def _put(path: str, value: str, flags: int) -> None:
         os.close(fd)
 
 
+def clear(step: Step) -> None:
+    """Empties a list, such as cpuset.cpus; while processes use it the kernel does not allow that (ENOSPC), and value, all
+    that there is, stands for the same. Raises OSError."""
+    try:
+        _put(step.path, "", os.O_WRONLY | os.O_TRUNC)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _put(step.path, step.value, os.O_WRONLY | os.O_TRUNC)
+
+
 def mkdir(step: Step) -> None:
     """A folder that is there is fine. Raises OSError."""
     try:
