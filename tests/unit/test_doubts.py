@@ -47,3 +47,19 @@ def test_a_crashed_controller_watches_before_it_acts_longer_each_time():
     assert settling(2, SETTLE_S)
     assert settling(10_000, MAX_SETTLE_S - 1)
     assert settling(10_000, MAX_SETTLE_S) == []
+
+
+def test_an_actuator_in_doubt_is_one_of_the_means_but_not_by_ones_own_word() -> None:
+    refused = [inference("actuator:auto@a", "write_other", Status.UNHEALTHY)]
+    (doubt,) = doubts_of("a", NOW, [SAMPLE], refused, 5.0, "auto", "write_mine")
+    assert (str(doubt), doubt.of) == ("actuator:auto@a is UNHEALTHY in write_other", "hand")
+    assert doubts_of("a", NOW, [SAMPLE], refused, 5.0, "auto", "write_other") == []
+    assert doubts_of("a", NOW, [SAMPLE], refused, 5.0, "cgroup1", "") == []
+
+
+def test_of_what_there_is_doubt() -> None:
+    assert [d.of for d in doubts_of("a", NOW, [], [inference("node:a", "alive", Status.DEAD)], 5.0)] == [
+        "sight",
+        "hand",
+    ]
+    assert [d.of for d in settling(1, 0.0)] == ["hand"]

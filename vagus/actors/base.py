@@ -56,6 +56,9 @@ class Links(Protocol):
     def nodes(self) -> tuple[str, ...]:
         """The nodes known at present, this one included."""
 
+    async def process_of(self, actor: str) -> int:
+        """The process id on this node of a Ray actor, vagus' or anyone's. Raises ActuateError."""
+
 
 class Actor:
     """Base of all actors. Subclasses set `role` and override `start`, `stop` and `figures`."""

@@ -14,11 +14,12 @@ from typing import Any, ClassVar, cast
 import msgspec
 
 from vagus.actors.base import Actor, Links, Seat
-from vagus.actors.claims import NodeClaims
+from vagus.actors.claims import NodeClaims, started
 from vagus.actors.limits import Limits
 from vagus.actors.telling import Telling
 from vagus.actuators.choose import choose
 from vagus.actuators.process import read_meminfo_total
+from vagus.clock import NS
 from vagus.config import ControllerSettings, run_folder, seconds
 from vagus.controllers.doubts import doubts_of, settling
 from vagus.controllers.ladder import Doubt
@@ -50,6 +51,7 @@ UPKEEP_S = 60.0
 TELL_PERIOD_S = 0.5
 SELF_REPORT_S = 20.0
 RECENT = 200
+ACTUATOR_TTL_S = 45.0
 STATE = "controller"
 Foreseen = tuple[Stream, tuple[Outlook, ...]]
 
@@ -85,6 +87,9 @@ class ControllerActor(Actor):
         self._failure = ""  # of the last step
         self._reported_s = -SELF_REPORT_S
         self._step_began_s = 0.0  # 0: no step is being taken
+        self._told_refused = 0
+        self._writing = f"write_{self.settings.name}"  # the context of what it says of the actuator
+        self._ray_pid: int | ActuateError | None = None  # of a target ray:ACTOR
         self._trouble = ""  # why the target cannot be read or steered
         self._latest: dict[tuple[Target, str], Receipt] = {}
         self._stored: dict[tuple[Target, str], Receipt] = {}
@@ -159,6 +164,7 @@ class ControllerActor(Actor):
         async with self._stepping:
             self._step_began_s = began_s = time.monotonic()
             try:
+                await self._find_process()
                 samples, inferences, doubts, outlooks = await self._gather()
                 # a user's step may compute for long: beside the event loop, so that heartbeats and status go on
                 outcome, receipts = await asyncio.to_thread(self._decide, samples, inferences, doubts, outlooks)
@@ -171,7 +177,7 @@ class ControllerActor(Actor):
             self.failed("step", VagusError(outcome.failure))
         self._unstored += outcome.events
         self._keep(receipts)
-        reports = [*outcome.reports, *self._of_itself(outcome.failure)]
+        reports = [*outcome.reports, *self._of_itself(outcome.failure), *self._of_actuator()]
         if reports:
             await self.links.call(f"vagus:observer@{self.seat.node}", "report", reports)
 
@@ -184,13 +190,23 @@ class ControllerActor(Actor):
         self._reported_s = now_s
         observer, t_ns = f"controller@{self.seat.node}", time.time_ns()
         step = Metric(Status.UNHEALTHY if failure else Status.HEALTHY, float(self.errors))
-        reports = [Report(observer, self.seat.name, t_ns, {"step": step})]
-        if self._armed:
-            refused = self._limits.failures
-            write = Metric(Status.UNHEALTHY if refused >= MANY_REFUSED else Status.HEALTHY, float(refused))
-            subject = f"actuator:{self._actuator.name}@{self.seat.node}"
-            reports.append(Report(observer, subject, t_ns, {f"write_{self.settings.name}": write}))
-        return reports
+        return [Report(observer, self.seat.name, t_ns, {"step": step})]
+
+    def _of_actuator(self) -> list[Report]:
+        """Whether writes are refused, as a report on the actuator, when one was refused or succeeds again.
+
+        It lapses soon: who doubts the actuator for it writes nothing, and would never see that it works again.
+        """
+        refused = self._limits.failures
+        if not self._armed or refused == self._told_refused:
+            return []
+        was, self._told_refused = self._told_refused, refused
+        if max(was, refused) < MANY_REFUSED:
+            return []
+        write = Metric(Status.UNHEALTHY if refused >= MANY_REFUSED else Status.HEALTHY, float(refused))
+        observer, subject = f"controller@{self.seat.node}", f"actuator:{self._actuator.name}@{self.seat.node}"
+        contexts = {self._writing: write}
+        return [Report(observer, subject, time.time_ns(), contexts, ttl_ns=round(ACTUATOR_TTL_S * NS))]
 
     async def _gather(self) -> tuple[list[Sample], list[Inference], list[Doubt], list[Foreseen]]:
         node, timeout_s = self.seat.node, min(5.0, max(1.0, float(self._controller.period_s)))
@@ -210,7 +226,7 @@ class ControllerActor(Actor):
             return [], inferences, [Doubt(f"the collector does not answer: {asked[0]}"[:200], "sight")], []
         samples: list[Sample] = list(asked[0])
         max_age_s = max(5.0, 3 * self.config.collect.period_s)
-        doubts = doubts_of(node, time.time_ns(), samples, inferences, max_age_s, self._actuator.name)
+        doubts = doubts_of(node, time.time_ns(), samples, inferences, max_age_s, self._actuator.name, self._writing)
         doubts += settling(self.seat.restarts, time.monotonic() - self._made_s)
         return samples, inferences, doubts, [] if isinstance(asked[2], BaseException) else asked[2]
 
@@ -288,7 +304,7 @@ class ControllerActor(Actor):
         if steered.restore:
             done += self._restore()
         if self._armed:
-            self._claims.settle({(self._resolve(t), r): value for (t, r), value in self._limits.in_force.items()})
+            self._claims.settle(self._limits.resolved())
         return done
 
     def _restore(self) -> list[Receipt]:
@@ -304,7 +320,23 @@ class ControllerActor(Actor):
             return True  # may be read all the same
 
     def _resolve(self, target: Target) -> Target:
-        return Target("pid", str(self._self_pid)) if target == Target("pid", "self") else target
+        """The target as actuators know it. Raises ActuateError."""
+        if target == Target("pid", "self"):
+            return Target("pid", str(self._self_pid))
+        if target != self._target or target.kind != "ray":
+            return target
+        if not isinstance(self._ray_pid, int):
+            raise self._ray_pid or ActuateError(f"it is not known yet which process {target} is")
+        return Target("pid", str(self._ray_pid))
+
+    async def _find_process(self) -> None:
+        """Which process a Ray actor is; asked again when that has ended, since Ray restarts actors."""
+        if self._target.kind != "ray" or (isinstance(self._ray_pid, int) and started(self._ray_pid)):
+            return
+        try:
+            self._ray_pid = await self.links.process_of(self._target.name)
+        except ActuateError as error:
+            self._ray_pid = error
 
     # --- what is kept ----------------------------------------------------------------------------------------------
 

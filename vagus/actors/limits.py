@@ -140,6 +140,10 @@ class Limits:
             return None
         return "; ".join(f"{step.op} {step.path}: {why}" for step, why in undo(ask.steps))
 
+    def resolved(self) -> dict[Limited, float | None]:
+        """The limits in force, by target as the actuator knows it."""
+        return {(self._resolved[limited], limited[1]): value for limited, value in self.in_force.items()}
+
     def drifted(self) -> list[Drift]:
         """Limits in force that someone else changed. What cannot be read is no drift: its target may be gone."""
         found = []

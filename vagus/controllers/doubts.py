@@ -25,11 +25,13 @@ def doubts_of(
     inferences: Iterable[Inference],
     max_age_s: float,
     actuator: str = "",
+    own: str = "",
 ) -> list[Doubt]:
     """What speaks against acting on `node` now; empty when nothing does.
 
-    samples: the newest of this node's collector; inferences: this node's, of which only those on the node itself and
-    on its collector and actuator count. A verdict on the steered service is no doubt.
+    samples: the newest of this node's collector; inferences: this node's, of which only those on the node itself, its
+    collector and its actuator count. own: the context of what the controller itself says of its actuator. A verdict on
+    the steered service is no doubt.
     """
     found: list[Doubt] = []
     if not samples:
@@ -43,6 +45,8 @@ def doubts_of(
     for inference in inferences:
         if inference.subject in sight or inference.subject in hand:
             for context, verdict in inference.contexts.items():
+                if context == own and inference.subject in hand:
+                    continue
                 least = Status.MAYBE_UNHEALTHY if context in _PRESENCE else Status.UNHEALTHY
                 if verdict.status >= least and not any(word in context for word in _LOAD):
                     of: Literal["sight", "hand"] = "sight" if inference.subject in sight else "hand"

@@ -7,6 +7,7 @@ then restoring. Nothing here writes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from vagus.actuators import Actuator
@@ -181,7 +182,8 @@ class Steering:
                 again.append(Action(target, resource, wrote, f"someone set it to {_number(found)}"))
             else:
                 give_up.append(limited)
-                self._yielded[sight.resolve(target), resource] = _number(found)
+                with suppress(ActuateError):  # who is gone is not steered
+                    self._yielded[sight.resolve(target), resource] = _number(found)
         return give_up, again
 
     def _granting(self, grant: Grant) -> Grant:

@@ -52,6 +52,12 @@ class RayLinks:
                 del self._handles[actor]
             raise
 
+    async def process_of(self, actor: str) -> int:
+        """The process id of a Ray actor of anyone's on this node. Raises ActuateError."""
+        from vagus.runtime.processes import process_of
+
+        return await asyncio.get_running_loop().run_in_executor(self._finder, process_of, actor)
+
     async def _find(self, actor: str, timeout_s: float) -> Any:
         """The named actor's handle; one question at a time for each, however many ask."""
         finding = self._finding.get(actor)
