@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 
 import vagus
-from vagus.config import Config, ControllerSettings, FeedSettings, GatewaySettings, SourceSettings
+from vagus.config import (
+    Config,
+    ControllerSettings,
+    FeedSettings,
+    GatewaySettings,
+    LocaliseSettings,
+    SourceSettings,
+    TraceSettings,
+)
 
 NODES = ("n1", "n2", "n3")
 
@@ -96,6 +104,7 @@ def running(cluster: Any, home: Path, web: Asked) -> Iterator[str]:
         feeds=(*Config().feeds, spread),
         feeds_on="every-node",
         controllers=(ControllerSettings(name="throttle", on="n1", period="0.5s"),),
+        traces=TraceSettings(wait="500ms", localise=LocaliseSettings(every="1s", window="4s", least=20)),
     )
     said: list[str] = []
     launch.up(config, address=cluster.address, say=said.append)
