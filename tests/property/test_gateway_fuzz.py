@@ -25,7 +25,7 @@ OPERATIONS = [
 ]
 BODIES = (
     *("/v1/report", "/v1/decide", "/v1/update", "/v1/samples", "/v1/events", "/v1/metrics", "/v1/logs"),
-    *("/v1/register", "/v1/unregister", "/v1/watch", "/v1/unwatch"),
+    *("/v1/register", "/v1/unregister", "/v1/watch", "/v1/unwatch", "/v1/traces", "/api/traces"),
 )
 QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
@@ -108,7 +108,29 @@ otlp = st.fixed_dictionaries(
         ),
     },
 )
+spans = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            **dict.fromkeys(("traceId", "spanId", "parentSpanId", "traceID", "spanID", "name"), st.text(max_size=32)),
+            **dict.fromkeys(("startTimeUnixNano", "endTimeUnixNano", "startTime", "duration", "kind"), scalars),
+            "attributes": attributes,
+            "tags": anything,
+        },
+    ),
+    max_size=2,
+)
+traced = st.fixed_dictionaries(
+    {},
+    optional={
+        "resourceSpans": st.tuples(
+            st.fixed_dictionaries({"scopeSpans": st.tuples(st.fixed_dictionaries({"spans": spans}))})
+        ),
+        "data": st.tuples(st.fixed_dictionaries({"spans": spans})) | anything,
+    },
+)
 bodies = st.one_of(
+    traced,
     sample,
     event,
     otlp,
@@ -193,6 +215,7 @@ def test_random_parameters(served, kept, data):
     given = {
         p["name"]: data.draw(values) for p in operation["parameters"] if p["in"] == "query" and data.draw(st.booleans())
     }
+    path = path.replace("{trace_id}", quote(data.draw(st.text(min_size=1, max_size=20)), safe=""))
     path = path.replace("{subject}", quote(data.draw(st.text(min_size=1, max_size=20)), safe=""))
     check(kept.ask(method.upper(), f"{path}?{urlencode(given, errors='replace')}"), served)
 

@@ -28,6 +28,7 @@ PACKED = frozenset((b"application/msgpack", b"application/x-msgpack", b"applicat
 
 _LINE = re.compile(rb"(?:GET|POST|PUT|DELETE|PATCH|HEAD|OPTIONS) [!-~]+ HTTP/1\.1")
 _FIELDS = re.compile(rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[ \t]*[\t\x20-\x7e\x80-\xff]*)*")
+_TRACED = re.compile(rb"(?i)\r\ntrace(?:parent|state):[\t\x20-\x7e]*(?=\r\n|\Z)")
 _BEGINNING = re.compile(rb"[A-Z]{1,7}(?:\Z| )")
 _FRAMING = frozenset((b"transfer-encoding", b"upgrade", b"connection", b"content-length"))
 _ASKED = frozenset((b"host", b"authorization", b"content-type", b"content-encoding", b"expect"))
@@ -53,7 +54,8 @@ class Heads:
     """Reads heads; those of clients that may do what they ask are remembered by their bytes.
 
     A client sends the same head again and again (all but the length): the look-up is then all that is done. Who may
-    not, or is not understood, is left to aiohttp's path, which says so in its words and tells of it.
+    not, or is not understood, is left to aiohttp's path, which says so in its words and tells of it. The context of a
+    trace is another one each time and says nothing to us: heads are remembered without it.
     """
 
     def __init__(self, keys: Keys, names: HostNames, max_body_bytes: int) -> None:
@@ -64,6 +66,12 @@ class Heads:
 
     def read(self, head: bytes) -> Head:
         """What the bytes before the empty line say."""
+        if len(head) <= MAX_HEAD_BYTES:
+            plain = _TRACED.sub(b"", head, count=2)
+            known = self.known.get(plain)
+            if known is not None:
+                return known
+            head = plain
         found = self._read(head)
         if found.kind < OTHER:
             if len(self.known) >= MAX_REMEMBERED:
