@@ -20,7 +20,7 @@ PROTOCOLS = {"tcp": 6, "udp": 17}
 
 _FLOW = re.compile(r"(?:^|/)(?=(?:to|from|sport|dport|proto)=)")
 _CLASS = re.compile(r"([0-9a-fA-F]{1,4}):([0-9a-fA-F]{1,4})\Z")
-_DEVICE = re.compile(r"[^/:\s\0]{1,15}\Z")
+_DEVICE = re.compile(r"[^/:\s\0=,]{1,15}\Z")  # the kernel allows = and , too; a misspelt key is likelier
 _MAX_TEXT = 500
 
 Address = ipaddress.IPv4Network | ipaddress.IPv6Network
