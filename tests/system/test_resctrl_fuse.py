@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.resctrl_fuse import missing, mounted, tell
+from vagus.actors.monitoring import Monitoring
 from vagus.actuators.apply import apply
 from vagus.actuators.resctrl import Resctrl
 from vagus.collectors.resctrl import ResctrlCollector
@@ -414,3 +415,53 @@ def test_a_killed_controller_leaves_nothing_behind(intel: Machine, service: Serv
     watchdog.start()
     assert watchdog.adopted == 0
     watchdog.release()
+
+
+def test_the_collectors_groups_follow_what_starts_and_go_with_it(intel: Machine, tmp_path: Path) -> None:
+    service = Service()
+    late = "cgroup:vagus-not-yet-there"
+    monitoring = Monitoring([str(service.target), late], intel.root, tmp_path / "journal-monitor")
+    monitoring.step()
+    path = f"mon_groups/vagus-pid-{service.process.pid}"
+    assert intel.tasks(path) == service.tasks()
+    (problem,) = monitoring.notes()
+    assert problem.startswith(f"{late}: not monitored")
+    # limited, it goes into a group of its own, and is monitored there; the limit gone, it is monitored as before
+    limited = intel.actuator.plan(Action(service.target, "llc_ways", 3.0))
+    apply(limited)
+    service.one_more()
+    monitoring.step()
+    own = Path(limited.steps[0].path).name
+    assert intel.tasks(f"{own}/{path}") == service.tasks()
+    os.rmdir(intel.folder / own)  # by hand, with all that is in it
+    assert intel.tasks(path) == set()
+    monitoring.step()
+    assert intel.tasks(path) == service.tasks()
+    monitoring.stop()
+    assert not (intel.folder / path).exists()
+    assert service.tasks() <= intel.tasks()
+    service.end()
+
+
+KEEPER = """
+import sys
+from pathlib import Path
+from vagus.actors.monitoring import Monitoring
+monitoring = Monitoring([sys.argv[3]], Path(sys.argv[1]), Path(sys.argv[2]))
+monitoring.step()
+print(*monitoring.notes() or ["monitored"], flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_collector_leaves_no_groups(intel: Machine, service: Service, tmp_path: Path) -> None:
+    journal = tmp_path / "journal-monitor"
+    command = [sys.executable, "-c", KEEPER, str(intel.root), str(journal), str(service.target)]
+    keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert keeper.stdout is not None
+    assert keeper.stdout.readline() == "monitored\n"
+    assert os.listdir(intel.folder / "mon_groups") == [f"vagus-pid-{service.process.pid}"]
+    keeper.send_signal(signal.SIGKILL)
+    keeper.communicate()
+    recover(journal, wait_s=20.0)
+    assert os.listdir(intel.folder / "mon_groups") == []

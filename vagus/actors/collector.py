@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +24,8 @@ from vagus.actors.gateway_file import announce, withdraw
 from vagus.actors.intake import Intake
 from vagus.actors.joined import joined
 from vagus.actors.listeners import Listeners
+from vagus.actors.monitoring import PERIOD_S as MONITORING_S
+from vagus.actors.monitoring import Monitoring
 from vagus.actors.outbox import Outbox
 from vagus.actors.paths import Paths
 from vagus.actors.patience import Patience
@@ -113,6 +116,12 @@ class CollectorActor(Actor):
         self._outbox = Outbox(seat.node, self._head if decide.on == "head" else seat.node, links)
         self._spans = SpanOutbox(f"vagus:traces@{self._head}", links) if seat.config.traces.on != "off" else None
         self._probing = Probing(seat, self.spawn, self.failed)
+        collect = seat.config.collect
+        self._monitoring = (
+            Monitoring(collect.resctrl_monitor, Path(collect.root), seat.folder / "journal-monitor")
+            if collect.resctrl_monitor
+            else None
+        )
         self._ingested = 0
         self._opened: Sensing | None = None
         self._reader: Reader | None = None
@@ -162,6 +171,8 @@ class CollectorActor(Actor):
         self.every(1.0, self._intake.tell, "tell of refusals")
         self.every(seconds(settings.store.sync), self._opened.sync, "sync")
         self.every(60.0, self._opened.retain, "retain")
+        if self._monitoring is not None:
+            self.every(MONITORING_S, partial(asyncio.to_thread, self._monitoring.step), "monitor")
         for settings_of in settings.remote_write:
             self._forward(settings_of)
 
@@ -169,6 +180,8 @@ class CollectorActor(Actor):
         """Ends the gateway, sends what waits, closes the store. Idempotent."""
         withdraw(self.seat.folder)
         self._probing.stop()
+        if self._monitoring is not None:
+            await asyncio.to_thread(self._monitoring.stop)
         gateway, self._gateway = self._gateway, None
         if gateway is not None:
             await gateway.stop()
@@ -450,7 +463,8 @@ class CollectorActor(Actor):
 
     def notes(self) -> tuple[str, ...]:
         ports = self._listeners.notes() if self._listeners is not None else ()
-        return (*ports, *self._probing.notes(), *(writing.trouble for writing in self._forwarding if writing.trouble))
+        forwarding = (writing.trouble for writing in self._forwarding if writing.trouble)
+        return (*ports, *self._probing.notes(), *forwarding, *(self._monitoring.notes() if self._monitoring else ()))
 
     def figures(self) -> dict[str, float]:
         if self._opened is None:

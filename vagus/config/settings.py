@@ -89,6 +89,7 @@ class CollectSettings(Settings, frozen=True):
     top_processes: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
     heartbeats: tuple[HeartbeatSettings, ...] = ()
     snmp: tuple[SnmpSettings, ...] = ()
+    resctrl_monitor: tuple[str, ...] = ()  # targets that get a monitoring group: cgroup:web, systemd:nginx.service, pid:1
     root: str = "/"  # where proc/ and sys/ are found
 
 
