@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from vagus.client.subjects import subjects
     from vagus.client.tunables import tunable
     from vagus.controllers.decide.decider import Decider
+    from vagus.runtime.pool import ActorPool
 
 __version__ = "0.1.0"
 __all__ = [
+    "ActorPool",
     "Decider",
     "HealthHandler",
     "NetLoggerHandler",
@@ -73,6 +75,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "ActorPool": "vagus.runtime.pool",
     **dict.fromkeys(("Vagus", "connect", "down", "stream", "up"), "vagus.api"),
     **dict.fromkeys(("action", "counter", "event", "heartbeat", "sample"), "vagus.client.emit"),
     "aio_decisions": "vagus.client.decisions_aio",
