@@ -14,35 +14,15 @@ from msgspec.structs import replace
 
 from vagus.actuators import Plan, Usage, base
 from vagus.actuators.process import total
-from vagus.actuators.resctrl_machine import (
-    Bandwidth,
-    Cache,
-    Range,
-    bandwidth,
-    caches,
-    choose,
-    how_to_mount,
-    in_mbps,
-    mounted,
-    ranges,
-    widest,
-)
-from vagus.actuators.resctrl_schemata import Schemata, line_text
+from vagus.actuators.resctrl_groups import LINES, Machine, domain_of, schemata_of
+from vagus.actuators.resctrl_machine import Cache, Range, bandwidth, caches, how_to_mount, in_mbps, mounted, ranges
+from vagus.actuators.resctrl_schemata import line_text
 from vagus.actuators.resctrl_tasks import FIXED, KINDS, Homes, own_name, source
 from vagus.errors import ActuateError, Rejected, Unsupported
 from vagus.model import Action, Target
 from vagus.undo import Step, read_text, reason
 from vagus.undo.resctrl import Source, tasks_of
 
-# resource → the lines that it is, of which the first that the machine has whole are meant
-_LINES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "llc_ways": (("L3",), ("L3CODE", "L3DATA")),
-    "llc_code_ways": (("L3CODE",),),
-    "llc_data_ways": (("L3DATA",),),
-    "l2_ways": (("L2",), ("L2CODE", "L2DATA")),
-    "memory_bandwidth_percent": (("MB",),),
-    "memory_bandwidth_bytes_s": (("MB",),),
-}
 _MONITOR = "monitor"
 
 
@@ -59,7 +39,7 @@ class Resctrl:
     name = "resctrl"
     dry = False
     kinds: tuple[str, ...] = ("resctrl", *KINDS)
-    resources: tuple[str, ...] = (*_LINES, _MONITOR)
+    resources: tuple[str, ...] = (*LINES, _MONITOR)
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = Path(root)
@@ -71,8 +51,8 @@ class Resctrl:
     # --- contract --------------------------------------------------------------------------------------------------
 
     def holds(self, target: Target, resource: str) -> bool:
-        """Whether resctrl is mounted."""
-        return mounted(self.folder)
+        """Whether resctrl is mounted, and the question is one for it: a service's cores are others' matter."""
+        return (target.kind == "resctrl" or base(resource) in self.resources) and mounted(self.folder)
 
     def supports(self, target: Target) -> tuple[str, ...]:
         """The resources that can be limited here. Raises Unsupported with what to do, ActuateError."""
@@ -84,7 +64,7 @@ class Resctrl:
         if not os.access(place, os.W_OK):
             raise Unsupported(f"user {os.geteuid()} may not write {place}; run vagus as root")
         machine = self._look(self.folder)
-        possible = [resource for resource in _LINES if machine.names(resource)]
+        possible = [resource for resource in LINES if machine.names(resource)]
         if target.kind != "resctrl" and (self.folder / "info/L3_MON").is_dir():
             possible.append(_MONITOR)
         if not possible:
@@ -115,7 +95,7 @@ class Resctrl:
             return None
         machine = self._look(control, all_groups=False)
         lines = machine.lines(resource, target)
-        return machine.tightest(lines, machine.shown(lines), _domain(resource))
+        return machine.tightest(lines, machine.shown(lines), domain_of(resource))
 
     def plan(self, action: Action) -> Plan:
         """The steps for `action`, nothing touched yet. Raises Rejected, Unsupported, ActuateError."""
@@ -132,7 +112,7 @@ class Resctrl:
         machine = self._look(control)
         lines = machine.lines(resource, target)
         wanted = machine.wanted(lines, resource, value, control)
-        domain = _domain(resource)
+        domain = domain_of(resource)
         expected = machine.tightest(lines, wanted, domain)
         path = str(control / "schemata")
         part = "+".join(lines) + ("" if domain is None else f"@{domain}")
@@ -149,10 +129,10 @@ class Resctrl:
         # limited first, then entered: no task runs unlimited in a group that claims to limit it
         return Plan((Step("mkdir", str(control)), write, *entering), leaving, expected)
 
-    def _look(self, control: Path, all_groups: bool = True) -> _Machine:
+    def _look(self, control: Path, all_groups: bool = True) -> Machine:
         """What the machine can do, with the schemata of all groups, or only of `control` and the default one."""
         groups = [Homes(self.folder).path(name) for name in Homes(self.folder).controls] if all_groups else []
-        found = {path: read for path in [self.folder, control, *groups] if (read := _schemata(path)) is not None}
+        found = {path: read for path in [self.folder, control, *groups] if (read := schemata_of(path)) is not None}
         if self.folder not in found:
             raise Unsupported(f"{self.folder} has no schemata: this machine monitors, and limits nothing")
         lines = found[self.folder].lines
@@ -168,7 +148,7 @@ class Resctrl:
                 )
                 mbps = name == "MB" and highest <= 100 and in_mbps(self.root, self.folder)
                 bandwidths[name] = bandwidth(name, self._ranges[name], highest, mbps)
-        return _Machine(found, self.folder, control, self._caches, bandwidths)
+        return Machine(found, self.folder, control, self._caches, bandwidths)
 
     # --- targets ---------------------------------------------------------------------------------------------------
 
@@ -265,168 +245,6 @@ class Resctrl:
         return Plan(tuple(steps), tuple(Step("rmdir", s.path) for s in steps if s.op == "mkdir"), 1.0)
 
 
-class _Machine:
-    """The machine's info and the schemata of its groups at one moment."""
-
-    def __init__(
-        self,
-        groups: dict[Path, Schemata],
-        folder: Path,
-        control: Path,
-        caches: dict[str, Cache],
-        bandwidths: dict[str, Bandwidth],
-    ) -> None:
-        self.groups = groups
-        self.present = groups.get(control, Schemata({}))
-        self.domains = {name: sorted(values) for name, values in groups[folder].lines.items()}
-        self.caches = caches
-        self.bandwidths = bandwidths
-
-    def names(self, resource: str) -> tuple[str, ...]:
-        """The lines that a resource is; empty if the machine has it not."""
-        for names in _LINES[base(resource)]:
-            if not all(name in self.domains and (name in self.caches or name in self.bandwidths) for name in names):
-                continue
-            percent = resource.startswith("memory_bandwidth_percent")
-            if names != ("MB",) or percent == (self.bandwidths["MB"].unit == "percent"):
-                return names
-        return ()
-
-    def lines(self, resource: str, target: Target) -> tuple[str, ...]:
-        """`names`; raises Unsupported, saying what there is, and Rejected for a domain that is not there."""
-        found = self.names(resource)
-        if not found:
-            there = ", ".join(name for name in _LINES if self.names(name)) or "nothing"
-            needs = {
-                "llc_code_ways": "; mount with -o cdp to divide code and data",
-                "llc_data_ways": "; mount with -o cdp to divide code and data",
-                "memory_bandwidth_bytes_s": "; mount with -o mba_MBps to limit in bytes per second",
-                "memory_bandwidth_percent": "; here bandwidth is limited in bytes per second",
-            }
-            more = needs.get(base(resource), "") if "MB" in self.bandwidths or "ways" in resource else ""
-            raise Unsupported(f"resctrl cannot limit {resource} of {target} on this machine, only {there}{more}")
-        domain = _domain(resource)
-        if domain is not None and domain not in self.domains[found[0]]:
-            known = ", ".join(map(str, self.domains[found[0]]))
-            raise Rejected(str(target), resource, f"{found[0]} has no domain {domain}, only {known}")
-        return found
-
-    def shown(self, lines: tuple[str, ...]) -> dict[str, dict[int, int]]:
-        """The group's values now. Raises ActuateError where there are none: a group in pseudo-locking."""
-        for name in lines:
-            if not self.present.lines.get(name):
-                raise ActuateError(f"the group shows no {name}: it is pseudo-locked, or of a class that {name} has not")
-        return {name: self.present.lines[name] for name in lines}
-
-    def tightest(self, lines: tuple[str, ...], values: dict[str, dict[int, int]], domain: int | None) -> float | None:
-        """What `read` says of these values: the least of the domains."""
-        found: list[float] = []
-        for name in lines:
-            for each, value in values[name].items():
-                if domain is not None and each != domain:
-                    continue
-                cache = self.caches.get(name)
-                if cache is None:
-                    limit = self.bandwidths[name].value(value)
-                else:
-                    limit = None if value == cache.mask else float(value.bit_count())
-                found += [] if limit is None else [limit]
-        return min(found, default=None)
-
-    def wanted(
-        self, lines: tuple[str, ...], resource: str, value: float | None, control: Path
-    ) -> dict[str, dict[int, int]]:
-        """What to write for `value` in each line and domain. Raises Rejected."""
-        only = _domain(resource)
-        found: dict[str, dict[int, int]] = {}
-        for name in lines:
-            domains = self.domains[name] if only is None else [only]
-            if name in self.bandwidths:
-                units = _units(self.bandwidths[name], resource, value, control)
-                found[name] = dict.fromkeys(domains, units)
-            else:
-                cache = self.caches[name]
-                first = found.get(lines[0], {})  # code and data of one resource get the same ways
-                found[name] = {
-                    d: first.get(d) or self._mask(cache, d, lines, resource, value, control) for d in domains
-                }
-        return found
-
-    def _mask(
-        self, cache: Cache, domain: int, lines: tuple[str, ...], resource: str, value: float | None, control: Path
-    ) -> int:
-        peers = {"L3CODE", "L3DATA"} if cache.name in ("L3CODE", "L3DATA") else {cache.name, *lines}
-        peers = {"L2CODE", "L2DATA"} if cache.name in ("L2CODE", "L2DATA") else peers
-        alone = _mode(control) == "exclusive"
-        forbidden = cache.shareable if alone else 0
-        others = []
-        for path, group in self.groups.items():
-            masks = [group.lines.get(name, {}).get(domain, 0) for name in peers]
-            if path == control:
-                continue
-            for mask in masks:
-                if alone or _mode(path) == "exclusive":
-                    forbidden |= mask
-                elif mask != cache.mask:
-                    others.append(mask)
-        least = max(1, cache.min_bits)
-        if value is None:
-            return widest(cache, forbidden)
-        ways, most = round(value), cache.mask.bit_count()
-        if not least <= ways <= most:
-            raise Rejected(str(control), str(value), f"{resource} must be from {least} to {most} on this machine")
-        present = self.present.lines.get(cache.name, {}).get(domain, cache.mask)
-        mask = choose(cache, ways, 0 if present == cache.mask else present, others, forbidden)
-        if not mask:
-            free = cache.mask & ~forbidden
-            raise Rejected(
-                str(control),
-                str(value),
-                f"no {ways} {'' if cache.sparse else 'consecutive '}ways of {cache.name} domain {domain} are outside exclusive "
-                f"groups (free: {free:x})",
-            )
-        return mask
-
-
-def _units(bandwidth: Bandwidth, resource: str, value: float | None, control: Path) -> int:
-    if value is None:
-        return bandwidth.most
-    units = bandwidth.units(value)
-    if bandwidth.unit == "mbps":
-        if units > bandwidth.most:
-            raise Rejected(str(control), str(value), f"{resource} is more than the kernel can count")
-    elif not bandwidth.least <= math.ceil(value if bandwidth.unit == "percent" else units) or units > bandwidth.most:
-        lowest, highest = bandwidth.value(max(1, bandwidth.least)), bandwidth.value(bandwidth.most - 1)
-        top = 100.0 if bandwidth.unit == "percent" else highest
-        raise Rejected(str(control), str(value), f"{resource} must be from {lowest:.15g} to {top:.15g} on this machine")
-    return units
-
-
-def _domain(resource: str) -> int | None:
-    _, at, identity = resource.partition("@")
-    if not at:
-        return None
-    if not identity.isdigit() or len(identity) > 9:
-        raise Unsupported(f"{resource!r}: behind @ stands the number of a cache domain, such as llc_ways@0")
-    return int(identity)
-
-
 def _gather(group: Path, where: Source, within: Path | None = None) -> Step:
     wanted = where if within is None else replace(where, within=str(within / "tasks"))
     return Step("gather", str(group / "tasks"), msgspec.json.encode(wanted).decode())
-
-
-def _schemata(group: Path) -> Schemata | None:
-    try:
-        return Schemata.parse(read_text(str(group / "schemata")))
-    except FileNotFoundError:
-        return None  # removed while we looked, or a machine that only monitors
-    except OSError as error:
-        raise ActuateError(f"cannot read {group / 'schemata'}: {reason(error)}") from error
-
-
-def _mode(group: Path) -> str:
-    try:
-        return read_text(str(group / "mode"))
-    except OSError:
-        return "shareable"
