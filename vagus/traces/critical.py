@@ -117,23 +117,22 @@ def callee(graph: Graph) -> list[int]:
     """Of each span that only waits for an answer (a client's), the index of the server's span; -1 for all others.
 
     A client's span is one of that kind with a child in another component; where kinds are not told (CSV), one with a
-    single child, which is in another component, below a span of its own component.
+    single child, which is in another component, below a span of its own component. What hangs there only because its
+    own parent is lost is no answer.
     """
     spans, parents = graph.spans, graph.parents
     only = [-1] * len(spans)
     for i, parent in enumerate(parents):
         if parent >= 0 and spans[i].component != spans[parent].component:
-            only[parent] = i if only[parent] == -1 else -2
+            child = spans[i]
+            told = spans[parent].span_id in (child.parent_id, child.span_id)
+            only[parent] = i if only[parent] == -1 and told else -2
         elif parent >= 0 and spans[parent].kind is not Kind.CLIENT:
             only[parent] = -2
-    for i, child in enumerate(only):
-        if child < 0:
-            only[i] = -1
-            continue
+    for i, answer in enumerate(only):
         kind, parent = spans[i].kind, parents[i]
-        told = kind is Kind.CLIENT
         seems = kind is Kind.INTERNAL and parent >= 0 and spans[parent].component == spans[i].component
-        if not (told or seems):
+        if answer < 0 or not (seems or kind is Kind.CLIENT):
             only[i] = -1
     return only
 
