@@ -21,7 +21,7 @@ from vagus.actors.traces import STATE, TracesActor
 from vagus.clock import NS
 from vagus.config import CollectSettings, Config, GatewaySettings, LocaliseSettings, TraceSettings
 from vagus.controllers.localise import Ranking, Suspect
-from vagus.errors import NoData, PeerUnreachable
+from vagus.errors import ConfigError, NoData, PeerUnreachable
 from vagus.model import Event, Field, Kind, Sample, Span, Status, Stream
 from vagus.store import Store
 
@@ -189,16 +189,19 @@ async def test_injections_train_and_the_state_survives(tmp_path: Path) -> None:
         fields = {"id": "i1", "resource": "cpu", "component": CART, "duration_s": 60.0}
         await the(here, "collector").told([Event(time.time_ns(), "inject.begin", "n1", fields=fields)])
         load.cart_ms = 60.0
-        ranked = load.actor.figures()["rankings"] + 5
+        ranked = load.actor.figures()["rankings"] + 15
         await load.until(lambda: load.actor.figures()["rankings"] >= ranked)
         await the(here, "collector").told([Event(time.time_ns(), "inject.end", "n1", fields=fields)])
         await load.until(lambda: load.actor.figures()["labels"] == 1)
+        assert load.actor.figures()["label_rows"] > 0
+        await load.until(lambda: any(s.probability is not None for s in load.actor._latest.suspects))
         await load.until(lambda: statuses(the(here, "observer")).get(CART) is Status.UNHEALTHY)
     async with running(tmp_path, settings) as here:
         load = Load(the(here, "traces"))
         assert load.actor._reports.subjects == (CART,)
         assert load.actor._latest is not None
         assert load.actor._heard["n1"]
+        assert load.actor._localiser._svm.trained
         # what is normal is still known: no minutes of learning, and the recovery is said
         await load.until(lambda: statuses(the(here, "observer")).get(CART) is Status.HEALTHY)
 
@@ -228,6 +231,32 @@ async def test_a_damaged_state_is_told_and_it_begins_afresh(tmp_path: Path) -> N
         async with running(tmp_path, settings, "traces") as here:
             assert "afresh" in the(here, "traces").last_error
             assert await the(here, "traces").spans(request(1)) == 5
+
+
+async def test_a_files_healthy_period_is_learned_once(tmp_path: Path) -> None:
+    rows = ["TraceID,SpanID,ParentID,PodName,OperationName,StartTimeUnixNano,EndTimeUnixNano"]
+    for number in range(30):
+        rows += [
+            f"{s.trace_id},{s.span_id},{s.parent_id or 'root'},{s.component},{s.operation},{s.start_ns},{s.end_ns}"
+            for s in request(number)
+        ]
+    normal_file = tmp_path / "normal.csv"
+    normal_file.write_text("\n".join(rows) + "\n")
+    settings = config(tmp_path, {"normal_file": str(normal_file)})
+    for _ in range(2):
+        async with running(tmp_path, settings, "traces") as here:
+            assert the(here, "traces")._localiser.reference.requests == 30
+    normal_file.write_text("\n".join(rows[:51]) + "\n")  # another one
+    async with running(tmp_path, settings, "traces") as here:
+        assert the(here, "traces")._localiser.reference.requests == 10
+        assert the(here, "traces").last_error == ""
+    normal_file.write_text(rows[0] + "\n")
+    with pytest.raises(ConfigError, match="holds no request"):
+        async with running(tmp_path, settings, "traces"):
+            pass
+    with pytest.raises(ConfigError, match=r"nope\.csv: No such file"):
+        async with running(tmp_path, config(tmp_path, {"normal_file": "/nope.csv"}), "traces"):
+            pass
 
 
 async def test_what_waits_is_bounded_and_what_is_dropped_is_counted(tmp_path: Path, monkeypatch) -> None:

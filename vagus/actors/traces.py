@@ -7,6 +7,7 @@ one thread beside the event loop, so that a burst of spans holds up nobody who a
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from vagus.actors.following import LinkedSource, subscribe
 from vagus.actors.outbox import Outbox
 from vagus.actors.telling import Telling
 from vagus.actors.trace_entries import Entries
-from vagus.actors.trace_labels import Label, Labels
+from vagus.actors.trace_labels import Labels
 from vagus.actors.trace_reports import Reports, event_of, lines_of
 from vagus.actors.trace_signals import SELECTORS, Signals
 from vagus.clock import NS
@@ -28,9 +29,11 @@ from vagus.config import seconds
 from vagus.controllers.localise import Ranking
 from vagus.controllers.localise.localiser import Localiser
 from vagus.errors import ConfigError, PeerUnreachable, VagusError
+from vagus.inputs.span_csv import read_csv
 from vagus.model import Event, Sample, Span
 from vagus.store import Store
 from vagus.traces import Graph
+from vagus.traces.graph import build
 from vagus.traces.joining import Joiner
 
 T = TypeVar("T")
@@ -61,6 +64,7 @@ class TracesActor(Actor):
         self._every_s = seconds(localise.every)
         self._joiner = Joiner(settings)
         self._localiser = Localiser(localise)
+        self._normal = normal_period(localise.normal_file)
         self._signals = Signals(localise.places, self._every_s, seconds(localise.normal))
         self._entries = Entries(localise.slo_ms, round(seconds(localise.window) * NS), localise.least)
         self._reports = Reports(f"localise@{seat.node}", round(LIFETIMES * max(self._every_s, 1.0) * NS))
@@ -75,7 +79,7 @@ class TracesActor(Actor):
         self._heard: dict[str, str] = {}  # node → up to which position its injections are learned
         self._hearing: set[str] = set()
         self._queued = 0
-        self._taken = self._dropped = self._graphs = self._rankings = self._labelled = self._saves = 0
+        self._taken = self._dropped = self._graphs = self._rankings = self._labelled = self._rows = self._saves = 0
         self._thread_s = 0.0
         self._save_due_s = time.monotonic() + SAVE_S
 
@@ -88,6 +92,7 @@ class TracesActor(Actor):
         store = self._store = Store.open(path, create=True, map_bytes=self.config.store.map_bytes)
         try:
             self._restore(store.load(STATE))
+            await self._aside(self._learn_normal)
             self._latest = next(iter(store.records("ranking", Ranking, limit=1)), None)
         except BaseException:
             store.close()
@@ -117,7 +122,8 @@ class TracesActor(Actor):
             self._store = None
 
     def figures(self) -> dict[str, float]:
-        """Counts since the start; trace_*: of what is being joined; thread_cpu_s: joining and localising."""
+        """Counts since the start; trace_*: of what is being joined; labels: injections heard of, label_rows: what the SVM
+        learned of them; thread_cpu_s: joining and localising."""
         return {
             "spans": float(self._taken),
             "spans_dropped": float(self._dropped),
@@ -128,6 +134,7 @@ class TracesActor(Actor):
             "rankings": float(self._rankings),
             "suspects": float(len(self._reports.subjects)),
             "labels": float(self._labelled),
+            "label_rows": float(self._rows),
             "saves": float(self._saves),
             "thread_cpu_s": self._thread_s,
         }
@@ -281,16 +288,12 @@ class TracesActor(Actor):
 
     async def _learn(self, event: Event) -> None:
         label = self._labels.hear(event)
-        if label is None:
-            return
-        try:
-            await self._aside(lambda: self._label(label))
+        if label is not None:
+            try:
+                self._rows += await self._aside(lambda: self._localiser.label(*label))
+            except ValueError as error:
+                self.failed(f"learning from {event.event}", error)
             self._labelled += 1
-        except ConfigError as error:
-            self.failed(f"learning from {event.event}", error)
-
-    def _label(self, label: Label) -> None:
-        self._localiser.label(label.component, label.resource, label.begin_ns, label.end_ns)
 
     # --- what is kept ----------------------------------------------------------------------------------------------
 
@@ -311,6 +314,7 @@ class TracesActor(Actor):
     def _state(self) -> bytes:
         return msgspec.json.encode(
             {
+                "normal": self._normal,
                 "localiser": self._localiser.state(),
                 "signals": self._signals.state(),
                 "accused": self._reports.state(),
@@ -327,6 +331,10 @@ class TracesActor(Actor):
         except (msgspec.DecodeError, RecursionError) as error:
             self.failed("reading what was saved; it learns afresh", error)
             return
+        if self._normal and state.get("normal") != self._normal and isinstance(state.get("localiser"), dict):
+            state["localiser"] |= {
+                "reference": self._localiser.state()["reference"]
+            }  # another file, or none, was normal
         parts: dict[str, Callable[[Any], object]] = {
             "localiser": self._localiser.restore,
             "signals": self._signals.restore,
@@ -340,6 +348,15 @@ class TracesActor(Actor):
                 restore(state[name])
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 self.failed(f"taking up what was saved of {name}; that begins afresh", error)
+
+    def _learn_normal(self) -> None:
+        """The healthy period of a file, unless it is among what was saved. Raises ConfigError."""
+        if not self._normal or self._localiser.reference.requests:
+            return
+        spans, rejects = read_csv(self.config.traces.localise.normal_file)
+        if not self._localiser.learn(build(spans)):
+            why = f": {'; '.join(rejects.reasons)}"[:500] if rejects.reasons else ""
+            raise ConfigError(f"traces.localise.normal_file {self._normal[0]} holds no request{why}")
 
     def _restore_heard(self, state: Any) -> None:
         try:
@@ -361,3 +378,14 @@ class TracesActor(Actor):
     def _retain(self) -> None:
         if self._store is not None:
             self._store.retain(seconds(self.config.store.retain), self.config.store.retain_bytes)
+
+
+def normal_period(path: str) -> list[str | int]:
+    """What tells one file of a healthy period from another: path, bytes, time of change; empty for none. Raises ConfigError."""
+    if not path:
+        return []
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise ConfigError(f"traces.localise.normal_file {path}: {error.strerror}") from error
+    return [path, found.st_size, found.st_mtime_ns]

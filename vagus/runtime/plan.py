@@ -87,6 +87,8 @@ def desired(
             add(node, "decide")
         if config.feeds and (node.head or spread):
             add(node, "feed")
+        if node.head and config.traces.on == "head":
+            add(node, "traces")
         for controller in controllers:
             settings = controller.settings
             if settings.on in ("every-node", node.name) or (settings.on == "head" and node.head):
