@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -279,6 +280,30 @@ def test_to_a_real_gateway_and_again_after_it_was_away():
         assert made.flush(10)
         assert (made.counts()["dropped"], made.counts()["sent"]) == (1, 1201)
         assert "one hour ahead" in made.last_error
+
+
+ENDS = """
+import os, vagus
+import vagus.client.background
+vagus.client.background.EXIT_S = 20.0  # a busy machine is not what is tested
+with vagus.span("outer", service="prog"):
+    if os.fork() == 0:
+        with vagus.span("child"):
+            pass
+        vagus.client.tracer.TRACER.close()
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_a_program_that_ends_and_its_forked_child_leave_nothing_behind():
+    backend = MemoryBackend(())
+    backend.now_ns = SystemClock().time_ns() + 3600 * 10**9
+    with serving(backend, clock=SystemClock()) as served:
+        environment = {"VAGUS_URL": served.url, "VAGUS_TOKEN": TOKEN, "PATH": "/usr/bin:/bin"}
+        subprocess.run([sys.executable, "-c", ENDS], check=True, env=environment, timeout=30)
+        child, outer = sorted(backend.spans_of["a"], key=lambda s: s.operation)
+        assert (child.parent_id, child.trace_id, child.service) == (outer.span_id, outer.trace_id, "prog")
 
 
 # --- aiohttp ---------------------------------------------------------------------------------------------------------

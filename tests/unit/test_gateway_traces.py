@@ -88,9 +88,18 @@ def test_the_list_is_newest_first_and_says_what_held_a_request_up(served):
     newest, second = answer["traces"]
     assert answer["more"] is True
     assert newest == {
-        "trace_id": TRACE, "t_ns": a_trace()[0].start_ns, "service": "web", "operation": "web/op",
-        "latency_ns": 100 * MS, "spans": 4, "services": 4, "errors": 1, "lost": 0,
-        "slowest": "pay-1", "slowest_ns": 65 * MS, "nodes": ["a", "b"],
+        "trace_id": TRACE,
+        "t_ns": a_trace()[0].start_ns,
+        "service": "web",
+        "operation": "web/op",
+        "latency_ns": 100 * MS,
+        "spans": 4,
+        "services": 4,
+        "errors": 1,
+        "lost": 0,
+        "slowest": "pay-1",
+        "slowest_ns": 65 * MS,
+        "nodes": ["a", "b"],
     }
     assert second["trace_id"] == f"{1:032x}"
     whole = served.ask("GET", "/v1/traces?limit=100")[2]
@@ -136,6 +145,9 @@ def test_the_rest_of_the_filtered_is_looked_for_in_chunks(backend):
         routes_traces.MAX_SPANS, most = 3, routes_traces.MAX_SPANS  # an answer that was cut is asked for in halves
         try:
             assert len(served.ask("GET", "/v1/traces?limit=20")[2]["traces"]) == 20
+            assert served.ask("GET", f"/v1/traces/{TRACE}")[2]["cut"] is False
+            backend.spans_of["b"].append(span("9", "3", "more", 30, 31))
+            assert served.ask("GET", f"/v1/traces/{TRACE}")[2]["cut"] is True
         finally:
             routes_traces.MAX_SPANS = most
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vagus.cli.output import console, emit_json, json_option
+from vagus.cli.output import cell, console, emit_json, json_option
 from vagus.cli.session import node_option
 from vagus.cli.trace_source import file_option, one_trace
 from vagus.cli.view_status import warn_partial
@@ -66,4 +66,6 @@ def show(
     else:
         to = console()
         warn_partial(shown.envelope, to)
+        if shown.envelope.get("cut"):
+            to.print(cell("the trace has more spans than a node tells at once: its first are shown", "yellow"))
         render_trace(shown.view, to, critical)

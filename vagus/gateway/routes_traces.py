@@ -58,9 +58,10 @@ class TracesAnswer(Envelope, frozen=True, kw_only=True):
 
 
 class TraceAnswer(Envelope, frozen=True, kw_only=True):
-    """One trace with its critical path."""
+    """One trace with its critical path. cut: a node has more than 20,000 spans of it, of which the first are shown."""
 
     trace: TraceView
+    cut: bool = False
 
 
 class JaegerTrace(msgspec.Struct, frozen=True):
@@ -185,12 +186,15 @@ class _Listing:
         self._missing = {entry.node: entry for entry in missing}
         self._names: set[str] = set()
         self._refused: Refused | None = None
+        self.cut = False  # a trace has more spans than a node tells
 
     async def spans(self, traces: Sequence[str]) -> list[Span]:
         """As far as nodes answer and the rules of access allow. Traces that are too many for one answer in parts."""
         asked = (tuple(traces), MAX_SPANS)
         gathered = await gather(self._site.backend, "spans", asked, self._node, self._site.timeout_s)
-        if len(traces) > 1 and any(len(part) >= MAX_SPANS for part in gathered.parts.values()):
+        full = any(len(part) >= MAX_SPANS for part in gathered.parts.values())
+        self.cut = self.cut or (full and len(traces) == 1)
+        if full and len(traces) > 1:
             half = len(traces) // 2
             return [*await self.spans(traces[:half]), *await self.spans(traces[half:])]
         self._missing.update((entry.node, entry) for entry in gathered.missing)
@@ -229,7 +233,7 @@ async def trace(site: Site, request: web.BaseRequest, trace_id: str) -> web.Stre
         away = f"; nodes that did not answer: {', '.join(m.node for m in gathered.missing)}" if gathered.partial else ""
         raise NoData(f"no span of trace {trace_id[:80]!r} is stored{away}; GET /v1/traces lists those that are")
     view = await asyncio.to_thread(lambda: view_of(build(spans)[0]))
-    return await records_response(request, "trace", view, gathered)
+    return await records_response(request, "trace", view, gathered, cut=listing.cut)
 
 
 ROUTES: tuple[Route, ...] = (
