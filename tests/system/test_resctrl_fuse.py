@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from vagus.config import CollectSettings
 from vagus.errors import ActuateError, Rejected
 from vagus.model import Action, Sample, Target
 from vagus.undo import Step, perform, undo
-from vagus.watchdog import Watchdog, recover
+from vagus.watchdog import recover
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(missing()), reason=missing() or "-")]
 PROFILES = ("intel", "l2l3mb", "cdp", "mbps", "amd", "sparse")
@@ -374,47 +375,70 @@ def test_a_monitored_service_is_sensed(intel: Machine, service: Service) -> None
 
 
 CONTROLLER = """
-import sys
-from pathlib import Path
-from vagus.actuators.apply import apply
-from vagus.actuators.resctrl import Resctrl
-from vagus.model import Action, Target
-from vagus.watchdog import Watchdog
-root, folder, pid = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-actuator, watchdog = Resctrl(root), Watchdog(folder, 60.0)
-watchdog.start()
-for resource, value in (("llc_ways", 3.0), ("memory_bandwidth_percent", 20.0), ("llc_ways", 2.0)):
-    for target in (Target("pid", pid), Target("resctrl", "web")):
-        plan = actuator.plan(Action(target, resource, value))
-        watchdog.journal(plan.undo)
-        apply(plan)
-print("limited", flush=True)
-sys.stdin.read()
+import asyncio, sys, time
+from vagus.actors.base import Seat
+from vagus.actors.controller import ControllerActor
+from vagus.config import Config, ControllerSettings, LimitSettings
+from vagus.model import Action, Field, Sample, Stream, Target
+root, home, pid = sys.argv[1:]
+service = Target("pid", pid)
+LOAD = Stream("n", "host.load", (Field("load1"),))
+WANTED = {("llc_ways", service): 3.0, ("memory_bandwidth_percent", service): 35.0, ("llc_ways", Target("resctrl", "web")): 5.0}
+class Links:
+    async def call(self, actor, method, *args, timeout_s=5.0):
+        return [Sample(LOAD, time.time_ns(), (0.5,))] if method == "latest" else []
+    def nodes(self):
+        return ("n",)
+class Wishes:
+    period_s = 0.05
+    selectors = ("host.load",)
+    def step(self, view):
+        return [Action(target, resource, value, "wished") for (resource, target), value in WANTED.items()]
+async def run():
+    limits = {"llc_ways": LimitSettings(min=1, max=20, cooldown=0),
+              "memory_bandwidth_percent": LimitSettings(min=10, max=100, cooldown=0)}
+    settings = ControllerSettings(name="c", target=str(service), armed=True, actuator="auto", limits=limits)
+    options = {"controller": settings, "object": Wishes(), "root": root}
+    actor = ControllerActor(Seat("controller", "n", home, Config(), label="c", options=options), Links())
+    await actor.begin()
+    while True:  # the guard goes there in steps
+        latest = {}
+        for receipt in await actor.receipts(200):
+            latest.setdefault((receipt.resource, receipt.target.kind), receipt)
+        there = [f"{r} {kind} {found.after} {found.actuator}" for (r, kind), found in sorted(latest.items()) if not found.dry]
+        if there == ["llc_ways pid 3.0 resctrl", "llc_ways resctrl 5.0 resctrl", "memory_bandwidth_percent pid 40.0 resctrl"]:
+            print("limited", flush=True)
+            await asyncio.sleep(1000)
+        await asyncio.sleep(0.05)
+asyncio.run(run())
 """
 
 
-def test_a_killed_controller_leaves_nothing_behind(intel: Machine, service: Service, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_controller_that_is_gone_leaves_nothing_behind(
+    intel: Machine, service: Service, tmp_path: Path, end: signal.Signals
+) -> None:
+    """An armed controller of controller.yaml over all that it may limit; stopped, its lease ends it."""
     os.mkdir(intel.folder / "web")
     before = intel.state()
-    journal = tmp_path / "journal"
-    controller = subprocess.Popen(
-        [sys.executable, "-c", CONTROLLER, str(intel.root), str(journal), str(service.process.pid)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert controller.stdout is not None
-    assert controller.stdout.readline() == "limited\n"
-    assert intel.actuator.read(service.target, "llc_ways") == 2.0
-    controller.send_signal(signal.SIGKILL)
-    controller.communicate()
-    recover(journal, wait_s=20.0)  # waits until the watchdog has let the journal go
-    assert intel.state() == before
-    assert service.tasks() <= intel.tasks()
-    watchdog = Watchdog(journal, 60.0)
-    watchdog.start()
-    assert watchdog.adopted == 0
-    watchdog.release()
+    home = tmp_path / "home"
+    command = [sys.executable, "-c", CONTROLLER, str(intel.root), str(home), str(service.process.pid)]
+    controller = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert controller.stdout is not None
+        assert controller.stdout.readline() == "limited\n"
+        assert intel.actuator.read(service.target, "llc_ways") == 3.0
+        controller.send_signal(end)
+        journal = home / "nodes/n/journal-c"
+        deadline = time.monotonic() + 30
+        while intel.state() != before and time.monotonic() < deadline:
+            threading.Event().wait(0.02)
+        assert intel.state() == before
+        assert service.tasks() <= intel.tasks()
+    finally:
+        controller.kill()
+        controller.communicate()
+    assert recover(journal, wait_s=20.0).failures == ()
 
 
 def test_the_collectors_groups_follow_what_starts_and_go_with_it(intel: Machine, tmp_path: Path) -> None:
