@@ -14,6 +14,7 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Callable
 
 from vagus.injector.strain import Line
 from vagus.undo.netlink import enter
@@ -54,7 +55,7 @@ def strain(
         sink.setsockopt(_SOL_PACKET, _QDISC_BYPASS, 1)
         sink.bind((device, 0))
         line.begun()
-        _Delay(line, source, sink, delay_s, jitter_s, loss_ratio, seed).run()
+        Delay(line, source, sink, delay_s, jitter_s, loss_ratio, seed).run()
 
 
 def _open_tap(name: str, index: int, mtu: int) -> int:
@@ -72,7 +73,9 @@ def _open_tap(name: str, index: int, mtu: int) -> int:
     return fd
 
 
-class _Delay:
+class Delay:
+    """What waits, between a descriptor that gives frames and a socket that takes them."""
+
     def __init__(
         self,
         line: Line,
@@ -82,7 +85,9 @@ class _Delay:
         jitter_s: float,
         loss_ratio: float,
         seed: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.clock = clock
         self.line, self.source, self.sink = line, source, sink
         self.delay_s, self.jitter_s, self.loss_ratio = delay_s, jitter_s, loss_ratio
         self.random = random.Random(seed)
@@ -92,17 +97,19 @@ class _Delay:
         self.passed = self.dropped = self.lost = 0
 
     def run(self) -> None:
+        """For ever."""
         while True:
-            due = self.waiting[0][0] - time.monotonic() if self.waiting else 0.2
+            due = self.waiting[0][0] - self.clock() if self.waiting else 0.2
             select.select([self.source], [], [], min(max(due, 0.0), 0.2))
-            self._take()
-            self._send()
+            self.take()
+            self.send()
             if self.line.due():
                 age = max(self.line.age_s, 1e-3)
                 self.line.tell(packets_s=self.passed / age, dropped_s=self.dropped / age, lost_s=self.lost / age)
 
-    def _take(self) -> None:
-        now = time.monotonic()
+    def take(self) -> None:
+        """Takes what has come."""
+        now = self.clock()
         for _ in range(_AT_ONCE):
             try:
                 frame = os.read(self.source, _FRAME_BYTES)
@@ -118,8 +125,9 @@ class _Delay:
                 self.waiting.append((self.last, frame))
                 self.waiting_bytes += len(frame)
 
-    def _send(self) -> None:
-        now = time.monotonic()
+    def send(self) -> None:
+        """Sends what is due."""
+        now = self.clock()
         while self.waiting and self.waiting[0][0] <= now:
             _, frame = self.waiting.popleft()
             self.waiting_bytes -= len(frame)

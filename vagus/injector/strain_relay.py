@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
+from typing import cast
 
 from vagus.injector.strain import Line
 
@@ -145,8 +146,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self.last = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
         if self.waiting_bytes + len(data) > MAX_WAITING_BYTES:
