@@ -98,8 +98,10 @@ async def test_a_trace_of_two_nodes_is_shown_whole_at_either_and_handed_on(tmp_p
     async with cluster(tmp_path) as links:
         tracers = {n: Tracer(SpanPost(lambda a=a: Endpoint(a._url, TOKEN)).send) for n, a in links.actors.items()}
         web = span("GET /", service="web", kind="server", tracer=tracers["n1"])
-        with web, span("call", kind="client", tracer=tracers["n1"]) as call:
-            with span("GET /cart", service="cart", kind="server", parent=call.context, tracer=tracers["n2"]):
+        call = span("call", kind="client", tracer=tracers["n1"])
+        with web, call:
+            cart = span("GET /cart", service="cart", kind="server", parent=call.context, tracer=tracers["n2"])
+            with cart:
                 pass
         for tracer in tracers.values():
             assert await asyncio.to_thread(tracer.flush, 10), tracer.last_error
