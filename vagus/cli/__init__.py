@@ -32,6 +32,7 @@ COMMANDS = (
     Entry("feed", "vagus.cli.feed:feed", "Data from elsewhere: run, check, replay, query declared feeds.", "Look"),
     Entry("health", "vagus.cli.health:health", "How healthy each subject is, and who says so.", "Infer"),
     Entry("report", "vagus.cli.health:report", "Report what you observed of a subject.", "Infer"),
+    Entry("localize", "vagus.cli.localize:localize", "Which component makes requests slow, out of spans.", "Infer"),
     Entry("decide", "vagus.cli.decide:decide", "Ask the decision service for an arm; its log, why, what if.", "Decide"),
     Entry("update", "vagus.cli.decide_draw:update", "Tell the decision service how a decision turned out.", "Decide"),
     Entry("replay", "vagus.cli.replay:replay", "Policies on a trace: regret, score, simulated players.", "Decide"),

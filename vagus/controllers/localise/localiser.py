@@ -27,7 +27,7 @@ MOST_SUSPECTS = 50  # of a ranking
 HEALTHY = 0.95  # the quantile of healthy latencies above which a request counts as slow
 TOO_MANY = 3.0  # times the requests that are above it in health
 SURE = 3.0  # standard deviations
-FELT = 0.5  # of what the requests through a component take: what it adds to them is felt, also where they are few
+FELT = 0.3  # of what the requests through a component take: what it adds to them is felt, also where they are few
 FELT_BY = 5  # of such requests at least
 
 

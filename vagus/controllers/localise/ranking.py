@@ -24,6 +24,7 @@ PRIOR = 4.0  # requests' worth of belief that a kind of call varies as it did
 CALLEE = 1.5  # to the caller's 1: whose a gap is, where nothing else speaks against either
 NEIGHBOUR = 0.5  # to the span's own 1: the same for time beside a call, where clients tell nothing
 ROUNDS = 10
+FAINT_MS = 1e-3  # added to a request: nothing
 FLOOR_NS = 1e4  # differences in what takes less than 10 µs are no surprise
 
 
@@ -113,8 +114,10 @@ def blame(window: Window, sites: Sequence[Site], found: Evidence) -> dict[str, B
     excess = _summed(whom, share * total_ms[:, None], len(index))
     gaps = _summed(whom[gap], share[gap] * total_ms[gap, None], len(index))
     normal = _summed(home[seen], np.nan_to_num(found.normal_ns[seen]) * found.calls[seen] / 1e6, len(index))
-    if not len(slow):
+    if not slow:
         weight = np.zeros(len(index))
+    faint = excess < FAINT_MS * np.maximum(touched, 1.0)
+    excess[faint] = gaps[faint] = weight[faint] = 0.0
     per = np.maximum(touched, 1.0)
     return {
         name: Blame(*(float(v) for v in (weight[i], excess[i] / per[i], gaps[i] / per[i], normal[i] / per[i])))
@@ -160,7 +163,7 @@ def rank(
     for name, of in charged.items():
         component = told.get(name) or Component(0.0, 1.0, 0, 0.0, 0.0)
         own = (signals or {}).get(name) or (signals or {}).get(services.get(name, ""), {})
-        resource, ratio = resource_of(own, of.gap_ms / of.excess_ms if of.excess_ms else 0.0)
+        resource, ratio = resource_of(own, of.gap_ms / of.excess_ms) if of.excess_ms else ("", 1.0)
         features = {
             "ri": component.ri,
             "ci": component.ci,
@@ -173,7 +176,7 @@ def rank(
             **{f"signal_{r}_ratio": v for r, v in sorted(own.items())},
         }
         suspects.append((of.weight / total, ratio, Suspect(name, of.weight / total, features, resource)))
-    suspects.sort(key=lambda s: (-round(s[0], 2), -s[1], -s[0], s[2].component))
+    suspects.sort(key=lambda s: (-round(s[0], 2), -s[1] if s[0] >= 0.01 else 0.0, -s[0], s[2].component))
     return tuple(
         msgspec.structs.replace(suspect, says=_sentence(suspect, len(window.latency_ns))) for _, _, suspect in suspects
     )
