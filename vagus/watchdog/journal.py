@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from vagus.errors import ActuateError
-from vagus.undo import Step, undo
+from vagus.undo import Step, outlives_boot, undo
 from vagus.watchdog.entries import Entries
 
 VERSION = 1
@@ -42,7 +42,7 @@ class Journal:
     """The undo steps of one controller, exclusively locked while open. Raises ActuateError (locked, unreadable).
 
     boot_id tells this boot's entries from those of an earlier one: limits end with the boot, and after it process and
-    group names may mean something else, so such entries are dropped, not performed.
+    group names may mean something else, so such entries are dropped, not performed; but for pods and replicas.
     """
 
     def __init__(self, folder: Path, boot_id: str | None = None, wait_s: float = 0.0) -> None:
@@ -98,7 +98,7 @@ class Journal:
         """
         steps = self.steps()
         failed = undo(steps)
-        failures = tuple(f"{step.op} {step.path} {step.value}: {reason}"[:500] for step, reason in failed)
+        failures = tuple(f"{step.op} {step.path} {step.part or step.value}: {reason}"[:500] for step, reason in failed)
         if steps:
             kept = {step.key for step, _ in failed} if not keep else {step.key for step in steps}
             self._entries.drop({step.key for step in steps} - kept)
@@ -167,9 +167,10 @@ class Journal:
                 self._take(entry)
             except (ValueError, KeyError, TypeError) as error:
                 self.notes.append(f"{path} line {number} is damaged and was skipped: {error}"[:300])
-        if boot != self.boot_id and self.steps():
-            self.notes.append(f"{path}: dropped {len(self.steps())} undo steps of an earlier boot: its limits are gone")
-            self._entries = Entries()
+        lost = [step for step in self.steps() if boot != self.boot_id and not outlives_boot(step)]
+        if lost:
+            self.notes.append(f"{path}: dropped {len(lost)} undo steps of an earlier boot: its limits are gone")
+            self._entries.drop(step.key for step in lost)
 
     def _take(self, entry: dict[str, Any]) -> None:
         if entry["kind"] == "undo":
