@@ -688,6 +688,25 @@ def test_the_injector_killed_leaves_nothing(wire: None, tmp_path: Path) -> None:
             changed.until(lambda: shown() == before)
 
 
+def test_a_delaying_process_that_is_killed_ends_the_injection(wire: None, tmp_path: Path) -> None:
+    """Without it packets would be redirected to nowhere."""
+    before = shown()
+    command = [sys.executable, "-m", "vagus", "inject", "net-delay", "--target", f"{A}/va", "--for", "60s"]
+    command += ["--user-space"] if has("netem") else []
+    environment = {**os.environ, "VAGUS_HOME": str(tmp_path / "home")}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as injector:
+        with noticing(A) as changed:
+            changed.until(lambda: "clsact" in shown())
+        children = Path(f"/proc/{injector.pid}/task/{injector.pid}/children").read_text().split()
+        strains = [pid for pid in children if b"strain" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(strains) == 1
+        os.kill(int(strains[0]), signal.SIGKILL)
+        injector.communicate(timeout=30)
+        assert injector.returncode
+    assert shown() == before
+    assert round_trip_ms() < 30
+
+
 class Noticing:
     """Waits for the kernel's notices of changed queues, rather than looking again and again."""
 

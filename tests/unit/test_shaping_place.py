@@ -163,6 +163,11 @@ def test_devices_that_the_node_lives_by(tmp_path) -> None:  # type: ignore[no-un
     assert "cluster's own traffic" in check_whole(tmp_path, parse_place("eth0/all"), eth0, 1e6)
     with pytest.raises(Rejected, match="could be cut off"):
         check_whole(tmp_path, parse_place("eth0/all"), eth0, FLOOR - 1)
+    for nearly in ("to=0.0.0.0/0", "proto=tcp", "from=::/0"):
+        with pytest.raises(Rejected, match="default route"):
+            check_whole(tmp_path, parse_place(f"eth0/{nearly}"), eth0, 1e6)
+    for flow in ("to=10.0.0.0/8", "dport=80", "1:10"):
+        assert check_whole(tmp_path, parse_place(f"eth0/{flow}"), eth0, 1e4) == ""
     assert check_whole(tmp_path, parse_place("eth1"), Link(3, "eth1", 1500), 1e4) == ""
     assert check_whole(tmp_path, parse_place("blue/eth0"), eth0, 1e4) == "", "a container's own link"
 

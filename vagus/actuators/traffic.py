@@ -82,8 +82,7 @@ class Traffic:
         value = self._value(action, place)
         with Interface(place) as seen:
             change, after = Change(), Change()
-            if place.classid == 0 and place.flow is None:
-                check_whole(self.root, place, seen.link, value)
+            check_whole(self.root, place, seen.link, value)
             if action.resource == "net_in_bytes_s":
                 if value is None and incoming_tree(seen) is None:
                     return Plan((), (), None)

@@ -36,11 +36,10 @@ class NetBandwidth:
         if not LEAST <= rate < UNLIMITED:
             raise ConfigError(f"{self.name}: {rate} bytes/s is not between {LEAST} and {UNLIMITED}")
         place = read_place(self.name, target)
-        change, after, warning = Change(), Change(), ""
+        change, after = Change(), Change()
         with look(self.name, place) as seen:
             try:
-                if place.flow is None and not place.classid:
-                    warning = check_whole(self.root, place, seen.link, rate)
+                warning = check_whole(self.root, place, seen.link, rate)
                 if self.incoming:
                     tree, after = with_incoming(seen, change)
                 else:

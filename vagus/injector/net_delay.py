@@ -63,7 +63,7 @@ class NetDelay:
             raise ConfigError(f"{self.name}: delay flows of {place.device} or all of it, not a class")
         with look(self.name, place) as seen:
             try:
-                warning = "" if place.flow is not None else check_whole(self.root, place, seen.link, None)
+                warning = check_whole(self.root, place, seen.link, None)
                 if has("netem") and not self.user_space:
                     prepared = self._netem(seen, place, delay_s, jitter_s)
                 else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vagus.errors import Rejected
-from vagus.shaping.place import Place
+from vagus.shaping.place import Flow, Place
 from vagus.shaping.seen import Link
 
 FLOOR = 64_000  # bytes/s: what heartbeats, gossip and a shell need
@@ -13,11 +13,12 @@ _MAX_BYTES = 1 << 20
 
 
 def check_whole(root: Path, place: Place, link: Link, value: float | None) -> str:
-    """Raises Rejected for a whole device that the node lives by, unless `all` was said, and below 64 kB/s even then.
+    """Raises Rejected for a whole device that the node lives by (or flows that are nearly that), unless `all` was said,
+    and below 64 kB/s even then.
 
     Returns a warning, empty for other devices. In another namespace nothing of the node's can be cut off.
     """
-    if place.namespace:
+    if place.namespace or place.classid or not is_whole(place.flow):
         return ""
     carries = "is the loopback" if link.loopback else ""
     if link.name in default_routes(root):
@@ -34,6 +35,14 @@ def check_whole(root: Path, place: Place, link: Link, value: float | None) -> st
             str(place), f"{value:g}", f"{link.name} {carries}: below {FLOOR} bytes/s the node could be cut off"
         )
     return f"{link.name} {carries}: the cluster's own traffic is concerned too"
+
+
+def is_whole(flow: Flow | None) -> bool:
+    """Whether a flow is all there is, or nearly: it names neither a port nor a network."""
+    if flow is None:
+        return True
+    networks = [network for network in (flow.to, flow.source) if network is not None and network.prefixlen > 0]
+    return not networks and flow.dport is None and flow.sport is None
 
 
 def default_routes(root: Path) -> set[str]:
