@@ -20,7 +20,8 @@ from vagus.actuators.pod import Pod  # noqa: E402
 from vagus.config import ActSettings, KubernetesSettings  # noqa: E402
 from vagus.errors import ActuateError, Rejected, Unsupported  # noqa: E402
 from vagus.model import Action, Target  # noqa: E402
-from vagus.undo import undo  # noqa: E402
+from vagus.undo import Step, undo  # noqa: E402
+from vagus.watchdog import Journal  # noqa: E402
 
 WEB = Target("pod", "shop/web-0")
 MIB = 1 << 20
@@ -113,7 +114,7 @@ def test_what_cannot_be_undone_is_not_done(api):
         actuator(api).plan(Action(WEB, "cpu_cores", None))
     assert actuator(api).read(Target("pod", "shop/free"), "cpu_cores") is None
     api.minor = 33
-    with pytest.raises(Unsupported, match="before Kubernetes 1.34"):
+    with pytest.raises(Unsupported, match=r"before Kubernetes 1\.34"):
         actuator(api).plan(Action(WEB, "memory_bytes", 256 * MIB))
     with pytest.raises(Rejected, match="memory limits cannot be decreased unless resizePolicy is RestartContainer"):
         actuator(api).plan(Action(WEB, "memory_bytes", 100 * MIB))
@@ -123,7 +124,7 @@ def test_a_restart_is_not_risked_unless_it_is_allowed(api):
     api.add(kube.pod("java", policies={"memory": "RestartContainer"}))
     target = Target("pod", "shop/java")
     assert actuator(api).supports(target) == ("cpu_cores",)
-    with pytest.raises(Unsupported, match="set act.kubernetes.restart: true"):
+    with pytest.raises(Unsupported, match=r"set act\.kubernetes\.restart: true"):
         actuator(api).plan(Action(target, "memory_bytes", 256 * MIB))
     apply(actuator(api, restart=True).plan(Action(target, "memory_bytes", 256 * MIB)))
     assert limits(api, "java")["limits"]["memory"] == "256Mi"
@@ -310,13 +311,13 @@ def test_what_is_missing_is_said(api, tmp_path):
     api.token = "secret"
     with pytest.raises(Unsupported, match=r"allows it not: 401 Unauthorized.*patch` on pods/resize"):
         pods.read(WEB, "cpu_cores")
-    with pytest.raises(Unsupported, match="act.kubernetes.url is not set"):
+    with pytest.raises(Unsupported, match=r"act\.kubernetes\.url is not set"):
         ACTUATORS.make("pod", tmp_path).read(WEB, "cpu_cores")
 
 
 def test_before_1_33_pods_cannot_be_resized(api):
     api.minor = 32
-    with pytest.raises(Rejected, match="pods can be resized since Kubernetes 1.33"):
+    with pytest.raises(Rejected, match=r"pods can be resized since Kubernetes 1\.33"):
         actuator(api).plan(Action(WEB, "cpu_cores", 1.0))
 
 
@@ -367,3 +368,15 @@ def test_the_plan_can_be_journalled(api):
     for step in (*plan.steps, *plan.undo):
         json.loads(step.value)
         assert step.part == "app/cpu"
+
+
+def test_a_pods_limits_outlive_the_boot_of_the_machine(api, tmp_path):
+    plan = actuator(api).plan(Action(WEB, "cpu_cores", 1.0))
+    with Journal(tmp_path / "j", boot_id="before") as journal:
+        journal.add([Step("write", str(tmp_path / "limit"), "1")])
+        journal.add(plan.undo)
+    apply(plan)
+    with Journal(tmp_path / "j", boot_id="after") as journal:
+        assert journal.steps() == list(plan.undo), "what was the machine's own has ended with its boot"
+        assert journal.restore("test").undone == 1
+    assert limits(api)["limits"]["cpu"] == "500m"

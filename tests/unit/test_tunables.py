@@ -28,6 +28,7 @@ from vagus.errors import ActuateError, ConfigError, Rejected, Unsupported
 from vagus.model import Action, Target
 from vagus.undo import Step, perform, undo
 from vagus.undo.tunable import ask
+from vagus.watchdog import Watchdog, recover
 
 TRANSFER = Target("tunable", "transfer")
 
@@ -529,3 +530,16 @@ def test_the_directory_lists_them_while_their_lease_runs(service, folder, tmp_pa
     assert streams.expires_ns - streams.last_ns == 30 * 10**9
     assert listing.steerable(tmp_path, "n1", "", now_s=streams.expires_ns / 1e9) == []
     assert listing.steerable(tmp_path, "n1", "", now_s=streams.expires_ns / 1e9 - 1)
+
+
+def test_the_watchdog_restores_it_when_the_controller_is_gone(service, actuator, tmp_path):
+    watchdog = Watchdog(tmp_path / "journal", 10.0)
+    watchdog.start()
+    plan = actuator.plan(Action(TRANSFER, "streams", 8.0))
+    watchdog.journal(plan.undo)
+    apply(plan)
+    assert service.streams == 8
+    watchdog.close()  # as the kernel does for a process that was killed
+    done = recover(tmp_path / "journal", wait_s=10)
+    assert done.failures == ()
+    assert service.streams == 2

@@ -20,7 +20,7 @@ import msgspec
 from vagus.errors import Rejected
 from vagus.undo.text import read_text
 
-__all__ = ["Step", "perform", "read_text", "reason", "undo"]
+__all__ = ["Step", "outlives_boot", "perform", "read_text", "reason", "undo"]
 
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.ESRCH)
 _OPS = {
@@ -84,6 +84,11 @@ def undo(steps: Iterable[Step]) -> list[tuple[Step, str]]:
             if not (isinstance(cause, OSError) and cause.errno in _GONE):
                 failed.append((step, error.reason))
     return failed
+
+
+def outlives_boot(step: Step) -> bool:
+    """Whether what it undoes is in force still after this machine has booted: a pod's limits, a service's replicas."""
+    return step.path.startswith("replicas:") or (step.op == "http" and "/pods/" in step.path)
 
 
 def reason(error: OSError) -> str:
