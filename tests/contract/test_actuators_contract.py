@@ -3,114 +3,115 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from vagus.actuators import ACTUATORS, Actuator, Usage
+from tests.fixtures.actuator_worlds import WORLDS, World
+from vagus.actuators import ACTUATORS, Usage, acting, base
 from vagus.actuators.apply import apply
-from vagus.errors import ActuateError, Rejected, Unsupported
+from vagus.errors import Rejected, Unsupported
 from vagus.model import Action, Target
 from vagus.undo import undo
+from vagus.watchdog import Journal
 
-WEB = Target("cgroup", "web")
-FILES = {
-    "proc/self/mountinfo": "1 2 0:1 / /sys/fs/cgroup/one rw - cgroup cgroup rw,cpu,memory\n"
-    "3 2 0:2 / /sys/fs/cgroup/two rw - cgroup2 cgroup2 rw\n",
-    "sys/fs/cgroup/one/web/cpu.cfs_quota_us": "-1\n",
-    "sys/fs/cgroup/one/web/cpu.cfs_period_us": "100000\n",
-    "sys/fs/cgroup/one/web/cpu.stat": "nr_periods 0\n",
-    "sys/fs/cgroup/one/web/cgroup.procs": "",
-    "sys/fs/cgroup/one/web/memory.limit_in_bytes": "9223372036854771712\n",
-    "sys/fs/cgroup/two/cgroup.controllers": "cpu memory\n",
-    "sys/fs/cgroup/two/web/cpu.max": "max 100000\n",
-    "sys/fs/cgroup/two/web/cpu.stat": "usage_usec 0\n",
-    "sys/fs/cgroup/two/web/memory.max": "max\n",
-}
-VALUES = {"cpu_cores": 0.5, "memory_bytes": float(1 << 20)}
+ALL = [(name, i) for name in WORLDS for i in range(len(WORLDS[name]))]
+# what writes nothing has nothing to hold; what shapes real devices is held to this in tests/system
+APART = {"dry", "traffic"}
 
 
-def contents(root: Path) -> dict[str, str]:
-    return {str(path): path.read_text().strip() for path in root.rglob("*") if path.is_file()}
+def test_every_actuator_is_tried() -> None:
+    assert set(ACTUATORS) - APART == set(WORLDS)
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    for name, text in FILES.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return tmp_path
+@pytest.fixture(params=ALL, ids=[f"{name}-{i}" for name, i in ALL])
+def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    name, i = request.param
+    made = WORLDS[name][i](tmp_path / "root", monkeypatch)
+    with made.stack:
+        yield made
 
 
-def limits_web(name: str) -> bool:
-    """Whether it may limit a cgroup's cores at all; the others have contracts of their own."""
-    made = ACTUATORS.get(name)
-    return bool({"cgroup", "*"} & set(made.kinds)) and bool({"cpu_cores", "*"} & set(made.resources))
-
-
-@pytest.fixture(params=[name for name in ACTUATORS if limits_web(name)])
-def actuator(request: pytest.FixtureRequest, root: Path) -> Actuator:
-    return ACTUATORS.make(request.param, root)
-
-
-def test_apply_then_undo_is_the_identity(actuator: Actuator, root: Path) -> None:
-    before = contents(root)
-    for resource in actuator.supports(WEB):
-        plan = actuator.plan(Action(WEB, resource, VALUES[resource]))
-        assert contents(root) == before, "planning touches nothing"
+def test_apply_then_undo_is_the_identity(world: World) -> None:
+    actuator, target, before = world.actuator, world.target, world.state()
+    assert set(actuator.supports(target)) == {base(resource) for resource in world.values}
+    for resource, value in world.values.items():
+        first = actuator.read(target, resource)
+        plan = actuator.plan(Action(target, resource, value))
+        assert world.state() == before, "planning touches nothing"
         apply(plan)
-        if actuator.dry:
-            assert plan.steps == ()
-        else:
-            assert actuator.read(WEB, resource) == VALUES[resource]
-            assert contents(root) != before
+        shown = actuator.read(target, resource)
+        assert shown == pytest.approx(value, rel=0.01), resource
+        assert plan.shown(shown)
+        assert world.state() != before
         assert undo(plan.undo) == []
-        assert contents(root) == before
-        assert actuator.read(WEB, resource) is None
+        assert world.state() == before, resource
+        assert actuator.read(target, resource) == first
 
 
-def test_a_limit_is_lifted_and_comes_back(actuator: Actuator, root: Path) -> None:
-    for resource in actuator.supports(WEB):
-        apply(actuator.plan(Action(WEB, resource, VALUES[resource])))
-        limited = contents(root)
-        plan = actuator.plan(Action(WEB, resource, None))
+def test_a_limit_is_lifted_and_comes_back(world: World) -> None:
+    if not world.lifts:
+        pytest.skip("what it sets cannot be without a value")
+    actuator, target, before = world.actuator, world.target, world.state()
+    for resource, value in world.values.items():
+        plan = actuator.plan(Action(target, resource, value))
         apply(plan)
-        assert actuator.read(WEB, resource) is None
-        undo(plan.undo)
-        assert contents(root) == limited
+        limited = world.state()
+        lifted = actuator.plan(Action(target, resource, None))
+        apply(lifted)
+        assert lifted.shown(actuator.read(target, resource)), resource
+        assert undo(lifted.undo) == []
+        assert world.state() == limited, resource
+        assert undo(plan.undo) == []
+        assert world.state() == before, resource
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
-def test_a_rejected_value_changes_nothing(actuator: Actuator, root: Path, value: float) -> None:
-    before = contents(root)
-    for resource in actuator.supports(WEB):
+def test_all_that_was_journalled_is_undone_at_once(world: World, tmp_path: Path) -> None:
+    before = world.state()
+    with Journal(tmp_path / "journal") as journal:
+        for _ in range(2):
+            for resource, value in world.values.items():
+                plan = world.actuator.plan(Action(world.target, resource, value))
+                journal.add(plan.undo)
+                apply(plan)
+        assert journal.restore("test").failures == ()
+    assert world.state() == before
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_a_rejected_value_changes_nothing(world: World, value: float) -> None:
+    before = world.state()
+    for resource in world.values:
         with pytest.raises(Rejected):
-            actuator.plan(Action(WEB, resource, value))
-    assert contents(root) == before
+            world.actuator.plan(Action(world.target, resource, value))
+    assert world.state() == before
 
 
-def test_a_refusal_quotes_the_kernel(actuator: Actuator, root: Path) -> None:
-    plan = actuator.plan(Action(WEB, "cpu_cores", 0.5))
-    if actuator.dry:
-        assert plan.steps == (), "what writes nothing can be refused nothing"
-        return
-    Path(plan.steps[0].path).unlink()
-    before = contents(root)
-    with pytest.raises(Rejected, match="No such file or directory") as caught:
+def test_a_refusal_quotes_the_kernel_and_changes_nothing(world: World) -> None:
+    resource, value = next(iter(world.values.items()))
+    plan = world.actuator.plan(Action(world.target, resource, value))
+    before = world.state()
+    world.refuse()
+    with pytest.raises(Rejected, match=world.words) as caught:
         apply(plan)
-    assert caught.value.path == plan.steps[0].path
-    assert caught.value.value == plan.steps[0].value
-    assert contents(root) == before
+    assert any(step.path in caught.value.path for step in plan.steps)
+    assert world.state() == before
 
 
-def test_what_it_cannot_do_is_said_in_words(actuator: Actuator) -> None:
-    assert isinstance(actuator.usage(WEB), Usage)
-    if actuator.dry:
-        return
-    with pytest.raises(Unsupported, match="limits .*cgroup:"):
-        actuator.plan(Action(Target("moon", "x"), "cpu_cores", 1.0))
-    with pytest.raises(Unsupported, match="can(not)? limit"):
-        actuator.plan(Action(WEB, "phase_of_moon", 1.0))
-    with pytest.raises(ActuateError, match="does not exist"):
-        actuator.read(Target("cgroup", "nope"), "cpu_cores")
+def test_what_it_knows_and_what_it_does_not_is_said(world: World) -> None:
+    actuator, target = world.actuator, world.target
+    assert isinstance(actuator.usage(target), Usage)
+    assert {target.kind, "*"} & set(actuator.kinds)
+    for resource in world.values:
+        assert {base(resource), "*"} & set(actuator.resources)
+        assert acting(actuator, target, resource) in ACTUATORS
+    with pytest.raises(Unsupported, match="moon"):
+        actuator.plan(Action(Target("moon", "x"), next(iter(world.values)), 1.0))
+    with pytest.raises(Unsupported, match="phase_of_moon"):
+        actuator.plan(Action(target, "phase_of_moon", 1.0))
+
+
+def test_dry_writes_nothing() -> None:
+    plan = ACTUATORS.make("dry").plan(Action(Target("cgroup", "web"), "cpu_cores", 0.5))
+    assert (plan.steps, plan.undo) == ((), ())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vagus.actuators.limits import Change, Write, at_most, text_of, whole
 from vagus.actuators.machine import Machine, list_text, parse_list
+from vagus.errors import Rejected
 from vagus.undo import read_text
 
 _CPUS = "cpuset.cpus"
@@ -53,12 +54,17 @@ class Cpuset:
         return Change(tuple(writes), tuple(undo), expected)
 
     def _above(self, group: Path, machine: Machine) -> frozenset[int]:
+        """What the group above has. Raises Rejected when that is nothing, as in version 1 until someone sets it."""
         for file in (self._effective, _CPUS):
             try:
                 found = parse_list(read_text(str(group.parent / file)))
             except FileNotFoundError:
                 continue
-            if found:
+            if found or self._version == 1:
+                if not found:
+                    raise Rejected(
+                        str(group / _CPUS), "", f"the group above has no processors: set {group.parent / _CPUS}"
+                    )
                 return found
         return machine.online
 
