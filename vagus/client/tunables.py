@@ -78,13 +78,19 @@ class Tunable:
         return value
 
     def write(self, value: Any) -> float:
-        """Sets it by the callback, and reads it. Raises ConfigError when it is out of bounds; what the callback raises."""
+        """Sets it by the callback, unless it is so already, and reads it.
+
+        Raises ConfigError when it is out of bounds; what the callback raises.
+        """
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ConfigError(f"{value!r:.80} is not a finite number")
         if not self.low <= value <= self.high:
             raise ConfigError(f"{value:g} is outside its bounds, {self.low:g} to {self.high:g} {self.unit}".rstrip())
         if self.whole and value != int(value):
             raise ConfigError(f"{value:g} is not a whole number")
+        present = self.read()
+        if present == value:
+            return present
         assert self._set is not None
         self._set(int(value) if self.whole else float(value))
         return self.read()

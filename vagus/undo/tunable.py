@@ -34,7 +34,7 @@ def tunable(step: Step) -> None:
     if answer.get("gone"):
         raise OSError(errno.ESRCH, str(answer.get("error"))[:500])
     if "value" not in answer:
-        raise Rejected(f"{step.part} of {step.path}", str(told["value"])[:100], str(answer.get("error"))[:500])
+        raise Rejected(step.path, str(told["value"])[:100], f"{step.part}: {answer.get('error')}"[:500])
 
 
 def ask(path: str, message: dict[str, Any], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
