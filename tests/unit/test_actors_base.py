@@ -41,6 +41,27 @@ async def test_the_loop_that_ends_with_its_actor_is_no_failure(actor: Actor) -> 
     assert (actor.broken, actor.errors) == (False, 0)
 
 
+async def test_a_loop_whose_cancellation_is_swallowed_once_ends_with_its_actor(actor: Actor, monkeypatch) -> None:
+    """As before Python 3.12 asyncio.wait_for does when the answer comes at that very moment."""
+    monkeypatch.setattr("vagus.actors.base.CANCEL_AGAIN_S", 0.01)
+    swallowed = 0
+
+    async def step() -> None:
+        nonlocal swallowed
+        try:
+            await asyncio.sleep(0.02)
+        except asyncio.CancelledError:
+            swallowed += 1
+            if swallowed > 1:
+                raise
+
+    await actor.begin()
+    actor.every(0.0, step)
+    await asyncio.sleep(0.005)
+    await asyncio.wait_for(actor.end(), 10)
+    assert (swallowed, actor.state) == (2, "DRAINED")
+
+
 def test_the_share_leaves_the_start_out_and_follows_the_last_minute() -> None:
     share = Share()
     assert share.ratio(100.0, 2.0) is None  # loading took two seconds of processor

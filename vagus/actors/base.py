@@ -19,6 +19,7 @@ from vagus.model import ActorStatus
 
 log = logging.getLogger("vagus")
 REPEAT_LOG_S = 60.0
+CANCEL_AGAIN_S = 1.0
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -110,10 +111,11 @@ class Actor:
         if self.state == "DRAINED":
             return
         self.state = "DRAINING"
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = set(self._tasks)
+        while tasks:  # before Python 3.12 a wait_for whose answer comes at that moment swallows the cancellation
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
         await self.stop()
         self.state = "DRAINED"
 
