@@ -82,7 +82,9 @@ def serve(point: str, profile: str) -> None:
     sys.path.insert(0, str(ROOT))
     import mfusepy
 
-    from tests.fixtures.resctrl_kernel import PROFILES, Kernel, ProcTasks
+    from tests.fixtures.resctrl_kernel import Kernel
+    from tests.fixtures.resctrl_machines import PROFILES
+    from tests.fixtures.resctrl_tasks import ProcTasks
 
     kernel = Kernel(PROFILES[profile], ProcTasks(), time.monotonic_ns)
 

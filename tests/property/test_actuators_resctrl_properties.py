@@ -8,7 +8,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fixtures.resctrl_kernel import PROFILES, Cache, Kernel, Refusal
+from tests.fixtures.resctrl_kernel import Kernel, Refusal
+from tests.fixtures.resctrl_machines import PROFILES, Cache
 from vagus.actuators.resctrl_machine import Bandwidth, choose, widest
 from vagus.actuators.resctrl_machine import Cache as Machine
 from vagus.actuators.resctrl_schemata import Schemata, line_text, runs

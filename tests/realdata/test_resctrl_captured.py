@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.resctrl_kernel import PROFILES, Bandwidth, Cache, Kernel, Profile
+from tests.fixtures.resctrl_kernel import Kernel
+from tests.fixtures.resctrl_machines import PROFILES, Bandwidth, Cache, Profile
 from vagus.actuators.resctrl import Resctrl
 from vagus.actuators.resctrl_machine import Cache as Found
 from vagus.actuators.resctrl_machine import caches

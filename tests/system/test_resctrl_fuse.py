@@ -253,7 +253,7 @@ def test_new_threads_while_others_are_moved(intel: Machine) -> None:
     finally:
         stop.set()
         starter.join()
-        here = {int(name) for name in os.listdir("/proc/self/task")}
+        here = {os.getpid(), *(thread.native_id for thread in done)}
         inside = intel.tasks(Path(plan.steps[0].path).name)
         ended.set()
         for thread in done:
@@ -334,6 +334,19 @@ def test_an_ordinary_user_may_not(intel: Machine) -> None:
     done = subprocess.run(command, cwd=intel.folder, user=65534, capture_output=True, text=True)
     assert "Permission denied" in done.stderr
     assert "L3:0=fffff" in intel["schemata"]
+
+
+def test_files_are_as_the_kernels(intel: Machine) -> None:
+    assert os.stat(intel.folder / "schemata").st_size == 0
+    assert len(intel["schemata"]) > 0
+    with pytest.raises(Rejected, match="E2BIG"):
+        intel.write("schemata", "L3:0=f;1=f\n" * 1000)
+    with pytest.raises(Rejected, match="EPERM"):
+        perform(Step("rmdir", str(intel.folder / "info")))
+    with pytest.raises(
+        Rejected, match=r"No such process \(ESRCH\): No task 4194303; Error while processing task 4194303"
+    ):
+        intel.write("tasks", "4194303")  # above pid_max
 
 
 # --- sensing, restoring ----------------------------------------------------------------------------------------------------

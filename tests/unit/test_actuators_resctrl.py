@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.resctrl_kernel import PROFILES, Kernel
+from tests.fixtures.resctrl_kernel import Kernel
+from tests.fixtures.resctrl_machines import PROFILES
 from vagus.actuators import Plan
 from vagus.actuators.readback import same
 from vagus.actuators.resctrl import Resctrl
@@ -314,6 +315,19 @@ def test_units_are_found_by_their_processes(tmp_path: Path) -> None:
     plan = actuator.plan(Action(Target("systemd", "nginx"), "llc_ways", 4.0))
     assert json.loads(plan.steps[-1].value)["groups"] == [str(inner.parent)]
     assert not math.isnan(actuator.usage(Target("systemd", "nginx.service")).cpu_s)
+
+
+def test_containers_are_found_by_their_id(tmp_path: Path) -> None:
+    actuator = machine(tmp_path, "intel")
+    identity = "0123456789ab" + "c" * 52
+    scope = tmp_path / f"sys/fs/cgroup/system.slice/docker-{identity}.scope"
+    scope.mkdir(parents=True)
+    (scope / "cgroup.procs").write_text("40\n")
+    process(tmp_path, 40)
+    plan = actuator.plan(Action(Target("container", identity[:12]), "llc_ways", 4.0))
+    assert json.loads(plan.steps[-1].value)["groups"] == [str(scope)]
+    with pytest.raises(ActuateError, match="no group of container:"):
+        actuator.plan(Action(Target("container", "f" * 12), "llc_ways", 4.0))
 
 
 def test_reading_back_looks_at_what_was_written() -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.fixtures.resctrl_kernel import PROFILES, Bandwidth, Cache, Kernel, Profile, Task
+from tests.fixtures.resctrl_kernel import Kernel
+from tests.fixtures.resctrl_machines import PROFILES, Bandwidth, Cache, Profile
+from tests.fixtures.resctrl_tasks import Task
 
 INIT = Task(0, 0, 1)
 
