@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vagus.actors.base import Seat
-from vagus.config import Config, ControllerSettings
+from vagus.config import Config, ControllerSettings, TraceSettings
 from vagus.errors import ConfigError, PeerUnreachable
 from vagus.model import ActorStatus, Event
 from vagus.runtime import fleet as fleet_module
@@ -18,7 +18,7 @@ from vagus.runtime.fleet import Fleet
 from vagus.runtime.links import ActorGone
 from vagus.runtime.names import SUPERVISOR
 
-CONFIG = Config(feeds=(), controllers=(ControllerSettings(name="throttle", on="head"),))
+CONFIG = Config(feeds=(), traces=TraceSettings(on="off"), controllers=(ControllerSettings(name="throttle", on="head"),))
 MINE = ControllerSettings(name="mine", on="every-node")
 
 

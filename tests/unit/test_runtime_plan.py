@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from vagus.actors.base import Seat
-from vagus.config import Config, ControllerSettings, DecideSettings, FeedSettings, SourceSettings
+from vagus.config import Config, ControllerSettings, DecideSettings, FeedSettings, SourceSettings, TraceSettings
 from vagus.runtime import plan
 from vagus.runtime.names import node_names
 from vagus.runtime.plan import Node, Observed, Spawned, Start, Stop, desired, reconcile
@@ -35,7 +35,12 @@ def test_every_node_senses_observes_and_decides():
         "vagus:feed@a",
         "vagus:observer@a",
         "vagus:observer@b",
+        "vagus:traces@a",
     ]
+
+
+def test_traces_are_joined_at_the_head_or_nowhere():
+    assert "vagus:traces@a" not in seats(HEAD, WORKER, config=Config(traces=TraceSettings(on="off")))
 
 
 def test_the_head_alone_decides_where_settings_say_so():
