@@ -43,6 +43,7 @@ class CgroupActuator(ABC):
         self._containers = Containers(self.root)
         self._trees: dict[str, ProcessTree] = {}
         self._mounts: dict[str, Mount] = {}
+        self._named: dict[tuple[Path, str], Path] = {}  # groups whose names were found to be good
 
     # --- contract --------------------------------------------------------------------------------------------------
 
@@ -91,10 +92,9 @@ class CgroupActuator(ABC):
         limit = self._limit(action.target, action.resource)
         check_value(action)
         mount = self.mount(limit.controller)
-        self._check(action.target, action.resource)
+        group = self._check(action.target, action.resource)
         if action.target.kind == "pid":
             return self._plan_tree(action, mount)
-        group = self.group(action.target, mount)
         change = self.change_at(group, action.resource, action.value)
         return Plan(steps_of(group, change.writes), steps_of(group, change.undo), change.expected)
 
@@ -119,7 +119,6 @@ class CgroupActuator(ABC):
         """The limit in a folder. Raises ActuateError."""
         limit, part = self.limits[base(resource)], resource.partition("@")[2]
         try:
-            os.stat(group / limit.file)  # the kernel may have none
             return limit.read(group, part, self.machine)
         except (OSError, ValueError) as error:
             raise ActuateError(f"cannot read {group / limit.file}: {_words(error)}") from error
@@ -174,9 +173,13 @@ class CgroupActuator(ABC):
         """The folder of a group or container. Raises ActuateError, Rejected."""
         if target.kind == "container":
             return self._containers.group(mount, target.name)
-        group = group_path(mount, target.name)
-        refuse_foreign(mount, group)
-        if not group.is_dir():
+        key = (mount.point, target.name)
+        group = self._named.get(key)
+        if group is None:
+            group = group_path(mount, target.name)
+            refuse_foreign(mount, group)
+            self._named[key] = group
+        if not os.path.isdir(group):
             raise ActuateError(f"the group {group} does not exist; create it or correct the target {target}")
         return group
 
@@ -199,8 +202,9 @@ class CgroupActuator(ABC):
         """Raises Unsupported when groups below `parent` have no files of that controller: never so in version 1."""
         return
 
-    def _check(self, target: Target, resource: str) -> None:
-        """Raises Unsupported with the reason and the remedy when the limit cannot be written, Rejected for others' groups."""
+    def _check(self, target: Target, resource: str) -> Path:
+        """The group. Raises Unsupported with the reason and the remedy when the limit cannot be written, Rejected for
+        others' groups."""
         limit = self._limit(target, resource)
         mount = self.mount(limit.controller)
         if not mount.writable:
@@ -232,6 +236,7 @@ class CgroupActuator(ABC):
             raise Unsupported(
                 f"user {os.geteuid()} may not write {place}; run vagus as root, or give that group to this user (chown)"
             )
+        return group
 
     def _no_file(self, path: Path, controller: str) -> None:
         raise Unsupported(f"{path} does not exist: this kernel's {controller} controller has no such limit")

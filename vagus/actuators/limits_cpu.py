@@ -36,6 +36,9 @@ class Files(Protocol):
 
     def read(self, group: Path) -> Bandwidth: ...
 
+    def cores(self, group: Path) -> float | None:
+        """quota / period alone; raises OSError also where there is no such file."""
+
     def text(self, quota_us: int | None, period_us: int) -> str:
         """What to write for a quota."""
 
@@ -52,6 +55,10 @@ class Files1:
     def read(self, group: Path) -> Bandwidth:
         quota_us = int(text_of(group, self.quota, "-1"))
         return Bandwidth(None if quota_us < 0 else quota_us, period_us(group), _burst_us(group / self.burst))
+
+    def cores(self, group: Path) -> float | None:
+        quota_us = int(read_text(f"{group}/{self.quota}"))
+        return None if quota_us < 0 else quota_us / period_us(group)
 
     def text(self, quota_us: int | None, period_us: int) -> str:
         return "-1" if quota_us is None else str(quota_us)
@@ -76,6 +83,10 @@ class Files2:
         quota, period = text_of(group, self.quota, f"max {DEFAULT_PERIOD_US}").split()
         return Bandwidth(None if quota == "max" else int(quota), int(period), _burst_us(group / self.burst))
 
+    def cores(self, group: Path) -> float | None:
+        quota, period = read_text(f"{group}/{self.quota}").split()
+        return None if quota == "max" else int(quota) / int(period)
+
     def text(self, quota_us: int | None, period_us: int) -> str:
         return f"{'max' if quota_us is None else quota_us} {period_us}"
 
@@ -94,14 +105,14 @@ class CpuCores:
         self.file = files.quota
 
     def read(self, group: Path, part: str, machine: Machine) -> float | None:
-        now = self._files.read(group)
-        return None if now.quota_us is None else now.quota_us / now.period_us
+        return self._files.cores(group)
 
     def change(self, group: Path, value: float | None, part: str, machine: Machine) -> Change:
         now = self._files.read(group)
         quota_us = None
         if value is not None:
-            at_most(group, self.file, value, machine.cpus, "the processors of this machine are")
+            if value > machine.cpus_known:
+                at_most(group, self.file, value, machine.cpus, "the processors of this machine are")
             above = self._files.least_above(group)
             if above is not None:
                 at_most(group, self.file, value, above[1], f"raise it for {above[0]} above first, whose cores are")

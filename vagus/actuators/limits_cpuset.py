@@ -33,7 +33,7 @@ class Cpuset:
 
     def read(self, group: Path, part: str, machine: Machine) -> float | None:
         """None: all that the group above has."""
-        own = parse_list(text_of(group, _CPUS, ""))
+        own = parse_list(read_text(str(group / _CPUS)))
         return float(len(own)) if own and own != self._above(group, machine) else None
 
     def change(self, group: Path, value: float | None, part: str, machine: Machine) -> Change:

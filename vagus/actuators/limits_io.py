@@ -13,6 +13,7 @@ from pathlib import Path
 from vagus.actuators.limits import Change, Write, text_of, whole
 from vagus.actuators.machine import Machine
 from vagus.errors import Unsupported
+from vagus.undo import read_text
 
 
 class _Disks(ABC):
@@ -22,7 +23,7 @@ class _Disks(ABC):
 
     def read(self, group: Path, part: str, machine: Machine) -> float | None:
         """The least of the disks' limits; None where none has one."""
-        now = self._lines(text_of(group, self.file, ""))
+        now = self._lines(read_text(str(group / self.file)))
         found = [now[disk] for disk in self._of(part, machine) if disk in now]
         return float(min(found)) if found else None
 

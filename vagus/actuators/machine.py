@@ -20,6 +20,7 @@ class Machine:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._memory_bytes = 0.0
+        self.cpus_known = 0.0  # so many there were when it was last asked
 
     @property
     def memory_bytes(self) -> float:
@@ -30,7 +31,8 @@ class Machine:
     @property
     def cpus(self) -> float:
         """How many processors are online; infinite when unknown."""
-        return len(self.online) or math.inf
+        self.cpus_known = float(len(self.online)) or math.inf
+        return self.cpus_known
 
     @property
     def online(self) -> frozenset[int]:
