@@ -294,7 +294,6 @@ def test_who_is_elsewhere_comes_back_there(tmp_path: Path) -> None:
         Step("return", f"{own}/tasks", f"{folder}/web/tasks"),
         Step("rmdir", own),
     )
-    assert all("40" not in step.value for step in plan.undo), "a process id may be another's by then"
     with pytest.raises(Rejected, match="monitored already, in m"):
         actuator.plan(Action(Target("pid", "40"), "monitor", 1.0))
     group = tmp_path / "sys/fs/cgroup/both"

@@ -17,7 +17,7 @@ from vagus.undo import Step, undo
 from vagus.watchdog import Lapsed, Watchdog, recover
 
 DRIFT_RATIO = 0.01
-_OF_THE_GROUP = frozenset({"drain", "rmdir"})  # undo what was made for several limits
+_OF_THE_GROUP = frozenset({"drain", "return", "rmdir"})  # undo what was made for several limits
 
 
 class Limits:
