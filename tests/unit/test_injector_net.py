@@ -114,7 +114,7 @@ def relayed(proto: str, server: int, delay: str) -> Iterator[int]:
         assert strain.stdout is not None
         strain.stdin.write(b"\n")
         strain.stdin.flush()
-        assert b"begun" in strain.stdout.readline()
+        assert any(b"begun" in line for line in strain.stdout), "it ended before it had begun"
         try:
             yield port
         finally:
@@ -122,26 +122,29 @@ def relayed(proto: str, server: int, delay: str) -> Iterator[int]:
 
 
 def test_a_tcp_relay_hands_on_all_later() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, relayed("tcp", server.getsockname()[1], "40ms") as port:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-            end, _ = server.accept()
-            with end:
-                end.settimeout(0.01)
-                client.sendall(b"question")
-                with pytest.raises(TimeoutError):
-                    end.recv(100)
-                end.settimeout(10)
-                assert end.recv(100) == b"question"
-                much = bytes(range(256)) * 40_000  # more than a connection may hold back
-                end.sendall(b"answer")
-                assert client.recv(100) == b"answer"
-                thread = threading.Thread(target=lambda: (client.sendall(much), client.shutdown(socket.SHUT_WR)))
-                thread.start()
-                got = b""
-                while data := end.recv(1 << 20):
-                    got += data
-                thread.join()
-                assert got == much
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        relayed("tcp", server.getsockname()[1], "40ms") as port,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as client,
+    ):
+        end, _ = server.accept()
+        with end:
+            end.settimeout(0.01)
+            client.sendall(b"question")
+            with pytest.raises(TimeoutError):
+                end.recv(100)
+            end.settimeout(10)
+            assert end.recv(100) == b"question"
+            much = bytes(range(256)) * 40_000  # more than a connection may hold back
+            end.sendall(b"answer")
+            assert client.recv(100) == b"answer"
+            thread = threading.Thread(target=lambda: (client.sendall(much), client.shutdown(socket.SHUT_WR)))
+            thread.start()
+            got = b""
+            while data := end.recv(1 << 20):
+                got += data
+            thread.join()
+            assert got == much
     # what is not there is told by an end, not by silence
     with relayed("tcp", 1, "1ms") as port, socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         try:
@@ -154,16 +157,15 @@ def test_a_udp_relay_answers_each_client() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(10)
-        with relayed("udp", server.getsockname()[1], "20ms") as port:
-            with ExitStack() as opened:
-                clients = [opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2)]
-                for number, client in enumerate(clients):
-                    client.settimeout(10)
-                    client.sendto(b"%d" % number, ("127.0.0.1", port))
-                for _ in clients:
-                    data, back = server.recvfrom(100)
-                    server.sendto(b"to " + data, back)
-                assert [client.recv(100) for client in clients] == [b"to 0", b"to 1"]
+        with relayed("udp", server.getsockname()[1], "20ms") as port, ExitStack() as opened:
+            clients = [opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2)]
+            for number, client in enumerate(clients):
+                client.settimeout(10)
+                client.sendto(b"%d" % number, ("127.0.0.1", port))
+            for _ in clients:
+                data, back = server.recvfrom(100)
+                server.sendto(b"to " + data, back)
+            assert [client.recv(100) for client in clients] == [b"to 0", b"to 1"]
 
 
 # --- the tap's process -----------------------------------------------------------------------------------------------

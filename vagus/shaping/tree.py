@@ -20,7 +20,8 @@ OWN = 0x7661_0000  # "va"
 TRUNK, REST = OWN | 1, OWN | 2
 OWN_NETEM, LEAF_NETEM = 0x7662_0000, 0x7700
 LEAST = 1000  # bytes/s; HTB's clock of 32 bits needs some
-RESTORABLE = ("pfifo", "bfifo", "pfifo_fast", "tbf", "codel", "fq_codel", "fq", "sfq")  # without classes or children
+# without classes or children, and as they were once given back what they showed (sfq is not)
+RESTORABLE = ("pfifo", "bfifo", "pfifo_fast", "tbf", "codel", "fq_codel", "fq")
 _SHARE = 16  # of its ceil, what a class of ours has for sure; the rest is borrowed, so that a parent's limit holds
 _FIRST_FLOW, _FIRST_GUEST, _LAST = 0x10, 0x7600, 0xFFFF
 
