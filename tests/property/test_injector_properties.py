@@ -160,6 +160,8 @@ def run(world: World, what: Prepared, ends_early: bool = False) -> Session[int]:
     session = Session(what, 10.0, world, clock)
     session.begin()
     for number in range(len(session.processes)):
+        session.said(number, {"ready": True})
+    for number in range(len(session.processes)):
         session.said(number, {"begun": True})
         session.said(number, {"bytes_s": 5.0, "p99_ms": number})
     if ends_early:
@@ -209,6 +211,7 @@ def test_processes_that_never_begin_are_given_up() -> None:
     clock, world = ManualClock(), World()
     session = Session(prepared(2, 1), 10.0, world, clock)
     session.begin()
+    session.said(0, {"ready": True})
     session.said(0, {"begun": True})
     session.turn()
     assert session.state is State.STARTING
@@ -223,6 +226,7 @@ def test_a_process_that_ends_by_itself_ends_the_injection() -> None:
     clock, world = ManualClock(), World()
     session = Session(prepared(1, 0), 10.0, world, clock)
     session.begin()
+    session.said(0, {"ready": True})
     session.said(0, {"begun": True})
     clock.advance(3)
     session.lost("MemoryError (status 1)")

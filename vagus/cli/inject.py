@@ -106,7 +106,7 @@ def _command(name: str) -> click.Command:
         due = Due(0.0, duration_of(seconds(given["duration"])), 0, 0, settings)
         perform(ctx, [due], "", given["dry"], given["as_json"])
 
-    first = (inspect.getdoc(made) or name).splitlines()[0]
+    first = _about(made)
     examples = "".join(f"\n  {line}" for line in EXAMPLES.get(name, (f"vagus inject {name} --for 30s",)))
     return click.Command(
         name, callback=run, params=params, help=f"{first}\n\n\b\nExamples:{examples}", short_help=first
@@ -173,12 +173,16 @@ def _listed(name: str) -> dict[str, Any]:
         pass  # it wants a target: that is for the user to say
     except VagusError as error:
         missing = str(error)
-    what = (inspect.getdoc(made) or "").splitlines()[0]
     return {
         "type": name,
         "resource": RESOURCES.get(name, name),
-        "what": what,
+        "what": _about(made),
         "possible": not missing,
         "missing": missing,
         "options": dict(getattr(made, "options", {})),
     }
+
+
+def _about(made: Any) -> str:
+    """The first paragraph of its docstring, on a line."""
+    return " ".join((inspect.getdoc(made) or "").partition("\n\n")[0].split())

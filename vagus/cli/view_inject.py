@@ -109,8 +109,7 @@ def show(outcomes: Sequence[tuple[Item, Outcome]], to: Console) -> None:
 
 
 def _figures(figures: Mapping[str, float]) -> str:
-    """`1.6 cpu_cores`, `3.2 GiB/s`."""
+    """`cpu_cores 1.6`, `bytes_s 3.2 GiB/s`."""
     return ", ".join(
-        quantity(value, "bytes/s") if name == "bytes_s" else f"{name} {quantity(value)}"
-        for name, value in figures.items()
+        f"{name} {quantity(value, 'bytes/s' if name.endswith('bytes_s') else '')}" for name, value in figures.items()
     )

@@ -5,10 +5,11 @@ in the watchdog's journal before they do anything, so that everything ends with 
 
 To add one: a file with a class like `Injection`, and a line in `INJECTIONS`.
 
-A process that strains (`vagus.injector.strain` is the frame for ours) does nothing until it reads a line on standard
-input, says `{"begun": true}` on standard output once it is in force, then its figures since then, a JSON object a line: such as `bytes_s` or `cpu_cores`
-are added up over the processes of an injection, of `…_ms` and `…_ratio` the largest counts. When its standard input
-ends, so does it, at once; and at a deadline of its own.
+A process that strains (`vagus.injector.strain` is the frame for ours) says `{"ready": true}` on standard output when it
+is loaded, and does nothing until it reads a line on standard input: then only is it put beside its target, so that its
+start strains nobody without a label. It says `{"begun": true}` once it is in force, then its figures since then, a JSON
+object a line: such as `bytes_s` or `cpu_cores` are added up over the processes of an injection, of `…_ms` and `…_ratio`
+the largest counts. When its standard input ends, so does it, at once; and at a deadline of its own.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Injection(Protocol):
     """One type of anomaly. Built as `Injection(root, **options)`; `root` holds proc/ and sys/.
 
     Options are keyword arguments with defaults that are true or false, numbers or text; a class that has some says in
-    `options` what each is. The first line of its docstring is what `vagus inject list` shows. `default`: the intensity
+    `options` what each is. The first paragraph of its docstring is what `vagus inject list` shows. `default`: the intensity
     where none is given.
 
     `prepare` reads intensity and target (text of the command line or a campaign; empty: its default) and touches

@@ -88,6 +88,7 @@ class Session(Generic[P]):
         self._hands = hands
         self._clock = clock
         self._undo: tuple[Step, ...] = ()
+        self._ready: set[int] = set()
         self._begun: set[int] = set()
         self._figures: dict[int, Mapping[str, float]] = {}
         self._due_ns = 0
@@ -109,7 +110,7 @@ class Session(Generic[P]):
         return total
 
     def begin(self) -> None:
-        """Starts the processes and gives them the word; without any, it is in force at once."""
+        """Starts the processes, which get the word when all are loaded; without any, it is in force at once."""
         assert self.state is State.WAITING
         self.state = State.STARTING
         self._due_ns = self._clock.monotonic_ns() + round(BEGIN_TIMEOUT_S * NS)
@@ -123,26 +124,22 @@ class Session(Generic[P]):
             if undo:
                 self._hands.journal(undo)
             self._undo = undo
-            for process in self.processes:
-                for procs in self.prepared.enter:
-                    self._hands.enter(procs, process)
-            for process in self.processes:
-                self._hands.release(process)
             if not self.processes:
                 self._enforce()
         except ActuateError as error:
             self.end(str(error))
 
     def said(self, number: int, line: Mapping[str, Any]) -> None:
-        """A line of the process with that number: that it has begun, or its figures."""
-        if line.get("begun"):
-            self._begun.add(number)
-            if len(self._begun) == len(self.processes) and self.state is State.STARTING:
-                try:
-                    self._enforce()
-                except ActuateError as error:
-                    self.end(str(error))
-            return
+        """A line of the process with that number: that it is loaded, that it has begun, or its figures."""
+        for word, reached, act in (("ready", self._ready, self._release), ("begun", self._begun, self._enforce)):
+            if line.get(word):
+                reached.add(number)
+                if len(reached) == len(self.processes) and self.state is State.STARTING:
+                    try:
+                        act()
+                    except ActuateError as error:
+                        self.end(str(error))
+                return
         self._figures[number] = {
             str(name): float(value)
             for name, value in line.items()
@@ -172,6 +169,13 @@ class Session(Generic[P]):
         except ActuateError as error:
             failures = (str(error),)
         self.outcome = Outcome(why, self.begin_ns if begun else 0, end_ns, self.figures() if begun else {}, failures)
+
+    def _release(self) -> None:
+        for process in self.processes:
+            for procs in self.prepared.enter:
+                self._hands.enter(procs, process)
+        for process in self.processes:
+            self._hands.release(process)
 
     def _enforce(self) -> None:
         if self.prepared.steps:

@@ -51,6 +51,7 @@ class Line:
 
     def wait(self) -> None:
         """Until the word comes; without it the process ends here."""
+        self._write({"ready": True})
         if not os.read(0, 1):
             os._exit(0)
         threading.Thread(target=self._follow, name="lifeline", daemon=True).start()
@@ -101,9 +102,9 @@ def main(argv: list[str]) -> int:
     kind, told = argv
     settings = json.loads(told)
     line = Line(float(settings.pop("duration_s")))
-    line.wait()
     module, _, function = STRAINS[kind].partition(":")
     strain: Callable[..., None] = getattr(import_module(module), function)
+    line.wait()
     try:
         strain(line, **settings)
     except (OSError, MemoryError, ValueError) as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import numpy as np
+
 from vagus.injector.strain import Line
 
 LINE_BYTES = 64
@@ -13,8 +15,6 @@ _PIECE = 1 << 14  # lines
 
 def strain(line: Line, array_bytes: int, cpus: Sequence[int] = (), nice: int = 0) -> None:
     """cpus: those that share the cache; empty: any. Figure: lines_s, lines of cache read per second."""
-    import numpy as np
-
     os.nice(nice)
     if cpus:
         os.sched_setaffinity(0, cpus)

@@ -8,12 +8,12 @@ import socket
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
 
 from vagus.injector.strain import Line
-
-if TYPE_CHECKING:
-    import aiohttp
 
 MAX_OPEN = 2000
 TIMEOUT_S = 10.0
@@ -47,8 +47,6 @@ class _Load:
         self.open: set[asyncio.Task[None]] = set()
 
     async def run(self, offset_s: float) -> None:
-        import aiohttp
-
         connector = aiohttp.TCPConnector(limit=0, resolver=_resolver(self.addresses))
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
@@ -68,8 +66,6 @@ class _Load:
                 await asyncio.sleep(max(_TURN_S, min(0.1, due_s - time.monotonic())))
 
     async def _one(self, session: aiohttp.ClientSession, url: str, due_s: float) -> None:
-        import aiohttp
-
         try:
             async with session.get(url, allow_redirects=False) as answer:
                 left = MAX_BODY_BYTES
@@ -103,7 +99,6 @@ class _Load:
 
 def _resolver(addresses: Mapping[str, Sequence[str]]) -> Any:
     """Names as they were when they were checked: a name that leads elsewhere by now is not followed."""
-    from aiohttp.abc import AbstractResolver
 
     class Fixed(AbstractResolver):
         async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> Any:

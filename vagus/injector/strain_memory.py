@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
+
+import numpy as np
 
 from vagus.injector.pacing import Pace
 from vagus.injector.strain import Line
@@ -16,10 +19,6 @@ def strain(line: Line, array_bytes: int, share: float = 1.0, bytes_s: float = 0.
 
     Figures: bytes_s; reached_bytes_s without rest, where a share was asked for.
     """
-    import os
-
-    import numpy as np
-
     os.nice(nice)
     pieces = max(2, array_bytes // (8 * _PIECE))
     source = np.ones(pieces * _PIECE)
