@@ -527,6 +527,7 @@ def test_the_directory_lists_them_while_their_lease_runs(service, folder, tmp_pa
         "whole": "yes",
     }
     assert found["buffer_bytes"].labels["unit"] == "bytes"
+    assert found["buffer_bytes"].labels["high"] == "16777216"
     assert streams.expires_ns - streams.last_ns == 30 * 10**9
     assert listing.steerable(tmp_path, "n1", "", now_s=streams.expires_ns / 1e9) == []
     assert listing.steerable(tmp_path, "n1", "", now_s=streams.expires_ns / 1e9 - 1)

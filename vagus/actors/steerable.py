@@ -22,7 +22,7 @@ def steerable(home: Path, node: str, online: str, now_s: float | None = None) ->
 
 def _entry(one: Announced, node: str, online: str) -> DirectoryEntry:
     labels = {"service": one.service, "instance": one.instance, "name": one.name, "unit": one.unit}
-    labels |= {"low": f"{one.low:g}", "high": f"{one.high:g}"}
+    labels |= {"low": f"{one.low:.15g}", "high": f"{one.high:.15g}"}
     if one.whole:
         labels["whole"] = "yes"
     return DirectoryEntry(

@@ -34,7 +34,6 @@ class Announced(msgspec.Struct, frozen=True, kw_only=True):
     token_file: Text = ""
     ca_file: Text = ""
     socket: Text = ""
-    since_s: float = 0.0
     renewed_s: float = 0.0
     expires_s: float = 0.0
 
