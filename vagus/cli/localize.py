@@ -1,4 +1,4 @@
-"""`vagus localize`: which component makes the requests of CSV spans slow, against those of a healthy period."""
+"""`vagus localize`: which component makes requests slow: of CSV spans, against those of a healthy period, or now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from vagus.cli.lazy import one_line
 from vagus.cli.output import cell, console, counted, emit_json, json_option, near, quantity, table
-from vagus.cli.session import Moment, Span, check_file, write_file
+from vagus.cli.session import Moment, Span, check_file, server_option, write_file
 from vagus.clock import NS
 from vagus.config import seconds
 from vagus.errors import ConfigError, NoData
@@ -29,8 +29,10 @@ SLOW = {True: "slower than in the healthy period", False: "as in the healthy per
 
 
 @click.command()
-@click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--normal", multiple=True, required=True, type=click.Path(path_type=Path), metavar="FILE",
+@click.argument("traces", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--live", is_flag=True, help="Ask the cluster, whose services send their spans.")
+@click.option("--since", type=Span(), default="", metavar="DURATION", help="With --live: all rankings kept since then.")
+@click.option("--normal", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Spans of a healthy period; may be repeated.")  # fmt: skip
 @click.option("--from", "start", type=Moment(), default="", metavar="TIME", help="Only requests that begin from then.")
 @click.option("--to", "end", type=Moment(), default="", metavar="TIME", help="Only requests that begin before then.")
@@ -44,11 +46,14 @@ SLOW = {True: "slower than in the healthy period", False: "as in the healthy per
     "--label", default="", metavar="COMPONENT", help="It was this one: train the SVM in --model, and save it."
 )
 @click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="At most so many suspects.")
+@server_option
 @json_option
 @click.pass_context
 def localize(
     ctx: click.Context,
     traces: tuple[Path, ...],
+    live: bool,
+    since: str,
     normal: tuple[Path, ...],
     start: str,
     end: str,
@@ -76,7 +81,21 @@ def localize(
       vagus localize 04_2*.csv.gz --normal 17_00.csv.gz --at 2022-08-22T04:27:03Z --window 3m
       vagus localize spans.csv --normal healthy.csv --metrics metric/ --json | jq -r '.suspects[0].component'
       vagus localize spans.csv --normal healthy.csv --model svm.json --label cart-1
+      vagus localize --live
+      vagus localize --live --since 1h
     """
+    if live:
+        from vagus.cli.localize_live import live as of_the_cluster
+
+        given = (traces, normal, start, end, at, window, metrics, model, label)
+        if any(given):
+            raise click.UsageError("--live goes with --since, --top and --json only.")
+        of_the_cluster(ctx, since, as_json, lambda ranking: _show(ranking, top))
+        return
+    if since:
+        raise click.UsageError("--since goes with --live; for stretches of files use --from and --to.")
+    if not traces or not normal:
+        raise click.UsageError("Give TRACES and --normal FILE of a healthy period, or --live.")
     if at and (start or end):
         raise click.UsageError("--at and --from, --to exclude each other.")
     if window and not at:
