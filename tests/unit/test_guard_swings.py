@@ -100,3 +100,13 @@ def test_an_unsure_policy_is_held() -> None:
         assert judged.action is None
         assert "guard.confidence is 0.5" in judged.note
     assert guard(confidence=0.2).judge(Action(WEB, "cpu_cores", 3.0, confidence=0.3), 2.0, 0).action
+
+
+def test_an_actuator_may_say_that_a_tunable_is_counted() -> None:
+    limits = {"streams": LimitSettings(min=1, max=16)}
+    judged = Guard(limits, {}).judge(Action(Target("tunable", "copy"), "streams", 8.0), 1.0, 0, whole=True)
+    assert judged.action is not None
+    assert judged.action.value == 2.0
+    judged = Guard(limits, {}).judge(Action(Target("tunable", "copy"), "streams", 8.0), 1.0, 0)
+    assert judged.action is not None
+    assert judged.action.value == 1.5

@@ -71,6 +71,7 @@ class ControllerActor(Actor):
         root = Path(str(seat.options.get("root", self.config.collect.root)))
         self._self_pid = int(seat.options.get("self_pid") or os.getppid())
         self._target = Target.parse(self.settings.target)
+        self._resource = next(iter(self.settings.limits), "cpu_cores")
         self._controller = load(self.settings, seat.options.get("object"))
         self._actuator = choose(self.settings.actuator, root, self.config.act, run_folder(Path(seat.home)))
         has, reserve = capacity(root), self.settings.guard.reserve
@@ -280,7 +281,7 @@ class ControllerActor(Actor):
         done = self._perform(steered, permit)
         outcome = steered.outcome
         if trouble and not outcome.receipts:  # nothing was asked for, since nothing could be seen
-            outcome.receipts.append(refused(view, steered.bench, self._target, trouble))
+            outcome.receipts.append(refused(view, steered.bench, self._target, trouble, self._resource))
         self._trouble = trouble
         return outcome, [*outcome.receipts, *done]
 

@@ -65,17 +65,19 @@ class Guard:
         now_ns: int,
         doubts: Sequence[str] = (),
         grant: Grant = unbounded,
+        whole: bool = False,
     ) -> Judged:
         """What may become of `action` while the limit is `current` (None: no limit). Pure but for what passed before.
 
         now_ns: a clock that does not go back. doubts: reasons to mistrust the node, the collector, the actuator or
         the data; a verdict on the steered service is none. grant: how much of it fits on the node beside others.
+        whole: only whole numbers are limits of this resource, which its name does not tell.
         """
         if not action.confidence >= self._confidence:
             return Judged(None, f"{UNSURE} {action.confidence:.2f} only, guard.confidence is {self._confidence:g}")
         if doubts:
             return Judged(None, "held: " + "; ".join(doubts))
-        whole = _whole(action.resource)
+        whole = whole or _whole(action.resource)
         rule = self._rules.get(action.resource) or self._rules.get(action.resource.partition("@")[0])
         if rule is None:
             return Judged(None, f"held: no bounds for {action.resource}; set limits.{action.resource}.min and .max")

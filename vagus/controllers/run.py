@@ -99,9 +99,9 @@ def settle(planned: Planned, after: float | None, error: str = "") -> Receipt:
     return msgspec.structs.replace(planned.receipt, after=after, error=error)
 
 
-def refused(view: View, bench: Bench, target: Target, error: str) -> Receipt:
+def refused(view: View, bench: Bench, target: Target, error: str, resource: str = "cpu_cores") -> Receipt:
     """The receipt of a step that could not even ask: the target cannot be read or limited here."""
-    return msgspec.structs.replace(_receipt(Action(target, "cpu_cores", None), view, bench), error=error[:1000])
+    return msgspec.structs.replace(_receipt(Action(target, resource, None), view, bench), error=error[:1000])
 
 
 def _receipt(action: Action, view: View, bench: Bench) -> Receipt:
@@ -133,7 +133,9 @@ def _judge(action: Action, view: View, bench: Bench) -> tuple[Planned | Receipt 
     acting = who(resolved, action.resource) if who is not None else bench.actuator.name
     receipt = msgspec.structs.replace(receipt, actuator=acting, before=before, after=before)
     asked = msgspec.structs.replace(action, target=resolved)
-    verdict = bench.guard.judge(asked, before, bench.now_ns, bench.doubts, bench.grant)
+    counted = getattr(bench.actuator, "whole", None)  # some say so of each resource
+    whole = counted is not None and bool(counted(resolved, action.resource))
+    verdict = bench.guard.judge(asked, before, bench.now_ns, bench.doubts, bench.grant, whole)
     receipt = msgspec.structs.replace(receipt, note=verdict.note)
     if verdict.action is None:
         return (receipt if verdict.note else None), verdict.full
