@@ -34,7 +34,7 @@ class Cgroup1(CgroupActuator):
         "systemd.unified_cgroup_hierarchy=1",
         "memory_bytes": "version 1 does not move a process' memory with it; name its group, cgroup:PATH",
     }
-    resources: tuple[str, ...] = tuple(limits)
+    resources: tuple[str, ...] = tuple({**limits, **impossible})
 
     def _place(self, mount: Mount, present: Path, name: str) -> Path:
         # v1 groups may hold processes and groups: below the present one, all limits above keep holding
