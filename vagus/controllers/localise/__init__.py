@@ -10,7 +10,7 @@ import msgspec
 
 
 class Suspect(msgspec.Struct, frozen=True, array_like=True):
-    """A component, how much it is to blame (0 to 1: share of what requests lost), and the evidence.
+    """A component, how much it is to blame (0 to 1: share of the evidence), and that evidence.
 
     features: ri (relative importance), ci (congestion intensity, P99/P50), excess_ms (latency on the critical path above
     the healthy period's, per request), gap_ms (of that, between caller and callee), and the like; units in names.

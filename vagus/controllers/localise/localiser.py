@@ -16,7 +16,7 @@ from vagus.config.base import seconds
 from vagus.controllers.localise import Ranking
 from vagus.controllers.localise.features import Request, Sites, Window, extract
 from vagus.controllers.localise.ranking import rank
-from vagus.controllers.localise.reference import Reference
+from vagus.controllers.localise.reference import BINS_PER_OCTAVE, Reference
 from vagus.controllers.localise.svm import Svm, row_of
 from vagus.traces import Graph
 
@@ -26,6 +26,7 @@ MAX_PAST = 400  # rankings whose features are kept for labels that come later
 MOST_SUSPECTS = 50  # of a ranking
 HEALTHY = 0.95  # the quantile of healthy latencies above which a request counts as slow
 TOO_MANY = 3.0  # times the requests that are above it in health
+ROUNDED = 2 ** (0.5 / BINS_PER_OCTAVE)  # healthy latencies are known to half a bin
 SURE = 3.0  # standard deviations
 FELT = 0.3  # of what the requests through a component take: what it adds to them is felt, also where they are few
 FELT_BY = 5  # of such requests at least
@@ -149,14 +150,20 @@ class Localiser:
         )
 
     def _slower(self, window: Window) -> bool:
-        """Whether surely more requests are above what 95 % of healthy ones of their class take."""
-        limits = {root: self._reference.latency_ns(HEALTHY, {root: 1.0}) for root in set(window.roots)}
+        """Whether surely more requests are above what 95 % of healthy ones of their class take.
+
+        Sure: beyond what chance does to those of the window, and to the healthy ones that the limit comes from.
+        """
+        counts: dict[str, int] = {}
+        for root in window.roots:
+            counts[root] = counts.get(root, 0) + 1
+        limits = {root: self._reference.latency_ns(HEALTHY, {root: 1.0}) * ROUNDED for root in counts}
         limit = np.array([limits[root] for root in window.roots])
-        known = np.isfinite(limit)
-        count = int(known.sum())
-        above = int((window.latency_ns[known] > limit[known]).sum())
-        usual = (1 - HEALTHY) * count
-        return above > max(TOO_MANY * usual, usual + SURE * math.sqrt(usual * HEALTHY))
+        known = {root: n for root, n in counts.items() if math.isfinite(limits[root])}
+        above = int((window.latency_ns > limit).sum())  # above a NaN is nothing
+        usual = (1 - HEALTHY) * sum(known.values())
+        chance = HEALTHY * (1 - HEALTHY) * sum(n + n * n / self._reference.requests_of(r) for r, n in known.items())
+        return above > max(TOO_MANY * usual, usual + SURE * math.sqrt(chance))
 
     def _settle(self, begin_ns: int, healthy: bool) -> None:
         """Requests that left the window: part of the healthy period, or not."""

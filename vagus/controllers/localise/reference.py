@@ -64,8 +64,8 @@ class Reference:
         self.requests *= keep
 
     def expected(self, site: Site) -> Moments | None:
-        """What such a call takes: of this pod; of its service (pods come and go); of that service's calls of the kind,
-        the slowest operation, since nothing is known of this one. None: nothing is known of its service."""
+        """What such a call takes: of this pod; of its service (pods come and go); where nothing is known of this one,
+        the slowest operation of that service, or else of all: only what is beyond those is surely slow."""
         exact = self._known.get(site)
         if exact is not None and exact.calls >= FEW:
             return exact
@@ -78,6 +78,7 @@ class Reference:
             exact
             or self._coarse.get(("operation", site.kind, site.service, site.operation))
             or self._coarse.get(("kind", site.kind, site.service))
+            or self._coarse.get(("all", site.kind))
         )
 
     def _gather(self) -> None:
@@ -87,8 +88,9 @@ class Reference:
             groups.setdefault(("operation", site.kind, site.service, site.operation), []).append(moments)
         self._coarse = {name: together(group) for name, group in groups.items()}
         for name, moments in list(self._coarse.items()):
-            if name[0] == "operation":
-                key = ("kind", *name[1:3])
+            if name[0] != "operation":
+                continue
+            for key in (("kind", *name[1:3]), ("all", name[1])):
                 if key not in self._coarse or self._coarse[key].mean_ns < moments.mean_ns:
                     self._coarse[key] = moments
 
@@ -106,9 +108,9 @@ class Reference:
         reached = np.cumsum([bins[at] for at in order]) / total
         return float(2 ** (order[int(np.searchsorted(reached, quantile - 1e-9))] / BINS_PER_OCTAVE))
 
-    def roots(self) -> frozenset[str]:
-        """The classes of requests that are known."""
-        return frozenset(self._latencies)
+    def requests_of(self, root: str) -> float:
+        """How many requests of a class are known (faded)."""
+        return sum(self._latencies.get(root, {}).values())
 
     def state(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
