@@ -235,8 +235,8 @@ class ControllerSettings(Settings, frozen=True):
     name: Name
     policy: str = "throttle"  # a registered policy, module:Class, or path/to/file.py:Class
     on: str = "every-node"  # every-node, head, or a node's name
-    target: str = "pid:self"  # cgroup:PATH, pid:NUMBER, or pid:self (vagus' own processes)
-    actuator: str = "auto"  # auto, cgroup1, cgroup2, dry
+    target: str = "pid:self"  # cgroup:PATH, systemd:UNIT, container:ID, pid:NUMBER, pid:self (vagus' own processes) …
+    actuator: str = "auto"  # whichever fits target and resource; or one by name: cgroup2, systemd, dry …
     period: Duration = "1s"
     armed: bool = False
     limits: dict[str, LimitSettings] = {}
