@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 SKIP = 77
 MODULES = "veth ifb tun sch_htb sch_tbf sch_netem sch_ingress sch_fq_codel sch_fq sch_codel cls_u32 act_mirred"
 # what differs by kernel; each takes seconds there
-WHAT = "default or fair_queues or late or lost or beside or through_an_ifb or a_device_is_limited"
+WHAT = "default or fair_queues or are_late or is_late or lost or beside or through_an_ifb or a_device_is_limited"
 
 
 @pytest.mark.vm
