@@ -305,6 +305,16 @@ def test_health_is_learned_only_while_nothing_is_slow() -> None:
     assert made.requests <= 40
 
 
+def test_what_was_slow_is_not_learned_when_it_leaves_a_window_that_is_healthy_again() -> None:
+    made = localiser(window="4s")  # each request is in two windows
+    for n in range(30):
+        made.add(many(20, "db" if 10 <= n < 16 else "", n, first=20 * n), BASE)
+        ranking = made.rank(BASE + 2 * (n + 1) * S)
+        assert ranking is not None
+    assert not ranking.slow
+    assert ranking.normal_p99_ms < 40  # slow ones take more than 60
+
+
 def test_too_few_requests_say_nothing() -> None:
     made = localiser()
     made.add(many(9), BASE)

@@ -120,6 +120,8 @@ class Localiser:
             )
         )
         self._settle(begin_ns, healthy=not ranking.slow)
+        if ranking.slow:
+            self._learned_ns = now_ns  # nor is any of it healthy that leaves the window when all is well again
         return ranking
 
     def judge(self, window: Window, now_ns: int, signals: Mapping[str, Mapping[str, float]] | None = None) -> Ranking:
