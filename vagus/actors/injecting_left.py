@@ -52,7 +52,10 @@ def adopt(home: Path) -> tuple[list[Event], list[str]]:
             continue  # at work, or its watchdog is
         problems += done.failures
         ended_ns = _restored_ns(folder)
-        events += [killed_event(event, ended_ns) for event in _not_ended(folder)]
+        ends = [killed_event(event, ended_ns) for event in _not_ended(folder)]
+        for end in ends:
+            note(folder, end)  # not told again, where the folder must stay
+        events += ends
         if not done.failures:
             shutil.rmtree(folder, ignore_errors=True)
     return events, problems
