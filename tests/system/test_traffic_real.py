@@ -41,7 +41,7 @@ HERE6, THERE6 = "fd00:213:8::1", "fd00:213:8::2"
 ON_WIRE = 1514 / 1448  # of a whole segment, as HTB counts it, to its content
 DEVICE = Target("net", f"{A}/va")
 IN_VM = "VAGUS_VM" in os.environ
-LEAST = 0.2 if IN_VM else 0.7  # of a limit, what passes at least: an emulated machine may be too slow for more
+LEAST = 0.2  # of a limit, what passes at least: a busy or emulated machine may be too slow for more
 
 pytestmark = [
     pytest.mark.root,

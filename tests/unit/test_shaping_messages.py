@@ -79,7 +79,7 @@ def test_classes_are_as_tcs(command: str, handle: int, parent: int, rate: int, c
 
 def test_a_burst_is_what_comes_in_a_tick_and_two_packets_at_least() -> None:
     assert made.burst(1000, 1500) == 2 * 1514
-    assert made.burst(GBIT, 1500) == 500_000
+    assert made.burst(GBIT, 1500) == 1_250_000
     assert made.ticks(1, 1 << 40) == 0xFFFFFFFF, "what is too long for 32 bits is the longest"
 
 

@@ -30,7 +30,7 @@ _ACT_KIND, _ACT_OPTIONS, _MIRRED_PARMS = 1, 2, 2
 _STOLEN, _EGRESS_REDIRECT = 4, 1
 _ETHERNET = 1  # TC_LINKLAYER_ETHERNET: lengths are taken as they are, without a table
 _MAX_U32 = 0xFFFFFFFF
-_BURST_S = 0.004  # a tick of the slowest usual timer (HZ=250): less could not be sent between two of them
+_BURST_S = 0.01  # a tick of the slowest timer (HZ=100): what is not sent between two of them would be lost
 
 
 def attribute(kind: int, content: bytes) -> bytes:
