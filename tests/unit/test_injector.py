@@ -138,6 +138,20 @@ def test_what_cannot_be_read_is_told(machine: Path, intensity: str, target: str,
         Cpu(machine).prepare(intensity, target, 5.0)
 
 
+def test_a_container_is_named_by_as_much_of_its_id_as_tells_it_apart(machine: Path) -> None:
+    for start in ("abc1", "abd2"):
+        folder = machine / f"sys/fs/cgroup/cpu/docker/{start}{'0' * 60}/inner"
+        folder.mkdir(parents=True)
+        for place in (folder, folder.parent):
+            (place / "cgroup.procs").write_text("")
+    (entered,) = Cpu(machine).prepare("80%", "container:abc", 5.0).enter
+    assert Path(entered).parent.name == f"abc1{'0' * 60}", "its outermost group"
+    with pytest.raises(ConfigError, match="2 containers are called so"):
+        Cpu(machine).prepare("80%", "container:ab", 5.0)
+    with pytest.raises(ConfigError, match="does it run here"):
+        Cpu(machine).prepare("80%", "container:ffff", 5.0)
+
+
 def test_groups_of_others_are_left_alone(machine: Path) -> None:
     with pytest.raises(Unsupported, match="manages its groups alone"):
         Cpu(machine).prepare("80%", "cgroup:ray_node_1", 5.0)

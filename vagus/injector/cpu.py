@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import ClassVar
 
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, Unsupported
 from vagus.injector import Prepared
 from vagus.injector.groups import group_of
 from vagus.injector.reading import PERCENT, amount, share
@@ -17,9 +18,11 @@ MAX_WORKERS = 1024
 
 
 def nice_level(what: str, nice: int) -> int:
-    """A nice level. Raises ConfigError."""
+    """A nice level that this user may set. Raises ConfigError, Unsupported."""
     if not -20 <= nice <= 19:
         raise ConfigError(f"{what}: the nice level {nice} is not between -20 and 19")
+    if nice < 0 and os.geteuid():
+        raise Unsupported(f"{what}: user {os.geteuid()} may not set the nice level {nice}; run vagus as root")
     return nice
 
 

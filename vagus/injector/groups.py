@@ -88,12 +88,18 @@ def _relative(root: Path, tree: Tree, target: Target) -> PurePosixPath:
         return path
     if target.kind == "pid":
         return _of_process(root, tree, target)
+    found: dict[str, PurePosixPath] = {}  # by whose it is, the outermost group
     for path in _groups(tree):
         owner = owner_of(f"/{path}")
-        mine = owner.service == target.name if target.kind == "systemd" else owner.container.startswith(target.name)
-        if mine and (owner.service or owner.container):
-            return path
-    raise ConfigError(f"target {target}: no group below {tree.point} belongs to it; does it run here?")
+        whose = owner.service if target.kind == "systemd" else owner.container
+        if whose == target.name or (target.kind == "container" and whose.startswith(target.name)):
+            found.setdefault(whose, path)
+    if len(found) != 1:
+        many = f"{len(found)} containers are called so: {', '.join(sorted(found)[:3])}; give more of the id"
+        raise ConfigError(
+            f"target {target}: {many if found else f'no group below {tree.point} belongs to it; does it run here?'}"
+        )
+    return next(iter(found.values()))
 
 
 def _of_process(root: Path, tree: Tree, target: Target) -> PurePosixPath:
