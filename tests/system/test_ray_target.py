@@ -1,0 +1,57 @@
+"""A Ray actor of a user's as a target: which process it is, asked of Ray's state API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from vagus.errors import ActuateError
+from vagus.runtime.processes import process_of
+
+pytestmark = pytest.mark.system
+
+
+class Worker:
+    def pid(self) -> int:
+        return os.getpid()
+
+
+@pytest.fixture
+def ray(cluster: Any) -> Iterator[Any]:
+    import ray
+
+    begun = not ray.is_initialized()
+    if begun:
+        ray.init(address=cluster.address, log_to_driver=False)
+    yield ray
+    if begun:
+        ray.shutdown()
+
+
+def test_the_process_of_a_named_actor(ray: Any) -> None:
+    remote = ray.remote(num_cpus=0)(Worker)
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    made = [
+        remote.options(name="target-one", namespace=space, label_selector=here).remote()
+        for space in ("first", "second")
+    ]
+    try:
+        pids = ray.get([worker.pid.remote() for worker in made])
+        assert process_of("first/target-one") == pids[0]
+        assert process_of(made[1]._actor_id.hex()) == pids[1]
+        with pytest.raises(ActuateError, match="2 Ray actors are called 'target-one': name one as NAMESPACE/NAME"):
+            process_of("target-one")
+        with pytest.raises(ActuateError, match="no live Ray actor 'target-none'"):
+            process_of("target-none")
+        elsewhere = next(node["NodeID"] for node in ray.nodes() if node["NodeID"] != here["ray.io/node-id"])
+        away = remote.options(name="target-away", label_selector={"ray.io/node-id": elsewhere}).remote()
+        made.append(away)
+        ray.get(away.pid.remote())
+        with pytest.raises(ActuateError, match="runs on another node"):
+            process_of("target-away")
+    finally:
+        for worker in made:
+            ray.kill(worker)
