@@ -14,11 +14,6 @@ from vagus.runtime.processes import process_of
 pytestmark = pytest.mark.system
 
 
-class Worker:
-    def pid(self) -> int:
-        return os.getpid()
-
-
 @pytest.fixture
 def ray(cluster: Any) -> Iterator[Any]:
     import ray
@@ -32,6 +27,10 @@ def ray(cluster: Any) -> Iterator[Any]:
 
 
 def test_the_process_of_a_named_actor(ray: Any) -> None:
+    class Worker:  # in here: the workers cannot import this file
+        def pid(self) -> int:
+            return os.getpid()
+
     remote = ray.remote(num_cpus=0)(Worker)
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     made = [
