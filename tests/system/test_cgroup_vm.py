@@ -30,7 +30,7 @@ echo version 2: $*; {pytest}
 
 
 @pytest.mark.vm
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1000)
 def test_the_real_tests_pass_on_both_versions_with_all_controllers() -> None:
     # without plugins and settings: in the emulated machine every module costs
     command = [
@@ -47,7 +47,7 @@ def test_the_real_tests_pass_on_both_versions_with_all_controllers() -> None:
     command += ["--noconftest", "--color=no", "-rA", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
     command += ["tests/system/test_cgroup_real.py", "-W", "ignore::pytest.PytestUnknownMarkWarning"]
     script = SCRIPT.format(root=ROOT, pytest=" ".join(command))
-    machine = [str(ROOT / "tests/lab/kernel-vm"), "--timeout", "500", "sh", "-c", script]
+    machine = [str(ROOT / "tests/lab/kernel-vm"), "--timeout", "900", "sh", "-c", script]
     done = subprocess.run(machine, cwd=ROOT, capture_output=True, text=True)
     if done.returncode == SKIP:
         pytest.skip(done.stderr.strip()[-300:])

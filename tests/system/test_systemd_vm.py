@@ -33,7 +33,7 @@ exit $result
 
 
 @pytest.mark.vm
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(700)
 def test_units_of_a_real_systemd() -> None:
     systemd = next((p for p in ("/lib/systemd/systemd", "/usr/lib/systemd/systemd") if Path(p).exists()), None)
     if systemd is None or not all(map(shutil.which, ("systemctl", "systemd-run", "unshare", "nsenter"))):
@@ -52,7 +52,7 @@ def test_units_of_a_real_systemd() -> None:
     command += ["--noconftest", "--color=no", "-rA", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
     command += ["tests/system/test_systemd_real.py", "-W", "ignore::pytest.PytestUnknownMarkWarning"]
     script = SCRIPT.format(root=ROOT, systemd=systemd, pytest=" ".join(command))
-    machine = [str(ROOT / "tests/lab/kernel-vm"), "--timeout", "300", "sh", "-c", script]
+    machine = [str(ROOT / "tests/lab/kernel-vm"), "--timeout", "600", "sh", "-c", script]
     done = subprocess.run(machine, cwd=ROOT, capture_output=True, text=True)
     if done.returncode == SKIP:
         pytest.skip(done.stderr.strip()[-300:])
