@@ -71,6 +71,10 @@ def perform(step: Step) -> None:
         _performer(step.op)(step)
     except OSError as error:
         raise Rejected(step.path, step.value, reason(error) + _more(step.path, error)) from error
+    except Rejected:
+        raise
+    except Exception as error:  # a kernel, a server or a journal that says what no one expected: this step alone fails
+        raise Rejected(step.path, step.value, f"{type(error).__name__}: {error}"[:500]) from error
 
 
 def undo(steps: Iterable[Step]) -> list[tuple[Step, str]]:

@@ -52,7 +52,8 @@ class Journal:
         self._entries = Entries()
         self._log: list[dict[str, Any]] = []  # what was restored lately
         self._file = -1
-        self._torn = False  # an append failed half-way: the next one writes the journal anew
+        self._torn = True  # before the first append, and after one that failed half-way: the next writes it all anew
+        self._whole_bytes = 0  # of the journal when it was last written anew
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -61,7 +62,6 @@ class Journal:
         try:
             self._take_lock(wait_s)
             self._read()
-            self._rewrite()
         except BaseException:
             self.close()
             raise
@@ -105,7 +105,11 @@ class Journal:
             self._log.append(
                 {"kind": "restored", "why": why, "undone": len(steps) - len(failed), "failures": list(failures)[:50]}
             )
-            self._rewrite()
+        if steps or self.notes:  # what was dropped is told once
+            try:
+                self._rewrite()
+            except ActuateError as error:  # a full disk: undone it is, and once more is no harm
+                self.notes.append(f"{error}; what was undone is undone once more by the next")
         return Restored(len(steps) - len(failed), failures, notes=tuple(self.notes))
 
     def close(self) -> None:
@@ -186,11 +190,13 @@ class Journal:
 
     def _append(self, entry: dict[str, Any]) -> None:
         try:
-            if self._torn or os.fstat(self._file).st_size > COMPACT_BYTES:
+            line = self._line(entry)
+            size = 0 if self._torn else os.fstat(self._file).st_size + len(line)
+            if self._torn or size > max(COMPACT_BYTES, min(2 * self._whole_bytes, MAX_BYTES)):
                 self._rewrite()  # includes the entry, as memory does already
                 return
             self._torn = True
-            os.write(self._file, self._line(entry))
+            _write(self._file, line)
             os.fsync(self._file)
             self._torn = False
         except OSError as error:
@@ -203,17 +209,21 @@ class Journal:
         lines += [
             self._line({"kind": "undo", "steps": [msgspec.to_builtins(s) for s in p]}) for p in self._entries.plans
         ]
+        whole = b"".join(lines)
+        if len(whole) > MAX_BYTES:  # more than is read again
+            raise ActuateError(f"{self.folder} holds {len(whole)} bytes of undo steps; restore before limiting more")
         path, fresh = self.folder / NAME, self.folder / f"{NAME}.new"
+        self._torn = True  # until all is in its place: the open file may be one that nobody reads
         try:
             fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
             if self._file >= 0:
                 os.close(self._file)
             self._file = fd
-            os.write(fd, b"".join(lines))
+            _write(fd, whole)
             os.fsync(fd)
             os.replace(fresh, path)
             _sync_folder(self.folder)
-            self._torn = False
+            self._torn, self._whole_bytes = False, len(whole)
         except OSError as error:
             raise ActuateError(f"cannot write {path}: {error.strerror}") from error
 
@@ -250,6 +260,12 @@ def _boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+
+
+def _write(fd: int, data: bytes) -> None:
+    """All of it: a full disk takes a part, and says so at the next try only. Raises OSError."""
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -153,7 +153,10 @@ def main(argv: list[str] | None = None) -> int:
     with journal:
         process = Process(journal)
         _reply({"ok": True, "pid": os.getpid(), "adopted": len(journal.steps()), "notes": journal.notes})
-        why = serve(process, options.lease)
+        try:
+            why = serve(process, options.lease)
+        except Exception as error:  # whatever it is: what is in force is undone
+            why = f"{type(error).__name__}: {error}"
         failures: tuple[str, ...] = ()
         if not process.released:
             failures = journal.restore(why).failures
