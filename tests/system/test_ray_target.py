@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from vagus.errors import ActuateError
-from vagus.runtime.processes import process_of
+from vagus.errors import ActuateError, Unsupported
+from vagus.model import Target
+from vagus.runtime.processes import find_process
 
 pytestmark = pytest.mark.system
 
@@ -26,6 +27,10 @@ def ray(cluster: Any) -> Iterator[Any]:
         ray.shutdown()
 
 
+def pid_of(actor: str) -> int:
+    return int(find_process(Target("ray", actor)).name.partition(":")[0])
+
+
 def test_the_process_of_a_named_actor(ray: Any) -> None:
     class Worker:  # in here: the workers cannot import this file
         def pid(self) -> int:
@@ -39,18 +44,18 @@ def test_the_process_of_a_named_actor(ray: Any) -> None:
     ]
     try:
         pids = ray.get([worker.pid.remote() for worker in made])
-        assert process_of("first/target-one") == pids[0]
-        assert process_of(made[1]._actor_id.hex()) == pids[1]
-        with pytest.raises(ActuateError, match="2 Ray actors are called 'target-one': name one as NAMESPACE/NAME"):
-            process_of("target-one")
-        with pytest.raises(ActuateError, match="no live Ray actor 'target-none'"):
-            process_of("target-none")
+        assert pid_of("first/target-one") == pids[0]
+        assert pid_of(made[1]._actor_id.hex()) == pids[1]
+        with pytest.raises(ActuateError, match="ray:target-one means several actors"):
+            pid_of("target-one")
+        with pytest.raises(ActuateError, match="the actor target-none is not known to Ray"):
+            pid_of("target-none")
         elsewhere = next(node["NodeID"] for node in ray.nodes() if node["NodeID"] != here["ray.io/node-id"])
         away = remote.options(name="target-away", label_selector={"ray.io/node-id": elsewhere}).remote()
         made.append(away)
         ray.get(away.pid.remote())
-        with pytest.raises(ActuateError, match="runs on another node"):
-            process_of("target-away")
+        with pytest.raises(Unsupported, match="ray:target-away runs on node"):
+            pid_of("target-away")
     finally:
         for worker in made:
             ray.kill(worker)

@@ -234,3 +234,25 @@ def test_what_is_armed_anew_takes_back_what_others_took_over() -> None:
     assert "someone else set it to 1; disarm and arm" in steered.outcome.receipts[0].note
     made.armed()
     assert made.step(sight(1)).outcome.planned
+
+
+# --- Ray actors ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_ray_actor_is_steered_as_its_process_and_found_anew_when_that_ends(tmp_path: Path, group: Path) -> None:
+    from vagus.errors import ActuateError
+
+    asked: list[Target] = []
+
+    class Ray(Neighbours):
+        async def process_of(self, target: Target) -> Target:
+            asked.append(target)
+            if len(asked) < 3:
+                raise ActuateError("the actor web is not known to Ray")
+            return Target("pid", "1:0")  # not the one that runs under this number: it has ended
+
+    async with running(seat(tmp_path, Wants, target="ray:web"), Ray()) as actor:
+        await until(lambda: any("cannot steer ray:web: the actor web is not known to Ray" in n for n in actor.notes()))
+        await until(lambda: len(asked) > 5)
+        assert actor.errors == 0
+    assert set(asked) == {Target("ray", "web")}

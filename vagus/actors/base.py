@@ -15,7 +15,7 @@ import msgspec
 from vagus.actors.usage import Share, cpu_seconds, rss_bytes
 from vagus.config import Config, node_folder
 from vagus.errors import VagusError
-from vagus.model import ActorStatus
+from vagus.model import ActorStatus, Target
 
 log = logging.getLogger("vagus")
 REPEAT_LOG_S = 60.0
@@ -57,8 +57,8 @@ class Links(Protocol):
     def nodes(self) -> tuple[str, ...]:
         """The nodes known at present, this one included."""
 
-    async def process_of(self, actor: str) -> int:
-        """The process id on this node of a Ray actor, vagus' or anyone's. Raises ActuateError."""
+    async def process_of(self, target: Target) -> Target:
+        """The process `pid:PID:START` of a Ray actor `ray:ACTOR` on this node, anyone's. Raises ActuateError."""
 
 
 class Actor:

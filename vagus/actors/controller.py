@@ -90,7 +90,7 @@ class ControllerActor(Actor):
         self._step_began_s = 0.0  # 0: no step is being taken
         self._told_refused = 0
         self._writing = f"write_{self.settings.name}"  # the context of what it says of the actuator
-        self._ray_pid: int | ActuateError | None = None  # of a target ray:ACTOR
+        self._ray: Target | ActuateError | None = None  # the process of a target ray:ACTOR
         self._trouble = ""  # why the target cannot be read or steered
         self._latest: dict[tuple[Target, str], Receipt] = {}
         self._stored: dict[tuple[Target, str], Receipt] = {}
@@ -326,18 +326,22 @@ class ControllerActor(Actor):
             return Target("pid", str(self._self_pid))
         if target != self._target or target.kind != "ray":
             return target
-        if not isinstance(self._ray_pid, int):
-            raise self._ray_pid or ActuateError(f"it is not known yet which process {target} is")
-        return Target("pid", str(self._ray_pid))
+        if not isinstance(self._ray, Target):
+            raise self._ray or ActuateError(f"it is not known yet which process {target} is")
+        return self._ray
 
     async def _find_process(self) -> None:
         """Which process a Ray actor is; asked again when that has ended, since Ray restarts actors."""
-        if self._target.kind != "ray" or (isinstance(self._ray_pid, int) and started(self._ray_pid)):
+        if self._target.kind != "ray":
             return
+        if isinstance(self._ray, Target):
+            pid, _, start = self._ray.name.partition(":")
+            if started(int(pid)) == start:
+                return
         try:
-            self._ray_pid = await self.links.process_of(self._target.name)
+            self._ray = await self.links.process_of(self._target)
         except ActuateError as error:
-            self._ray_pid = error
+            self._ray = error
 
     # --- what is kept ----------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from ray.exceptions import (
 )
 
 from vagus.errors import PeerUnreachable, VagusError
+from vagus.model import Target
 from vagus.runtime.names import NAMESPACE
 
 T = TypeVar("T")
@@ -52,11 +53,11 @@ class RayLinks:
                 del self._handles[actor]
             raise
 
-    async def process_of(self, actor: str) -> int:
-        """The process id of a Ray actor of anyone's on this node. Raises ActuateError."""
-        from vagus.runtime.processes import process_of
+    async def process_of(self, target: Target) -> Target:
+        """The process of a Ray actor on this node, anyone's. Raises ActuateError."""
+        from vagus.runtime.processes import find_process
 
-        return await asyncio.get_running_loop().run_in_executor(self._finder, process_of, actor)
+        return await asyncio.get_running_loop().run_in_executor(self._finder, find_process, target)
 
     async def _find(self, actor: str, timeout_s: float) -> Any:
         """The named actor's handle; one question at a time for each, however many ask."""

@@ -1,4 +1,4 @@
-"""Which process a Ray actor is: for `ray:ACTOR` as a target."""
+"""Which process a Ray actor is, asked of Ray's state API: for `ray:ACTOR` as a target."""
 
 from __future__ import annotations
 
@@ -7,30 +7,28 @@ from typing import Any
 import ray
 from ray.util.state import list_actors
 
+from vagus.actuators.ray_actors import RayActor, process_of
 from vagus.errors import ActuateError
+from vagus.model import Target
 
 TIMEOUT_S = 5
+MAX_ACTORS = 100  # of one name, in all namespaces
 
 
-def process_of(actor: str) -> int:
-    """The process id on this node of the live actor with this name, `NAMESPACE/NAME`, or id. Blocks for the state API.
+def find_process(target: Target) -> Target:
+    """`pid:PID:START` of `ray:NAME`, `ray:NAMESPACE/NAME` or `ray:ACTOR_ID` on this node. Blocks for the state API.
 
-    Raises ActuateError: there is none, several, or it is on another node.
+    Raises ActuateError, Unsupported (on another node).
     """
-    namespace, slash, name = actor.rpartition("/")
-    key = "actor_id" if not slash and len(actor) == 32 and not actor.strip("0123456789abcdef") else "name"
-    filters: Any = [(key, "=", name if slash else actor), ("state", "=", "ALIVE")]
-    if slash:
-        filters.append(("ray_namespace", "=", namespace))
+    name = target.name.rpartition("/")[2]
+    found: list[Any] = []
     try:
-        found: list[Any] = list_actors(filters=filters, limit=100, timeout=TIMEOUT_S, detail=True)
+        for key in ("name", "actor_id"):
+            found += list_actors(filters=[(key, "=", name)], limit=MAX_ACTORS, timeout=TIMEOUT_S, detail=True)
     except Exception as error:  # the state API raises errors of its own, of requests, and of Ray
-        raise ActuateError(f"Ray's dashboard does not say which process ray:{actor} is: {error}"[:300]) from error
-    if not found:
-        raise ActuateError(f"there is no live Ray actor {actor!r}; `ray list actors` shows names and ids")
-    if len(found) > 1:
-        raise ActuateError(f"{len(found)} Ray actors are called {actor!r}: name one as NAMESPACE/NAME, or by its id")
-    (one,) = found
-    if one.node_id != ray.get_runtime_context().get_node_id():
-        raise ActuateError(f"the Ray actor {actor!r} runs on another node ({one.node_id}): steer it there")
-    return int(one.pid)
+        raise ActuateError(f"Ray's dashboard does not say which process {target} is: {error}"[:300]) from error
+    actors = [
+        RayActor(a.actor_id, a.name or "", a.ray_namespace or "", a.node_id or "", a.pid or 0, a.state == "ALIVE")
+        for a in found
+    ]
+    return process_of(target, actors, ray.get_runtime_context().get_node_id())
