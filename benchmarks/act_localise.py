@@ -96,7 +96,7 @@ def learned(quick: bool) -> list[dict[str, Any]]:
     truth: list[bool] = []
     chances: list[float] = []
     plain: list[float] = []
-    for n, seed in enumerate(range(2000, 2000 + 2 * count)):
+    for n, seed in enumerate(range(2000, 2000 + 3 * count)):
         case = simulated(seed)
         if case is None:
             continue

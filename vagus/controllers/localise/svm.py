@@ -24,7 +24,7 @@ COLUMNS = (
     *(f"log_{resource}" for resource in RESOURCES),
 )  # fmt: skip
 FOURIER = 100  # features of the kernel
-GAMMA = 0.05  # of the RBF, on standardised columns
+GAMMA = 0.02  # of the RBF, on standardised columns
 KEPT = 2_000  # labelled rows that are shown again with new ones, so that what is rare is not forgotten
 LEAST = 4  # critical rows, and as many others, without which it says nothing
 EPOCHS = 5
@@ -111,7 +111,7 @@ class Svm:
     def _fresh(self) -> SGDClassifier:
         from sklearn.linear_model import SGDClassifier
 
-        return SGDClassifier(loss="modified_huber", alpha=1e-3, average=True, random_state=self._seed)
+        return SGDClassifier(loss="modified_huber", alpha=1e-2, average=True, random_state=self._seed)
 
     def _kernel(self, values: Floats) -> Floats:
         scale = np.sqrt(self._spread / max(self._count, 1.0))
