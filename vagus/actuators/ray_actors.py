@@ -11,7 +11,7 @@ from vagus.actuators.process import read_stat
 from vagus.errors import ActuateError, Unsupported
 from vagus.model import Target
 
-_ID = re.compile(r"[0-9a-f]{32}\Z")
+ACTOR_ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
 class RayActor(NamedTuple):
@@ -50,7 +50,7 @@ def process_of(target: Target, actors: Iterable[RayActor], node: str, root: Path
 
 
 def _is(actor: RayActor, name: str) -> bool:
-    if _ID.match(name):
+    if ACTOR_ID.match(name):
         return actor.actor_id == name
     namespace, slash, rest = name.rpartition("/")
     return actor.name == (rest if slash else name) and (not slash or actor.namespace == namespace)

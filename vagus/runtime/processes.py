@@ -7,7 +7,7 @@ from typing import Any
 import ray
 from ray.util.state import list_actors
 
-from vagus.actuators.ray_actors import RayActor, process_of
+from vagus.actuators.ray_actors import ACTOR_ID, RayActor, process_of
 from vagus.errors import ActuateError
 from vagus.model import Target
 
@@ -22,9 +22,11 @@ def find_process(target: Target) -> Target:
     """
     name = target.name.rpartition("/")[2]
     found: list[Any] = []
+    ours = ray.get_runtime_context().gcs_address  # unasked, it takes the newest cluster of the machine
     try:
-        for key in ("name", "actor_id"):
-            found += list_actors(filters=[(key, "=", name)], limit=MAX_ACTORS, timeout=TIMEOUT_S, detail=True)
+        for key in ("name", "actor_id") if ACTOR_ID.match(name) else ("name",):
+            asked: Any = [(key, "=", name)]
+            found += list_actors(ours, filters=asked, limit=MAX_ACTORS, timeout=TIMEOUT_S, detail=True)
     except Exception as error:  # the state API raises errors of its own, of requests, and of Ray
         raise ActuateError(f"Ray's dashboard does not say which process {target} is: {error}"[:300]) from error
     actors = [
