@@ -86,6 +86,12 @@ def test_a_server_with_another_clock_is_shifted_into_its_client() -> None:
     assert told(longer) == [("a", 0, 100)]
 
 
+def test_which_child_returned_last_is_told_by_the_clock_of_its_parent() -> None:
+    here = graph(span("r", "", 0, 100), span("a", "r", 25, 75), span("b", "r", 40, 60))
+    behind = graph(span("r", "", 0, 100), span("a", "r", -20, 30), span("b", "r", 40, 60))
+    assert told(behind) == told(here) == [("r", 0, 25), ("a", 25, 75), ("r", 75, 100)]
+
+
 def test_the_gap_of_a_call_is_the_callees() -> None:
     of = graph(
         span("r", "", 0, 100, "web"),

@@ -51,36 +51,37 @@ def critical_path(graph: Graph) -> tuple[Segment, ...]:
     clipped where it is too long. A segment belongs to the span that ran while none of its children on the path did.
     """
     spans, parents = graph.spans, graph.parents
-    children: dict[int, list[tuple[int, int, int]]] = {}  # parent → (end, -start, child), in the child's own clock
+    children: dict[
+        int, list[tuple[int, int, int, int]]
+    ] = {}  # parent → (end, -start, child, by how much it is shifted)
     for i, parent in enumerate(parents):
         if parent >= 0:
             above, span = spans[parent], spans[i]
-            end = span.end_ns
+            start, end = span.start_ns, span.end_ns
             if (
                 end > above.end_ns or span.follows or span.kind is Kind.CONSUMER or above.kind is Kind.PRODUCER
             ) and background(above, span):
                 continue
+            shift = 0
+            if (start < above.start_ns or end > above.end_ns) and span.component != above.component:
+                shift = _shift(above, start, end)
             if parent in children:
-                children[parent].append((end, -span.start_ns, i))
+                children[parent].append((end + shift, -start - shift, i, shift))
             else:
-                children[parent] = [(end, -span.start_ns, i)]
+                children[parent] = [(end + shift, -start - shift, i, shift)]
     found: list[Segment] = []  # from the last to the first
     here, offset = graph.root, 0  # which span; what to add to its clock
     begin, cursor = spans[here].start_ns, spans[here].end_ns  # its time on the path that is not told yet
     ahead = -1  # how long the child was that follows at the cursor; -1: none yet
     waiting = sorted(children.get(here, ()))
-    stack: list[tuple[int, int, int, int, int, list[tuple[int, int, int]]]] = []
+    stack: list[tuple[int, int, int, int, int, list[tuple[int, int, int, int]]]] = []
     while True:
         while waiting:
-            end, start, child = waiting.pop()
-            start = -start
-            length = end - start
-            shift = offset
-            above = spans[here]
-            if (start < above.start_ns or end > above.end_ns) and spans[child].component != above.component:
-                shift += _shift(above, start, end)
-            start += shift
-            end += shift
+            end, start, child, shift = waiting.pop()
+            length = end + start
+            start = offset - start
+            end += offset
+            shift += offset
             if end > cursor:
                 if ahead >= 0 and end - cursor > SLACK * min(length, ahead):
                     continue  # parallel to what is on the path already
