@@ -89,3 +89,10 @@ def test_a_request_that_never_goes_quiet_is_handed_out() -> None:
         given += join.due(i * S)
     assert len(given) == 1
     assert given[0].late == 0
+
+
+def test_a_clock_that_is_set_back_holds_nobody_up() -> None:
+    join = joiner()
+    join.add([span("t", "a")], 86_400 * S)
+    join.add([span("u", "a")], 0)
+    assert [g.trace_id for g in join.due(5 * S)] == ["t", "u"]

@@ -100,7 +100,7 @@ class Joiner:
         self._early.clear()
         self._pressed = 0
         for trace_id, at in list(self._waiting.items()):
-            if now_ns - at.newest_ns < self._wait_ns:
+            if abs(now_ns - at.newest_ns) < self._wait_ns:  # newer than now: the clock was set back
                 break
             self._take(trace_id)
             ready.append((trace_id, at))
