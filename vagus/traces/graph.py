@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
@@ -108,12 +109,9 @@ def _mend(spans: Sequence[Span], parents: list[int], children: list[list[int]]) 
         if host < 0:
             roots.append(orphan)
         else:
-            children[host].append(orphan)
-            children[host].sort()
+            insort(children[host], orphan)
             depth[orphan] = depth[host] + 1
-        _deepen(children, orphan, depth)
-        below, _, _ = _preorder(children, [orphan])
-        reached += below
+        reached += _deepen(children, orphan, depth)
     roots.sort()
     return roots, firsts[0] if firsts else max(roots, key=lambda i: (spans[i].duration_ns, -i))
 
@@ -142,13 +140,14 @@ def _host(spans: Sequence[Span], orphan: int, among: Sequence[int], depth: Seque
     return max(enclosing, key=lambda i: (depth[i], -spans[i].duration_ns, -i), default=-1)
 
 
-def _deepen(children: list[list[int]], top: int, depth: list[int]) -> None:
-    stack = [top]
-    while stack:
-        i = stack.pop()
+def _deepen(children: list[list[int]], top: int, depth: list[int]) -> list[int]:
+    """Sets the depth of all below `top`; which these are, and it."""
+    found = [top]
+    for i in found:
         for child in children[i]:
             depth[child] = depth[i] + 1
-            stack.append(child)
+            found.append(child)
+    return found
 
 
 def _preorder(children: list[list[int]], roots: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
