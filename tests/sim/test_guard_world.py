@@ -49,7 +49,7 @@ def play(runs: Iterable[list[Letter]]) -> None:
 
 
 def unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    def judge(self: Guard, action: Any, current: Any, now_ns: int, doubts: Any = (), grant: Any = None) -> Judged:
+    def judge(self: Guard, action: Any, current: Any, now_ns: int, doubts: Any = (), *others: Any) -> Judged:
         if doubts or action.value is None or not 0 < action.value < 1e12:
             return Judged(None, "held")
         return Judged(action, "")
