@@ -297,7 +297,7 @@ class ControllerActor(Actor):
 
     def _perform(self, steered: Steered, permit: int) -> list[Receipt]:
         """Writes what is planned, gives up, restores; then the claims are what is in force."""
-        done = [self._limits.perform(planned, permit) for planned in steered.outcome.planned]
+        done = self._limits.perform_all(steered.outcome.planned, permit)
         self._figures["actions"] += sum(not receipt.error for receipt in done)
         for limited in steered.give_up:
             if wrong := self._limits.give_up(limited):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,21 @@ class Limits:
             self._resolved[limited] = planned.action.target
             self.in_force[limited] = receipt.after
             return receipt
+
+    def perform_all(self, planned: Sequence[Planned], permit: int) -> list[Receipt]:
+        """`perform`, one after the other; what a step plans twice for one target is planned anew the second time."""
+        receipts: list[Receipt] = []
+        changed: set[Target] = set()
+        for one in planned:
+            if one.action.target in changed:  # its group may be there by now: undoing this must not remove it
+                try:
+                    one = one._replace(plan=self._actuator.plan(one.action))
+                except ActuateError as error:
+                    receipts.append(settle(one, one.receipt.before, str(error)[:1000]))
+                    continue
+            changed.add(one.action.target)
+            receipts.append(self.perform(one, permit))
+        return receipts
 
     def _carry_out(self, planned: Planned, limited: Limited) -> Receipt:
         doing = carry_out(planned)
