@@ -262,9 +262,11 @@ class CgroupActuator(ABC):
         if group.is_dir():
             return Plan((*steps_of(group, change.writes), *move), steps_of(group, change.undo), change.expected)
         back = Step("drain", str(group / "cgroup.procs"), str(first / "cgroup.procs"))
-        # limited first, then entered: no process runs unlimited in a group that claims to limit it
+        # limited first, then entered: no process runs unlimited in a group that claims to limit it. Undone by lifting the
+        # limit first, too: the group stays while another controller has one below it, or its processes' home is gone
         steps = (Step("mkdir", str(group)), *steps_of(group, change.writes), *move)
-        return Plan(steps, (back, Step("rmdir", str(group))), change.expected)
+        undo = (*steps_of(group, change.undo), back, Step("rmdir", str(group)))
+        return Plan(steps, undo, change.expected)
 
 
 def check_value(action: Action) -> None:

@@ -76,11 +76,26 @@ def move(step: Step) -> None:
 
 
 def drain(step: Step) -> None:
-    """Raises OSError."""
+    """Into the nearest group above where the one they came from is gone, since their limits must end. Raises OSError."""
+    home = step.value
     for _ in range(_DRAIN_ROUNDS):  # processes may fork while we move them
         pids = read_text(step.path).split()
         if not pids:
             return
         for pid in pids:
-            move(Step("move", step.value, pid))
+            try:
+                move(Step("move", home, pid))
+            except FileNotFoundError:
+                home = _above(home)
+                move(Step("move", home, pid))
     raise OSError(errno.EBUSY, f"processes keep appearing in {step.path}")
+
+
+def _above(procs: str) -> str:
+    """The file of process ids of the nearest group above that is there. Raises OSError, and never that it is gone."""
+    folder, name = os.path.split(procs)
+    while folder not in ("", "/"):
+        folder = os.path.dirname(folder)
+        if os.path.exists(f"{folder}/{name}"):
+            return f"{folder}/{name}"
+    raise OSError(errno.EBUSY, f"no group above {procs} is there to take the processes back")

@@ -27,6 +27,7 @@ COMPACT_BYTES = 1 << 18
 MAX_STEPS = 10_000
 NAME = "journal.jsonl"
 _LOG_LINES = 20
+_MOVES = ("drain", "return")
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -101,6 +102,9 @@ class Journal:
         failures = tuple(f"{step.op} {step.path} {step.part or step.value}: {reason}"[:500] for step, reason in failed)
         if steps:
             kept = {step.key for step, _ in failed} if not keep else {step.key for step in steps}
+            for plan in self._entries.plans:
+                if any(step.key in kept for step in plan):  # others may enter a group that cannot be removed yet
+                    kept |= {step.key for step in plan if step.op in _MOVES}
             self._entries.drop({step.key for step in steps} - kept)
             self._log.append(
                 {"kind": "restored", "why": why, "undone": len(steps) - len(failed), "failures": list(failures)[:50]}
