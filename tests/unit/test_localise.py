@@ -155,12 +155,21 @@ def test_sites_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     sites = Sites()
     for i in range(1000):
         sites.index(Site("own", f"c{i}", "s", f"op{i}"))
-    assert len(sites.names) == 200
+    assert len(sites.names) == 201  # and what is left
     assert sites.crowded
     request = extract(one(span("r", "", 0, 5, "c7")), sites)
     fresh, (moved,) = sites.renewed([request])
     assert [fresh.names[i] for i in moved.sites] == [sites.names[i] for i in request.sites]
     assert len(fresh.names) == 1
+
+
+def test_what_is_past_all_bounds_is_nobodys_who_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features_module, "MAX_SITES", 10)
+    sites = Sites()
+    for i in range(100):
+        last = sites.index(Site("own", f"c{i}", "s", "op"))
+    assert sites.names[last] == features_module.OTHERS
+    assert sites.index(Site("own", "another", "s", "op")) == last
 
 
 def test_ri_and_ci_of_the_path() -> None:
@@ -229,6 +238,15 @@ def test_nothing_is_slow_where_nothing_changed() -> None:
     assert not ranking.slow
     assert ranking.normal_p50_ms == pytest.approx(ranking.latency_p50_ms, rel=0.15)
     assert all(s.features["excess_ms"] < 1 for s in ranking.suspects)
+
+
+def test_nothing_is_said_to_be_as_usual_where_nobody_knows_what_is() -> None:
+    made = localiser()
+    alike = [Span(f"a{n}", "r", "", "web", "web-1", "/", BASE, BASE + MS) for n in range(30)]  # nothing correlates
+    made.add(build(alike), BASE)
+    ranking = made.rank(BASE + 4 * S)
+    assert ranking is not None
+    assert {s.says for s in ranking.suspects} == {"no healthy period to compare with"}
 
 
 def test_signals_name_the_resource_and_break_ties() -> None:
@@ -315,6 +333,37 @@ def test_what_was_slow_is_not_learned_when_it_leaves_a_window_that_is_healthy_ag
     assert ranking.normal_p99_ms < 40  # slow ones take more than 60
 
 
+def test_a_request_of_a_clock_that_is_ahead_does_not_keep_others_from_being_learned() -> None:
+    made = localiser(window="2s")
+    made.add(build([Span("ahead", "r", "", "s", "c", "op", BASE + 3000 * S, BASE + 3001 * S)]), BASE)
+    for n in range(8):
+        made.add(many(20, "", n, first=20 * n), BASE)
+        made.rank(BASE + 2 * (n + 1) * S)
+    assert made.reference.requests > 100
+    assert made.requests <= 41
+
+
+def test_a_new_kind_of_request_is_not_slow_but_learned() -> None:
+    made = localiser(window="2s")
+
+    def export(n: int) -> Graph:
+        begin = BASE + n * 100 * MS
+        own = Span(f"e{n}", "r", "", "web", "web-1", "/export", begin, begin + 90 * MS, Kind.SERVER)
+        call = Span(f"e{n}", "c", "r", "web", "web-1", "/dump", begin + MS, begin + 88 * MS, Kind.CLIENT)
+        done = Span(f"e{n}", "s", "c", "db", "db-1", "/dump", begin + 2 * MS, begin + 87 * MS, Kind.SERVER)
+        (graph,) = build([own, call, done])
+        return graph
+
+    for n in range(20):
+        made.add(many(20, "", n, first=20 * n), BASE)
+        if n >= 8:
+            made.add([export(20 * n + i) for i in range(20)], BASE)
+        ranking = made.rank(BASE + 2 * (n + 1) * S)
+        assert ranking is not None
+        assert not ranking.slow, n
+    assert made.reference.requests_of("web /export") > 100
+
+
 def test_too_few_requests_say_nothing() -> None:
     made = localiser()
     made.add(many(9), BASE)
@@ -376,6 +425,32 @@ def test_a_damaged_state_is_refused_whole() -> None:
     for broken in ({}, {**good, "svm": {"columns": list(COLUMNS)}}, {**good, "learned_ns": "soon"}):
         with pytest.raises((KeyError, TypeError, ValueError)):
             made.restore(broken)
+    assert made.state() == good
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("svm", "count", math.inf),
+        ("svm", "seen", [math.inf, 1]),
+        ("svm", "seen", [1]),
+        ("svm", "spread", [-1.0] * len(COLUMNS)),
+        ("svm", "mean", [math.nan] * len(COLUMNS)),
+        ("reference", "requests", "nan"),
+        ("reference", "latencies", []),
+        ("reference", "latencies", {"web": [[1_000_000, 1.0]]}),
+        ("reference", "latencies", {"web": [[1, -1.0], [2, 1.0]]}),
+        ("reference", "latencies", {"web": [[1, math.nan]]}),
+        ("reference", "sites", [[["own", "a", "a", "o", "", []], 10, 10**400, 1]]),
+        ("reference", "sites", [[["own", "a", "a", "o", "", []], 10, 1.0, -1.0]]),
+    ],
+)
+def test_a_state_of_right_shape_with_impossible_numbers_is_refused(part: str, name: str, value: object) -> None:
+    made = localiser()
+    made.learn(many(20))
+    good = made.state()
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        made.restore({**good, part: {**good[part], name: value}})
     assert made.state() == good
 
 

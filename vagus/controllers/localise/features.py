@@ -78,7 +78,10 @@ class Sites:
                 if site.operation:
                     return self.index(site._replace(operation="", under=""))
                 if len(self.names) >= 2 * MAX_SITES:
-                    return self._index.setdefault(OTHERS, 0)
+                    if OTHERS not in self._index:
+                        self._index[OTHERS] = len(self.names)
+                        self.names.append(OTHERS)
+                    return self._index[OTHERS]
             found = self._index[site] = len(self.names)
             self.names.append(site)
         return found

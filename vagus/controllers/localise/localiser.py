@@ -90,7 +90,10 @@ class Localiser:
             self._drop()
 
     def _drop(self) -> Request:
-        _, request = self._requests.popitem(last=False)
+        return self._taken(next(iter(self._requests)))
+
+    def _taken(self, trace_id: str) -> Request:
+        request = self._requests.pop(trace_id)
         self._stretches -= len(request.sites)
         return request
 
@@ -137,8 +140,7 @@ class Localiser:
         if not self._settings.slo_ms and suspects and self._reference.requests:
             of = suspects[0].features
             slow = slow or (
-                of["requests"] >= FELT_BY
-                and of["excess_ms"] >= FELT * _mean_ms(window, suspects[0].component, self._sites)
+                of["requests"] >= FELT_BY and of["excess_ms"] >= FELT * self._usual_ms(window, suspects[0].component)
             )
         return Ranking(
             now_ns,
@@ -150,6 +152,13 @@ class Localiser:
             self._reference.latency_ns(0.5, mix) / 1e6,
             self._reference.latency_ns(0.99, mix) / 1e6,
         )
+
+    def _usual_ms(self, window: Window, component: str) -> float:
+        """What the requests through a component take, in the mean; infinite where most are of a kind never seen before."""
+        mine = np.array([site.component == component for site in self._sites.names], np.bool_)
+        which = np.unique(window.request[mine[window.site]]).tolist()
+        known = [i for i in which if self._reference.requests_of(window.roots[i]) > 0]
+        return float(window.latency_ns[which].mean() / 1e6) if 2 * len(known) > len(which) else math.inf
 
     def _slower(self, window: Window) -> bool:
         """Whether surely more requests are above what 95 % of healthy ones of their class take.
@@ -169,12 +178,8 @@ class Localiser:
 
     def _settle(self, begin_ns: int, healthy: bool) -> None:
         """Requests that left the window: part of the healthy period, or not."""
-        gone = []
-        while self._requests:
-            oldest = next(iter(self._requests.values()))
-            if oldest.t_ns + oldest.latency_ns >= begin_ns:
-                break
-            gone.append(self._drop())
+        left = [trace_id for trace_id, r in self._requests.items() if r.t_ns + r.latency_ns < begin_ns]
+        gone = [self._taken(trace_id) for trace_id in left]
         gone = [r for r in gone if r.t_ns + r.latency_ns > self._learned_ns]
         if healthy and gone and not self._fixed:
             newest_ns = max(r.t_ns + r.latency_ns for r in gone)
@@ -216,17 +221,14 @@ class Localiser:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a `state`. Raises KeyError, TypeError or ValueError where it is none; then nothing is taken up."""
         reference, svm = Reference(), Svm()
-        reference.restore(state["reference"])
-        svm.restore(state["svm"])
-        self._reference, self._svm, self._learned_ns = reference, svm, int(state["learned_ns"])
+        try:
+            reference.restore(state["reference"])
+            svm.restore(state["svm"])
+            learned_ns = int(state["learned_ns"])
+        except (AttributeError, IndexError, OverflowError) as error:
+            raise ValueError(f"no state of a localiser: {error}") from error
+        self._reference, self._svm, self._learned_ns = reference, svm, learned_ns
 
 
 def _overlap(past: _Past, begin_ns: int, end_ns: int) -> int:
     return min(past.end_ns, end_ns) - max(past.begin_ns, begin_ns)
-
-
-def _mean_ms(window: Window, component: str, sites: Sites) -> float:
-    """What the requests through a component take, in the mean."""
-    mine = np.array([site.component == component for site in sites.names], np.bool_)
-    which = np.unique(window.request[mine[window.site]])
-    return float(window.latency_ns[which].mean() / 1e6) if len(which) else math.inf

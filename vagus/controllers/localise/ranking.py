@@ -178,14 +178,15 @@ def rank(
         suspects.append((of.weight / total, ratio, Suspect(name, of.weight / total, features, resource)))
     suspects.sort(key=lambda s: (-round(s[0], 2), -s[1] if s[0] >= 0.01 else 0.0, -s[0], s[2].component))
     return tuple(
-        msgspec.structs.replace(suspect, says=_sentence(suspect, len(window.latency_ns))) for _, _, suspect in suspects
+        msgspec.structs.replace(suspect, says=_sentence(suspect, len(window.latency_ns), reference.requests > 0))
+        for _, _, suspect in suspects
     )
 
 
-def _sentence(suspect: Suspect, requests: int) -> str:
+def _sentence(suspect: Suspect, requests: int, compared: bool) -> str:
     of = suspect.features
     if of["excess_ms"] <= 0:
-        return "as fast as in the healthy period" if suspect.score == 0 else "no healthy period to compare with"
+        return "as fast as in the healthy period" if compared else "no healthy period to compare with"
     gap = of["gap_ms"] / of["excess_ms"]
     where = (
         "mostly before and after it runs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from vagus.controllers.localise.features import MAX_SITES, Site, Window
 
 FEW = 10.0  # calls of a pod with which its service's are believed instead
 BINS_PER_OCTAVE = 8  # of latencies: 9 % wide
+MAX_BIN = 64 * BINS_PER_OCTAVE  # no latency has more bits
 MAX_ROOTS = 2_000
 
 
@@ -127,7 +129,12 @@ class Reference:
             str(root): {int(at): float(c) for at, c in bins}
             for root, bins in list(state["latencies"].items())[:MAX_ROOTS]
         }
-        self._known, self._latencies, self.requests = known, latencies, float(state["requests"])
+        requests = float(state["requests"])
+        if not all(math.isfinite(v) and v >= 0 for m in [*known.values(), (requests,)] for v in m):
+            raise ValueError("a count, mean or variance is negative or no number")
+        if not all(0 <= at <= MAX_BIN and 0 < c < math.inf for bins in latencies.values() for at, c in bins.items()):
+            raise ValueError("a count of latencies is not positive, or of an impossible latency")
+        self._known, self._latencies, self.requests = known, latencies, requests
         self._coarse.clear()
 
 

@@ -149,6 +149,13 @@ class Svm:
         mean, spread = (np.asarray(state[name], np.float64).reshape(len(COLUMNS)) for name in ("mean", "spread"))
         if any(len(row) != len(COLUMNS) or not np.isfinite(row).all() for row, _ in rows):
             raise ValueError("a labelled row does not have the numbers of the columns")
+        if not (
+            math.isfinite(state["count"])
+            and np.isfinite(mean).all()
+            and np.isfinite(spread).all()
+            and (spread >= 0).all()
+        ):
+            raise ValueError("means or spreads of the columns are no numbers")
         self._seen = [int(state["seen"][0]), int(state["seen"][1])]
         self._count, self._mean, self._spread = float(state["count"]), mean, spread
         self._rows, self._model = rows, None
