@@ -357,7 +357,7 @@ def test_a_new_kind_of_request_is_not_slow_but_learned() -> None:
     for n in range(20):
         made.add(many(20, "", n, first=20 * n), BASE)
         if n >= 8:
-            made.add([export(20 * n + i) for i in range(20)], BASE)
+            made.add([export(20 * n + i) for i in range(12)], BASE)
         ranking = made.rank(BASE + 2 * (n + 1) * S)
         assert ranking is not None
         assert not ranking.slow, n

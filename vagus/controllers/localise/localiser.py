@@ -30,6 +30,7 @@ ROUNDED = 2 ** (0.5 / BINS_PER_OCTAVE)  # healthy latencies are known to half a 
 SURE = 3.0  # standard deviations
 FELT = 0.3  # of what the requests through a component take: what it adds to them is felt, also where they are few
 FELT_BY = 5  # of such requests at least
+NEW = 0.05  # of such requests, of a kind that nobody knows: what is added cannot be told from what they always take
 
 
 class _Past(NamedTuple):
@@ -154,11 +155,11 @@ class Localiser:
         )
 
     def _usual_ms(self, window: Window, component: str) -> float:
-        """What the requests through a component take, in the mean; infinite where most are of a kind never seen before."""
+        """What the requests through a component take, in the mean; infinite where some are of a kind never seen before."""
         mine = np.array([site.component == component for site in self._sites.names], np.bool_)
         which = np.unique(window.request[mine[window.site]]).tolist()
-        known = [i for i in which if self._reference.requests_of(window.roots[i]) > 0]
-        return float(window.latency_ns[which].mean() / 1e6) if 2 * len(known) > len(which) else math.inf
+        new = sum(not self._reference.requests_of(window.roots[i]) for i in which)
+        return float(window.latency_ns[which].mean() / 1e6) if new < max(1, NEW * len(which)) else math.inf
 
     def _slower(self, window: Window) -> bool:
         """Whether surely more requests are above what 95 % of healthy ones of their class take.
