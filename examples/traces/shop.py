@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import multiprocessing
 import random
+from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import web
@@ -35,7 +36,7 @@ def serve(name: str) -> None:
         async with request.app["session"].get(f"http://127.0.0.1:{PORTS[CALLS[name]]}/") as answered:
             return web.json_response(await answered.json())
 
-    async def session(app: web.Application):
+    async def session(app: web.Application) -> AsyncIterator[None]:
         # carries the trace on, and reports on the called service
         app["session"] = aiohttp.ClientSession(trace_configs=[vagus.trace_config()])
         yield
