@@ -88,6 +88,7 @@ class ControllerActor(Actor):
         self._failure = ""  # of the last step
         self._reported_s = -SELF_REPORT_S
         self._step_began_s = 0.0  # 0: no step is being taken
+        self._stepped_s = self._made_s  # when a step was last taken
         self._told_refused = 0
         self._writing = f"write_{self.settings.name}"  # the context of what it says of the actuator
         self._ray: Target | ActuateError | None = None  # the process of a target ray:ACTOR
@@ -169,6 +170,12 @@ class ControllerActor(Actor):
                 samples, inferences, doubts, outlooks = await self._gather()
                 # a user's step may compute for long: beside the event loop, so that heartbeats and status go on
                 outcome, receipts = await asyncio.to_thread(self._decide, samples, inferences, doubts, outlooks)
+                self._stepped_s = time.monotonic()
+            except Exception:
+                blind_s = MAX_LEASE_BLIND_S + 2 * float(self._controller.period_s)
+                if self._limits.held and time.monotonic() - self._stepped_s > blind_s:
+                    self._keep(await asyncio.to_thread(self._restore))  # each step fails: nobody steers any more
+                raise
             finally:
                 self._step_began_s = 0.0
         self._figures["steps"] += 1
@@ -294,6 +301,8 @@ class ControllerActor(Actor):
             return self._meter.read(usage, limit_cores, time.monotonic_ns()), ""
         except ActuateError as error:
             return {}, f"cannot steer {self._target}: {error}"
+        except Exception as error:  # an actuator may be anyone's: not to see is a doubt, which ends in restoring
+            return {}, f"cannot steer {self._target}: {type(error).__name__}: {error}"[:500]
 
     def _perform(self, steered: Steered, permit: int) -> list[Receipt]:
         """Writes what is planned, gives up, restores; then the claims are what is in force."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vagus.actuators import Plan
 from vagus.actuators.readback import same
-from vagus.errors import Rejected
+from vagus.errors import ActuateError, Rejected
 from vagus.undo import Step, perform, read_text, reason, undo
 
 
@@ -33,5 +33,10 @@ def _verify(step: Step) -> None:
         found = read_text(step.path)
     except OSError as error:
         raise Rejected(step.path, step.value, f"cannot be read back: {reason(error)}") from error
-    if not same(step, found):
+    try:
+        kept = same(step, found)
+    except (ValueError, ActuateError) as error:
+        why = f"what is read back is not understood: {error}; it shows {found[:80]!r}"
+        raise Rejected(step.path, step.value, why) from error
+    if not kept:
         raise Rejected(step.path, step.value, f"the kernel keeps {found[:80]!r}")

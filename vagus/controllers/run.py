@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -62,6 +62,7 @@ def run_step(controller: Controller, view: View, bench: Bench) -> Outcome:
             raise TypeError(f"step returned a {type(wrong).__name__}, not an Action, Report or Event")
         if len(directives) > MAX_DIRECTIVES:
             raise ValueError(f"step returned more than {MAX_DIRECTIVES} directives")
+        directives = [_sound(d) for d in directives]
     except Exception as error:  # whatever a user's code raises: hold
         text = str(error) if isinstance(error, VagusError) else f"{type(error).__name__}: {error}{_where(error)}"
         return Outcome([], [], [], [], text[:500] or type(error).__name__)
@@ -75,7 +76,10 @@ def judge_all(actions: Iterable[Action], view: View, bench: Bench) -> Outcome:
     """Actions, judged and planned."""
     outcome, full = Outcome([], [], [], []), []
     for action in actions:
-        done, no_more = _judge(action, view, bench)
+        try:
+            done, no_more = _judge(action, view, bench)
+        except Exception as error:  # an actuator may be anyone's: this action alone fails
+            done, no_more = msgspec.structs.replace(_receipt(action, view, bench), error=_text(error)), False
         if isinstance(done, Planned):
             outcome.planned.append(done)
         elif done is not None:
@@ -84,6 +88,21 @@ def judge_all(actions: Iterable[Action], view: View, bench: Bench) -> Outcome:
             full.append(action.target)
     unsure = next((note for r in outcome.receipts if (note := r.note).startswith(UNSURE)), "")
     return outcome._replace(full=tuple(full), unsure=unsure.removeprefix("held: "))
+
+
+def _sound(directive: Action | Report | Event) -> Action | Report | Event:
+    """With what its type says, since a user's code may put anything into it; numpy's numbers become plain ones.
+
+    Raises TypeError, ValueError.
+    """
+    return msgspec.convert(msgspec.to_builtins(directive, enc_hook=_plain), type(directive))
+
+
+def _plain(value: Any) -> Any:
+    item = getattr(value, "item", None)
+    if item is None:
+        raise TypeError(f"a directive holds a {type(value).__name__}")
+    return item()
 
 
 def _where(error: Exception) -> str:
@@ -149,5 +168,6 @@ def _judge(action: Action, view: View, bench: Bench) -> tuple[Planned | Receipt 
     return Planned(verdict.action, plan, receipt), verdict.full
 
 
-def _text(error: ActuateError) -> str:
-    return f"{'Unsupported: ' if isinstance(error, Unsupported) else ''}{error}"[:1000]
+def _text(error: Exception) -> str:
+    kind = "" if isinstance(error, VagusError) else f"{type(error).__name__}: "
+    return f"{'Unsupported: ' if isinstance(error, Unsupported) else kind}{error}"[:1000]

@@ -202,7 +202,7 @@ class Steering:
         target = Target.parse(self._settings.scale_out)
         try:
             present = self._actuator.read(target, "replicas")
-        except ActuateError as error:
+        except Exception as error:  # an actuator may be anyone's
             told.append(Told("controller.not_scaled_out", Level.WARNING, {"note": str(error)[:500]}))
             return []
         why = f"the node has no more for {outcome.full[0]}"
