@@ -133,6 +133,37 @@ async def test_a_task_that_outlives_its_span_stays_in_the_trace(kept):
     assert (spans["later"].parent_id, spans["later"].follows) == (spans["outer"].span_id, True)
 
 
+def test_a_generator_that_ends_after_what_it_ran_in_leaves_no_span_behind(kept):
+    def rows():
+        with span("rows", tracer=kept.tracer):
+            yield 1
+
+    with span("request", tracer=kept.tracer):
+        made = rows()
+        next(made)
+    assert vagus.current_trace() is None
+    made.close()
+    assert vagus.current_trace() is None
+
+
+async def test_an_asynchronous_generator_that_is_left_leaves_no_span_behind(kept):
+    closed = asyncio.Event()
+
+    async def rows():
+        try:
+            with span("rows", tracer=kept.tracer):
+                yield 1
+        finally:
+            closed.set()
+
+    async with span("request", tracer=kept.tracer) as request:
+        async for _row in rows():
+            break
+        await closed.wait()  # by the loop, in a task of its own
+        assert vagus.current_trace() == request.context
+    assert vagus.current_trace() is None
+
+
 def test_a_thread_is_told_its_parent(kept):
     def work(parent: TraceContext | None) -> None:
         with span("there", parent=parent, tracer=kept.tracer):

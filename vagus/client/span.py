@@ -74,7 +74,7 @@ class span:  # noqa: N801  # reads as a verb: with span(operation)
 
     def begin(self) -> span:
         """Begins without becoming the one around what follows, for what does not end where it began: see `end`."""
-        around = _current.get()
+        around = _around()
         parent = self._given if isinstance(self._given, tuple) else around.context if around is not None else None
         if around is not None:
             self.service = self.service or around.service
@@ -143,13 +143,24 @@ class span:  # noqa: N801  # reads as a verb: with span(operation)
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._token is not None:
+        if self._token is not None and self._encloses():
             try:
                 _current.reset(self._token)
+                self._token = None
             except ValueError:  # left in another context than it was entered in, such as a generator that was closed
                 pass
-            self._token = None
         self.end(error)
+
+    def _encloses(self) -> bool:
+        """Whether what runs here is within it: what it ran in itself may have been left before, as by a generator."""
+        found = _current.get()
+        while found is not None and found is not self:
+            found = found._outside()
+        return found is self
+
+    def _outside(self) -> span | None:
+        outside = self._token.old_value if self._token is not None else None
+        return outside if isinstance(outside, span) else None
 
     async def __aenter__(self) -> span:
         return self.__enter__()
@@ -194,15 +205,23 @@ def _told(error: BaseException) -> dict[str, Any]:
         return {"exception.type": type(error).__name__}
 
 
+def _around() -> span | None:
+    """The span around the caller. One that ended in another context is still set in that where it began: passed over."""
+    found = _current.get()
+    while found is not None and found._token is not None and not found._begun:
+        found = found._outside()
+    return found
+
+
 def current_trace() -> TraceContext | None:
     """Where in which trace the caller is; None outside of spans."""
-    around = _current.get()
+    around = _around()
     return around.context if around is not None else None
 
 
 def trace_headers() -> dict[str, str]:
     """The headers that a request made now should carry; none outside of spans."""
-    around = _current.get()
+    around = _around()
     return around.headers() if around is not None else {}
 
 
