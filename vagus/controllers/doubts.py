@@ -37,8 +37,12 @@ def doubts_of(
     if not samples:
         found.append(Doubt("the collector has no samples", "sight"))
     else:
-        age_s = (now_ns - max(sample.t_ns for sample in samples)) / NS
-        if age_s > max_age_s:
+        # one from the future proves nothing: the clock was set back, or its sender has one of its own
+        past = [sample.t_ns for sample in samples if sample.t_ns <= now_ns + max_age_s * NS]
+        age_s = (now_ns - max(past, default=now_ns)) / NS
+        if not past:
+            found.append(Doubt("all samples are from the future: the clock was set back", "sight"))
+        elif age_s > max_age_s:
             found.append(Doubt(f"the newest sample is {age_s:.1f} s old", "sight"))
     sight = {f"vagus:collector@{node}", f"collector@{node}"}
     hand = {f"node:{node}", f"actuator:{actuator}@{node}"}
