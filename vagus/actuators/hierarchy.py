@@ -63,7 +63,7 @@ def _text_or_empty(path: Path) -> str:
 
 def group_path(mount: Mount, name: str) -> Path:
     """The folder of group `name`, relative to the mount. Raises Rejected for the root group and for `..`."""
-    parts = [part for part in PurePosixPath(name).parts if part != "/"]
+    parts = [part for part in PurePosixPath(name).parts if part.strip("/")]  # `//` is a root of its own
     if ".." in parts or "\0" in name:
         raise Rejected(str(mount.point), name, "a group is named by its path below the mount, without '..'")
     if not parts:

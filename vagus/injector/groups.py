@@ -79,7 +79,7 @@ def group_of(root: Path, target: str) -> Group:
 
 def _relative(root: Path, tree: Tree, target: Target) -> PurePosixPath:
     if target.kind == "cgroup":
-        parts = [part for part in PurePosixPath(target.name).parts if part != "/"]
+        parts = [part for part in PurePosixPath(target.name).parts if part.strip("/")]  # `//` is a root of its own
         if ".." in parts or "\0" in target.name or not parts:
             raise ConfigError(f"target {target}: a group is named by its path below {tree.point}, without '..'")
         path = PurePosixPath(*parts)
