@@ -88,7 +88,7 @@ def test_claims_are_seen_by_others_and_settled(tmp_path: Path) -> None:
     one.settle({(A, CORES): 1.0})
     assert two.grant(B, CORES, 2.0, 0.5, 0.1).value == 2.0
     two.settle({})
-    one.settle({(A, CORES): None})
+    one.settle({})
     assert json.loads((tmp_path / "claims.json").read_text()) == []
 
 

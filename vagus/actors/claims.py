@@ -7,10 +7,11 @@ restores.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -42,20 +43,23 @@ class NodeClaims:
         self, target: Target, resource: str, wanted: float, current: float | None, least: float, *, take: bool = True
     ) -> Granted:
         """How much of `wanted` fits; claimed at once (if `take`), as nobody else may be given the same."""
+        target = _one_name(target)
         with self._shared() as claims:
             granted = claims.grant(self.owner, target, resource, wanted, current, least)
-            if take and granted.value is not None and resource in self._capacity:
+            if take and granted.value is not None:
                 # until it is settled the larger of both counts: the write may come, or fail
-                claims.claim(Claim(self.owner, target, resource, max(granted.value, current or 0.0)))
+                claims.claim(Claim(self.owner, target, resource, max(granted.value, _figure(current))))
         return granted
 
     def settle(self, in_force: Mapping[tuple[Target, str], float | None]) -> None:
-        """From now on this controller's claims are what is in force of it."""
+        """From now on this controller's claims are what is in force of it.
+
+        Of resources that no capacity is known of, too: what two change, neither can restore.
+        """
         with self._shared() as claims:
             claims.drop(self.owner)
             for (target, resource), value in in_force.items():
-                if value is not None and resource in self._capacity:
-                    claims.claim(Claim(self.owner, target, resource, value))
+                claims.claim(Claim(self.owner, _one_name(target), resource, _figure(value)))
 
     @contextmanager
     def _shared(self) -> Iterator[Claims]:
@@ -103,6 +107,23 @@ class NodeClaims:
             self.trouble = ""
         except OSError as error:
             self.trouble = f"cannot write {self._path}: {error.strerror}; what the node has is not shared out"
+
+
+def _figure(value: float | None) -> float:
+    """A number that JSON has, 0 where there is none."""
+    return value if value is not None and math.isfinite(value) else 0.0
+
+
+def _one_name(target: Target) -> Target:
+    """One target for all the names that it goes by."""
+    name = target.name
+    if target.kind == "cgroup":
+        name = "/".join(part for part in PurePosixPath(name).parts if part.strip("/"))
+    elif target.kind == "pid":
+        name = name.partition(":")[0].lstrip("0")
+    elif target.kind == "systemd" and "." not in name:
+        name += ".service"
+    return Target(target.kind, name)
 
 
 def started(pid: int) -> str:

@@ -313,7 +313,7 @@ class ControllerActor(Actor):
                 self._event("controller.not_given_up", Level.ERROR, note=wrong)
         if steered.restore:
             done += self._restore()
-        if self._armed:
+        if permit & 1:  # also when it was disarmed meanwhile: what was granted since is given back
             self._claims.settle(self._limits.resolved())
         return done
 

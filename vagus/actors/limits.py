@@ -34,6 +34,7 @@ class Limits:
         self.failures = 0  # writes that failed in a row
         self._resolved: dict[Limited, Target] = {}  # as the actuator knows it
         self._journalled: dict[Limited, list[Step]] = {}
+        self._wrote: dict[Limited, set[tuple[str, str, str]]] = {}  # what of it was changed
         self._actuator = actuator
         self._folder = folder
         self._watchdog = Watchdog(folder, lease_s)
@@ -105,6 +106,8 @@ class Limits:
             self.held.setdefault(limited, planned.receipt)
             self._resolved[limited] = planned.action.target
             self.in_force[limited] = receipt.after
+            self._journalled.setdefault(limited, [])
+            self._wrote.setdefault(limited, set()).update(step.key for step in planned.plan.steps)
             return receipt
 
     def perform_all(self, planned: Sequence[Planned], permit: int) -> list[Receipt]:
@@ -160,14 +163,17 @@ class Limits:
 
     def resolved(self) -> dict[Limited, float | None]:
         """The limits in force, by target as the actuator knows it."""
-        return {(self._resolved[limited], limited[1]): value for limited, value in self.in_force.items()}
+        with self._writing:
+            return {(self._resolved[limited], limited[1]): value for limited, value in self.in_force.items()}
 
     def drifted(self) -> list[Drift]:
         """Limits in force that someone else changed. What cannot be read is no drift: its target may be gone."""
         found = []
-        for limited, wrote in self.in_force.items():
+        with self._writing:
+            known = [(limited, wrote, self._resolved[limited]) for limited, wrote in self.in_force.items()]
+        for limited, wrote, target in known:
             try:
-                now = self._actuator.read(self._resolved[limited], limited[1])
+                now = self._actuator.read(target, limited[1])
             except Exception:  # noqa: S112  an actuator may be anyone's; the step says what is wrong
                 continue
             if now is None or wrote is None:
@@ -187,8 +193,12 @@ class Limits:
             self.in_force.pop(limited, None)
             self._resolved.pop(limited, None)
             try:
-                steps = self._journalled.pop(limited, ())
-                self._watchdog.forget(tuple(step for step in steps if step.op not in _OF_THE_GROUP))
+                steps = [step for step in self._journalled.pop(limited, ()) if step.op not in _OF_THE_GROUP]
+                self._wrote.pop(limited, None)
+                for other, keys in self._wrote.items():  # one undoing may stand for two limits: quota and burst
+                    self._journalled[other] += [step for step in steps if step.key in keys]
+                    steps = [step for step in steps if step.key not in keys]
+                self._watchdog.forget(tuple(steps))
             except ActuateError as error:
                 return str(error)
         return ""
@@ -262,5 +272,5 @@ class Limits:
         return receipts
 
     def _forget_all(self) -> None:
-        for kept in (self.held, self.in_force, self._resolved, self._journalled):
+        for kept in (self.held, self.in_force, self._resolved, self._journalled, self._wrote):
             kept.clear()
