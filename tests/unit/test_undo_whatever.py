@@ -128,10 +128,10 @@ def test_a_journal_that_cannot_be_written_anew_keeps_what_it_had(
 
 def test_limits_are_undone_on_a_full_disk(tmp_path: Path, limit: Path) -> None:
     with Journal(tmp_path / "journal") as journal:
-        journal.add([Step("write", str(limit), "original")])
-    with full_disk(20):
+        journal.add([Step("unlink", str(limit))])
+    with full_disk(0):
         done = recover(tmp_path / "journal")
-    assert limit.read_text() == "original\n"
+    assert not limit.exists()
     assert done.undone == 1
     assert "cannot write" in " ".join(done.notes)
 

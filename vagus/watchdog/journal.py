@@ -6,6 +6,7 @@ value of a file wins. A torn last line (power cut while appending) is no entry, 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -53,7 +54,7 @@ class Journal:
         self._entries = Entries()
         self._log: list[dict[str, Any]] = []  # what was restored lately
         self._file = -1
-        self._torn = True  # before the first append, and after one that failed half-way: the next writes it all anew
+        self._torn = False  # an append failed half-way: the next one writes the journal anew
         self._whole_bytes = 0  # of the journal when it was last written anew
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -63,6 +64,8 @@ class Journal:
         try:
             self._take_lock(wait_s)
             self._read()
+            with contextlib.suppress(ActuateError):  # on a full disk what is in force is undone all the same
+                self._rewrite()
         except BaseException:
             self.close()
             raise
@@ -109,7 +112,7 @@ class Journal:
             self._log.append(
                 {"kind": "restored", "why": why, "undone": len(steps) - len(failed), "failures": list(failures)[:50]}
             )
-        if steps or self.notes:  # what was dropped is told once
+        if steps:
             try:
                 self._rewrite()
             except ActuateError as error:  # a full disk: undone it is, and once more is no harm
@@ -144,8 +147,9 @@ class Journal:
                     owner = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
                     raise Locked(f"{self.folder} is held by the live watchdog {owner}, which will restore it") from None
             time.sleep(0.02)
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # for people only; a disk may be full
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def _read(self) -> None:
         path = self.folder / NAME
