@@ -42,7 +42,6 @@ MODULES = "veth sch_htb sch_netem sch_ingress cls_u32 act_mirred ifb tun"
 SPIN = "while True: pass"
 TURNS = 20
 IN_TURNS = ("memory", "llc")
-MOST_ROUNDS = 15
 ROUND_S = 6.0
 
 
@@ -107,7 +106,7 @@ class Case:
         self.in_turns = False
 
     def rounds(self, quick: bool) -> int:
-        return (2 if quick else 5) if self.in_turns else (1 if quick else 3)
+        return (2 if quick else 8) if self.in_turns else (1 if quick else 3)
 
 
 class Effect:
@@ -121,7 +120,7 @@ class Effect:
 
     @property
     def seen(self) -> bool:
-        return self.chance < 0.001
+        return self.chance < 0.01
 
     @property
     def chance(self) -> float:
@@ -133,11 +132,12 @@ class Effect:
 
 def effect(injector: Injector, type_: str, case: Case, rounds: int) -> Effect:
     """The victim's figure without and with it, in turns where the case says so. Where two CPUs of a virtual machine run
-    is the host's choice, and only at one cache can they strain each other: then more rounds, all of which count."""
+    is the host's choice, and only at one cache can they strain each other: so there are rounds, a while apart, and all of
+    them count; how many was fixed before the first."""
     found = Effect()
-    while len(found.by_round) < rounds or (case.in_turns and not found.seen and len(found.by_round) < MOST_ROUNDS):
-        if len(found.by_round) >= rounds:
-            time.sleep(ROUND_S)  # until the host has both CPUs at one cache again
+    for number in range(rounds):
+        if number and case.in_turns:
+            time.sleep(ROUND_S)  # the host may have moved the CPUs by then
         first = len(found.beside)
         if not case.in_turns:
             found.without.append(case.measure())
