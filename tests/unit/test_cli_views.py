@@ -10,7 +10,7 @@ import pytest
 from cli_gateway import BAD, GOOD, NOW_NS, NS, actor, node_status
 from rich.console import Console
 
-from vagus.cli.output import fit
+from vagus.cli.output import fit, table
 from vagus.cli.refusals import words
 from vagus.cli.view_health import render_health
 from vagus.cli.view_receipts import receipt_style, receipt_text
@@ -40,6 +40,14 @@ def test_fit_folds_first_then_spares_then_folds_more() -> None:
     assert fit(natural, 60, wide, spare) == {"name": 20, "note": 30, "errors": 6}
     assert fit(natural, 40, wide, spare) == {"name": 18, "note": 12, "errors": 6}
     assert fit(natural, 10, wide, spare) == {"name": 12, "note": 12, "errors": 6}  # wider than the terminal, not cut
+
+
+@pytest.mark.parametrize("width", [10, 40, 200])
+def test_what_must_not_be_cut_is_not_however_narrow_the_terminal(width: int) -> None:
+    console = terminal(width)
+    table(console, ["name", "blame", "why"], [["a" * 30, "100%", "word " * 20]], {"blame"}, {"why": 20})
+    (line,) = [line for line in printed(console) if "a" in line.split()[0][:1]]
+    assert line.split()[:2] == ["a" * 30, "100%"]
 
 
 @pytest.mark.parametrize("width", [80, 100, 130])

@@ -116,6 +116,7 @@ def _rich_table(
     wide: Mapping[str, int],
     spare: Sequence[str],
 ) -> None:
+    from rich.segment import Segments
     from rich.table import Table
 
     natural = {
@@ -135,7 +136,9 @@ def _rich_table(
     for line in lines:
         made.add_row(*(line[columns.index(name)] for name in widths))
     total = sum(widths.values()) + GAP * len(widths)
-    to.print(made, width=max(total, to.width), crop=False, no_wrap=True, overflow="ignore")
+    # `print(width=)` goes no further than the terminal, and would cut every column.
+    segments = to.render(made, to.options.update(width=max(total, to.width)))
+    to.print(Segments(segments), crop=False, no_wrap=True, overflow="ignore")
 
 
 def _last(columns: Sequence[str], right: Iterable[str]) -> dict[str, int]:
