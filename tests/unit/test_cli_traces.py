@@ -227,6 +227,13 @@ def test_durations(ns, text):
     assert took(ns) == text
 
 
+def test_a_trace_that_is_deeper_than_a_screen_is_wide_keeps_lines_of_bounded_length():
+    chain = [span(str(n), str(n - 1) if n > 1 else "", "web", n, 9_000 - n) for n in range(1, 4_000)]
+    drawn = branches(view_of(build(chain)[0]))
+    assert max(map(len, drawn)) < 200
+    assert "3998" in drawn[-1]  # how deep it is
+
+
 def test_of_many_spans_the_critical_and_longest_are_drawn_with_what_is_above_them():
     many = [span("1", "", "web", 0, 1000)]
     many += [span(str(n), "1", "leaf", n, n + 1) for n in range(2, 399)]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MARK = "●"  # on the critical path
 MOST_NAMED = 5
+DEEPEST = 40  # levels that are drawn; of those below them their number is told
 
 
 def took(ns: int) -> str:
@@ -42,15 +43,20 @@ def branches(view: TraceView) -> list[str]:
     """What is drawn in front of each span, so that a list of them reads as a tree."""
     last = {parent: place for place, parent in enumerate(view.parents)}
     prefix: list[str] = []
+    depth: list[int] = []
     lines: list[str] = []
     for place, parent in enumerate(view.parents):
         if parent < 0:
             lines.append("")
             prefix.append("")
+            depth.append(0)
         else:
-            ends = last[parent] == place
-            lines.append(prefix[parent] + ("└─ " if ends else "├─ "))
-            prefix.append(prefix[parent] + ("   " if ends else "│  "))
+            ends, deep = last[parent] == place, depth[parent] + 1
+            depth.append(deep)
+            branch = "└─ " if ends else "├─ "
+            lines.append(prefix[parent] + (branch if deep <= DEEPEST else f"{branch}[{deep}] "))
+            below = "   " if ends else "│  "
+            prefix.append(prefix[parent] + below if deep < DEEPEST else prefix[parent])
     return lines
 
 
