@@ -55,7 +55,7 @@ def namespace() -> Iterator[None]:
         run("ip", "netns", "del", NAME)
 
 
-@pytest.fixture(params=TARGETS, ids=str)
+@pytest.fixture(params=TARGETS, ids=lambda target: target.name.partition("/")[2])
 def target(request: pytest.FixtureRequest, namespace: None) -> Iterator[Target]:
     classed = "1:1" in request.param.name
     if classed:
