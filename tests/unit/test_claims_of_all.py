@@ -21,6 +21,7 @@ from vagus.actors.limits import Limits
 from vagus.actuators.auto import Auto
 from vagus.actuators.hierarchy import Mount, group_path
 from vagus.clock import NS
+from vagus.controllers import claims
 from vagus.controllers.doubts import doubts_of
 from vagus.controllers.run import Planned
 from vagus.model import Action, Field, Receipt, Sample, Stream, Target
@@ -113,3 +114,23 @@ def test_samples_of_the_future_prove_nothing(tmp_path: Path) -> None:
 def test_a_name_never_leads_out_of_the_tree(tmp_path: Path) -> None:
     mount = Mount(tmp_path / "cgroup", "/", 1, frozenset({"cpu"}), True)
     assert group_path(mount, "//etc") == group_path(mount, "/etc") == tmp_path / "cgroup/etc"
+
+
+def test_a_grant_looks_at_each_claim_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compared with each other, a few thousand took minutes, under a lock that all controllers of the node share."""
+    looks = 0
+    whole = claims._below
+
+    def below(target: Target, groups: Any) -> bool:
+        nonlocal looks
+        looks += 1
+        return whole(target, groups)
+
+    monkeypatch.setattr(claims, "_below", below)
+    found = claims.Claims({CORES: 1e6})
+    for number in range(300):
+        for name in (f"shop/web-{number}", f"shop/web-{number}/a", f"job-{number}"):
+            found.claim(claims.Claim("c", Target("cgroup", name), CORES, 1.0))
+    assert found.grant("d", Target("cgroup", "job"), CORES, 1e6, 1.0, 0.1).value == 1e6 - 600
+    assert found.grant("d", Target("cgroup", "shop"), CORES, 1e6, 1.0, 0.1).value == 1e6 - 300
+    assert looks <= 2 * (900 + 1)

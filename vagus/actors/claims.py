@@ -91,7 +91,8 @@ class NodeClaims:
         except (OSError, msgspec.DecodeError) as error:
             self.trouble = f"{self._path} is not readable ({error}): begun anew"
             return []
-        return [entry for entry in found if started(entry.pid) == entry.started]
+        alive = {pid: started(pid) for pid in {entry.pid for entry in found}}
+        return [entry for entry in found if alive[entry.pid] == entry.started]
 
     def _write(self, entries: list[_Entry], claims: Claims) -> None:
         whose = {(e.claim.target, e.claim.resource): e for e in entries}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -60,12 +59,11 @@ class Claims:
         if has is None or (current is not None and wanted <= current):
             return Granted(wanted)
         others = [c for c in self.held.values() if c.resource == resource and c.target != target]
-        if any(_below(target, c.target) for c in others):
+        groups = {_path(c.target) for c in others if c.target.kind == "cgroup"}
+        if _below(target, groups):
             return Granted(wanted)
-        tops = [
-            c for c in others if not any(_below(c.target, o.target) for o in others) and not _below(c.target, target)
-        ]
-        used = sum(c.value for c in tops)
+        groups |= {_path(target)} if target.kind == "cgroup" else set()
+        used = sum(c.value for c in others if not _below(c.target, groups))
         if wanted <= has - used:
             return Granted(wanted)
         note = f"the node has {has:g}, others may use {used:.4g}"
@@ -88,7 +86,14 @@ class Claims:
         return sum(claim.value for claim in self.held.values() if claim.resource == resource)
 
 
-def _below(target: Target, other: Target) -> bool:
-    if not target.kind == other.kind == "cgroup" or target == other:
-        return False
-    return PurePosixPath("/", other.name) in PurePosixPath("/", target.name).parents
+def _path(target: Target) -> str:
+    return "/" + target.name.strip("/")
+
+
+def _below(target: Target, groups: Collection[str]) -> bool:
+    """Whether it is a group below one of these."""
+    path = _path(target) if target.kind == "cgroup" else ""
+    while path := path.rpartition("/")[0]:
+        if path in groups:
+            return True
+    return False
