@@ -11,6 +11,8 @@ from vagus.controllers.localise.localiser import Localiser
 from vagus.controllers.localise.svm import Svm, row_of
 from vagus.traces.graph import build
 
+pytestmark = pytest.mark.system  # for the time that it takes
+
 
 @pytest.fixture(scope="module")
 def cases() -> list[tuple[str, Found]]:
