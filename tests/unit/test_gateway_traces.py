@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import sys
@@ -69,6 +70,21 @@ def test_a_trace_of_two_nodes_is_shown_whole(served):
     stretches = [(trace["spans"][c["span"]]["service"], c["end_ns"] - c["begin_ns"]) for c in trace["critical"]]
     assert stretches == [(w, ms * MS) for w, ms in (("web", 5), ("cart", 15), ("web", 5), ("pay", 65), ("web", 10))]
     assert trace["critical_ns"] == {"web-1": 20 * MS, "cart-1": 15 * MS, "pay-1": 65 * MS}
+
+
+def test_a_node_that_hangs_is_waited_for_once_not_for_each_part_of_the_list(backend):
+    asked = []
+
+    async def ask(node, method, args):
+        asked.append((node, method))
+        await asyncio.Event().wait()
+
+    backend.ask = ask
+    backend.spans_of["a"] = [span(f"{n:016x}", "", "web", 0, 1, trace=f"{n:032x}") for n in range(1, 301)]
+    with serving(backend, timeout_s=0.2) as running:
+        status, _, answer = running.ask("GET", "/v1/traces?errors=true")
+    assert (status, answer["partial"], [m["node"] for m in answer["missing"]]) == (200, True, ["b"])
+    assert asked == [("b", "traces")]
 
 
 def test_an_unknown_trace_and_a_missing_node(served):

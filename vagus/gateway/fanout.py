@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,12 +38,16 @@ class Gathered:
         return bool(self.missing)
 
 
-async def gather(backend: Backend, method: str, args: tuple[Any, ...], node: str, timeout_s: float) -> Gathered:
-    """Asks `node` ("": every node) and waits at most `timeout_s`.
+async def gather(
+    backend: Backend, method: str, args: tuple[Any, ...], node: str, timeout_s: float, without: Container[str] = ()
+) -> Gathered:
+    """Asks `node` ("": every node that is not in `without`) and waits at most `timeout_s`.
 
     Raises ConfigError when the question is wrong, NoData for an unknown node, PeerUnreachable when nobody answered.
     """
-    nodes = _nodes(backend, node)
+    nodes = [name for name in _nodes(backend, node) if name not in without]
+    if not nodes:
+        raise PeerUnreachable("no node is left that answered before")
     tasks = {asyncio.ensure_future(_one(backend, name, method, args)): name for name in nodes}
     try:
         await asyncio.wait(tasks, timeout=timeout_s)

@@ -191,7 +191,8 @@ class _Listing:
     async def spans(self, traces: Sequence[str]) -> list[Span]:
         """As far as nodes answer and the rules of access allow. Traces that are too many for one answer in parts."""
         asked = (tuple(traces), MAX_SPANS)
-        gathered = await gather(self._site.backend, "spans", asked, self._node, self._site.timeout_s)
+        away = self._missing  # a node that hangs is waited for once
+        gathered = await gather(self._site.backend, "spans", asked, self._node, self._site.timeout_s, away)
         full = any(len(part) >= MAX_SPANS for part in gathered.parts.values())
         self.cut = self.cut or (full and len(traces) == 1)
         if full and len(traces) > 1:
