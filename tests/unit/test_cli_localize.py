@@ -113,6 +113,20 @@ def test_metrics_that_are_none_are_refused(tmp_path: Path) -> None:
         unusual(tmp_path, 0, 1)
 
 
+def test_requests_without_begin_or_duration_are_not_said_to_be_of_another_time(
+    files: tuple[Path, Path, Fault], tmp_path: Path
+) -> None:
+    normal, _, _ = files
+    headless = tmp_path / "headless.csv"
+    header = "TraceID,SpanID,ParentID,PodName,OperationName,StartTimeUnixNano,EndTimeUnixNano"
+    headless.write_text("\n".join([header, *(f"t{n},b,lost,web-1,/,{EPOCH_NS},{EPOCH_NS + 5}" for n in range(9))]))
+    result = run(headless, "--normal", normal)
+    assert result.exit_code == 1
+    assert "in that time" not in result.stderr
+    assert "9 requests" in result.stderr
+    assert "first span" in result.stderr
+
+
 def test_what_is_wrong_is_said(files: tuple[Path, Path, Fault], tmp_path: Path) -> None:
     slow, normal, _ = files
     damaged = tmp_path / "model.json"

@@ -175,6 +175,8 @@ def _nothing(graphs: Sequence[Graph]) -> str:
     times = [g.spans[g.root].start_ns for g in graphs]
     if not times:
         return "these files have no span"
+    if not any(map(_whole, graphs)):
+        return f"of {counted(len(graphs), 'request')} none has its first span here, with a begin before its end"
     return f"no request begins in that time; those of the files begin from {clock_time(min(times))} to {clock_time(max(times))}"
 
 
