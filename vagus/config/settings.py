@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from vagus.config.act import ActSettings, TraceSettings
-from vagus.config.base import Duration, Name, Port, Positive, Ratio, Settings
+from vagus.config.base import Duration, Name, Port, Positive, Ratio, Settings, seconds
 from vagus.config.decide import DecideSettings
 from vagus.config.feeds import FeedSettings, SourceSettings
 from vagus.errors import ConfigError
@@ -89,7 +89,9 @@ class CollectSettings(Settings, frozen=True):
     top_processes: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
     heartbeats: tuple[HeartbeatSettings, ...] = ()
     snmp: tuple[SnmpSettings, ...] = ()
-    resctrl_monitor: tuple[str, ...] = ()  # targets that get a monitoring group: cgroup:web, systemd:nginx.service, pid:1
+    resctrl_monitor: tuple[
+        str, ...
+    ] = ()  # targets that get a monitoring group: cgroup:web, systemd:nginx.service, pid:1
     root: str = "/"  # where proc/ and sys/ are found
 
 
@@ -243,9 +245,23 @@ class ControllerSettings(Settings, frozen=True):
     options: dict[str, Any] = {}
     lease: Duration = "5s"  # without a heartbeat for so long, the watchdog restores the limits
     guard: GuardSettings = GuardSettings()
-    drift: Literal["yield", "reapply"] = "yield"  # a limit that someone else changed: leave it to them, or write it again
+    drift: Literal["yield", "reapply"] = (
+        "yield"  # a limit that someone else changed: leave it to them, or write it again
+    )
     # where the node has no more to give: one more of replicas:SERVICE; needs limits.replicas. Empty: nothing
     scale_out: Annotated[str, msgspec.Meta(max_length=4096)] = ""
+
+    def __post_init__(self) -> None:
+        for what, least_s, text in (("period", 0.01, self.period), ("lease", 0.1, self.lease)):
+            if not least_s <= seconds(text) <= 86400:  # 0 would be a loop without a pause
+                raise ConfigError(f"controller {self.name}: {what} {text!r} must be from {least_s:g}s to 1d")
+        for resource, limit in self.limits.items():
+            if limit.min > limit.max:
+                raise ConfigError(
+                    f"controller {self.name}: limits.{resource}: min {limit.min:g} is above max {limit.max:g}"
+                )
+        if self.scale_out and "replicas" not in self.limits:
+            raise ConfigError(f"controller {self.name}: scale_out needs bounds: set limits.replicas.min and .max")
 
 
 class Config(Settings, frozen=True):
