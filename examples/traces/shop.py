@@ -10,6 +10,8 @@ import argparse
 import asyncio
 import multiprocessing
 import random
+import signal
+import sys
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -68,6 +70,7 @@ if __name__ == "__main__":
     rate = parser.parse_args().rate
     for name in PORTS:
         multiprocessing.Process(target=serve, args=(name,), daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the services end with it
     try:
         asyncio.run(visit(rate))
     except KeyboardInterrupt:
