@@ -7,7 +7,8 @@ import math
 import pytest
 
 from vagus.clock import NS
-from vagus.config import LimitSettings
+from vagus.config import GuardSettings, LimitSettings
+from vagus.controllers.claims import Granted
 from vagus.controllers.guard import Guard
 from vagus.errors import ConfigError
 from vagus.model import Action, Target
@@ -100,3 +101,21 @@ def test_an_unknown_capacity_is_no_reason_to_lift_a_limit_without_end() -> None:
 def test_limits_that_contradict_each_other(limits: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"limits\.cpu_cores"):
         Guard({"cpu_cores": LimitSettings(**limits)}, {"cpu_cores": 8})
+
+
+def test_a_limit_that_is_no_number_is_none() -> None:
+    """Of a swinging one, too: it is held at the most that it gave, not at nothing that can be compared."""
+    guard = Guard({"replicas": LimitSettings(min=1, max=8, step_ratio=1, cooldown=0)}, {}, GuardSettings(swings=1))
+    for now_s, (current, wish) in enumerate([(4.0, 8.0), (8.0, 2.0), (2.0, 8.0)]):
+        guard.judge(Action(WEB, "replicas", wish), current, now_s * NS)
+    judged = guard.judge(Action(WEB, "replicas", 2.0), math.nan, 3 * NS)
+    assert judged.action is not None
+    assert judged.action.value == 2.0
+
+
+def test_what_is_counted_is_never_more_than_is_granted() -> None:
+    guard = Guard({"replicas": LimitSettings(min=1, max=8, step_ratio=1, cooldown=0)}, {})
+    grant = lambda target, resource, wanted, current, least: Granted(2.5, "full")  # noqa: E731
+    judged = guard.judge(Action(WEB, "replicas", 8.0), 3.0, 0, grant=grant)
+    assert judged.action is not None
+    assert judged.action.value == 2.0

@@ -78,6 +78,8 @@ class Guard:
         if doubts:
             return Judged(None, "held: " + "; ".join(doubts))
         whole = whole or _whole(action.resource)
+        if current is not None and not math.isfinite(current):
+            current = None  # nothing that can be compared with
         rule = self._rules.get(action.resource) or self._rules.get(action.resource.partition("@")[0])
         if rule is None:
             return Judged(None, f"held: no bounds for {action.resource}; set limits.{action.resource}.min and .max")
@@ -89,7 +91,7 @@ class Guard:
         if wanted != action.value:
             notes.append(f"bounds are {low:g} to {high:g}")
         # from outside the bounds the nearest bound is where steps begin, else both could not hold
-        start = high if current is None or not math.isfinite(current) else min(max(current, low), high)
+        start = high if current is None else min(max(current, low), high)
         step = start * step_ratio
         if whole and math.isfinite(wanted) and math.isfinite(start):
             step, wanted = float(max(math.floor(step), 1)), _counted(wanted, start)
@@ -119,7 +121,7 @@ class Guard:
             return Judged(None, f"held: {granted.note}")
         full = granted.value < value
         if full:
-            value = _counted(granted.value, start) if whole else granted.value
+            value = float(math.floor(granted.value)) if whole else granted.value
             notes.append(granted.note)
             if value < low or _unchanged(value, current):
                 return Judged(None, f"held: {granted.note}", full)
