@@ -24,6 +24,7 @@ from vagus.clock import NS
 from vagus.controllers import claims
 from vagus.controllers.doubts import doubts_of
 from vagus.controllers.run import Planned
+from vagus.errors import ActuateError
 from vagus.model import Action, Field, Receipt, Sample, Stream, Target
 
 __all__ = ["group"]
@@ -134,3 +135,31 @@ def test_a_grant_looks_at_each_claim_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert found.grant("d", Target("cgroup", "job"), CORES, 1e6, 1.0, 0.1).value == 1e6 - 600
     assert found.grant("d", Target("cgroup", "shop"), CORES, 1e6, 1.0, 0.1).value == 1e6 - 300
     assert looks <= 2 * (900 + 1)
+
+
+def test_what_could_not_be_given_up_is_given_up_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watchdog is killed between a drift and its giving up: its journal must not undo the stranger's limit."""
+    kernel = CgroupKernel(tmp_path / "root", 1)
+    kernel.install(monkeypatch)
+    cores = kernel.make("web") / "cpu.cfs_quota_us"
+    actuator = Auto(kernel.root)
+    limits = Limits(actuator, tmp_path / "journal", 30.0)
+    limits.allow()
+    try:
+        plan = actuator.plan(Action(WEB, CORES, 2.0))
+        receipt = Receipt(0, "n", "c", "cgroup1", WEB, CORES, None, 2.0, None, False)
+        assert limits.perform(Planned(Action(WEB, CORES, 2.0), plan, receipt), limits.permit).error == ""
+        cores.write_text("150000\n")  # a stranger
+        with monkeypatch.context() as away:
+            away.setattr(limits._watchdog, "forget", refuses)
+            assert "is gone" in limits.give_up((WEB, CORES))
+        (drift,) = limits.drifted()  # so that the next step tries again
+        assert limits.give_up(drift.limited) == ""
+        assert limits.drifted() == []
+    finally:
+        limits.release("n", "c", 0)
+    assert cores.read_text() == "150000\n"
+
+
+def refuses(steps: Any) -> None:
+    raise ActuateError("the watchdog is gone")

@@ -189,18 +189,20 @@ class Limits:
         A group that was made for it goes all the same in the end, and others' limits in it with it.
         """
         with self._writing:
-            self.held.pop(limited, None)
-            self.in_force.pop(limited, None)
-            self._resolved.pop(limited, None)
-            try:
-                steps = [step for step in self._journalled.pop(limited, ()) if step.op not in _OF_THE_GROUP]
-                self._wrote.pop(limited, None)
-                for other, keys in self._wrote.items():  # one undoing may stand for two limits: quota and burst
-                    self._journalled[other] += [step for step in steps if step.key in keys]
+            steps = [step for step in self._journalled.get(limited, ()) if step.op not in _OF_THE_GROUP]
+            kept: dict[Limited, list[Step]] = {}
+            for other, keys in self._wrote.items():  # one undoing may stand for two limits: quota and burst
+                if other != limited:
+                    kept[other] = [step for step in steps if step.key in keys]
                     steps = [step for step in steps if step.key not in keys]
+            try:
                 self._watchdog.forget(tuple(steps))
             except ActuateError as error:
-                return str(error)
+                return str(error)  # it is held still: the next step sees it drifted, and tries again
+            for other, moved in kept.items():
+                self._journalled[other] += moved
+            for known in (self.held, self.in_force, self._resolved, self._journalled, self._wrote):
+                known.pop(limited, None)
         return ""
 
     def beat(self) -> None:
