@@ -11,6 +11,9 @@ import pytest
 from vagus.config.act import LocaliseSettings
 from vagus.controllers.localise import Ranking, Suspect
 from vagus.controllers.localise import features as features_module
+from vagus.controllers.localise import localiser as localiser_module
+from vagus.controllers.localise import reference as reference_module
+from vagus.controllers.localise import svm as svm_module
 from vagus.controllers.localise.features import Site, Sites, Window, components, extract, pearson
 from vagus.controllers.localise.localiser import Localiser
 from vagus.controllers.localise.ranking import rank
@@ -377,6 +380,40 @@ def test_a_request_that_comes_again_counts_once_and_one_without_its_begin_not_at
     made.add(graphs, BASE)
     made.add(build(s for g in many(5, first=50) for s in g.spans if s.parent_id), BASE)
     assert made.requests == 20
+
+
+def test_what_is_held_is_bounded_in_requests_and_in_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(localiser_module, "MAX_REQUESTS", 20)
+    made = localiser()
+    made.add(many(100), BASE)
+    assert made.requests == 40
+    ranking = made.rank(BASE + 10 * S)
+    assert ranking is not None
+    assert ranking.requests == 20
+    monkeypatch.setattr(localiser_module, "MAX_STRETCHES", 100)
+    made.add(many(1, first=100), BASE)
+    assert 0 < made.requests < 20
+
+
+def test_the_reference_and_the_labelled_rows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference_module, "MAX_ROOTS", 5)
+    monkeypatch.setattr(reference_module, "MAX_SITES", 7)
+    sites, reference = Sites(), Reference()
+    roots = [Span(f"t{n}", "r", "", "s", f"c{n}", f"op{n}", BASE, BASE + MS) for n in range(30)]
+    reference.learn(Window.of([extract(graph, sites) for graph in build(roots)]), sites.names)
+    assert (len(reference.state()["latencies"]), len(reference.state()["sites"])) == (5, 7)
+    monkeypatch.setattr(svm_module, "KEPT", 20)
+    svm = Svm()
+    svm.learn([[float(n)] * len(COLUMNS) for n in range(100)], [n % 25 == 0 for n in range(100)])
+    rows = svm.state()["rows"]
+    assert (len(rows), sum(label for _, label in rows)) == (20, 4)  # what is rare stays
+
+
+def test_a_first_window_that_breaks_the_objective_is_not_health() -> None:
+    made = localiser(slo_ms=1.0)
+    made.add(many(30), BASE)
+    made.rank(BASE + 4 * S)
+    assert made.reference.requests == 0
 
 
 def test_an_objective_decides_what_is_slow() -> None:

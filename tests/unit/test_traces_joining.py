@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from vagus.config.act import TraceSettings
 from vagus.model import Span
 from vagus.traces.joining import LONGEST, Joiner
@@ -96,3 +98,20 @@ def test_a_clock_that_is_set_back_holds_nobody_up() -> None:
     join.add([span("t", "a")], 86_400 * S)
     join.add([span("u", "a")], 0)
     assert [g.trace_id for g in join.due(5 * S)] == ["t", "u"]
+
+
+def test_what_is_counted_is_what_is_kept_however_spans_come() -> None:
+    rng = random.Random(1)
+    join = joiner(max_traces=20, max_spans=100, max_trace_spans=10)
+    now = 0
+    for _ in range(5_000):
+        now += rng.choice([0, 1, S, -S, 10 * S])
+        join.add([span(f"t{rng.randrange(200)}", str(rng.randrange(30)))], max(now, 0))
+        if rng.random() < 0.1:
+            join.due(max(now, 0))
+        figures = join.figures
+        assert 0 <= figures["spans_waiting"] <= 200
+        assert 0 <= figures["spans_recent"] <= 100
+        assert figures["traces_recent"] <= 20
+        assert (figures["spans_recent"] == 0) == (figures["traces_recent"] == 0)
+    assert figures["too_late"] > 0
