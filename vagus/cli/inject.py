@@ -30,7 +30,10 @@ EXAMPLES = {
         "vagus inject net-delay --intensity 50ms+-10ms --target eth0,to=10.0.0.7:5432 --for 30s",
         "vagus inject net-delay --intensity 20ms --target 'tcp:8081->db:5432'",
     ),
-    "net-bandwidth": ("vagus inject net-bandwidth --intensity 10Mbit --target eth1 --for 30s",),
+    "net-bandwidth": (
+        "vagus inject net-bandwidth --intensity 10Mbit --target eth1 --for 30s",
+        "vagus inject net-bandwidth --intensity 1MB/s --target eth0,to=10.0.0.7:80",
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +11,7 @@ import msgspec
 
 from vagus.cli.output import counted, near
 from vagus.cli.session import ask, connected
+from vagus.clock import NS
 from vagus.errors import ConfigError, NoData
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from vagus.model import Span
 
 MAX_FILE_BYTES = 1 << 30  # inflated
+WHOLE_S = 5  # after its first span began a trace has probably come whole
 _GZIP = b"\x1f\x8b"
 
 file_option = click.option(
@@ -88,14 +91,18 @@ def _is_json(path: Path) -> bool:
 
 
 def one_trace(ctx: click.Context, trace_id: str, files: tuple[Path, ...], node: str) -> Shown:
-    """The trace of this id (of files: also its beginning); the newest where none is given. Raises NoData, ConfigError."""
+    """The trace of this id (of files: also its beginning); where none is given the newest that has probably come whole.
+
+    Raises NoData, ConfigError.
+    """
     if files:
         return Shown(_of_spans(read_files(files), trace_id), {})
     from vagus.gateway.traces import TraceView
 
     with connected(ctx) as connection:
         if not trace_id:
-            listed = ask(connection, "/v1/traces", limit=1, node=node)["traces"]
+            listed = ask(connection, "/v1/traces", limit=1, node=node, end=time.time_ns() - WHOLE_S * NS)["traces"]
+            listed = listed or ask(connection, "/v1/traces", limit=1, node=node)["traces"]
             if not listed:
                 raise NoData("no trace of the last hour is stored; `vagus traces list --since 24h` looks further back")
             trace_id = listed[0]["trace_id"]

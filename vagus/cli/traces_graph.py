@@ -15,7 +15,7 @@ FORMS = (".png", ".svg")
 
 
 @click.command("graph")
-@click.argument("trace_id", metavar="TRACE", default="")
+@click.argument("trace_id", metavar="[TRACE]", default="")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a PNG or SVG to FILE instead.")
 @click.option("--title", default="", help="Of the picture, instead of the request in a line.")
 @file_option
@@ -26,7 +26,7 @@ def graph(
 ) -> None:
     """One trace as a waterfall: a bar for each span over the time of the request, the critical path dark.
 
-    Without TRACE the newest one. Of more than 150 spans those on the critical path and the longest are drawn.
+    Without TRACE the newest one that is five seconds old. Of more than 150 spans those on the critical path and the longest are drawn.
 
     \b
     Examples:

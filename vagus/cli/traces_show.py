@@ -15,7 +15,7 @@ from vagus.model import to_builtins
 
 
 @click.command("show")
-@click.argument("trace_id", metavar="TRACE", default="")
+@click.argument("trace_id", metavar="[TRACE]", default="")
 @click.option("--critical", is_flag=True, help="Only the spans on the critical path.")
 @click.option(
     *("--format", "form"),
@@ -40,7 +40,7 @@ def show(
     """One trace as a tree of spans, with when each began, how long it took, and how long it held the request up itself.
 
     The critical path (marked ●) is what the request waited for, from its begin to its end: of children at once the one
-    that returned last. Without TRACE the newest one. Of a file the first digits of the id suffice.
+    that returned last. Without TRACE the newest one that is five seconds old. Of a file the first digits of the id suffice.
 
     \b
     Examples:
