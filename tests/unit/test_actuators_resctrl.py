@@ -272,6 +272,18 @@ def test_a_process_gets_a_group_of_its_own(tmp_path: Path) -> None:
     perform(Step("gather", str(tmp_path / "sys/fs/resctrl/web/tasks"), plan.steps[2].value))
 
 
+def test_another_process_with_its_id_is_not_put_into_its_group(tmp_path: Path) -> None:
+    actuator = machine(tmp_path, "intel", "vagus-pid-40")
+    process(tmp_path, 40)
+    target = Target("pid", "40")
+    assert actuator.read(target, "llc_ways") is None
+    stat = tmp_path / "proc/40/stat"
+    fields = stat.read_text().split()
+    stat.write_text(" ".join([*fields[:22], "777", *fields[23:]]) + "\n")
+    with pytest.raises(ActuateError, match="has ended, and another has its id now"):
+        actuator.plan(Action(target, "llc_ways", 4.0))
+
+
 def test_who_is_elsewhere_comes_back_there(tmp_path: Path) -> None:
     actuator = machine(tmp_path, "intel", "web", "db")
     for pid in (40, 50):

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from vagus.actuators import Plan, Usage, base
-from vagus.actuators.process import total
+from vagus.actuators.process import ProcessTree, total
 from vagus.actuators.resctrl_groups import LINES, Machine, domain_of, schemata_of
 from vagus.actuators.resctrl_machine import Cache, Range, bandwidth, caches, how_to_mount, in_mbps, mounted, ranges
 from vagus.actuators.resctrl_schemata import line_text
@@ -44,6 +44,7 @@ class Resctrl:
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = Path(root)
         self.folder = self.root / "sys/fs/resctrl"
+        self._trees: dict[str, ProcessTree] = {}
         # what the processor is does not change; a remount may divide code and data, which are lines of other names
         self._caches: dict[str, Cache] = {}
         self._ranges: dict[str, Range] = {}
@@ -164,6 +165,10 @@ class Resctrl:
             raise Unsupported(f"resctrl cannot limit {resource} of {target}, only {', '.join(self.resources)}")
         if not mounted(self.folder):
             raise Unsupported(how_to_mount(self.root, self.folder))
+        if target.kind == "pid" and target.name.isdigit():
+            if target.name not in self._trees:
+                self._trees[target.name] = ProcessTree.named(self.root, target.name)
+            self._trees[target.name].check()  # its group outlives it: another process must not be put in there
 
     def _control(self, target: Target) -> Path:
         """The control group that is written; of our own it may not exist."""
