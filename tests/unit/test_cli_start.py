@@ -63,7 +63,9 @@ def test_every_command_teaches_by_example(entry: Entry) -> None:
 def test_data_can_be_had_as_json(entry: Entry) -> None:
     command = command_of(entry.name)
     if isinstance(command, click.Group):
-        command = next(part for part in parts_of(command) if part.name in ("show", "stats", "check", "log", "failover", "campaign"))
+        command = next(
+            part for part in parts_of(command) if part.name in ("show", "stats", "check", "log", "failover", "campaign")
+        )
     options = {option for parameter in command.params for option in parameter.opts}
     assert "--json" in options or entry.name == "plot"
 

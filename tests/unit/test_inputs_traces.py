@@ -85,8 +85,12 @@ def test_both_encodings_of_the_sdk_give_the_same_spans(packed):
 
 def span_json(**more: Any) -> dict[str, Any]:
     return {
-        "traceId": TRACE, "spanId": A, "name": "op", "kind": 2,
-        "startTimeUnixNano": str(T0), "endTimeUnixNano": str(T0 + 5),
+        "traceId": TRACE,
+        "spanId": A,
+        "name": "op",
+        "kind": 2,
+        "startTimeUnixNano": str(T0),
+        "endTimeUnixNano": str(T0 + 5),
         **more,
     }
 

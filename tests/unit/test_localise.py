@@ -6,6 +6,7 @@ import json
 import math
 import random
 
+import numpy as np
 import pytest
 
 from vagus.config.act import LocaliseSettings
@@ -453,6 +454,27 @@ def test_injections_train_the_svm_and_its_state_comes_back() -> None:
     best = max(same.suspects, key=lambda s: s.probability or 0.0)
     assert best.component == "ads-1"
     assert best.score == pytest.approx(ranking.suspects[0].score)
+
+
+def test_an_svm_that_was_restored_is_the_one_that_was_saved() -> None:
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(400, len(COLUMNS)))
+    critical = np.arange(400) % 50 == 0  # few, as they are
+    rows[critical, 2] += 3
+    one = Svm()
+    for part in range(0, 400, 40):
+        one.learn(rows[part : part + 40].tolist(), critical[part : part + 40].tolist())
+    other = Svm()
+    other.restore(json.loads(json.dumps(one.state())))
+    asked = rng.normal(size=(50, len(COLUMNS))).tolist()
+    assert other.probability(asked) == pytest.approx(one.probability(asked), abs=1e-12)
+    for svm in (one, other):
+        svm.learn(rows[:40].tolist(), critical[:40].tolist())
+    assert other.probability(asked) == pytest.approx(one.probability(asked), abs=1e-9), "and goes on alike"
+    broken = one.state()
+    broken["weights"]["coef_"][0] = math.nan
+    with pytest.raises(ValueError, match="coef_ of the model"):
+        Svm().restore(broken)
 
 
 def test_a_damaged_state_is_refused_whole() -> None:

@@ -45,8 +45,13 @@ class _Span(
     msgspec.Struct,
     frozen=True,
     rename={
-        "trace_id": "traceID", "span_id": "spanID", "parent_id": "parentSpanID", "operation": "operationName",
-        "start_us": "startTime", "duration_us": "duration", "process_id": "processID",
+        "trace_id": "traceID",
+        "span_id": "spanID",
+        "parent_id": "parentSpanID",
+        "operation": "operationName",
+        "start_us": "startTime",
+        "duration_us": "duration",
+        "process_id": "processID",
     },
 ):
     span_id: str

@@ -28,6 +28,8 @@ GAMMA = 0.02  # of the RBF, on standardised columns
 KEPT = 2_000  # labelled rows that are shown again with new ones, so that what is rare is not forgotten
 LEAST = 4  # critical rows, and as many others, without which it says nothing
 EPOCHS = 5
+# what scikit-learn goes on from; the averages have no public name
+_WEIGHTS = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept", "coef_", "intercept_")
 
 
 def row_of(suspect: Suspect, requests: int) -> tuple[float, ...]:
@@ -128,8 +130,12 @@ class Svm:
         return [float(p) for p in 1 / (1 + np.exp(-2 * np.clip(decided, -20, 20)))]
 
     def state(self) -> dict[str, Any]:
-        """All of it, ready for JSON: what was labelled, from which the model is made again."""
+        """All of it, ready for JSON: what was labelled, and the model as it is."""
+        model = self._model
+        weights = {} if model is None else {name: np.ravel(getattr(model, name)).tolist() for name in _WEIGHTS}
         return {
+            "weights": weights,
+            "steps": 0.0 if model is None else float(model.t_),
             "columns": list(COLUMNS),
             "seen": list(self._seen),
             "count": self._count,
@@ -161,3 +167,19 @@ class Svm:
         self._rows, self._model = rows, None
         if {label for _, label in rows} == {False, True}:
             self._train()
+            self._go_on_from(state.get("weights") or {}, float(state.get("steps") or 0.0))
+
+    def _go_on_from(self, weights: Mapping[str, Any], steps: float) -> None:
+        """The weights that it had: fitted anew it would be another one, worse where few rows are critical."""
+        model = self._model
+        if model is None or not (1.0 <= steps < math.inf) or weights.keys() != set(_WEIGHTS):
+            return
+        found = {}
+        for name in _WEIGHTS:
+            present = np.asarray(getattr(model, name))
+            found[name] = np.asarray(weights[name], np.float64).reshape(present.shape)
+            if not np.isfinite(found[name]).all():
+                raise ValueError(f"{name} of the model holds what is no number")
+        for name, value in found.items():
+            setattr(model, name, value)
+        model.t_ = steps
