@@ -456,6 +456,19 @@ def test_injections_train_the_svm_and_its_state_comes_back() -> None:
     assert best.score == pytest.approx(ranking.suspects[0].score)
 
 
+@pytest.mark.parametrize(("settings", "accepted"), [({"accept": "6s"}, True), ({"accept": 0}, False), ({}, False)])
+def test_what_is_slow_for_good_is_the_new_normal_in_the_end(settings: dict[str, object], accepted: bool) -> None:
+    made = localiser(window="2s", **settings)
+    told = []
+    for at in range(12):
+        made.add(many(20, "db" if at >= 2 else "", at, first=20 * at), BASE)
+        ranking = made.rank(BASE + 2 * (at + 1) * S)
+        assert ranking is not None
+        told.append(ranking.slow)
+    assert told[:6] == [False, False, True, True, True, True]
+    assert told[-1] is not accepted
+
+
 def test_an_svm_that_was_restored_is_the_one_that_was_saved() -> None:
     rng = np.random.default_rng(5)
     rows = rng.normal(size=(400, len(COLUMNS)))

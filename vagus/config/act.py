@@ -18,6 +18,8 @@ class LocaliseSettings(Settings, frozen=True):
     window: Duration = "60s"  # the requests that are looked at
     normal: Duration = "10m"  # the healthy period before, with which they are compared
     normal_file: str = ""  # spans of a healthy period, as CSV; empty: what was healthy so far
+    # slow for so long without a break: that is how it is now, and the healthy period begins anew; 0: never. Not with slo_ms
+    accept: Duration = "6h"
     slo_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # end to end; 0: judged by the healthy period
     least: Annotated[int, msgspec.Meta(ge=2)] = 20  # requests in a window without which nothing is said
     # service or component → what it runs in, a target; its signals are those resource signals that are compared

@@ -61,6 +61,8 @@ class Localiser:
         self._past: deque[_Past] = deque(maxlen=MAX_PAST)
         self._fixed = bool(settings.normal_file)
         self._learned_ns = 0
+        self._accept_ns = 0 if settings.slo_ms or self._fixed else int(seconds(settings.accept) * NS)
+        self._slow_since_ns = 0
 
     @property
     def reference(self) -> Reference:
@@ -126,6 +128,12 @@ class Localiser:
         self._settle(begin_ns, healthy=not ranking.slow)
         if ranking.slow:
             self._learned_ns = now_ns  # nor is any of it healthy that leaves the window when all is well again
+            self._slow_since_ns = self._slow_since_ns or now_ns
+            if self._accept_ns and now_ns - self._slow_since_ns >= self._accept_ns:
+                self._reference, self._slow_since_ns = Reference(), 0
+                self._reference.learn(window, self._sites.names)
+        else:
+            self._slow_since_ns = 0
         return ranking
 
     def judge(self, window: Window, now_ns: int, signals: Mapping[str, Mapping[str, float]] | None = None) -> Ranking:
