@@ -185,5 +185,5 @@ def test_spawning_without_a_cluster_or_with_wrong_settings_says_so(tmp_path):
         spawn(tmp_path, settings_for("mine", "head"), dict)
     with pytest.raises(ConfigError, match=r"spawn 'mine': .*unknown field `colour`"):
         settings_for("mine", "head", colour="red")
-    with pytest.raises(ConfigError, match="spawn 'mine': period"):
+    with pytest.raises(ConfigError, match=r"spawn 'mine': .*period: duration 'often'"):
         settings_for("mine", "head", period="often")

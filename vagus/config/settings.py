@@ -253,7 +253,11 @@ class ControllerSettings(Settings, frozen=True):
 
     def __post_init__(self) -> None:
         for what, least_s, text in (("period", 0.01, self.period), ("lease", 0.1, self.lease)):
-            if not least_s <= seconds(text) <= 86400:  # 0 would be a loop without a pause
+            try:
+                wrong = not least_s <= seconds(text) <= 86400  # 0 would be a loop without a pause
+            except ConfigError as error:
+                raise ConfigError(f"controller {self.name}: {what}: {error}") from error
+            if wrong:
                 raise ConfigError(f"controller {self.name}: {what} {text!r} must be from {least_s:g}s to 1d")
         for resource, limit in self.limits.items():
             if limit.min > limit.max:

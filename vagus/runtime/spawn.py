@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from vagus.config import ControllerSettings, seconds
+from vagus.config import ControllerSettings
 from vagus.errors import ConfigError, PeerUnreachable, VagusError
 from vagus.runtime import cluster as ray_cluster
 from vagus.runtime.connect import call, connected, supervisor
@@ -54,12 +54,6 @@ def remove(home: Path, name: str) -> bool:
 def settings_for(name: str, on: str, **options: Any) -> ControllerSettings:
     """Settings of a controller that is spawned from Python. Raises ConfigError."""
     try:
-        settings = msgspec.convert({"name": name, "on": on, **options}, ControllerSettings)
+        return msgspec.convert({"name": name, "on": on, **options}, ControllerSettings)
     except msgspec.ValidationError as error:
         raise ConfigError(f"spawn {name!r}: {error}") from error
-    for key in ("period", "lease"):
-        try:
-            seconds(getattr(settings, key))
-        except ConfigError as error:
-            raise ConfigError(f"spawn {name!r}: {key}: {error}") from error
-    return settings
