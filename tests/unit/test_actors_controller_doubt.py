@@ -236,6 +236,20 @@ def test_what_is_armed_anew_takes_back_what_others_took_over() -> None:
     assert made.step(sight(1)).outcome.planned
 
 
+async def test_no_rule_steers_for_a_policy_that_never_worked(tmp_path: Path, group: Path) -> None:
+    (group / "cpu.cfs_quota_us").write_text("-1\n")
+
+    class Never(Wants):
+        def step(self, view: Any) -> Any:
+            (group / "cpuacct.usage").write_text(f"{time.monotonic_ns()}\n")
+            raise RuntimeError("it was never tried")
+
+    async with running(seat(tmp_path, Never, armed=True, guard=GuardSettings(hold="0.1s"))) as actor:
+        await until(lambda: rungs(actor) == "rule")
+        await steps(actor, 10)
+        assert quota(group) == "-1"
+
+
 # --- Ray actors ----------------------------------------------------------------------------------------------------------
 
 

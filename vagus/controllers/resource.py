@@ -60,7 +60,14 @@ class ResourceController:
         value = self.policy.step(signals)
         if value is None:
             return ()
-        return (Action(self.target, self.resource, value, _why(self.policy.name, signals)),)
+        return (
+            Action(
+                self.target,
+                self.resource,
+                value,
+                _why(getattr(self.policy, "name", type(self.policy).__name__), signals),
+            ),
+        )
 
     def state(self) -> dict[str, Any]:
         return self.policy.state()

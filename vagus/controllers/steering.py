@@ -86,6 +86,7 @@ class Steering:
         self._safe = LastSafe()
         self._yielded: dict[Limited, str] = {}  # limits that others took over, and what they set
         self._mistrusted = ""  # why the policy of the last step is: it failed, or was not sure
+        self._worked = False  # its policy has taken a step without failing
         self._pause_until_ns = 0
         self._seen_failures = 0
 
@@ -118,6 +119,7 @@ class Steering:
         )
         held = self._reasons(doubts) if rung is not Rung.TRUST else []
         outcome = run_step(self._controller, sight.view, bench._replace(doubts=held))
+        self._worked = self._worked or not outcome.failure
         self._mistrusted = f"its step fails: {outcome.failure}"[:300] if outcome.failure else outcome.unsure
         own = self._instead(rung, sight, all(doubt.of != "hand" for doubt in doubts))
         if rung in (Rung.TRUST, Rung.RULE):
@@ -161,7 +163,7 @@ class Steering:
             except PolicyError:
                 pass
         if rung is Rung.RULE:
-            return wanted
+            return wanted if self._worked else []  # nothing steers for a policy that never did
         if rung is Rung.HOLD and sound:
             theirs = {drift.limited for drift in sight.drifts}  # what others set is not ours to call safe
             looser = self._safe.looser({key: v for key, v in sight.in_force.items() if key not in theirs})
