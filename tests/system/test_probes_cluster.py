@@ -20,8 +20,9 @@ def test_every_pair_is_measured_and_said_to_be_reachable(at):
     eventually(measured, within_s=40, what="a round trip of every pair")
 
     def transferred():
-        found = at("n1").query("probe.bandwidth.bytes_s", since="2m")
-        return {(b.stream.labels["src"], b.stream.labels["dst"]) for b in found} == pairs
+        # once in five minutes each: the last of a pair may be older than a shorter look back
+        found = at("n1").query("probe.bandwidth.bytes_s", since="1h")
+        return {(b.stream.labels["src"], b.stream.labels["dst"]) for b in found} >= pairs
 
     eventually(transferred, within_s=100, what="a rate of every pair")
 
