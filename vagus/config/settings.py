@@ -14,6 +14,7 @@ import msgspec
 
 from vagus.config.act import ActSettings, TraceSettings
 from vagus.config.base import Duration, Name, Port, Positive, Ratio, Settings, seconds
+from vagus.config.control import LearnerSettings, ObjectiveSettings
 from vagus.config.decide import DecideSettings
 from vagus.config.feeds import FeedSettings, SourceSettings
 from vagus.errors import ConfigError
@@ -226,6 +227,8 @@ class GuardSettings(Settings, frozen=True):
     # then the calibrated rule steers from what the kernel counts of the target itself (throttle: cores only; none: skip)
     rule: Literal["throttle", "none"] = "throttle"
     rule_for: Duration = "10m"  # then everything is restored
+    # a policy that learns explores within what the calibrated rule holds safe (throttle); none: within the bounds alone
+    shield: Literal["throttle", "none"] = "throttle"
     swings: Annotated[int, msgspec.Meta(ge=0, le=100)] = 5  # turns in a row that are an oscillation; 0: never
     swing_hold: Duration = "30s"  # for so long only more is given then; longer each time
     reserve: dict[str, Positive] = {}  # by resource: what all limits of the node together leave to others
@@ -238,11 +241,15 @@ class ControllerSettings(Settings, frozen=True):
     policy: str = "throttle"  # a registered policy, module:Class, or path/to/file.py:Class
     on: str = "every-node"  # every-node, head, or a node's name
     target: str = "pid:self"  # cgroup:PATH, systemd:UNIT, container:ID, pid:NUMBER, pid:self (vagus' own processes) …
+    targets: Annotated[
+        tuple[str, ...], msgspec.Meta(max_length=1000)
+    ] = ()  # several, steered by one policy, instead of `target`
     actuator: str = "auto"  # whichever fits target and resource; or one by name: cgroup2, systemd, dry …
     period: Duration = "1s"
     armed: bool = False
     limits: dict[str, LimitSettings] = {}
     options: dict[str, Any] = {}
+    objective: ObjectiveSettings = ObjectiveSettings()
     lease: Duration = "5s"  # without a heartbeat for so long, the watchdog restores the limits
     guard: GuardSettings = GuardSettings()
     drift: Literal["yield", "reapply"] = (
@@ -292,6 +299,7 @@ class Config(Settings, frozen=True):
     decide: DecideSettings = DecideSettings()
     traces: TraceSettings = TraceSettings()
     act: ActSettings = ActSettings()
+    learner: LearnerSettings = LearnerSettings()
     # on vagus' own processes; a core at least: what watches the machine must not be starved by its own hand
     controllers: tuple[ControllerSettings, ...] = (
         ControllerSettings(name="throttle", limits={"cpu_cores": LimitSettings(min=1.0, max=1024.0)}),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from vagus.model import Directive, Event, Inference, Outlook, Receipt, Status
+from vagus.model import Directive, Event, Inference, Outlook, Receipt, Status, Target
 
 
 class View(Protocol):
@@ -19,6 +19,12 @@ class View(Protocol):
     signals: Mapping[str, float]
     """The target's own: usage_cores, limit_cores, throttled_ratio, elapsed_s, memory_bytes; empty at the first step,
     NaN where unknown."""
+
+    objective: Mapping[str, float]
+    """What the service owes, from `objective` of the settings: latency_s, slo_s, rate_hz, mix_0 …; NaN where unknown."""
+
+    def signals_of(self, target: Target) -> Mapping[str, float]:
+        """The signals of one of `targets`; empty at the first step, and while it cannot be read."""
 
     def last(self, selector: str) -> float:
         """The newest value of the first series that matches; NaN when there is none."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from vagus import selector as selectors
-from vagus.model import Event, Inference, Outlook, Receipt, Sample, Status, Stream
+from vagus.model import Event, Inference, Outlook, Receipt, Sample, Status, Stream, Target
 
 
 class Snapshot:
@@ -22,15 +22,23 @@ class Snapshot:
         events: Sequence[Event] = (),
         signals: Mapping[str, float] | None = None,
         outlooks: Sequence[tuple[Stream, Sequence[Outlook]]] = (),
+        by_target: Mapping[Target, Mapping[str, float]] | None = None,
+        objective: Mapping[str, float] | None = None,
     ) -> None:
         self.node = node
         self.now_ns = now_ns
         self.signals: Mapping[str, float] = signals or {}
+        self.objective: Mapping[str, float] = objective or {}
+        self._by_target = by_target or {}
         self._samples = list(samples)
         self._inferences = tuple(inferences)
         self._receipts = tuple(receipts)
         self._events = tuple(events)
         self._outlooks = tuple(outlooks)
+
+    def signals_of(self, target: Target) -> Mapping[str, float]:
+        """The signals of one of several targets; empty when it could not be read."""
+        return self._by_target.get(target, {})
 
     def last(self, selector: str) -> float:
         """The newest value of the first series that matches; NaN when there is none. Raises ConfigError."""

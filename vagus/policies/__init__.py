@@ -5,8 +5,8 @@ To add one: a file with a class like `Bandit` or `LimitPolicy`, and a line in it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from vagus.model import Scalar
 from vagus.registry import Registry
@@ -117,6 +117,52 @@ class LimitPolicy(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
+class Wish(NamedTuple):
+    """A limit that a joint policy wants. confidence: 0 to 1, how sure it is."""
+
+    target: str
+    resource: str
+    value: float
+    reason: str = ""
+    confidence: float = 1.0
+
+
+class Field(NamedTuple):
+    """What a joint policy plays on. targets: as `KIND:NAME`; bounds: lowest and highest limit by resource."""
+
+    targets: tuple[str, ...]
+    bounds: Mapping[str, tuple[float, float]]
+
+
+class JointPolicy(Protocol):
+    """Sets limits of several targets, also of several resources, from their signals and from what the service owes.
+
+    Built as `JointPolicy(field, rng, **options)`; rng (numpy) is its only source of chance.
+
+    signals, by target: `usage_cores`, `limit_cores`, `throttled_ratio`, `elapsed_s`, `memory_bytes`, and for each steered
+    resource `use_RESOURCE` and `limit_RESOURCE` in its unit; NaN where unknown or unlimited; a target that cannot be read
+    is left out. objective: `latency_s`, `slo_s`, `rate_hz`, `mix_0`, `mix_1`, …; NaN where unknown. now_s: monotonic.
+    `step` raises PolicyError when it cannot decide; what is in force stays then.
+    """
+
+    name: ClassVar[str]
+    learned: ClassVar[bool]
+    """True: its wishes are an experiment, and pass the shield (`guard.shield`)."""
+
+    def __init__(self, field: Field, rng: np.random.Generator, **options: Any) -> None: ...
+
+    def step(
+        self, signals: Mapping[str, Mapping[str, float]], objective: Mapping[str, float], now_s: float
+    ) -> Iterable[Wish]: ...
+
+    def in_force(self, wishes: Mapping[tuple[str, str], float]) -> None:
+        """The limits that really are in force after the last step, by target and resource: the guard may have changed them."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
 BANDITS: Registry[Bandit] = Registry(
     "vagus.bandits",
     {
@@ -138,5 +184,16 @@ LIMIT_POLICIES: Registry[LimitPolicy] = Registry(
     "vagus.limit_policies",
     {
         "throttle": "vagus.policies.throttle:ThrottleTarget",
+    },
+)
+
+JOINT_POLICIES: Registry[JointPolicy] = Registry(
+    "vagus.joint_policies",
+    {
+        "aimd": "vagus.policies.aimd:Aimd",
+        "ddpg": "vagus.policies.learned:LearnedLimits",
+        "hpa": "vagus.policies.hpa:HorizontalAutoscaler",
+        "remote": "vagus.policies.remote:Remote",
+        "tower": "vagus.policies.tower:Tower",
     },
 )
