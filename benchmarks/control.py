@@ -1,0 +1,16 @@
+"""Learned and ruled control against their bars: each part is a module of its own and runs in its own process.
+
+Run: python -m benchmarks.control [--json] [--quick] [--only pendulum acting …]
+Parts: pendulum (DDPG beside Stable-Baselines3's), acting (state → action on a node), transfer (one-for-each from
+one-for-all), world (policies in the simulated application), experiment (policies on the real one), mitigation (from a
+CPU hog to requests in time again).
+"""
+
+from __future__ import annotations
+
+from benchmarks.gather import main
+
+PARTS = ("pendulum", "acting", "transfer", "world", "experiment", "mitigation")
+
+if __name__ == "__main__":
+    main("control", PARTS, __doc__)
