@@ -134,7 +134,7 @@ def measure(times: int) -> tuple[str, dict[str, Cost | float]]:
         dog.release()
 
         meter, guard = Meter(), Guard({}, {"cpu_cores": 2.0})
-        controller = ResourceController(ThrottleTarget(), target, 1.0)
+        controller = ResourceController({target: ThrottleTarget()}, 1.0)
         streams = [Stream("n", f"host.s{i}", tuple(Field(f"f{j}") for j in range(8))) for i in range(60)]
         samples = [Sample(stream, 1, (1.0,) * 8) for stream in streams]
 

@@ -116,7 +116,7 @@ def test_the_meter_says_what_it_does_not_know() -> None:
 
 
 def test_a_policy_becomes_an_action() -> None:
-    controller = ResourceController(ThrottleTarget(), WEB, 1.0)
+    controller = ResourceController({WEB: ThrottleTarget()}, 1.0)
     assert list(controller.step(view())) == []
     signals = {"usage_cores": 2.0, "limit_cores": 2.0, "throttled_ratio": 0.8, "elapsed_s": 1.0}
     (action,) = controller.step(view(signals=signals))
@@ -124,7 +124,7 @@ def test_a_policy_becomes_an_action() -> None:
     assert (action.target, action.resource, action.value) == (WEB, "cpu_cores", pytest.approx(3.0))
     assert action.reason == "throttle: uses 2.00 cores, throttled in 80% of periods"
     assert list(controller.step(view(signals={**signals, "throttled_ratio": 0.1}))) == []
-    other = ResourceController(ThrottleTarget(), WEB, 1.0)
+    other = ResourceController({WEB: ThrottleTarget()}, 1.0)
     other.restore(controller.state())
     assert other.state() == controller.state()
     with pytest.raises(PolicyError):

@@ -14,22 +14,24 @@ from typing import Any, ClassVar, cast
 import msgspec
 
 from vagus.actors.base import Actor, Links, Seat
-from vagus.actors.claims import NodeClaims, started
+from vagus.actors.claims import NodeClaims
 from vagus.actors.limits import Limits
+from vagus.actors.targets import Targets
 from vagus.actors.telling import Telling
 from vagus.actuators.choose import choose
 from vagus.actuators.process import read_meminfo_total
 from vagus.clock import NS
 from vagus.config import ControllerSettings, run_folder, seconds
 from vagus.controllers.doubts import doubts_of, settling
+from vagus.controllers.joint import JointController
 from vagus.controllers.ladder import Doubt
-from vagus.controllers.load import load
+from vagus.controllers.load import load, targets_of
+from vagus.controllers.objective import Objective
 from vagus.controllers.receipts import describe, worth_storing
-from vagus.controllers.resource import Meter
 from vagus.controllers.run import Outcome, refused
 from vagus.controllers.steering import MANY_REFUSED, Sight, Steered, Steering
 from vagus.controllers.view import Snapshot
-from vagus.errors import ActuateError, ConfigError, Unsupported, VagusError
+from vagus.errors import ConfigError, VagusError
 from vagus.model import (
     Event,
     Inference,
@@ -69,8 +71,6 @@ class ControllerActor(Actor):
         super().__init__(seat, links)
         self.settings = _settings(seat)
         root = Path(str(seat.options.get("root", self.config.collect.root)))
-        self._self_pid = int(seat.options.get("self_pid") or os.getppid())
-        self._target = Target.parse(self.settings.target)
         self._resource = next(iter(self.settings.limits), "cpu_cores")
         self._controller = load(self.settings, seat.options.get("object"))
         self._actuator = choose(self.settings.actuator, root, self.config.act, run_folder(Path(seat.home)))
@@ -79,7 +79,15 @@ class ControllerActor(Actor):
         self._limits = Limits(self._actuator, seat.folder / f"journal-{seat.label}", seconds(self.settings.lease))
         shared = {resource: max(amount - reserve.get(resource, 0.0), 0.0) for resource, amount in has.items()}
         self._claims = NodeClaims(seat.folder / "claims.json", self.settings.name, shared)
-        self._meter = Meter()
+        self._objective = Objective(self.settings.objective)
+        self._targets = Targets(
+            targets_of(self.settings),
+            getattr(self._controller, "further", ()),
+            tuple(self.settings.limits),
+            self._actuator,
+            int(seat.options.get("self_pid") or os.getppid()),
+            self.links,
+        )
         self._armed = self.settings.armed
         if self._armed:
             self._limits.allow()
@@ -91,7 +99,6 @@ class ControllerActor(Actor):
         self._stepped_s = self._made_s  # when a step was last taken
         self._told_refused = 0
         self._writing = f"write_{self.settings.name}"  # the context of what it says of the actuator
-        self._ray: Target | ActuateError | None = None  # the process of a target ray:ACTOR
         self._trouble = ""  # why the target cannot be read or steered
         self._latest: dict[tuple[Target, str], Receipt] = {}
         self._stored: dict[tuple[Target, str], Receipt] = {}
@@ -150,7 +157,8 @@ class ControllerActor(Actor):
         return list(self._recent)[::-1][: max(0, limit)]
 
     def figures(self) -> dict[str, float]:
-        return {**self._figures, "armed": float(self._armed), "limits": float(len(self._limits.held))}
+        own = self._controller.figures() if isinstance(self._controller, JointController) else {}
+        return {**self._figures, **own, "armed": float(self._armed), "limits": float(len(self._limits.held))}
 
     def notes(self) -> tuple[str, ...]:
         lines = [note for receipt in self._latest.values() if (note := describe(receipt))]
@@ -166,7 +174,7 @@ class ControllerActor(Actor):
         async with self._stepping:
             self._step_began_s = began_s = time.monotonic()
             try:
-                await self._find_process()
+                await self._targets.find_processes()
                 samples, inferences, doubts, outlooks = await self._gather()
                 # a user's step may compute for long: beside the event loop, so that heartbeats and status go on
                 outcome, receipts = await asyncio.to_thread(self._decide, samples, inferences, doubts, outlooks)
@@ -219,6 +227,7 @@ class ControllerActor(Actor):
     async def _gather(self) -> tuple[list[Sample], list[Inference], list[Doubt], list[Foreseen]]:
         node, timeout_s = self.seat.node, min(5.0, max(1.0, float(self._controller.period_s)))
         wanted = [str(s) for s in getattr(self._controller, "selectors", ("*",))]
+        wanted += [s for s in (*self._objective.selectors, *self._targets.selectors) if wanted != ["*"]]
         foreseen = [str(s) for s in getattr(self._controller, "foresees", ())]
         asked = await asyncio.gather(
             self.links.call(f"vagus:collector@{node}", "latest", wanted, timeout_s=timeout_s),
@@ -254,8 +263,10 @@ class ControllerActor(Actor):
         if armed and (lost := self._limits.check()):
             self._event("controller.watchdog_lost", Level.ERROR, note=lost)
             doubts = [*doubts, Doubt(lost, "hand")]
-        signals, trouble = self._signals()
-        if trouble:
+        by_target, wrong = self._targets.read(samples)
+        unread = [target for target in self._targets.targets if target in wrong]
+        trouble = "; ".join(wrong.values())[:1000]
+        if len(unread) == len(self._targets.targets):  # one of several that is gone is no reason to leave the others
             doubts = [*doubts, Doubt(trouble, "hand")]
         events, self._events = self._events, []
         view = Snapshot(
@@ -265,8 +276,10 @@ class ControllerActor(Actor):
             inferences,
             self._previous,
             events=events,
-            signals=signals,
+            signals=by_target.get(self._targets.targets[0]),
             outlooks=outlooks,
+            by_target=by_target,
+            objective=self._objective.read(samples, time.time_ns()),
         )
         grant = partial(self._claims.grant, take=armed)
         drifts = self._limits.drifted() if armed else ()
@@ -280,7 +293,7 @@ class ControllerActor(Actor):
                 drifts,
                 self._limits.failures,
                 grant,
-                self._resolve,
+                self._targets.resolve,
             )
         )
         for name, level, fields in steered.told:
@@ -288,21 +301,9 @@ class ControllerActor(Actor):
         done = self._perform(steered, permit)
         outcome = steered.outcome
         if trouble and not outcome.receipts:  # nothing was asked for, since nothing could be seen
-            outcome.receipts.append(refused(view, steered.bench, self._target, trouble, self._resource))
+            outcome.receipts.append(refused(view, steered.bench, next(iter(wrong)), trouble, self._resource))
         self._trouble = trouble
         return outcome, [*outcome.receipts, *done]
-
-    def _signals(self) -> tuple[dict[str, float], str]:
-        """The target's own signals since the last step, or why it cannot be read."""
-        try:
-            target = self._resolve(self._target)
-            usage = self._actuator.usage(target)
-            limit_cores = self._actuator.read(target, "cpu_cores") if self._has_cores(target) else None
-            return self._meter.read(usage, limit_cores, time.monotonic_ns()), ""
-        except ActuateError as error:
-            return {}, f"cannot steer {self._target}: {error}"
-        except Exception as error:  # an actuator may be anyone's: not to see is a doubt, which ends in restoring
-            return {}, f"cannot steer {self._target}: {type(error).__name__}: {error}"[:500]
 
     def _perform(self, steered: Steered, permit: int) -> list[Receipt]:
         """Writes what is planned, gives up, restores; then the claims are what is in force."""
@@ -322,35 +323,6 @@ class ControllerActor(Actor):
         for failure in failures:
             self._event("controller.not_restored", Level.ERROR, note=failure)
         return receipts
-
-    def _has_cores(self, target: Target) -> bool:
-        try:
-            return "cpu_cores" in self._actuator.supports(target)
-        except Unsupported:
-            return True  # may be read all the same
-
-    def _resolve(self, target: Target) -> Target:
-        """The target as actuators know it. Raises ActuateError."""
-        if target == Target("pid", "self"):
-            return Target("pid", str(self._self_pid))
-        if target != self._target or target.kind != "ray":
-            return target
-        if not isinstance(self._ray, Target):
-            raise self._ray or ActuateError(f"it is not known yet which process {target} is")
-        return self._ray
-
-    async def _find_process(self) -> None:
-        """Which process a Ray actor is; asked again when that has ended, since Ray restarts actors."""
-        if self._target.kind != "ray":
-            return
-        if isinstance(self._ray, Target):
-            pid, _, start = self._ray.name.partition(":")
-            if started(int(pid)) == start:
-                return
-        try:
-            self._ray = await self.links.process_of(self._target)
-        except ActuateError as error:
-            self._ray = error
 
     # --- what is kept ----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from vagus.controllers.places import ID, Key, key_of
+from vagus.controllers.places import keys_of as labelled
 from vagus.errors import ConfigError
 from vagus.model import Sample, Stream, Target
 
@@ -19,7 +21,6 @@ MAX_COMPONENTS = 1000
 LEAST = 3  # healthy readings before anything is said
 MAX_COUNT = 1_000_000
 _US = 1e-6
-_ID = 12  # digits of a container's id that are enough to name it (docker's short id, a container's host name)
 
 
 class Gauge(NamedTuple):
@@ -57,9 +58,6 @@ GAUGES = (
     Gauge("network", "cgroup.net", ("rx_dropped", "tx_dropped", "rx_errors", "tx_errors"), 1.0, 1.0),
 )
 
-Key = tuple[str, str]
-"""A label and its value, by which streams are found; of container ids the first digits."""
-
 
 def keys_of(component: str, service: str, places: Mapping[str, str]) -> tuple[Key, ...]:
     """By which labels the streams of a component are found: its place, or its service's, else what has its name.
@@ -73,26 +71,18 @@ def keys_of(component: str, service: str, places: Mapping[str, str]) -> tuple[Ke
     for name in dict.fromkeys((component, service)):
         if name:
             found += [("hostname", name), ("service", name), ("service", f"{name}.service"), ("pod", name)]
-            if len(name) >= _ID and all(c in "0123456789abcdef" for c in name):
-                found.append(("container", name[:_ID]))
+            if len(name) >= ID and all(c in "0123456789abcdef" for c in name):
+                found.append(("container", name[:ID]))
     return tuple(found)
 
 
 def _place(text: str) -> Key:
-    target = Target.parse(text)
-    if target.kind == "cgroup":
-        return "cgroup", target.name.strip("/")
-    if target.kind == "systemd":
-        return "service", target.name
-    if target.kind == "container":
-        return "container", target.name[:_ID]
-    if target.kind == "pod":
-        return "hostname", target.name.rpartition("/")[2]
-    if target.kind == "resctrl":
-        return "group", target.name
-    raise ConfigError(
-        f"traces.localise.places: {text[:80]!r} has no signals; name a cgroup:, systemd:, container:, pod: or resctrl:"
-    )
+    key = key_of(Target.parse(text))
+    if key is None:
+        raise ConfigError(
+            f"traces.localise.places: {text[:80]!r} has no signals; name a cgroup:, systemd:, container:, pod: or resctrl:"
+        )
+    return key
 
 
 class Signals:
@@ -116,7 +106,7 @@ class Signals:
             gauges = dict(_gauges(sample, before.get(sample.stream)))
             self._before[sample.stream] = sample
             if gauges:
-                for key in _keys(sample.stream.labels):
+                for key in labelled(sample.stream.labels):
                     by_key.setdefault(key, []).append(gauges)
         self._now = {}
         for component, service in components.items():
@@ -169,14 +159,6 @@ class Signals:
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"not a saved state of resource signals: {error}") from error
         self._usual = usual
-
-
-def _keys(labels: Mapping[str, str]) -> Iterator[Key]:
-    for label in ("cgroup", "service", "pod", "hostname", "group"):
-        if label in labels:
-            yield label, labels[label]
-    if "container" in labels:
-        yield "container", labels["container"][:_ID]
 
 
 def _gauges(sample: Sample, before: Sample | None) -> Iterator[tuple[str, float]]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from vagus.config import ControllerSettings, hash_text, seconds
 from vagus.controllers import Controller
+from vagus.controllers.joint import JointController
 from vagus.controllers.resource import ResourceController
 from vagus.errors import ConfigError
 from vagus.model import Target
-from vagus.policies import LIMIT_POLICIES, LimitPolicy
+from vagus.policies import JOINT_POLICIES, LIMIT_POLICIES, Field, JointPolicy, LimitPolicy
 
 
 def load(settings: ControllerSettings, given: object = None) -> Controller:
@@ -24,16 +28,23 @@ def load(settings: ControllerSettings, given: object = None) -> Controller:
     Raises ConfigError.
     """
     if given is None:
-        given = find(settings.policy) if ":" in settings.policy else LIMIT_POLICIES.get(settings.policy)
+        given = find(settings.policy) if ":" in settings.policy else _registered(settings)
+    if isinstance(given, type) and hasattr(given, "in_force") and hasattr(given, "learned"):
+        return _joint(cast("type[JointPolicy]", given), settings)
+    if isinstance(given, type) and len(settings.targets) > 1 and not hasattr(given, "period_s"):
+        policies = {target: _build(given, settings.options, settings.name) for target in targets_of(settings)}
+        return _each(policies, settings)
     if isinstance(given, type):
         given = _build(given, settings.options, settings.name)
     if not callable(getattr(given, "step", None)):
         raise ConfigError(f"controller {settings.name}: {type(given).__name__} has no method step(view)")
     period_s = getattr(given, "period_s", None)
     if period_s is None:
-        return ResourceController(
-            cast("LimitPolicy", given), Target.parse(settings.target), seconds(settings.period), _resource(settings)
-        )
+        if len(targets := targets_of(settings)) > 1:
+            raise ConfigError(
+                f"controller {settings.name}: one {type(given).__name__} for several targets; give its class"
+            )
+        return _each({targets[0]: given}, settings)
     if isinstance(period_s, bool) or not isinstance(period_s, (int, float)) or not 0.01 <= period_s <= 86400:
         raise ConfigError(f"controller {settings.name}: period_s={period_s!r} must be 0.01 to 86400 seconds")
     return cast("Controller", given)
@@ -68,16 +79,29 @@ def _from_file(path: Path) -> Any:
     return module
 
 
-def _build(kind: type, options: Mapping[str, Any], name: str) -> object:
+def _build(kind: Callable[..., object], options: Mapping[str, Any], name: str) -> object:
     try:
         return kind(**options)
     except ConfigError:
         raise
     except Exception as error:
         raise ConfigError(
-            f"controller {name}: {kind.__name__} does not take the options {sorted(options)}: "
+            f"controller {name}: {_named(kind)} does not take the options {sorted(options)}: "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def _named(kind: Callable[..., object]) -> str:
+    made = kind.func if isinstance(kind, partial) else kind
+    return getattr(made, "__name__", repr(made))
+
+
+def targets_of(settings: ControllerSettings) -> tuple[Target, ...]:
+    """What it steers. Raises ConfigError."""
+    found = tuple(map(Target.parse, settings.targets or (settings.target,)))
+    if len(set(found)) != len(found):
+        raise ConfigError(f"controller {settings.name}: targets names one twice")
+    return found
 
 
 def calibrated(settings: ControllerSettings) -> ResourceController | None:
@@ -86,8 +110,34 @@ def calibrated(settings: ControllerSettings) -> ResourceController | None:
     cores = "cpu_cores" in settings.limits or not settings.limits
     if settings.guard.rule == "none" or not cores:
         return None
-    rule: LimitPolicy = LIMIT_POLICIES.make(settings.guard.rule)
-    return ResourceController(rule, Target.parse(settings.target), seconds(settings.period), "cpu_cores")
+    rules: dict[Target, LimitPolicy] = {t: LIMIT_POLICIES.make(settings.guard.rule) for t in targets_of(settings)}
+    return ResourceController(rules, seconds(settings.period), "cpu_cores")
+
+
+def _registered(settings: ControllerSettings) -> type[Any]:
+    for registry in (JOINT_POLICIES, LIMIT_POLICIES):
+        if settings.policy in registry:
+            return registry.get(settings.policy)
+    known = ", ".join(sorted({*JOINT_POLICIES, *LIMIT_POLICIES}))
+    raise ConfigError(
+        f"controller {settings.name}: there is no {settings.policy!r}, but {known}; or name file.py:Class"
+    )
+
+
+def _joint(kind: type[JointPolicy], settings: ControllerSettings) -> JointController:
+    targets = targets_of(settings)
+    bounds = {resource: (limit.min, limit.max) for resource, limit in settings.limits.items()}
+    field = Field(tuple(map(str, targets)), bounds)
+    rng = np.random.default_rng(hash_text(settings.name))
+    policy = _build(partial(kind, field, rng), settings.options, settings.name)
+    shielded = bool(kind.learned) and settings.guard.shield == "throttle"
+    return JointController(cast("JointPolicy", policy), targets, seconds(settings.period), shielded=shielded)
+
+
+def _each(policies: Mapping[Target, object], settings: ControllerSettings) -> ResourceController:
+    return ResourceController(
+        cast("Mapping[Target, LimitPolicy]", policies), seconds(settings.period), _resource(settings)
+    )
 
 
 def _resource(settings: ControllerSettings) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from vagus.actuators import Usage
 from vagus.clock import NS
 from vagus.controllers import View
+from vagus.errors import PolicyError
 from vagus.model import Action, Directive, Target
 from vagus.policies import LimitPolicy
 
@@ -42,38 +43,56 @@ class Meter:
 
 
 class ResourceController:
-    """A limit policy as a controller: asks it at each step and wants its answer for one resource of one target."""
+    """A limit policy as a controller: asks it at each step and wants its answer for one resource of its target; with
+    several targets, each has a policy of its own."""
 
     selectors = ("host.load",)  # only to know that the collector lives: the signals come from the actuator
 
-    def __init__(self, policy: LimitPolicy, target: Target, period_s: float, resource: str = "cpu_cores") -> None:
-        self.policy = policy
-        self.target = target
+    def __init__(self, policies: Mapping[Target, LimitPolicy], period_s: float, resource: str = "cpu_cores") -> None:
+        self.policies = dict(policies)
         self.resource = resource
         self.period_s = period_s
 
     def step(self, view: View) -> Iterable[Directive]:
-        """One action, or none: without signals yet, or when the policy leaves the limit. Raises PolicyError."""
-        signals = view.signals
-        if not signals:
-            return ()
-        value = self.policy.step(signals)
-        if value is None:
-            return ()
-        return (
-            Action(
-                self.target,
-                self.resource,
-                value,
-                _why(getattr(self.policy, "name", type(self.policy).__name__), signals),
-            ),
-        )
+        """At most an action a target: none without signals yet, or where the policy leaves the limit. Raises PolicyError,
+        when no target could be decided on."""
+        actions, failures, seen = [], [], 0
+        for target, policy in self.policies.items():
+            signals = view.signals_of(target)
+            if not signals:
+                continue
+            seen += 1
+            try:
+                value = policy.step(signals)
+            except PolicyError as error:
+                failures.append(f"{target}: {error}" if len(self.policies) > 1 else str(error))
+                continue
+            if value is not None:
+                actions.append(Action(target, self.resource, value, _why(_name(policy), signals)))
+        if failures and len(failures) == seen:
+            raise PolicyError("; ".join(failures[:3]))
+        return actions
 
     def state(self) -> dict[str, Any]:
-        return self.policy.state()
+        if len(self.policies) == 1:
+            return next(iter(self.policies.values())).state()
+        return {"targets": {str(target): policy.state() for target, policy in self.policies.items()}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.policy.restore(state)
+        """Of those targets that there still are. Raises PolicyError."""
+        if len(self.policies) == 1:
+            next(iter(self.policies.values())).restore(state)
+            return
+        saved = state.get("targets")
+        if not isinstance(saved, Mapping):
+            raise PolicyError("the saved state is not one of several targets; starting afresh")
+        for target, policy in self.policies.items():
+            if str(target) in saved:
+                policy.restore(saved[str(target)])
+
+
+def _name(policy: LimitPolicy) -> str:
+    return getattr(policy, "name", type(policy).__name__)
 
 
 def _why(policy: str, signals: Mapping[str, float]) -> str:

@@ -37,8 +37,8 @@ class Snapshot:
         self._outlooks = tuple(outlooks)
 
     def signals_of(self, target: Target) -> Mapping[str, float]:
-        """The signals of one of several targets; empty when it could not be read."""
-        return self._by_target.get(target, {})
+        """The signals of one of the targets; empty when it could not be read."""
+        return self._by_target.get(target, {}) if self._by_target else self.signals
 
     def last(self, selector: str) -> float:
         """The newest value of the first series that matches; NaN when there is none. Raises ConfigError."""
