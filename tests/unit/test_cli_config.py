@@ -59,6 +59,13 @@ def test_check_tells_the_kinds_apart(tmp_path: Path) -> None:
         ("a: [", "not YAML"),
         ("name: x\ntarget: 1\n", "$.target"),
         ("x" * (2 << 20), "at most"),
+        ("name: c\npolicy: thottle\n", "there is no 'thottle', but"),
+        ("name: c\npolicy: throttle\noptions: {tarjet: 1}\n", "tarjet"),
+        ("name: c\npolicy: throttle\ntarget: cgrup:web\n", "kind of target 'cgrup'; did you mean 'cgroup'"),
+        ("name: c\npolicy: throttle\nactuator: cgroup3\n", "actuator 'cgroup3'; did you mean 'cgroup"),
+        ("name: c\npolicy: throttle\nlimits: {cpu_core: {min: 1, max: 2}}\n", "'cpu_core'; did you mean 'cpu_cores'"),
+        ("controllers: [{name: c, policy: nope}]\n", "controller c: there is no 'nope'"),
+        ("name: c\npolicy: throttle\ntarget: nothing\n", "is not kind:name"),
     ],
 )
 def test_check_names_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:

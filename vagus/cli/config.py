@@ -230,6 +230,7 @@ def _read(file: Path) -> tuple[str, Any]:
     import yaml
 
     from vagus.config import MAX_CONFIG_BYTES, CampaignSettings, Config, ControllerSettings, decode
+    from vagus.controllers.checked import check_controllers
     from vagus.controllers.decide.checked import check_decide
     from vagus.health.checked import check_health
     from vagus.health.instances import config_of_panorama, is_panorama
@@ -254,4 +255,7 @@ def _read(file: Path) -> tuple[str, Any]:
     if isinstance(settings, Config):
         check_health(settings, str(file))
         check_decide(settings, str(file))
+        check_controllers(settings.controllers, str(file))
+    if isinstance(settings, ControllerSettings):
+        check_controllers((settings,), str(file))
     return kind, settings
