@@ -55,7 +55,7 @@ def scaled(rates: list[float]) -> list[float]:
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent)
     days, noise = scaled(diurnal(random.Random(1))), scaled(noisy(random.Random(2)))
-    both = scaled([a * b for a, b in zip(days, noise)])
+    both = scaled([a * b for a, b in zip(days, noise, strict=True)])
     for name, rates in (("diurnal", days), ("noisy", noise), ("diurnal-noisy", both)):
         (folder / f"{name}.txt").write_text("".join(f"{rate:.1f}\n" for rate in rates))
 
