@@ -1,0 +1,46 @@
+"""`app.yaml`, and the command lines that it asks for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vagus.config import ApplicationSettings, decode, seconds
+from vagus.config.reading import MAX_CONFIG_BYTES
+from vagus.errors import ConfigError
+
+
+def load(path: Path) -> ApplicationSettings:
+    """The application that a file describes. Raises ConfigError."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; name an app.yaml") from error
+    settings = decode(text, ApplicationSettings, str(path))
+    for service in settings.services:
+        try:
+            seconds(service.ready)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: services: {service.name}: ready: {error}") from error
+        if service.replicas > 1 and not service.scales:
+            raise ConfigError(f"{path}: services: {service.name} has {service.replicas} replicas, but scales: false")
+    return settings
+
+
+def filled(command: Sequence[str], folder: Path, run: Path, port: int = 0, replica: int = 0) -> list[str]:
+    """A command line with its placeholders filled in; other braces are the command's own."""
+    known = {
+        "{python}": sys.executable,
+        "{folder}": str(folder),
+        "{run}": str(run),
+        "{port}": str(port),
+        "{replica}": str(replica),
+    }
+    made = []
+    for argument in command:
+        for name, value in known.items():
+            argument = argument.replace(name, value)
+        made.append(argument)
+    return made
