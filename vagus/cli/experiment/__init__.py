@@ -10,6 +10,7 @@ EXPERIMENTS = (
     Entry(
         "failover", "vagus.cli.experiment.failover:failover", "Quality through the loss of each part.", "Experiments"
     ),
+    Entry("load", "vagus.cli.openloop.command:load", "Open-loop load on an application, by a trace.", "Experiments"),
 )
 
 
