@@ -25,7 +25,7 @@ from vagus.cli.experiment.slo_measure import (
     used,
     violations,
 )
-from vagus.cli.experiment.slo_plan import Turn, check_same, left, product, turns
+from vagus.cli.experiment.slo_plan import check_same, left, product, turns
 from vagus.cli.experiment.slo_results import Injected, Plan, Results, Run, Sampled, Steps, Windows
 from vagus.cli.experiment.slo_sampling import throttled_ratio
 from vagus.cli.experiment.slo_variants import KNOWN, chosen, controller, objective_of, with_files
@@ -44,11 +44,8 @@ def test_each_seed_has_a_slice_of_its_own_and_begins_with_another_variant() -> N
     assert [t.offset_s for t in found] == [600.0] * 3 + [900.0] * 3 + [1200.0] * 3
 
 
-def test_slices_go_around_the_end_of_the_trace_and_never_across_it() -> None:
-    found = turns(("a",), (1, 2, 3), 700.0, 300.0, 1000.0)
-    assert [t.offset_s for t in found] == [700.0, 0.0, 300.0]
-    assert [t.offset_s for t in turns(("a",), (1, 2), 850.0, 300.0, 1000.0)] == [0.0, 150.0]
-    assert turns(("a",), (1,), 5.0, 300.0, 100.0) == [Turn("a", 1, 0.0)]
+def test_slices_go_on_at_the_begin_of_the_trace_behind_its_end() -> None:
+    assert [t.offset_s for t in turns(("a",), (1, 2, 3), 700.0, 300.0, 1000.0)] == [700.0, 0.0, 300.0]
 
 
 def test_what_is_left_is_what_was_not_done_or_went_wrong() -> None:
@@ -68,14 +65,15 @@ def test_going_on_with_another_experiment_is_refused_and_a_further_variant_is_no
 
 
 def test_traces_are_multiplied_each_by_its_own_mean() -> None:
-    text = product([("a", "1\n3\n"), ("b", "# requests\n10\n10\n10\n")])
+    text = product({"a": [1.0, 3.0], "b": [10.0, 10.0, 10.0]})
     assert [float(line) for line in text.split()] == [0.5, 1.5]
 
 
-@pytest.mark.parametrize("text", ["", "1\nx\n", "1 2\n", "-1\n", "inf\n", "0\n0\n"])
-def test_what_is_no_trace_is_named(text: str) -> None:
-    with pytest.raises(ConfigError, match="bad"):
-        product([("bad", text)])
+def test_traces_of_which_one_has_no_requests_where_the_other_has_are_refused() -> None:
+    with pytest.raises(ConfigError, match="b: a trace without requests"):
+        product({"a": [1.0, 3.0], "b": [0.0]})
+    with pytest.raises(ConfigError, match="the product of a, b is a trace without requests"):
+        product({"a": [1.0, 0.0], "b": [0.0, 1.0]})
 
 
 # --- injections ------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def perform(ctx: click.Context, timetable: Sequence[Due], name: str, dry: bool, 
     from vagus.config import Config, home
 
     run = secrets.token_hex(6)
-    items, prepared = _items(timetable, run, name)
+    items, prepared = items_of(timetable, run, name)
     check_together(items, prepared)
     if dry:
         show_dry(items, prepared, as_json)
@@ -84,7 +84,7 @@ def perform(ctx: click.Context, timetable: Sequence[Due], name: str, dry: bool, 
     _exit(outcomes, len(items))
 
 
-def _items(timetable: Sequence[Due], run: str, name: str) -> tuple[list[Item], dict[int, Prepared]]:
+def items_of(timetable: Sequence[Due], run: str, name: str) -> tuple[list[Item], dict[int, Prepared]]:
     """The lines of the timetable, each line of the file prepared once to see that it can be. Raises VagusError."""
     from vagus.actors.injecting import Item
     from vagus.injector.events import Injected

@@ -50,6 +50,12 @@ def percentile(latency_s: Floats, ratio: float, given_up_s: float) -> float | No
     return float(found)
 
 
+def late(late_s: Floats) -> float | None:
+    """The 99th percentile of how late the load sent; None where it sent nothing."""
+    known = late_s[~np.isnan(late_s)]
+    return float(np.quantile(known, 0.99)) if len(known) else None
+
+
 def over_ratio(windows: Windows, slo_s: float, run_s: float) -> float | None:
     """The share of the measured part's windows whose P99 is over the SLO; None where no window had requests."""
     p99 = [p for t, p in zip(windows.t_s, windows.p99_s, strict=True) if 0 < t <= run_s and p is not None]

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from vagus.config import ControllerSettings, GuardSettings, LimitSettings, ObjectiveSettings, VariantSettings
+from vagus.cli.openloop.windows import field_of
 from vagus.errors import ConfigError
 
 FOLDER = "{folder}"
@@ -22,7 +23,7 @@ KNOWN: Mapping[str, VariantSettings] = {
     variant.name: variant
     for variant in (
         VariantSettings(name="none"),
-        VariantSettings(name="hpa", policy="hpa", period="15s", guarded=False, replica_cores=0.2),
+        VariantSettings(name="hpa", policy="hpa", guarded=False, replica_cores=0.2),
         VariantSettings(name="aimd", policy="aimd", guarded=False),
         VariantSettings(name="captain", policy="throttle"),
         VariantSettings(name="throttle", policy="tower", options={"state": f"{FOLDER}/trained/tower.json"}),
@@ -111,6 +112,9 @@ def controller(
     steered = [targets[service] for service in replicas] if scales else list(targets.values())
     if not steered:
         raise ConfigError(f"variant {variant.name}: the application has no service that may have replicas")
+    options = variant.options
+    if scales and "request_cores" not in options:
+        options = {**options, "request_cores": variant.replica_cores}
     unguarded = GuardSettings(confidence=0.0, rule="none", shield="none", swings=0)
     return ControllerSettings(
         name=name,
@@ -120,7 +124,7 @@ def controller(
         period=variant.period,
         armed=True,
         limits=limits,
-        options=variant.options,
+        options=options,
         objective=objective,
         guard=GuardSettings() if variant.guarded else unguarded,
     )
@@ -133,5 +137,5 @@ def objective_of(application: str, slo_s: float, requests: Sequence[str]) -> Obj
         return f'ingress.{field}{{app="{application}"}}'
 
     return ObjectiveSettings(
-        latency=series("p99_s"), slo=slo_s, rate=series("rate_hz"), mix=tuple(series(f"{name}_hz") for name in requests)
+        latency=series("p99_s"), slo=slo_s, rate=series("rate_hz"), mix=tuple(series(f"{field_of(name)}_hz") for name in requests)
     )

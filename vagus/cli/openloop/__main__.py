@@ -19,7 +19,7 @@ import numpy as np
 from vagus.cli.openloop.log import Log, write_log
 from vagus.cli.openloop.plan import Plan, read_plan
 from vagus.cli.openloop.sender import Sender
-from vagus.cli.openloop.windows import Window
+from vagus.cli.openloop.windows import Window, field_of
 from vagus.errors import VagusError
 
 
@@ -117,7 +117,7 @@ def _sampler(plan: Plan) -> Any:
     import vagus
 
     def sample(window: Window) -> None:
-        types = {f"{_field(name)}_hz": hz for name, hz in window.types_hz.items()}
+        types = {f"{field_of(name)}_hz": hz for name, hz in window.types_hz.items()}
         vagus.sample(
             "ingress",
             {"app": plan.name},
@@ -129,12 +129,6 @@ def _sampler(plan: Plan) -> Any:
         )
 
     return sample
-
-
-def _field(name: str) -> str:
-    """A type's name as that of a field."""
-    text = "".join(c if c.isalnum() else "_" for c in name)
-    return text if text[:1].isalpha() else f"type_{text}"
 
 
 if __name__ == "__main__":

@@ -63,3 +63,9 @@ class Tally:
 
 def _quantile(values: Floats, ratio: float) -> float | None:
     return float(np.quantile(values, ratio, method="inverted_cdf")) if len(values) else None
+
+
+def field_of(name: str) -> str:
+    """A type's name as that of a field: `FIELD_hz` of the series `ingress`."""
+    text = "".join(c if c.isalnum() else "_" for c in name)
+    return text if text[:1].isalpha() else f"type_{text}"
