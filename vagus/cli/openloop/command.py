@@ -31,10 +31,8 @@ INTERRUPTED = 130
 
 @click.command()
 @click.argument("file", metavar="APP.yaml", type=click.Path(path_type=Path))
-@click.option("--url", "urls", multiple=True, metavar="URL", help="Of a replica of the entry; may be repeated.")
-@click.option(
-    "--endpoints", type=click.Path(path_type=Path), help="endpoints.json of the deployment, instead of --url."
-)
+@click.option("--to", "urls", multiple=True, metavar="URL", help="Of a replica of the entry; may be repeated.")
+@click.option("--endpoints", type=click.Path(path_type=Path), help="endpoints.json of the deployment, instead of --to.")
 @click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Requests per second, a number a line.")
 @click.option("--rate", type=float, default=50.0, show_default=True, metavar="HZ", help="Mean requests per second.")
 @click.option("--for", "for_", type=Span(), default="60s", show_default=True, help="How long.")
@@ -58,16 +56,17 @@ def load(ctx: click.Context, /, file: Path, output: Path | None, windows: bool, 
     \b
     Examples:
       vagus experiment app app.yaml                                   deploys it, and says its addresses
-      vagus experiment load app.yaml --url http://127.0.0.1:20001 --rate 30 --for 30s
+      vagus experiment load app.yaml --to http://127.0.0.1:20001 --rate 30 --for 30s
       vagus experiment load app.yaml --endpoints run/endpoints.json --trace diurnal.txt --rate 50 --for 5m -o log.npz
-      vagus experiment load app.yaml --url http://127.0.0.1:20001 --windows | jq .p99_s
+      vagus experiment load app.yaml --to http://127.0.0.1:20001 --windows | jq .p99_s
     """
     from vagus.cli.openloop.process import Process
 
     if windows and as_json:
         raise click.UsageError("--windows and --json exclude each other.")
     if bool(given["urls"]) == (given["endpoints"] is not None):
-        raise click.UsageError("give --url, or --endpoints.")
+        hint = "; --url is the gateway of vagus" if ctx.find_root().obj.url else ""
+        raise click.UsageError(f"give --to URL, or --endpoints FILE{hint}.")
     if output is not None:
         if output.suffix != ".npz":
             raise click.UsageError(f"{output}: a log is written as npz; name it FILE.npz.")
@@ -80,7 +79,7 @@ def load(ctx: click.Context, /, file: Path, output: Path | None, windows: bool, 
         from vagus.cli.openloop.log import read_log
 
         found = read_log(log)
-    document = summary(found, slo_s)
+    document = summary(found, slo_s, told["interrupted"])
     document |= {name: told[name] for name in ("failures", "unknown", "interrupted", "late_p99_s", "cpu_s")}
     if as_json:
         emit_json(document)
@@ -128,16 +127,17 @@ def plan_of(file: Path, given: dict[str, Any]) -> Plan:
     )
 
 
-def summary(log: Log, slo_s: float = 0.0) -> dict[str, Any]:
+def summary(log: Log, slo_s: float = 0.0, interrupted: bool = False) -> dict[str, Any]:
     """Figures of the measured part, all together and by type; failed requests took as long as one waits for them."""
     import numpy as np
 
     measured = log.scheduled_s >= 0
+    for_s = float(log.scheduled_s.max(initial=0.0)) if interrupted else log.plan.for_s
     groups = {"all": measured, **{name: measured & (log.type == n) for n, name in enumerate(log.names)}}
-    found: dict[str, Any] = {"seconds": log.plan.for_s, "kinds": {}}
+    found: dict[str, Any] = {"seconds": for_s, "kinds": {}}
     for name, chosen in groups.items():
         took = log.latency_s[chosen]
-        part: dict[str, Any] = {"requests": len(took), "rate_hz": len(took) / log.plan.for_s}
+        part: dict[str, Any] = {"requests": len(took), "rate_hz": len(took) / for_s if for_s else 0.0}
         part["failed"] = int(np.isinf(took).sum())
         if slo_s:
             part["violation_ratio"] = float(np.mean(~(took <= slo_s))) if len(took) else None
