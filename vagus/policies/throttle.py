@@ -22,7 +22,8 @@ class ThrottleTarget:
 
     Options: target (0 to 1), window_s (ten periods of 0.1 s), alpha, shrink_below and shrink_floor (ratios of the
     limit), history (number of uses), headroom (standard deviations above the highest use that an unlimited target is
-    proposed, as nothing was learned of its throttling).
+    proposed, as nothing was learned of its throttling), early (grow as soon as a window is sure to exceed, not at its
+    end).
     Signals: usage_cores, limit_cores and throttled_ratio (NaN: unlimited or unknown), elapsed_s.
     """
 
@@ -37,6 +38,7 @@ class ThrottleTarget:
         shrink_floor: float = 0.5,
         history: int = 50,
         headroom: float = 3.0,
+        early: bool = False,
     ) -> None:
         for name, value, low, high in (
             ("target", target, 0, 1),
@@ -55,6 +57,9 @@ class ThrottleTarget:
         self.shrink_below = shrink_below
         self.shrink_floor = shrink_floor
         self.headroom = headroom
+        if not isinstance(early, bool):
+            raise ConfigError(f"throttle: option early={early!r} must be true or false")
+        self.early = early
         self.margin = 0.0
         self._uses: deque[float] = deque(maxlen=int(history))
         self._elapsed_s = 0.0
@@ -79,14 +84,17 @@ class ThrottleTarget:
         ratio = self._throttled_s / max(self._elapsed_s, self.window_s)
         if self._before_shrink is not None and ratio > self.alpha * self.target and limit < self._before_shrink:
             return self._revert(self._before_shrink, ratio)
-        if self._elapsed_s < self.window_s * 0.95:  # timers are a little early at times
+        if self.early and ratio > self.alpha * self.target:
+            ratio = self._throttled_s / self._elapsed_s  # whatever comes, this window exceeds: so it goes till now
+        elif self._elapsed_s < self.window_s * 0.95:  # timers are a little early at times
             return None
+        share = min(self._elapsed_s / self.window_s, 1.0) if self.early else 1.0  # a window is judged once, in parts
         self._new_window()
-        return self._decide(limit, ratio)
+        return self._decide(limit, ratio, share)
 
-    def _decide(self, limit: float, ratio: float) -> float | None:
+    def _decide(self, limit: float, ratio: float, share: float) -> float | None:
         self._before_shrink = None
-        self.margin = max(0.0, self.margin + ratio - self.target)
+        self.margin = max(0.0, self.margin + (ratio - self.target) * share)
         excess = ratio - self.alpha * self.target
         if excess > 0:
             return limit * (1 + excess)
@@ -116,7 +124,7 @@ class ThrottleTarget:
         """Raises PolicyError when the state is not one of ours."""
         try:
             margin, uses = float(state["margin"]), [float(use) for use in state["uses"]]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise PolicyError(f"throttle: stored state is damaged ({error}); starting afresh") from error
         if not all(math.isfinite(x) and x >= 0 for x in (margin, *uses)):
             raise PolicyError("throttle: stored state holds numbers that are not finite; starting afresh")

@@ -1,0 +1,145 @@
+"""What a pair of throttle targets costs at a rate of requests: the contextual bandit of the tower (`policies/tower`).
+
+Autothrottle (Wang et al., NSDI'24, section 5) regresses one cost: the normalised CPU in [0, 1] where the objective is
+met, else 2 plus the normalised latency. That cost jumps where it matters most, and each sample tells of one side only.
+Here the two parts are regressed, which are smooth: the logarithm of latency ÷ objective, and that of the requested
+cores. The expected cost follows from both, with the probability of a violation from the regression's own uncertainty.
+Bayesian linear regression (Bishop 2006, section 3.3) on squares and products of both targets' places and of the rate,
+with old samples fading; a prior that knows what anyone knows (more throttling: longer, cheaper) acts from the first
+decision on, and is safe until samples say otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+FEATURES = 9
+MOST_LATENCY = 10.0  # in objectives: what is later still is as bad
+MOST_NUMBER = 1e12
+
+
+def features(first: Floats, second: Floats, rate: float) -> Floats:
+    """(n, FEATURES) of n pairs of places in [0, 1]; rate: logarithm of the rate to the usual one."""
+    one = np.ones_like(first)
+    return np.stack(
+        [one, first, second, first**2, second**2, first * second, one * rate, first * rate, second * rate], axis=1
+    )
+
+
+class Regression:
+    """Bayesian linear regression of one number. mean, deviation: of the prior's coefficients; noise: of a sample."""
+
+    def __init__(self, mean: Sequence[float], deviation: Sequence[float], noise: float, fade: float) -> None:
+        self._prior = np.asarray(mean, dtype=np.float64)
+        self._precision = np.diag(1.0 / np.square(np.asarray(deviation, dtype=np.float64)))
+        self._noise, self._fade = noise, fade
+        self.squares = np.zeros((FEATURES, FEATURES))  # Σ x xᵀ
+        self.sums = np.zeros(FEATURES)  # Σ x (y - x · prior)
+
+    def learn(self, x: Floats, y: float) -> None:
+        """One sample; those before it fade."""
+        self.squares = self.squares * self._fade + np.outer(x, x)
+        self.sums = self.sums * self._fade + x * (y - float(x @ self._prior))
+
+    def foretell(self, x: Floats) -> tuple[Floats, Floats]:
+        """Means and standard deviations, (n,) each, of what is seen at x (n, FEATURES): noise included."""
+        variance = self._noise**2
+        covariance = np.linalg.inv(self._precision + self.squares / variance)
+        mean = self._prior + covariance @ self.sums / variance
+        return x @ mean, np.sqrt(np.einsum("ij,jk,ik->i", x, covariance, x) + variance)
+
+    def state(self) -> dict[str, Any]:
+        return {"squares": self.squares.tolist(), "sums": self.sums.tolist()}
+
+    def restored(self, state: Mapping[str, Any]) -> tuple[Floats, Floats]:
+        """Sums of a saved state, checked. Raises KeyError, TypeError, ValueError."""
+        squares = np.asarray(state["squares"], dtype=np.float64)
+        sums = np.asarray(state["sums"], dtype=np.float64)
+        if squares.shape != (FEATURES, FEATURES) or sums.shape != (FEATURES,):
+            raise ValueError(f"a regression of shapes {squares.shape} and {sums.shape}")
+        if not (np.abs(squares) <= MOST_NUMBER).all() or not (np.abs(sums) <= MOST_NUMBER).all():
+            raise ValueError("a regression with numbers that cannot be")
+        if not np.allclose(squares, squares.T) or np.linalg.eigvalsh(squares)[0] < -1e-6 * (1 + np.abs(squares).max()):
+            raise ValueError("a regression whose squares are none")
+        return squares, sums
+
+
+class ThrottleCosts:
+    """Costs of all pairs of places (0 … places - 1), as (places, places) arrays. violation: what one costs beside CPU."""
+
+    def __init__(self, places: int, violation: float, fade: float) -> None:
+        self.places, self._violation = places, violation
+        at = np.linspace(0.0, 1.0, places) if places > 1 else np.zeros(1)
+        self._first, self._second = (grid.ravel() for grid in np.meshgrid(at, at, indexing="ij"))
+        # log(latency ÷ objective): half of it unthrottled, all of it a little above the middle; longer with the rate
+        self._latency = Regression(
+            (-0.9, 0.3, 0.3, 0.3, 0.3, 0.1, 0.3, 0, 0), (0.6, 0.4, 0.4, 0.4, 0.4, 0.3, 0.5, 0.3, 0.3), 0.35, fade
+        )
+        # log(requested cores): a third less at the highest targets; nearly with the rate
+        self._cores = Regression(
+            (0.0, -0.25, -0.25, 0, 0, 0, 0.7, 0, 0), (2.0, 0.15, 0.15, 0.1, 0.1, 0.1, 0.5, 0.2, 0.2), 0.15, fade
+        )
+        self._usual = (0.0, 0.0)  # count and mean of log(rate)
+        self.samples = 0
+
+    def rate(self, rate_hz: float) -> float:
+        """The rate as the regressions take it; the usual one where it is not known."""
+        if not (math.isfinite(rate_hz) and rate_hz > 0) or not self._usual[0]:
+            return 0.0
+        return min(max(math.log(rate_hz) - self._usual[1], -3.0), 3.0)
+
+    def learn(self, pair: tuple[int, int], rate_hz: float, latency_ratio: float, cores: float) -> None:
+        """What was seen with a pair of places. latency_ratio: latency ÷ objective; cores: requested."""
+        if math.isfinite(rate_hz) and rate_hz > 0 and self._usual[0] < 30:  # then it is what rates are measured by
+            count = self._usual[0] + 1
+            self._usual = (count, self._usual[1] + (math.log(rate_hz) - self._usual[1]) / count)
+        x = features(self._place(pair[0]), self._place(pair[1]), self.rate(rate_hz))[0]
+        if latency_ratio > 0:
+            self._latency.learn(x, math.log(min(max(latency_ratio, 1e-3), MOST_LATENCY)))
+        if cores > 0 and math.isfinite(cores):
+            self._cores.learn(x, math.log(cores))
+        self.samples += 1
+
+    def _place(self, at: int) -> Floats:
+        return np.array([at / max(self.places - 1, 1)])
+
+    def foretell(self, rate_hz: float) -> tuple[Floats, Floats]:
+        """Expected costs, and probabilities of missing the objective; (places, places) each."""
+        x = features(self._first, self._second, self.rate(rate_hz))
+        latency, spread = self._latency.foretell(x)
+        missed = np.array([0.5 * math.erfc(-float(z) / math.sqrt(2)) for z in latency / spread])
+        cores = np.exp(np.clip(self._cores.foretell(x)[0], -20, 20))
+        late = np.clip(np.exp(np.clip(latency, -5, 5)) - 1.0, 0.0, 1.0)
+        cost = (1 - missed) * cores / cores.max() + missed * (self._violation + late)
+        shape = (self.places, self.places)
+        return cost.reshape(shape), missed.reshape(shape)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "places": self.places,
+            "samples": self.samples,
+            "usual": list(self._usual),
+            "latency": self._latency.state(),
+            "cores": self._cores.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Raises KeyError, TypeError, ValueError, with nothing changed."""
+        if state["places"] != self.places:
+            raise ValueError(f"costs of {state['places']!r} throttle targets, not {self.places}")
+        latency, cores = self._latency.restored(state["latency"]), self._cores.restored(state["cores"])
+        count, mean = (float(value) for value in state["usual"])
+        samples = state["samples"]
+        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:
+            raise ValueError(f"{samples!r} samples")
+        if not (0 <= count <= MOST_NUMBER and abs(mean) <= 100):
+            raise ValueError("a usual rate that cannot be")
+        self._latency.squares, self._latency.sums = latency
+        self._cores.squares, self._cores.sums = cores
+        self._usual, self.samples = (count, mean), samples
