@@ -21,7 +21,7 @@ async def compose(body: Json) -> Json:
     user = int(body["user"])
     wanted = [service.call("unique-id", "/make", user=user), service.call("text", "/take", text=body["text"])]
     if body["media"] is not None:
-        wanted.append(service.call("media", "/store", seed=int(body["media"]), user=user))
+        wanted.append(service.call("media", "/store", number=int(body["media"])))
     made, text, *stored = await asyncio.gather(*wanted)
     with vagus.span("compare"):
         alike = likeness(text["text"])
@@ -55,7 +55,7 @@ def likeness(text: str) -> float:
         shingles.add(int.from_bytes(hashed, "little"))
     mine = frozenset(shingles)
     most = 0.0
-    for _ in range(service.times(1)):
+    for _ in range(service.times(6)):
         for other in recent:
             most = max(most, len(mine & other) / len(mine | other))
     recent.append(mine)

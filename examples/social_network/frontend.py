@@ -48,8 +48,8 @@ async def page(timeline: str, query: Json) -> Json:
         names, shown = await asyncio.gather(named, service.call("media", "/previews", pictures=pictures))
     else:
         names, shown = await named, {"previews": {}}
-    text = "".join(rendered(post, names["names"], shown["previews"]) for _ in range(service.times(4)) for post in posts)
-    text = text[: len(text) // service.times(4)]
+    text = "".join(rendered(post, names["names"], shown["previews"]) for _ in range(service.times(5)) for post in posts)
+    text = text[: len(text) // service.times(5)]
     return {"posts": [post["id"] for post in posts], "page": text, "crc": zlib.crc32(zlib.compress(text.encode(), 6))}
 
 

@@ -12,7 +12,7 @@ import vagus
 service = Service("home-timeline")
 timelines = Timelines(service.run / "home.lmdb")
 SHOWN = 12
-HALF_MS = 6 * 3600 * 1000  # in which a post loses half of its weight
+HALF = 24  # so many posts later, one has half of its weight
 
 
 async def read(body: Json) -> Json:
@@ -28,17 +28,14 @@ async def read(body: Json) -> Json:
 
 
 def ranked(entries: list[tuple[int, int]], close: dict[str, float]) -> list[int]:
-    """By age and closeness; of one author's posts each counts less than the one before."""
-    if not entries:
-        return []
-    newest = entries[0][0] >> 12
+    """By how new they are, and how close their authors; of one author's posts each counts less than the one before."""
+    authors = dict(entries)
     chosen: list[int] = []
-    for _ in range(service.times(2)):
+    for _ in range(service.times(6)):
         left = {
-            post: (math.log1p(close[str(author)]) + 0.1) * 0.5 ** ((newest - (post >> 12)) / HALF_MS)
-            for post, author in entries
+            post: (math.log1p(close[str(author)]) + 0.1) * 0.5 ** (place / HALF)
+            for place, (post, author) in enumerate(entries)
         }
-        authors = dict(entries)
         chosen = []
         while left and len(chosen) < SHOWN:
             best = max(left, key=left.__getitem__)

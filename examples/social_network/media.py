@@ -1,56 +1,29 @@
-"""media: pictures, compressed when they come, shown small. Kept in LMDB: replicas share it."""
+"""media: pictures, compressed when they come, shown small. Replicas share the database."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import zlib
 
-import lmdb
+from pictures import Pictures
 from service import Json, Service
 
 service = Service("media")
-KEPT = 4096  # pictures: a newer one takes the place of the oldest
-SIDE = 160
-env = lmdb.open(str(service.run / "media.lmdb"), map_size=256 << 20, sync=False, max_readers=256)
-
-
-def picture(seed: int) -> bytes:
-    """What a camera would send: a slope with noise."""
-    noise = hashlib.shake_128(seed.to_bytes(8, "little")).digest(SIDE * SIDE // 4)
-    rows = [
-        bytes((row + at + (noise[(row * 40 + (at >> 2)) % len(noise)] & 15)) & 255 for at in range(SIDE))
-        for row in range(SIDE // 4)
-    ]
-    return b"".join(rows)
+pictures = Pictures(service.run)
 
 
 async def store(body: Json) -> Json:
-    """{picture}: its number."""
-    seed = int(body["seed"]) & (1 << 60) - 1
-    taken = picture(seed)
-    whole = b""
-    for _ in range(service.times(1)):
-        whole = zlib.compress(taken, 9)
-    small = zlib.compress(taken[::4], 9)
-    number = seed
-    with env.begin(write=True) as txn:
-        slot = (number % KEPT).to_bytes(2, "big")
-        txn.put(b"w" + slot, whole)
-        txn.put(b"s" + slot, small)
-    return {"picture": number}
+    """{picture, bytes}: its number and size."""
+    number = int(body["number"]) & (1 << 52) - 1
+    return {"picture": number, "bytes": pictures.store(number, service.times(3))}
 
 
 async def previews(body: Json) -> Json:
     """{previews}: of each picture the small one, in base64."""
     found = {}
-    with env.begin() as txn:
-        for number in body["pictures"][:50]:
-            slot = (int(number) % KEPT).to_bytes(2, "big")
-            whole = txn.get(b"w" + slot)
-            if whole is not None:
-                shown = zlib.compress(zlib.decompress(whole)[::8], 6)
-                found[str(number)] = base64.b64encode(shown).decode()
+    for number in body["pictures"][:50]:
+        shown = pictures.preview(int(number), service.times(1))
+        if shown is not None:
+            found[str(number)] = base64.b64encode(shown).decode()
     return {"previews": found}
 
 

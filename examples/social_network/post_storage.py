@@ -10,25 +10,32 @@ from prepare import open_posts, packed
 from service import Json, Service
 
 service = Service("post-storage")
-CACHED = 400
+CACHED = 1000
 database = open_posts(service.run / "posts.sqlite")
-cache: OrderedDict[int, Json] = OrderedDict()
+cache: OrderedDict[int, bytes] = OrderedDict()  # as they are stored
 hits = misses = 0
 
 
-def keep(post: Json) -> None:
-    cache[post["id"]] = post
-    cache.move_to_end(post["id"])
+def keep(number: int, stored: bytes) -> None:
+    cache[number] = stored
+    cache.move_to_end(number)
     while len(cache) > CACHED:
         cache.popitem(last=False)
+
+
+def unpacked(stored: bytes) -> Json:
+    post: Json = {}
+    for _ in range(service.times(14)):
+        post = json.loads(zlib.decompress(stored))
+    return post
 
 
 async def write(body: Json) -> Json:
     """Stores a post; once more is once."""
     post = body["post"]
-    row = (int(post["id"]), int(post["author"]), packed(post))
-    database.execute("INSERT OR REPLACE INTO posts VALUES (?, ?, ?)", row)
-    keep(post)
+    number, stored = int(post["id"]), packed(post)
+    database.execute("INSERT OR REPLACE INTO posts VALUES (?, ?, ?)", (number, int(post["author"]), stored))
+    keep(number, stored)
     return {}
 
 
@@ -42,11 +49,10 @@ async def read(body: Json) -> Json:
     for number in found:
         cache.move_to_end(number)
     marks = ",".join("?" * len(missing))
-    for (stored,) in database.execute(f"SELECT body FROM posts WHERE id IN ({marks})", missing):
-        post = json.loads(zlib.decompress(stored))
-        found[post["id"]] = post
-        keep(post)
-    return {"posts": [found[number] for number in wanted if number in found]}
+    for number, stored in database.execute(f"SELECT id, body FROM posts WHERE id IN ({marks})", missing):
+        found[number] = stored
+        keep(number, stored)
+    return {"posts": [unpacked(found[number]) for number in wanted if number in found]}
 
 
 async def figures(query: Json) -> Json:

@@ -19,21 +19,69 @@ from bisect import bisect
 from itertools import accumulate
 from pathlib import Path
 
+from pictures import Pictures
 from timelines import KEPT, Timelines
 
 USERS, TIES = 962, 18_812
 SPREAD = 0.9  # of the logarithm of how sought-after a user is
 FIRST_POSTS = 12  # of each user
 ITERATIONS = 1500  # of hashing a password, at --work 1
-FIRST_MS = 1_000_000_000  # since EPOCH: of the first post
-WORDS = ["morning", "coffee", "train", "window", "river", "paper", "lecture", "garden", "bicycle", "evening", "rain", "market", "bread", "concert", "library", "notes", "mountain", "winter", "letter", "camera", "kitchen", "street", "harbour", "island", "summer", "friend", "answer", "question", "story", "music", "history", "travel", "weather", "football", "chess", "theatre", "novel", "physics", "election", "cinema", "holiday", "neighbour", "birthday", "recipe", "orchard"]
+FIRST_MS = 1_000_000_000  # of the first post, since unique-id's epoch
+PICTURES = 512  # numbered from 1: what the first posts show
+WORDS = [
+    "morning",
+    "coffee",
+    "train",
+    "window",
+    "river",
+    "paper",
+    "lecture",
+    "garden",
+    "bicycle",
+    "evening",
+    "rain",
+    "market",
+    "bread",
+    "concert",
+    "library",
+    "notes",
+    "mountain",
+    "winter",
+    "letter",
+    "camera",
+    "kitchen",
+    "street",
+    "harbour",
+    "island",
+    "summer",
+    "friend",
+    "answer",
+    "question",
+    "story",
+    "music",
+    "history",
+    "travel",
+    "weather",
+    "football",
+    "chess",
+    "theatre",
+    "novel",
+    "physics",
+    "election",
+    "cinema",
+    "holiday",
+    "neighbour",
+    "birthday",
+    "recipe",
+    "orchard",
+]
 
 
 def graph(users: int = USERS, ties: int = TIES, seed: int = 1) -> list[list[int]]:
-    """Of each user the friends, in order. Ties are drawn by how sought-after both ends are (Chung and Lu, 2002)."""
+    """Of each user, from 1, the friends, in order; [0] is nobody's. Ties are drawn by how sought-after both ends are (Chung and Lu, 2002)."""
     rng = random.Random(seed)
     reach = list(accumulate(rng.lognormvariate(0.0, SPREAD) for _ in range(users)))
-    found: list[set[int]] = [set() for _ in range(users)]
+    found: list[set[int]] = [set() for _ in range(users + 1)]
     count = 0
 
     def tie(a: int, b: int) -> None:
@@ -43,15 +91,18 @@ def graph(users: int = USERS, ties: int = TIES, seed: int = 1) -> list[list[int]
             found[b].add(a)
             count += 1
 
-    for user in range(users):  # nobody is alone
+    def someone() -> int:
+        return 1 + bisect(reach, rng.random() * reach[-1])
+
+    for user in range(1, users + 1):  # nobody is alone
         while not found[user]:
-            tie(user, bisect(reach, rng.random() * reach[-1]))
+            tie(user, someone())
     while count < ties:
-        tie(bisect(reach, rng.random() * reach[-1]), bisect(reach, rng.random() * reach[-1]))
+        tie(someone(), someone())
     return [sorted(friends) for friends in found]
 
 
-def sentence(rng: random.Random, words: int = 40) -> str:
+def sentence(rng: random.Random, words: int = 15) -> str:
     """Something to say."""
     return " ".join(rng.choice(WORDS) for _ in range(words)).capitalize() + "."
 
@@ -79,7 +130,7 @@ def packed(post: dict[str, object]) -> bytes:
 
 def prepare(run: Path, seed: int, work: float, users: int = USERS, ties: int = TIES) -> None:
     """Fills RUN."""
-    stamp = json.dumps({"version": 1, "seed": seed, "work": work, "users": users, "ties": ties})
+    stamp = json.dumps({"version": 2, "seed": seed, "work": work, "users": users, "ties": ties})
     done = run / "prepared.json"
     if done.exists() and done.read_text() == stamp:
         return
@@ -92,6 +143,10 @@ def prepare(run: Path, seed: int, work: float, users: int = USERS, ties: int = T
     (run / "graph.json").write_text(json.dumps(friends))
     _users(run, rng, users, max(1, round(ITERATIONS * work)))
     _posts(run, rng, friends)
+    pictures = Pictures(run)
+    for number in range(1, PICTURES + 1):
+        pictures.store(number)
+    pictures.close()
     done.write_text(stamp)
 
 
@@ -101,7 +156,7 @@ def _users(run: Path, rng: random.Random, users: int, iterations: int) -> None:
             "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, about TEXT NOT NULL, "
             "salt BLOB NOT NULL, iterations INTEGER NOT NULL, digest BLOB NOT NULL)"
         )
-        for user in range(users):
+        for user in range(1, users + 1):
             salt = rng.randbytes(16)
             kept = digest(f"password-{user}", salt, iterations)
             row = (user, f"user{user}", sentence(rng, 12), salt, iterations, kept)
@@ -110,11 +165,11 @@ def _users(run: Path, rng: random.Random, users: int, iterations: int) -> None:
 
 
 def _posts(run: Path, rng: random.Random, friends: list[list[int]]) -> None:
-    users = len(friends)
-    authors = [user for user in range(users) for _ in range(FIRST_POSTS)]
+    users = range(1, len(friends))
+    authors = [user for user in users for _ in range(FIRST_POSTS)]
     rng.shuffle(authors)
-    own: dict[int, list[tuple[int, int]]] = {user: [] for user in range(users)}
-    home: dict[int, list[tuple[int, int]]] = {user: [] for user in range(users)}
+    own: dict[int, list[tuple[int, int]]] = {user: [] for user in users}
+    home: dict[int, list[tuple[int, int]]] = {user: [] for user in users}
     database = open_posts(run / "posts.sqlite")
     database.execute("BEGIN")
     for count, author in enumerate(authors):
@@ -122,9 +177,9 @@ def _posts(run: Path, rng: random.Random, friends: list[list[int]]) -> None:
         body = {
             "id": post,
             "author": author,
-            "text": f"{sentence(rng)} @user{rng.randrange(users)} http://vg.us/{rng.randrange(1 << 30):07x}",
+            "text": f"{sentence(rng)} @user{rng.choice(users)} http://vg.us/{rng.randrange(1 << 30):07x}",
             "mentions": [],
-            "media": None,
+            "media": 1 + count % PICTURES,
             "likes": rng.randrange(100),
         }
         database.execute("INSERT INTO posts VALUES (?, ?, ?)", (post, author, packed(body)))

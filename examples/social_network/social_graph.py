@@ -20,7 +20,7 @@ async def ties(body: Json) -> Json:
     """How close a user is to others: Adamic and Adar, 2003: common friends, each counting less the more friends it has."""
     mine = friends[int(body["user"])]
     found: dict[str, float] = {}
-    for _ in range(service.times(2)):
+    for _ in range(service.times(14)):
         for other in body["users"]:
             common = mine & friends[int(other)]
             found[str(other)] = sum(1 / math.log(1 + len(friends[one])) for one in common)

@@ -17,7 +17,7 @@ async def read(body: Json) -> Json:
     entries = timelines.read(int(body["user"]), SHOWN)
     posts = (await service.call("post-storage", "/read", posts=[post for post, _ in entries]))["posts"]
     terms: list[str] = []
-    for _ in range(service.times(4)):
+    for _ in range(service.times(40)):
         words = Counter(word.lower().strip(".,") for post in posts for word in post["text"].split())
         terms = sorted(words, key=lambda word: (-words[word], word))[:10]
     return {"posts": posts, "terms": terms}
