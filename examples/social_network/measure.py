@@ -78,7 +78,8 @@ async def demands(app: Deployment, count: int, rate: float) -> dict[str, dict[st
         await asyncio.sleep(0.5)
         took_s = time.monotonic() - begun_s
         for service, used in app.usage().items():
-            found[service][request.name] = round((used - before[service] - idle[service] * took_s) / count * 1e3, 3)
+            own_s = max(0.0, used - before[service] - idle[service] * took_s)
+            found[service][request.name] = round(own_s / count * 1e3, 3)
         if asker.failed:
             raise SystemExit(f"{asker.failed} of {count} requests of type {request.name} failed")
     return found

@@ -44,6 +44,12 @@ class Dead(NamedTuple):
     replica: int
     status: int | None
 
+    def __str__(self) -> str:
+        if self.status is None:
+            return f"{self.service}-{self.replica} was not ready in time"
+        how = f"was killed by signal {-self.status}" if self.status < 0 else f"ended with status {self.status}"
+        return f"{self.service}-{self.replica} {how}"
+
 
 class Shown(NamedTuple):
     """A replica for people."""
@@ -110,6 +116,11 @@ class Deployment:
     @property
     def confined(self) -> bool:
         return self._groups is not None
+
+    @property
+    def failure(self) -> str:
+        """Why nobody looks after the replicas any longer; empty while all is well."""
+        return str(self._broken) if self._broken is not None else ""
 
     def start(self) -> None:
         """Runs `setup`, starts all services and returns when all are ready. Raises VagusError; then nothing is left."""

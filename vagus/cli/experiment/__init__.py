@@ -10,7 +10,9 @@ EXPERIMENTS = (
     Entry(
         "failover", "vagus.cli.experiment.failover:failover", "Quality through the loss of each part.", "Experiments"
     ),
+    Entry("app", "vagus.cli.application.command:app", "Deploys an application to be steered.", "Experiments"),
     Entry("load", "vagus.cli.openloop.command:load", "Open-loop load on an application, by a trace.", "Experiments"),
+    Entry("slo", "vagus.cli.experiment.slo:command", "Policies in turn: late requests, and CPU.", "Experiments"),
 )
 
 
@@ -21,4 +23,5 @@ def experiment() -> None:
     \b
     Examples:
       vagus experiment failover -o failover.png
+      vagus experiment app examples/social_network/app.yaml
     """
