@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from vagus.cli.application import Deployment
 from vagus.cli.demo.unbroken import unbroken, unwind_on_end
 from vagus.cli.experiment import slo_measure as measure
 from vagus.cli.experiment import slo_steps
+from vagus.cli.experiment.slo_given import Given
 from vagus.cli.experiment.slo_hogs import Hogs
 from vagus.cli.experiment.slo_injections import aimed, timetable
 from vagus.cli.experiment.slo_load import Load
@@ -32,7 +33,7 @@ from vagus.cli.openloop.trace import slice_of
 from vagus.client.connection import Connection
 from vagus.client.endpoint import find
 from vagus.clock import NS
-from vagus.config import ApplicationSettings, CampaignSettings, ControllerSettings, VariantSettings
+from vagus.config import ControllerSettings, VariantSettings
 from vagus.errors import ConfigError, VagusError
 from vagus.model import Action, Target
 from vagus.runtime.spawn import remove, spawn
@@ -49,14 +50,11 @@ Look = Callable[[float, str], None]
 
 
 class Stage(NamedTuple):
-    """What all runs share. trace: rates, second after second; home: of the experiment's own cluster; scratch: a folder."""
+    """What all runs share. folder: for the results; home: of the experiment's own cluster; scratch: a folder."""
 
     plan: Plan
-    settings: ApplicationSettings
-    app_folder: Path
+    given: Given
     folder: Path
-    campaign: CampaignSettings | None
-    trace: Sequence[float]
     home: Path
     scratch: Path
 
@@ -73,7 +71,7 @@ class Measured(NamedTuple):
 def perform(stage: Stage, turn: Turn, look: Look) -> Run:
     """Runs a variant on a seed's slice. Raises VagusError; whatever happens, nothing is left behind."""
     variant = next(v for v in stage.plan.variants if v.name == turn.variant)
-    variant = with_files(variant, stage.app_folder)
+    variant = with_files(variant, stage.given.app_folder)
     begun = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with contextlib.ExitStack() as stack:
         try:
@@ -130,8 +128,8 @@ class _Performance:
     def _deployed(self) -> Deployment:
         stage = self.stage
         app = Deployment(
-            stage.settings,
-            stage.app_folder,
+            stage.given.settings,
+            stage.given.app_folder,
             stage.scratch / self.name,
             environment={"VAGUS_HOME": str(stage.home), "VAGUS_TRACE_RATIO": TRACE_RATIO},
             replica_cores=self.variant.replica_cores,
@@ -152,7 +150,7 @@ class _Performance:
         if not self.variant.policy:
             return
         actuator = choose("auto")
-        for service in self.stage.settings.services:
+        for service in self.stage.given.settings.services:
             group = app.group(service.name)
             if self.variant.replica_cores:
                 if service.scales:
@@ -164,16 +162,16 @@ class _Performance:
         stage, plan = self.stage, self.stage.plan
         log = stage.folder / "logs" / f"{self.turn.variant}-{self.turn.seed}.npz"
         log.parent.mkdir(parents=True, exist_ok=True)
-        rates = slice_of(list(stage.trace), self.turn.offset_s, plan.run_s, plan.rate_hz, plan.trace)
+        rates = slice_of(stage.given.trace, self.turn.offset_s, plan.run_s, plan.rate_hz, plan.trace)
         made = LoadPlan(
             name=plan.application,
-            requests=stage.settings.requests,
+            requests=stage.given.settings.requests,
             rates_hz=rates,
             run_s=plan.run_s,
             warm_s=plan.warm_s,
-            users=stage.settings.users,
+            users=stage.given.settings.users,
             endpoints=str(app.run / "endpoints.json"),
-            entry=stage.settings.entry,
+            entry=stage.given.settings.entry,
             seed=self.turn.seed,
             timeout_s=plan.given_up_s,
             window_s=plan.window_s,
@@ -184,7 +182,7 @@ class _Performance:
         return Load(made, {**os.environ, "VAGUS_HOME": str(stage.home)})
 
     def _hits(self, app: Deployment) -> tuple[Any, ...]:
-        campaign, plan = self.stage.campaign, self.stage.plan
+        campaign, plan = self.stage.given.campaign, self.stage.plan
         if campaign is None:
             return ()
         due = timetable(campaign, plan.services, self.turn.seed, plan.run_s)

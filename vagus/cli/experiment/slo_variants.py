@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from vagus.config import ControllerSettings, GuardSettings, LimitSettings, ObjectiveSettings, VariantSettings
 from vagus.cli.openloop.windows import field_of
+from vagus.config import ControllerSettings, GuardSettings, LimitSettings, ObjectiveSettings, VariantSettings
 from vagus.errors import ConfigError
 
 FOLDER = "{folder}"
@@ -137,5 +137,8 @@ def objective_of(application: str, slo_s: float, requests: Sequence[str]) -> Obj
         return f'ingress.{field}{{app="{application}"}}'
 
     return ObjectiveSettings(
-        latency=series("p99_s"), slo=slo_s, rate=series("rate_hz"), mix=tuple(series(f"{field_of(name)}_hz") for name in requests)
+        latency=series("p99_s"),
+        slo=slo_s,
+        rate=series("rate_hz"),
+        mix=tuple(series(f"{field_of(name)}_hz") for name in requests),
     )
