@@ -93,7 +93,7 @@ class Peers:
                         raise Failed(answer.status, f"{service}: {content[:200].decode('utf-8', 'replace')}")
                 except asyncio.TimeoutError as error:
                     raise Failed(504, f"{service} did not answer within {CALL_S:g} s") from error
-                except aiohttp.ClientConnectionError as error:  # it ends, or has ended: every call may be repeated
+                except aiohttp.ClientError as error:  # it ends, or has ended: every call may be repeated
                     replica.rests_until_s = time.monotonic() + REST_S
                     why = str(error)
                 finally:

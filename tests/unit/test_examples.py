@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vagus.config import CampaignSettings, Config, ControllerSettings, load
+from vagus.config import ApplicationSettings, CampaignSettings, Config, ControllerSettings, load
 from vagus.controllers.load import load as load_controller
 from vagus.controllers.view import Snapshot
 from vagus.model import Action, Field, Outlook, Sample, Stream
@@ -22,6 +22,8 @@ PRESSURE = Stream("a", "pressure.cpu", (Field("some_avg10"),))
 def test_settings(path: Path) -> None:
     if path.name == "campaign.yaml":
         assert load(path, CampaignSettings).injections
+    elif path.name == "app.yaml":
+        assert load(path, ApplicationSettings).services
     else:
         assert load(path, Config) != Config()
 

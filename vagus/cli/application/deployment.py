@@ -6,6 +6,7 @@ watchdog/ (how to end everything should the deployer be killed), and what the se
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -20,10 +21,10 @@ from vagus.actuators.process import ProcessTree
 from vagus.cli.application.crew import Crew, Order
 from vagus.cli.application.groups import Groups
 from vagus.cli.application.reading import filled
-from vagus.cli.application.replica import Replica, free_port
+from vagus.cli.application.replica import Replica, free_port, last_words
 from vagus.client.tunables import Tunable, tunable
 from vagus.config import ApplicationSettings, ServiceSettings, seconds
-from vagus.errors import ActuateError, ConfigError, Unsupported, VagusError
+from vagus.errors import ActuateError, ConfigError, VagusError
 from vagus.undo import Step, perform
 from vagus.watchdog import Watchdog, recover
 
@@ -66,8 +67,9 @@ class Deployment:
     """An application that runs between `start` and `stop`, or within `with`.
 
     folder: of app.yaml; run: a folder of its own, made if need be; environment: for the services, beside the settings';
-    replica_cores: the quota of each replica, 0 none. say: told what is being done. confined: whether there are groups;
-    unconfined: why there are none. Usable from several threads.
+    replica_cores: the quota of each replica, 0 none. say: told what is being done. root: where /proc and /sys are.
+    confined: whether there are groups; unconfined: why there are none. problems: what could not be removed. Usable from
+    several threads.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Deployment:
         environment: Mapping[str, str] | None = None,
         replica_cores: float = 0.0,
         say: Callable[[str], None] = lambda text: None,
+        root: Path = Path("/"),
     ) -> None:
         self.settings = settings
         self.folder = folder.absolute()
@@ -88,7 +91,8 @@ class Deployment:
         self._services: dict[str, ServiceSettings] = {service.name: service for service in settings.services}
         self._environment = {**os.environ, **settings.environment, **(environment or {})}
         self._environment["PYTHONPATH"] = _path(self._environment.get("PYTHONPATH", ""))
-        self._say = say
+        self.say = say
+        self._root = root
         self._replica_cores = replica_cores
         self._crews = {s.name: Crew(0, seconds(s.ready)) for s in settings.services}
         self._members: dict[tuple[str, int], Replica] = {}
@@ -133,7 +137,7 @@ class Deployment:
                 self._crews[service.name].wanted = service.replicas
             self._keeper = threading.Thread(target=self._keep, name="vagus-application", daemon=True)
             self._keeper.start()
-            self._say(f"starting {len(self._services)} services")
+            self.say(f"starting {len(self._services)} services")
             self._wait(list(self._services), max(crew.ready_s for crew in self._crews.values()) + _SCALE_S)
             self._register()
         except BaseException:
@@ -172,15 +176,15 @@ class Deployment:
             self._life = os.pipe()
         except OSError as error:
             raise VagusError(f"cannot make the run folder {self.run}: {error.strerror}") from error
-        left = recover(self.run / "watchdog", 2.0, "the next deployment")
+        left = recover(self.run / "watchdog", 0.3, "the next deployment")
         if left.busy:
             raise VagusError(f"{self.run} belongs to an application that runs: {'; '.join(left.notes)}")
         services = list(self._services)
         groups: Groups | None = None
         try:
-            groups = Groups(self.settings.name, self._replica_cores)
+            groups = Groups(self.settings.name, self._replica_cores, self._root)
             groups.adopt()
-        except Unsupported as error:
+        except ActuateError as error:
             self.unconfined = str(error)
             if self._replica_cores:
                 raise
@@ -198,7 +202,7 @@ class Deployment:
         log = self.run / "logs" / "setup.log"
         for command in self.settings.setup:
             argv = filled(command, self.folder, self.run)
-            self._say(f"setup: {' '.join(argv)[:100]}")
+            self.say(f"setup: {' '.join(argv)[:100]}")
             try:
                 with open(log, "ab") as to:
                     subprocess.run(
@@ -362,10 +366,14 @@ class Deployment:
         log = self.run / "logs" / f"{service}-{number}.log"
         member = Replica(command, port, log, self._life[0], self.folder, self._environment)
         self._members[service, number] = member
-        self._watchdog.journal(self._undo(service, number, member))
+        try:
+            self._watchdog.journal(self._undo(service, number, member))
+        except ActuateError:  # killed: another one takes over what it was to end
+            self._watchdog.start()
+            self._watchdog.journal(self._undo(service, number, member))
 
     def _undo(self, service: str, number: int, member: Replica) -> list[Step]:
-        steps = [Step("kill", member.path)]
+        steps = [Step("kill", member.path)] if member.path else []
         if self._groups is not None:
             steps.append(Step("rmdir", str(self._groups.folder(service, number))))
         return steps
@@ -382,14 +390,14 @@ class Deployment:
     def _bury(self, service: str, number: int) -> None:
         member = self._members.pop((service, number))
         self._used[service] += member.cpu_s()
-        member.end(gently=False)
         if self._groups is not None:
             try:
                 self._groups.remove(service, number)
             except ActuateError as error:
                 self.problems.append(str(error))
         if self._watchdog is not None:
-            self._watchdog.forget(self._undo(service, number, member))
+            with contextlib.suppress(ActuateError):  # killed: what is gone is undone once more by the next
+                self._watchdog.forget(self._undo(service, number, member))
 
     def _publish(self) -> None:
         """The list of addresses, whole or not at all."""
@@ -461,10 +469,7 @@ class Deployment:
         log = self.run / "logs" / f"{service}-{death.number}.log"
         ready_s = self._crews[service].ready_s
         what = f"was not ready within {ready_s:g} s" if death.status is None else f"ended with status {death.status}"
-        try:
-            words = log.read_bytes()[-600:].decode("utf-8", "replace").strip()
-        except OSError:
-            words = ""
+        words = last_words(log)
         return f"service {service}, replica {death.number}, {what}; its log is {log}{': ' + words if words else ''}"
 
 

@@ -18,7 +18,7 @@ from vagus.undo.processes import named
 
 HEALTHZ_S = 1.0
 _PORTS = range(20_000, 32_000)  # below those that the kernel gives to outgoing connections
-_TAIL_BYTES = 2000
+_TAIL_BYTES = 600
 
 
 def free_port() -> int:
@@ -33,9 +33,9 @@ def free_port() -> int:
 
 
 class Replica:
-    """A running process of a service. life: a descriptor that is its standard input; closed when the deployer is gone.
-
-    Raises VagusError when the command cannot be started.
+    """A process of a service, in a session of its own. life: a descriptor that becomes its standard input, which ends
+    when the deployer does. A command that cannot be started is a process that has ended, as in a shell; its log says why.
+    path: names it for a step that ends it; empty where it has ended already.
     """
 
     def __init__(
@@ -55,8 +55,10 @@ class Replica:
         self._cpu_before_s = 0.0  # what its start cost, of which no request is the reason
         self._cpu_s = 0.0
         self._status: int | None = None
-        try:
-            with open(log, "ab") as to:
+        self._process: subprocess.Popen[bytes] | None = None
+        self.pid, self.path = 0, ""
+        with open(log, "ab", buffering=0) as to:
+            try:
                 self._process = subprocess.Popen(
                     command,
                     stdin=life,
@@ -66,10 +68,13 @@ class Replica:
                     env=dict(environment),
                     start_new_session=True,  # Ctrl-C is for the deployer, which ends them
                 )
-        except OSError as error:
-            raise VagusError(f"cannot start {command[0]!r}: {error.strerror}") from error
+            except OSError as error:
+                to.write(f"cannot start {command[0]!r}: {error.strerror}\n".encode())
+                self._status = 127
+                return
         self.pid = self._process.pid
-        self.path = named(self.pid)  # a zombie at least is there: nobody else waits for it
+        with contextlib.suppress(ProcessLookupError):  # it may be a zombie by now
+            self.path = named(self.pid)
 
     def ready(self) -> bool:
         """Whether it answers GET /healthz with 200."""
@@ -90,12 +95,14 @@ class Replica:
         self._cpu_before_s = self._clock()
 
     def ended(self) -> int | None:
-        """Its exit status, negative for a signal; None while it runs."""
-        if self._status is None:
-            pid, status, used = os.wait4(self.pid, os.WNOHANG)
-            if pid:
-                self._cpu_s = used.ru_utime + used.ru_stime
-                self._status = self._process.returncode = os.waitstatus_to_exitcode(status)
+        """Its exit status, negative for a signal; None while it runs. What it started ends with it."""
+        if self._status is None and os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            self.end(gently=False)  # before its id may become another's
+            _, status, used = os.wait4(self.pid, 0)
+            self._cpu_s = used.ru_utime + used.ru_stime
+            self._status = os.waitstatus_to_exitcode(status)
+            if self._process is not None:
+                self._process.returncode = self._status
         return self._status
 
     def cpu_s(self) -> float:
@@ -110,18 +117,19 @@ class Replica:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGTERM if gently else signal.SIGKILL)
 
-    def last_words(self) -> str:
-        """The end of its log."""
-        try:
-            with open(self.log, "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-                return file.read().decode("utf-8", "replace").strip()
-        except OSError:
-            return ""
-
     def _clock(self) -> float:
         """All threads of the process, to the nanosecond: clock_getcpuclockid(3)."""
         try:
             return time.clock_gettime((~self.pid << 3) | 2)
         except OSError:  # it is a zombie; wait4 will tell
             return self._cpu_s
+
+
+def last_words(log: Path) -> str:
+    """The end of a log."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            return file.read().decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
