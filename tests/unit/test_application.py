@@ -149,7 +149,7 @@ def test_one_that_dies_is_noticed_and_replaced(app: Deployment) -> None:
 
 
 def test_its_watchdog_may_be_killed_and_nothing_is_left_at_the_end(tmp_path: Path, root: Path) -> None:
-    app = Deployment(small("shop", web=1), FOLDER, tmp_path / "run", root=root)
+    app = Deployment(small("other", web=1), FOLDER, tmp_path / "run", root=root)
     app.start()
     with pytest.raises(VagusError, match="deployed already"):
         app.start()
@@ -173,7 +173,7 @@ def test_controllers_scale_it_by_a_tunable(app: Deployment) -> None:
     def asked(do: str, service: str = "web", **more: object) -> dict[str, object]:
         assert SERVER.wait(5.0)
         assert SERVER._listener is not None
-        message = {"do": do, "service": service, "instance": str(os.getpid()), "name": "replicas", **more}
+        message = {"do": do, "service": service, "instance": f"{os.getpid()}-shop", "name": "replicas", **more}
         return ask(SERVER._listener.getsockname(), message)
 
     assert asked("get") == {"value": 1}
@@ -232,7 +232,7 @@ def test_one_that_cannot_be_scaled_up_stays_as_it_was(app: Deployment) -> None:
 
 
 def test_setup_comes_first_and_its_failure_is_told(tmp_path: Path, root: Path) -> None:
-    settings = small("shop", web=1)
+    settings = small("other", web=1)
     run = tmp_path / "run"
     write = "import os, pathlib, sys; pathlib.Path(sys.argv[1], 'made').write_text(os.environ['COLOUR'])"
     good = msgspec.structs.replace(
@@ -241,7 +241,7 @@ def test_setup_comes_first_and_its_failure_is_told(tmp_path: Path, root: Path) -
     with Deployment(good, FOLDER, run, environment={"COLOUR": "blue"}, root=root):
         assert (run / "made").read_text() == "blue"
     bad = msgspec.structs.replace(settings, setup=(("{python}", "-c", "raise SystemExit('no room')"),))
-    with pytest.raises(VagusError, match=r"setup of shop failed.*setup\.log"):
+    with pytest.raises(VagusError, match=r"setup of other failed.*setup\.log"):
         Deployment(bad, FOLDER, run, root=root).start()
     assert "no room" in (run / "logs/setup.log").read_text()
 

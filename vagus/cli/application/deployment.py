@@ -230,6 +230,7 @@ class Deployment:
                         get=lambda name=service.name: self._crews[name].wanted,  # type: ignore[misc]
                         set=lambda n, name=service.name: self._want(name, n),  # type: ignore[misc]
                         service=service.name,
+                        instance=f"{os.getpid()}-{self.settings.name}"[:64],
                     )
                 )
 
