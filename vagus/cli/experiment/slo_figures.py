@@ -123,7 +123,7 @@ def over_time(run: Run, plan: Plan, scale: Scales, style: str) -> str:
 def rate(run: Run, scale: Scales) -> str:
     """Requests per second of a seed's slice."""
     figure = Figure(_WIDTH, 130)
-    panel = Panel(figure, scale.time, scale.rate, most_y=3)
+    panel = Panel(figure, scale.time, scale.rate, most_y=4)
     if run.windows is not None:
         panel.line(run.windows.t_s, run.windows.rate_hz, "plain")
     return figure.svg(f"Requests per second, seed {run.seed}", "The load over time, the same for all policies")
@@ -143,6 +143,22 @@ def service_limits(run: Run, service: str, scale: Scales, style: str) -> str:
             panel.line(run.sampled.t_s, limit, style, steps=True, name="limit")
     panel.label(panel.left + 4, panel.top + 2, service, style="t strong")
     return figure.svg(f"{service}: limit and use, {run.variant}, seed {run.seed}", "Limit as a line, use as an area")
+
+
+def limits_of_all(runs: Sequence[tuple[int, Run]], service: str, scale: Scales) -> str:
+    """A service's limit under each policy. runs: of one seed, with the place of their variant."""
+    figure = Figure(_WIDTH * 0.75, 170)
+    panel = Panel(figure, scale.time._replace(title=""), scale.service[service], most_y=3)
+    for hit in runs[0][1].injected:
+        if hit.service == service:
+            panel.band(hit.begin_s, hit.end_s, f"{hit.type} {hit.intensity}")
+    for n, run in runs:
+        limit = run.sampled.limit_cores.get(service, ()) if run.sampled else ()
+        if run.sampled and any(cores is not None for cores in limit):
+            panel.line(run.sampled.t_s, limit, style_of(n), steps=True, name=run.variant)
+    panel.label(panel.left + 4, panel.top + 4, service, style="t strong")
+    names = ", ".join(run.variant for _, run in runs)
+    return figure.svg(f"Limits of {service}", f"Cores over time, a line for each of {names}")
 
 
 def _bands(panel: Panel, run: Run, marks: bool = False) -> None:
@@ -240,8 +256,9 @@ def trade(rows: Sequence[Row]) -> str:
         panel.point(place, max(share, y.low), style_of(n), f"{row.name}: mean", n, 6)
         px, py = panel.px(place), panel.py(max(share, y.low)) + 4
         end = px > panel.left + 0.72 * (panel.right - panel.left)
+        down = 13 if py < panel.top + 30 else -13
         while any(abs(py - other) < 13 and abs(px - where) < 90 for where, other in taken):
-            py -= 13
+            py += down
         taken.append((px, py))
         panel.label(px + (-11 if end else 11), py, row.name, "end" if end else "start", "t strong")
     panel.label(panel.left + 6, panel.bottom - 6, "better ↙", style="t")

@@ -87,23 +87,23 @@ def _hits(run: Run) -> str:
 
 
 def services(results: Results, table: Sequence[Row], scale: Scales) -> str:
-    """Each service's limit under each policy, of the first seed."""
+    """Each service's limit, of the first seed: of all policies together, then by policy with what is used."""
+    drawn = [(n, row.runs[0]) for n, row in enumerate(table) if row.runs and row.variant.policy]
+    if not drawn:
+        return ""
+    seed = min(run.seed for _, run in drawn)
+    drawn = [(n, run) for n, run in drawn if run.seed == seed]
+    every = "".join(
+        _figure(figures.limits_of_all(drawn, service, scale), alone=False) for service in results.plan.services
+    )
     parts = [
-        "<h2>Limits by service</h2><p>Of the first seed: limit (line) and use (area) in cores; a service's axis is the same "
-        "for all policies. Shaded: when it was hit itself.</p>"
+        f"<h2>Limits by service</h2><p>Cores, of seed {seed}. Shaded: when the service was hit itself.</p>{_key(table)}"
+        f'<div class="grid3">{every}</div><p>By policy, with what was used of it (area):</p>'
     ]
-    opened = False
-    for n, row in enumerate(table):
-        if not row.runs or not row.variant.policy:
-            continue
-        run = row.runs[0]
-        drawn = "".join(
+    for n, run in drawn:
+        each = "".join(
             _figure(figures.service_limits(run, service, scale, figures.style_of(n)), alone=True)
             for service in results.plan.services
         )
-        parts.append(
-            f"<details{'' if opened else ' open'}><summary>{escape(row.name)}, seed {run.seed}</summary>"
-            f'<div class="grid4">{drawn}</div></details>'
-        )
-        opened = True
-    return "".join(parts) if opened else ""
+        parts.append(f'<details><summary>{escape(run.variant)}</summary><div class="grid4">{each}</div></details>')
+    return "".join(parts)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vagus.cli.experiment.slo_measure import mitigation_s
 from vagus.cli.experiment.slo_results import Injected, Results, Run, load
-from vagus.cli.experiment.slo_summary import MEASURES, Row, best, rows, seen, shown, spread
-from vagus.cli.experiment.slo_verdict import Verdict, verdict
+from vagus.cli.experiment.slo_summary import MEASURES, Row, best, cores, percent, rows, seen, shown, spread
+from vagus.cli.experiment.slo_verdict import Verdict, Versus, verdict
 from vagus.cli.session import write_file
 from vagus.errors import ConfigError
 
@@ -100,27 +100,50 @@ def _setting(results: Results) -> str:
 
 
 def _verdict(said: Verdict, missing: Sequence[str]) -> str:
-    aims = "".join(
-        f'<li class="{"yes" if won else "no"}">{escape(name)}: '
-        f"{'fewer' if won else 'not both fewer'} SLO violations than every baseline{'' if won else ' and'} "
-        f"{'at ' if won else ''}no more requested CPU</li>"
-        for name, won in said.aims
-    )
+    parts = [f"<p><strong>{escape(said.headline)}</strong></p>"]
+    if said.aims:
+        aims = " &nbsp; ".join(
+            f'<span class="{"yes" if won else "no"}">{escape(name)}</span>' for name, won in said.aims
+        )
+        parts.append(f"<p>Fewer SLO violations than every baseline, at no more requested CPU: {aims}</p>")
+    if said.duels:
+        heads = ("policy", "against", "SLO violations", "requested CPU", "how it comes out")
+        lines = "".join(map(_duel, said.duels))
+        parts.append(_wide("One against another", heads, lines))
+    losses = said.losses or (("Nowhere, by these figures.",) if said.aims else ())
     doubts = [*said.doubts, *(f"Left out of the figures of latency: {why}" for why in missing[:5])]
-    parts = [f"<p><strong>{escape(said.headline)}</strong></p>", f"<ul>{aims}</ul>" if aims else ""]
-    for title, lines in (("In figures", said.points), ("Where contenders lose", said.losses), ("Doubts", doubts)):
-        if lines:
-            parts.append(f"<h3>{title}</h3><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>")
-        elif title == "Where contenders lose" and said.aims:
-            parts.append(f"<h3>{title}</h3><p>Nowhere, by the measures below.</p>")
+    for title, told in (("Where contenders lose", losses), ("Also", said.points), ("Doubts", doubts)):
+        if told:
+            parts.append(f"<h3>{title}</h3><ul>{''.join(f'<li>{escape(line)}</li>' for line in told)}</ul>")
     return f'<section class="box" id="verdict" aria-label="Verdict">{"".join(parts)}</section>'
 
 
-def _table(table: Sequence[Row]) -> str:
-    heads = "".join(
-        f'<th scope="col">{escape(m.title)}{f"<small>{escape(m.unit)}</small>" if m.unit else ""}</th>'
-        for m in MEASURES
+def _duel(pair: Versus) -> str:
+    def cell(values: tuple[float, float] | None, form: Callable[[float], str], unit: str, less: int) -> str:
+        if values is None:
+            return "<td>–</td>"
+        seeds = f"<small>less in {less} of {pair.seeds} seeds</small>" if pair.seeds > 1 else ""
+        return f"<td>{form(values[0])} : {form(values[1])} {unit}{seeds}</td>"
+
+    style = "yes" if pair.wins else "no" if pair.word.startswith("loses") else ""
+    return (
+        f'<tr><th scope="row">{escape(pair.ours.name)}</th><td class="words">{escape(pair.theirs.name)}</td>'
+        f"{cell(pair.violations, percent, '%', pair.fewer)}{cell(pair.requested, cores, 'cores', pair.cheaper)}"
+        f'<td class="words"><span class="{style}">{escape(pair.word)}</span></td></tr>'
     )
+
+
+def _wide(name: str, heads: Sequence[str], lines: str, more: str = "") -> str:
+    """A table that scrolls by itself where it is too wide."""
+    head = "".join(f'<th scope="col">{text}</th>' for text in heads)
+    return (
+        f'<div class="wide" role="region" aria-label="{escape(name)}" tabindex="0"><table{more}><thead><tr>{head}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _table(table: Sequence[Row]) -> str:
+    heads = [f"{escape(m.title)}{f'<small>{escape(m.unit)}</small>' if m.unit else ''}" for m in MEASURES]
     tops = {m.key: best(table, m) for m in MEASURES}
     lines = []
     for row in table:
@@ -136,10 +159,9 @@ def _table(table: Sequence[Row]) -> str:
         note = f"<small>{row.failed} not valid</small>" if row.failed else ""
         lines.append(f'<tr><th scope="row">{escape(row.name)}{note}</th>{"".join(cells)}</tr>')
     return (
-        '<div class="wide" role="region" aria-label="Figures of merit" tabindex="0"><table id="merit">'
-        "<caption>Means over seeds, the smallest and the largest of them below; underlined: the best of those that limit "
-        "anything. Mitigation: median of all injections that showed, below how many were over before the injection "
-        f'was.</caption><thead><tr><th scope="col">policy</th>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+        '<p class="dim">Means over seeds, with the smallest and the largest below. Underlined: the best of those that limit '
+        "anything. Mitigation: the median of all injections that showed, and how many were over before the injection was.</p>"
+        + _wide("Figures of merit", ("policy", *heads), "".join(lines), ' id="merit"')
     )
 
 
@@ -155,31 +177,21 @@ def _definitions(results: Results) -> str:
 
 
 def _every_run(results: Results) -> str:
-    heads = "".join(f'<th scope="col">{escape(m.title)}</th>' for m in MEASURES)
+    heads = ["policy", "seed", "requests", "failed", *(escape(m.title) for m in MEASURES), "machine busy", "notes"]
+    place = {variant.name: n for n, variant in enumerate(results.plan.variants)}
     lines = []
-    for run in sorted(
-        results.runs,
-        key=lambda run: (
-            run.seed,
-            [v.name for v in results.plan.variants].index(run.variant)
-            if run.variant in {v.name for v in results.plan.variants}
-            else 0,
-        ),
-    ):
+    for run in sorted(results.runs, key=lambda run: (run.seed, place.get(run.variant, len(place)))):
         cells = "".join(f"<td>{'–' if (number := m.of(run)) is None else m.form(number)}</td>" for m in MEASURES)
-        said = "; ".join(filter(None, [run.error and f"not valid: {run.error}", *run.notes, _rung(run)]))
+        busy = "–" if run.machine_ratio is None else f"{100 * run.machine_ratio:.0f} %"
+        said = "; ".join(filter(None, [run.error and f"not valid: {run.error}", *run.notes, _guarded(run)]))
         lines.append(
-            f'<tr><th scope="row">{escape(run.variant)}</th><td>{run.seed}</td><td>{run.requests}</td>'
-            f'<td>{run.failed}</td>{cells}<td class="words">{escape(said)}</td></tr>'
+            f'<tr><th scope="row">{escape(run.variant)}</th><td>{run.seed}</td><td>{run.requests}</td><td>{run.failed}</td>'
+            f'{cells}<td>{busy}</td><td class="words">{escape(said)}</td></tr>'
         )
-    return (
-        '<h2>Every run</h2><div class="wide" role="region" aria-label="Every run" tabindex="0"><table><thead><tr>'
-        '<th scope="col">policy</th><th scope="col">seed</th><th scope="col">requests</th><th scope="col">failed</th>'
-        f'{heads}<th scope="col">notes</th></tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
-    )
+    return "<h2>Every run</h2>" + _wide("Every run", heads, "".join(lines), ' class="dense"')
 
 
-def _rung(run: Run) -> str:
+def _guarded(run: Run) -> str:
     notes = ", ".join(f"{count} × {note}" for note, count in sorted(run.steps.notes.items(), key=lambda n: -n[1])[:3])
     return "; ".join(
         filter(None, [run.steps.rung and f"at its end on the rung {run.steps.rung}", notes and f"guard: {notes}"])
@@ -201,14 +213,11 @@ def _injections(results: Results) -> str:
         "to",
         "showed after",
         "by",
-        "limit raised after",
+        "limit raised",
         "mitigated in",
     )
-    return (
-        '<details><summary>Every injection</summary><div class="wide" role="region" aria-label="Every injection" '
-        f'tabindex="0"><table><thead><tr>{"".join(f"<th scope=col>{head}</th>" for head in heads)}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div></details>"
-    )
+    table = _wide("Every injection", heads, "".join(lines), ' class="dense"')
+    return f"<details><summary>Every injection</summary>{table}</details>"
 
 
 def _hit(run: Run, number: int, hit: Injected) -> str:

@@ -167,7 +167,8 @@ def spread(row: Row, measure: Measure) -> str:
     low, high, n = row.values[measure.key][1:]
     if low is None or high is None or n < 2 or shown(row, measure) == "–":
         return ""
-    return f"{measure.form(low)}–{measure.form(high)}"
+    words = measure.form(low), measure.form(high)
+    return "–".join(words) if words[0] != words[1] else ""
 
 
 def best(table: Sequence[Row], measure: Measure) -> set[str]:
@@ -178,4 +179,5 @@ def best(table: Sequence[Row], measure: Measure) -> set[str]:
     if not measure.better or len(known) < 2:
         return set()
     top = min(known.values(), key=lambda mean: -measure.better * mean)
-    return {name for name, mean in known.items() if measure.form(mean) == measure.form(top)}
+    found = {name for name, mean in known.items() if measure.form(mean) == measure.form(top)}
+    return found if len(found) < len(known) else set()

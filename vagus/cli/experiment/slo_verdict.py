@@ -3,51 +3,70 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vagus.cli.experiment.slo_results import Results, Run
-from vagus.cli.experiment.slo_summary import BY_KEY, Measure, Row, cores, percent, rows
+from vagus.cli.experiment.slo_summary import BY_KEY, Row, cores, percent, rows
 from vagus.config import VariantSettings
 
 BASELINES = ("hpa", "aimd")
 """Policies that people run today; others that limit anything are contenders."""
 CALIBRATED = ("throttle", "tower")
 """Contenders that are rules with a few numbers to set; the others have learned a model."""
-SAME_RATIO = 0.02  # figures that differ by less are called the same
 FEW_SEEDS = 3
 LATE_S = 0.010  # a load that sends later than that is not what it says
 BUSY_RATIO = 0.97
 
 
 class Versus(NamedTuple):
-    """A variant against another, over the seeds that both have. less: by measure, in how many seeds it has less."""
+    """A variant against another, over the seeds that both have: what ours and theirs is. Equal is what prints equal."""
 
     ours: Row
     theirs: Row
     seeds: int
     violations: tuple[float, float]
-    requested: tuple[float, float] | None
+    requested: tuple[float, float] | None  # None: one of them limits nothing
     fewer: int  # seeds with fewer violations
-    cheaper: int  # seeds with no more requested CPU
+    cheaper: int  # seeds with less requested CPU
 
     @property
-    def fewer_violations(self) -> bool:
-        return self.violations[0] < self.violations[1]
+    def late(self) -> int:
+        """-1: fewer violations, 0: as many, 1: more."""
+        return _sign(self.violations, percent)
 
     @property
-    def no_more_cpu(self) -> bool:
-        return self.requested is not None and self.requested[0] <= self.requested[1] * (1 + 1e-9)
+    def cpu(self) -> int:
+        """-1: less requested CPU, 0: as much, 1: more; 0 where it is not known."""
+        return _sign(self.requested, cores) if self.requested else 0
 
     @property
     def wins(self) -> bool:
         """Fewer violations at no more requested CPU."""
-        return self.fewer_violations and self.no_more_cpu
+        return self.late < 0 and self.cpu <= 0 and self.requested is not None
 
     @property
-    def loses(self) -> bool:
-        """No fewer violations, and no less CPU for it."""
-        return not self.fewer_violations and self.requested is not None and self.requested[0] >= self.requested[1]
+    def word(self) -> str:
+        """How it comes out."""
+        both = {
+            (-1, -1): "better in both",
+            (-1, 0): "better: fewer violations, as much CPU",
+            (0, -1): "better: less CPU, as many violations",
+            (0, 0): "no difference",
+            (-1, 1): "a trade: fewer violations for more CPU",
+            (1, -1): "a trade: less CPU for more violations",
+            (0, 1): "loses: more CPU, as many violations",
+            (1, 0): "loses: more violations, as much CPU",
+            (1, 1): "loses in both",
+        }
+        if self.requested is None:
+            return ("fewer violations", "as many violations", "more violations")[self.late + 1]
+        return both[self.late, self.cpu]
+
+
+def _sign(pair: tuple[float, float], form: Callable[[float], str]) -> int:
+    a, b = pair
+    return 0 if form(a) == form(b) else -1 if a < b else 1
 
 
 def versus(ours: Row, theirs: Row) -> Versus | None:
@@ -69,7 +88,7 @@ def versus(ours: Row, theirs: Row) -> Versus | None:
         (_late([one for one, _ in pairs]), _late([other for _, other in pairs])),
         (_mean([a for a, _ in cpu]), _mean([b for _, b in cpu])) if len(cpu) == len(pairs) else None,
         sum(a < b for a, b in late),
-        sum(a <= b for a, b in cpu),
+        sum(a < b for a, b in cpu),
     )
 
 
@@ -81,48 +100,14 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def sentence(pair: Versus) -> str:
-    """One variant against another, in words."""
-    a, b = pair.violations
-    percents = f"{percent(a)} % against {percent(b)} %"
-    if _same(a, b):
-        late = f"as many SLO violations as {pair.theirs.name} ({percents})"
-    else:
-        word, count = ("fewer", pair.fewer) if a < b else ("more", pair.seeds - pair.fewer)
-        late = f"{word} SLO violations than {pair.theirs.name} ({percents}{_in_seeds(count, pair.seeds)})"
-    if pair.requested is None:
-        return f"{pair.ours.name} has {late}."
-    c, d = pair.requested
-    amounts = f"{cores(c)} against {cores(d)} cores"
-    if _same(c, d):
-        cpu = f"the same requested CPU ({amounts})"
-    else:
-        word, count = ("less", pair.cheaper) if c < d else ("more", pair.seeds - pair.cheaper)
-        cpu = f"{word} requested CPU ({amounts}{_in_seeds(count, pair.seeds)})"
-    verdict = "better in both" if pair.wins and not (_same(a, b) or _same(c, d)) else ""
-    if not _same(a, b) and not _same(c, d) and pair.fewer_violations != pair.no_more_cpu:
-        verdict = "a trade, no win"
-    if pair.loses and not _same(a, b):
-        verdict = "it loses"
-    return f"{pair.ours.name} has {late} at {cpu}{': ' + verdict if verdict else ''}."
-
-
-def _same(a: float, b: float) -> bool:
-    return abs(a - b) <= SAME_RATIO * max(abs(a), abs(b))
-
-
-def _in_seeds(count: int, seeds: int) -> str:
-    if seeds == 1:
-        return ""
-    return f", in all {seeds} seeds" if count == seeds else f", but only in {count} of {seeds} seeds"
-
-
 class Verdict(NamedTuple):
-    """headline: one sentence; aims: (variant, whether it has fewer violations at no more CPU than every baseline);
-    points: sentences; losses: where contenders lose; doubts: what speaks against the figures."""
+    """headline: one sentence; aims: (contender, whether it has fewer violations at no more CPU than every baseline);
+    duels: each contender against each baseline, and what else there is to compare; points: what else there is to say;
+    losses: where contenders lose; doubts: what speaks against the figures."""
 
     headline: str
     aims: tuple[tuple[str, bool], ...]
+    duels: tuple[Versus, ...]
     points: tuple[str, ...]
     losses: tuple[str, ...]
     doubts: tuple[str, ...]
@@ -134,20 +119,31 @@ def verdict(results: Results) -> Verdict:
     limited = [row for row in table if row.variant.policy]
     baselines = [row for row in limited if row.variant.policy in BASELINES]
     contenders = [row for row in limited if row not in baselines]
-    aims, points, losses = [], [], []
+    aims, duels, losses = [], [], []
     for row in contenders:
         pairs = [pair for other in baselines if (pair := versus(row, other)) is not None]
-        points += [sentence(pair) for pair in pairs]
         if pairs:
             aims.append((row.name, all(pair.wins for pair in pairs)))
-        own = row.values["own"].mean
-        if own is not None and learned(row.variant) and row.variant.guarded:
-            points.append(
-                f"{row.name}: {100 * own:.0f} % of the limits that were in force were its own, as it wished them."
-            )
-    losses = _losses(contenders, baselines)
-    points += _unlimited(table, limited)
-    return Verdict(_headline(limited, aims), tuple(aims), tuple(points), tuple(losses), tuple(_doubts(results, table)))
+        if learned(row.variant):  # also whether learning was worth it, and what the guard does to it
+            rules = [other for other in contenders if not learned(other.variant)]
+            bare = [
+                other
+                for other in contenders
+                if other.variant.policy == row.variant.policy and not other.variant.guarded
+            ]
+            rivals = rules + (bare if row.variant.guarded else [])
+            pairs += [pair for other in rivals if (pair := versus(row, other)) is not None]
+        duels += pairs
+        losses += _losses(row, pairs)
+    points = [*_own(contenders), *_unlimited(table)]
+    return Verdict(
+        _headline(limited, aims),
+        tuple(aims),
+        tuple(duels),
+        tuple(points),
+        tuple(losses),
+        tuple(_doubts(results, table)),
+    )
 
 
 def learned(variant: VariantSettings) -> bool:
@@ -170,68 +166,53 @@ def _headline(limited: Sequence[Row], aims: Sequence[tuple[str, bool]]) -> str:
         words += ", which is also the least"
     winners = [name for name, won in aims if won]
     if aims:
-        others = "the baselines"
-        words += (
-            f". Fewer violations than {others} at no more requested CPU: {', '.join(winners)}"
-            if winners
-            else f". No policy has fewer violations than {others} at no more requested CPU"
-        )
+        words += f". {' and '.join(winners) or 'No contender'} " + ("have" if len(winners) > 1 else "has")
+        words += " fewer than every baseline at no more requested CPU"
     return words + "."
 
 
-def _losses(contenders: Sequence[Row], baselines: Sequence[Row]) -> list[str]:
-    """Where contenders lose: to baselines, and learned ones to calibrated ones and to none in need of a guard."""
-    found = []
-    for row in contenders:
-        rivals = list(baselines)
-        if learned(row.variant):
-            rivals += [other for other in contenders if not learned(other.variant)]
-        for other in rivals:
-            pair = versus(row, other)
-            if pair is None or pair.wins:
-                continue
-            what = []
-            if pair.violations[0] > pair.violations[1]:
-                what.append(
-                    f"more SLO violations ({percent(pair.violations[0])} % against {percent(pair.violations[1])} %)"
-                )
-            if pair.requested is not None and pair.requested[0] > pair.requested[1]:
-                what.append(f"more requested CPU ({cores(pair.requested[0])} against {cores(pair.requested[1])} cores)")
-            if what:
-                found.append(f"{row.name} has {' and '.join(what)} than {other.name}.")
-        for key in ("p99", "mitigation"):
-            found += _slower(row, rivals, BY_KEY[key])
-    return found
+def _losses(row: Row, pairs: Sequence[Versus]) -> list[str]:
+    """Where a contender is behind those that it is compared with, in one sentence."""
+    what = []
+    for pair in pairs:
+        worse = []
+        if pair.late > 0:
+            worse.append(f"more SLO violations ({_against(pair.violations, percent)} %)")
+        if pair.cpu > 0 and pair.requested is not None:
+            worse.append(f"more requested CPU ({_against(pair.requested, cores)} cores)")
+        if worse:
+            what.append(f"{' and '.join(worse)} than {pair.theirs.name}")
+    for measure, words in ((BY_KEY["p99"], "a larger P99"), (BY_KEY["mitigation"], "a slower mitigation")):
+        mine = row.values[measure.key].mean
+        theirs = [
+            (mean, pair.theirs.name) for pair in pairs if (mean := pair.theirs.values[measure.key].mean) is not None
+        ]
+        if mine is not None and theirs and measure.form(min(theirs)[0]) != measure.form(mine) and mine > min(theirs)[0]:
+            what.append(
+                f"{words} than {min(theirs)[1]} ({_against((mine, min(theirs)[0]), measure.form)} {measure.unit})"
+            )
+    return [f"{row.name}: {'; '.join(what)}."] if what else []
 
 
-def _slower(row: Row, rivals: Sequence[Row], measure: Measure) -> list[str]:
-    mine = row.values[measure.key].mean
-    theirs = {r.name: mean for r in rivals if (mean := r.values[measure.key].mean) is not None}
-    if mine is None or not theirs:
-        return []
-    name = min(theirs, key=lambda n: theirs[n])
-    if mine <= theirs[name] * (1 + SAME_RATIO):
-        return []
-    values = f"{measure.form(mine)} against {measure.form(theirs[name])} {measure.unit}"
+def _against(pair: tuple[float, float], form: Callable[[float], str]) -> str:
+    return f"{form(pair[0])} against {form(pair[1])}"
+
+
+def _own(contenders: Sequence[Row]) -> list[str]:
     return [
-        f"{row.name} is behind {name} in {measure.title if measure.key == 'p99' else 'detection to mitigation'} ({values})."
+        f"{row.name}: {100 * own:.0f} % of the limits that it asked for were in force as it wished them."
+        for row in contenders
+        if learned(row.variant) and row.variant.guarded and (own := row.values["own"].mean) is not None
     ]
 
 
-def _unlimited(table: Sequence[Row], limited: Sequence[Row]) -> list[str]:
+def _unlimited(table: Sequence[Row]) -> list[str]:
     found = []
     for row in table:
         if not row.variant.policy and (mean := row.values["violations"].mean) is not None:
             used = row.values["used"].mean
             words = f" and {cores(used)} cores used" if used is not None else ""
             found.append(f"Without any limit ({row.name}) there are {percent(mean)} % SLO violations{words}.")
-    for row in limited:
-        if row.variant.guarded or not learned(row.variant):
-            continue
-        for other in limited:
-            if other.variant.guarded and other.variant.policy == row.variant.policy:
-                pair = versus(other, row)
-                found += [f"What the guard does: {sentence(pair)}"] if pair else []
     return found
 
 

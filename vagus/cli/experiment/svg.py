@@ -8,7 +8,7 @@ from html import escape
 from typing import NamedTuple
 
 Number = float | None
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 10.0, 10.0, 34.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 10.0, 10.0, 34.0
 MOST_POINTS = 400  # of a line: more cannot be told apart
 
 
