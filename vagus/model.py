@@ -479,6 +479,44 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
     error: str = ""
 
 
+class ControlState(msgspec.Struct, frozen=True, array_like=True):
+    """What a controller saw at its last step, and what is in force after it. NaN: not known, or no limit.
+
+    t_ns: of that step, 0: there was none; rung: of its ladder (trust, hold, rule, restore); targets: the signals of each
+    that can be read; bounds: lowest and highest limit by resource; vectors: of each target, what a learned policy is
+    given (`policies/control_state`); steerable: whether its policy takes actions from outside (`remote`).
+    """
+
+    node: str
+    controller: str
+    policy: str
+    steerable: bool
+    t_ns: int
+    period_s: float
+    armed: bool
+    rung: str
+    targets: dict[str, dict[str, float]]
+    objective: dict[str, float]
+    limits: dict[str, dict[str, float]]
+    bounds: dict[str, tuple[float, float]]
+    vectors: dict[str, list[float]]
+
+
+class Acted(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to actions from outside. done: whether the step that took them is over, `t_ns`, with its receipts of
+    these limits; a limit without a receipt was already as wished. limits: in force, of these targets."""
+
+    node: str
+    controller: str
+    accepted: int
+    done: bool
+    t_ns: int
+    armed: bool
+    rung: str
+    receipts: tuple[Receipt, ...]
+    limits: dict[str, dict[str, float]]
+
+
 Directive = Action | Report | Event
 """What a controller's step may ask for."""
 

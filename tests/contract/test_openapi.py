@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
+from controlled import Controlled
 from gateway_backend import NOW_NS, MemoryBackend, a_report, serving
 
 from vagus.gateway.openapi import describe, described
@@ -23,6 +24,8 @@ def served():
     backend = MemoryBackend(("b", "c"))
     backend.reports.append(a_report())
     backend.stores["a"].submit(a_report(), NOW_NS)
+    backend.controlled["a"]["shop"] = shop = Controlled()
+    shop.step()
     with serving(backend) as running:
         yield running
 
@@ -75,6 +78,7 @@ def test_the_server_has_no_other_operations(served):
         ("get", "/v1/path?from=a&to=127.0.0.1&history=1", "/v1/path", None),
         ("get", "/v1/status", "/v1/status", None),
         ("get", "/v1/feeds", "/v1/feeds", None),
+        ("get", "/v1/state?controller=shop", "/v1/state", None),
         ("get", "/v1/feeds/comon/items?limit=3", "/v1/feeds/{feed}/items", None),
         ("get", "/v1/records?kind=receipt", "/v1/records", None),
         ("get", "/v1/query?selector=*", "/v1/query", None),
@@ -86,6 +90,15 @@ def test_the_server_has_no_other_operations(served):
         ("post", "/v1/register", "/v1/register", {"module": "api", "observer": "api@1"}),
         ("post", "/v1/unregister?node=b", "/v1/unregister", {"handle": 7}),
         ("post", "/v1/watch", "/v1/watch", {"subject": "db@3"}),
+        (
+            "post",
+            "/v1/action",
+            "/v1/action",
+            {
+                "controller": "shop",
+                "actions": [{"target": "cgroup:shop/web", "resource": "cpu_cores", "value": 0.5, "confidence": 1}],
+            },
+        ),
         ("post", "/v1/unwatch", "/v1/unwatch", {"subject": "db@3"}),
         ("post", "/v1/decide", "/v1/decide", {"arms": ["a"]}),
         (

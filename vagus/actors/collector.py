@@ -50,7 +50,10 @@ from vagus.gateway.traces import Found, TraceQuestion
 from vagus.inputs.admission import Taken
 from vagus.model import (
     Ack,
+    Acted,
+    Action,
     ActorStatus,
+    ControlState,
     Decision,
     DirectoryEntry,
     Event,
@@ -404,6 +407,24 @@ class CollectorActor(Actor):
             raise NoData("nothing localises slow requests here: traces.on or traces.localise.on is off in vagus.yaml")
         found: list[Ranking] = await self.links.call(f"vagus:traces@{self._head}", "rankings", since_ns, limit)
         return found
+
+    async def controllers(self) -> list[str]:
+        return self._roster.controllers()
+
+    async def control_state(self, controller: str, after_ns: int, wait_s: float) -> ControlState:
+        found: ControlState = await self._controller(controller, "control_state", after_ns, wait_s)
+        return found
+
+    async def control_act(self, controller: str, actions: Sequence[Action], wait_s: float) -> Acted:
+        found: Acted = await self._controller(controller, "control_act", actions, wait_s)
+        return found
+
+    async def _controller(self, name: str, method: str, *args: Any) -> Any:
+        if name not in (known := self._roster.controllers()):
+            there = f"there are: {', '.join(known)[:400]}" if known else "there are none"
+            raise NoData(f"no controller {name[:80]!r} runs at {self.node}; {there}")
+        timeout_s = seconds(self.config.gateway.timeout)
+        return await self.links.call(f"vagus:controller:{name}@{self.node}", method, *args, timeout_s=timeout_s)
 
     async def decision_log(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
         """Decisions logged here, newest first, each with its reward; group: None: of all."""

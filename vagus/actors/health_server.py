@@ -29,6 +29,9 @@ from vagus.gateway.traces import Found, TraceQuestion
 from vagus.inputs.admission import Taken
 from vagus.model import (
     Ack,
+    Acted,
+    Action,
+    ControlState,
     Decision,
     DirectoryEntry,
     Event,
@@ -240,6 +243,16 @@ class ObserverBackend:
 
     async def decision_log(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
         raise _missing("decisions")
+
+    async def controllers(self) -> list[str]:
+        """None: nothing is controlled here."""
+        return []
+
+    async def control_state(self, controller: str, after_ns: int, wait_s: float) -> ControlState:
+        raise _missing("controllers")
+
+    async def control_act(self, controller: str, actions: Sequence[Action], wait_s: float) -> Acted:
+        raise _missing("controllers")
 
     async def rankings(self, since_ns: int, limit: int) -> list[Ranking]:
         raise _missing("rankings")

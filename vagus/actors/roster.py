@@ -40,6 +40,10 @@ class Roster:
         for event in events:
             self._stored.remove(_key(event))
 
+    def controllers(self) -> list[str]:
+        """The names of the node's controllers."""
+        return [a.name.split(":", 2)[2].rpartition("@")[0] for a in self.actors if a.role == "controller"]
+
     def reports(self, t_ns: int) -> list[Report]:
         """Whether each actor is alive."""
         return [

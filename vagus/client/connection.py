@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
 
-from vagus.client.answers import Answer, decode_json, missing_of
+from vagus.client.answers import Answer, decode, decode_json, missing_of
 from vagus.client.decided import decision_of
 from vagus.client.health import Health
-from vagus.client.http import Http
+from vagus.client.http import MSGPACK, Http
 from vagus.config import seconds
 from vagus.errors import ConfigError, NoData, PeerUnreachable
 from vagus.model import (
+    Acted,
+    Action,
+    ControlState,
     Decision,
     DirectoryEntry,
     Event,
@@ -163,6 +166,44 @@ class Connection(Health):
     def update(self, decision_id: str, reward: float) -> str:
         """The outcome of a decision, larger is better; sending it again changes nothing. Raises NoData."""
         return self._results("/v1/update", {"decision_id": decision_id, "reward": reward}, idempotent=True)[0]
+
+    # --- resource control --------------------------------------------------------------------------------------------
+
+    def state(self, controller: str, node: str = "", *, after_ns: int = 0) -> ControlState:
+        """What a controller saw at its last step, and the limits in force; NaN: not known, or no limit.
+
+        after_ns: `t_ns` of the state before: waits for the next step, for a few seconds at most. Raises NoData.
+        """
+        query = {"controller": controller, "node": node, "after": after_ns or ""}
+        body, _ = self.request("GET", "/v1/state", query=query, accept=MSGPACK)
+        return decode(body, ControlState)
+
+    def act(self, controller: str, wishes: Iterable[Action], node: str = "", *, wait: bool = True) -> Acted:
+        """Wishes limits of a controller with the policy `remote`; they stand until others come. None: all stays.
+
+        wishes: Actions, or what has their fields; each passes the guard at the controller's next step. wait: for that
+        step, and so for the receipts. Raises ConfigError, with nothing taken, NoData.
+        """
+        body = {
+            "controller": controller,
+            "node": node,
+            "wait": wait,
+            "actions": [
+                {
+                    "target": str(wish.target),
+                    "resource": wish.resource,
+                    "value": wish.value,
+                    "reason": wish.reason,
+                    "confidence": wish.confidence,
+                }
+                for wish in wishes
+            ],
+        }
+        # wished once more, it is wished all the same
+        answer, _ = self.request(
+            "POST", "/v1/action", body=msgspec.msgpack.encode(body), accept=MSGPACK, idempotent=True
+        )
+        return decode(answer, Acted)
 
     # --- the rest ----------------------------------------------------------------------------------------------------
 

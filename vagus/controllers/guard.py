@@ -58,6 +58,11 @@ class Guard:
             self._rules[resource] = (rule.min, min(rule.max, has), rule.step_ratio, cooldown_ns)
         self._passed_ns: dict[tuple[Target, str], int] = {}
 
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """The lowest and highest limit that may pass, by resource."""
+        return {resource: (rule[0], rule[1]) for resource, rule in self._rules.items()}
+
     def judge(
         self,
         action: Action,

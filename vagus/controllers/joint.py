@@ -69,7 +69,7 @@ class JointController:
         left = [
             Wish(target, CORES, value, "shield: throttled")
             for target, value in self._shield.raises().items()
-            if target not in cores
+            if target not in cores and (target, CORES) in self._wished  # what it never steered is not ours
         ]
         self._counts["shielded_steps"] += len(left) + sum(not found.own for found in judged)
         return done + left

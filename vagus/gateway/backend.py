@@ -13,6 +13,9 @@ from vagus.gateway.traces import Found, TraceQuestion
 from vagus.inputs.admission import Taken
 from vagus.model import (
     Ack,
+    Acted,
+    Action,
+    ControlState,
     Decision,
     DirectoryEntry,
     Event,
@@ -45,6 +48,9 @@ FANNED = (
     "feed_items",
     "traces",
     "spans",
+    "controllers",
+    "control_state",
+    "control_act",
 )
 """Methods that are asked of every node: the gateway merges the answers."""
 OBSERVER_METHODS = (
@@ -127,6 +133,18 @@ class Backend(Protocol):
 
         Raises NoData where nothing localises, PeerUnreachable.
         """
+
+    async def controllers(self) -> list[str]:
+        """The names of the node's controllers."""
+
+    async def control_state(self, controller: str, after_ns: int, wait_s: float) -> ControlState:
+        """What one of them saw at its last step; with `wait_s` waits for another step than that of `after_ns`.
+
+        Raises NoData, PeerUnreachable.
+        """
+
+    async def control_act(self, controller: str, actions: Sequence[Action], wait_s: float) -> Acted:
+        """Limits for its next step; with `wait_s` waits for that. Raises ConfigError, NoData, PeerUnreachable."""
 
     async def decision_log(self, start_ns: int, end_ns: int, limit: int, group: str | None) -> list[Logged]:
         """Decisions logged here, newest first, each with its reward; group: None: of all."""

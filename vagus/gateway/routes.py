@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vagus.gateway import (
     routes_comon,
+    routes_control,
     routes_decide,
     routes_decide_explain,
     routes_decide_log,
@@ -37,6 +38,7 @@ ROUTES: tuple[Route, ...] = (
     *routes_ingest.ROUTES,
     *routes_traces.ROUTES,
     *routes_localise.ROUTES,
+    *routes_control.ROUTES,
     *routes_decide.ROUTES,
     *routes_decide_explain.ROUTES,
     *routes_decide_table.ROUTES,
