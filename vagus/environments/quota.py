@@ -1,8 +1,9 @@
 """A control group's processor time as the kernel's CFS bandwidth control hands it out (kernel/sched/fair.c).
 
 A period timer, which runs while there is work, refills the quota; none is carried over. Whoever wants to run when it is
-used up is throttled until then. nr_periods counts the timer's ticks, nr_throttled those at which the group was throttled.
-A new quota is handed out at once, also to who is throttled.
+used up is throttled until then. That is seen when somebody stops running, and at the scheduler's ticks: what was run in
+excess of the quota till then is owed, and paid from the next one. nr_periods counts the timer's periods, nr_throttled those
+at whose end the group was throttled. A new quota is handed out at once, also to who is throttled, and debts are forgotten.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from vagus.environments.processes import Process
 
 PERIOD_S = 0.1
+TICK_S = 0.004
 _NOTHING = 1e-12
 
 
 class Group:
-    """A group of processes. phase_s: when its timer ticks within a period; hog_cores: what another process in it burns."""
+    """A group of processes. phase_s: when within a tenth of a second its periods begin; tick_s: of the scheduler, 0: it sees
+    everything at once; hog_cores: what another process in it burns."""
 
     __slots__ = (
         "_asked",
@@ -28,7 +31,8 @@ class Group:
         "_mark_s",
         "_phase_s",
         "_quota_s",
-        "_ticks",
+        "_tick_s",
+        "_timer",
         "_used_s",
         "busy",
         "hog_cores",
@@ -40,7 +44,7 @@ class Group:
         "version",
     )
 
-    def __init__(self, machine: Machine, cores: float = math.inf, phase_s: float = 0.0) -> None:
+    def __init__(self, machine: Machine, cores: float = math.inf, phase_s: float = 0.0, tick_s: float = TICK_S) -> None:
         self.machine = machine
         self.processes: list[Process] = []
         self.busy = 0  # processes that have work
@@ -52,7 +56,9 @@ class Group:
         self._mark_s = 0.0  # the machine's work_s up to which use is counted
         self._phase_s = phase_s
         self._quota_s = self._left_s = cores * PERIOD_S
-        self._ticks = self._asked = False  # the timer; whether anybody ran since its last tick
+        self._tick_s = tick_s
+        self._timer = False
+        self._asked = False  # whether anybody ran since the period began
 
     @property
     def limit_cores(self) -> float:
@@ -98,17 +104,21 @@ class Group:
         """A process that has ended a piece of work has another one, so large."""
         if self._quota_s < math.inf:
             self._count()
-            self._watch(work_s)
+            if self._left_s > _NOTHING:
+                self._watch(work_s)
+            elif not self._tick_s:
+                self._throttle()
 
     def end(self) -> None:
         """A process has no work left."""
         self._count()
         self.busy -= 1
         self.machine.runs(-1.0)
-        if self.hog_cores or self.busy:
+        self.version += 1
+        if self._left_s < -_NOTHING:
+            self._throttle()
+        elif self.hog_cores or self.busy:
             self._watch()
-        else:
-            self.version += 1
 
     # --- the quota ---------------------------------------------------------------------------------------------------
 
@@ -128,21 +138,32 @@ class Group:
             return
         machine = self.machine
         self._asked = True
-        if not self._ticks:
-            self._ticks = True
-            past = math.floor((machine.now_s - self._phase_s) / PERIOD_S + 1e-9)
-            machine.at(self._phase_s + (past + 1) * PERIOD_S, self._tick)
-        left_s = self._left_s
-        if left_s <= _NOTHING:
+        if not self._timer:
+            self._timer = True
+            machine.at(self._next(self._phase_s, PERIOD_S), self._period)
+        if self._left_s <= _NOTHING:
             self._throttle()
-        elif wanted != 1.0 or work_s > left_s:
-            machine.ends(machine.work_s + left_s / wanted, self, self.version)
+        elif wanted != 1.0 or work_s >= self._left_s:
+            machine.ends(machine.work_s + self._left_s / wanted, self, self.version)
 
     def due(self) -> None:
         """The quota is used up."""
+        if self._tick_s:
+            self.machine.at(self._next(0.0, self._tick_s), self._tick, self.version)
+        else:
+            self._count()
+            self._left_s = 0.0
+            self._throttle()
+
+    def _next(self, phase_s: float, every_s: float) -> float:
+        """The next time of those that are so far apart."""
+        past = math.floor((self.machine.now_s - phase_s) / every_s + 1e-6)
+        return phase_s + (past + 1) * every_s
+
+    def _tick(self, version: int) -> None:
         self._count()
-        self._left_s = 0.0
-        self._throttle()
+        if self._left_s <= _NOTHING and not self.throttled:
+            self._throttle()
 
     def _throttle(self) -> None:
         self.throttled = True
@@ -160,22 +181,21 @@ class Group:
                 process.run(process.left_s)
         self._watch()
 
-    def _tick(self, _: None) -> None:
+    def _period(self, _: None) -> None:
         if self._quota_s == math.inf:
-            self._ticks = False
+            self._timer = False
             return
         self._count()
         self.nr_periods += 1
         self.nr_throttled += self.throttled
-        self._left_s = self._quota_s
+        self._left_s = min(self._left_s + self._quota_s, self._quota_s)
+        asked, self._asked = self._asked, False
         if self.throttled:
-            self._unthrottle()
-        elif not self._asked:
-            self._ticks = False
-            return
-        elif self.busy or self.hog_cores:
+            if self._left_s > 0.0:
+                self._unthrottle()
+        elif asked:
             self._watch()
-        self._asked = self.busy > 0 or self.hog_cores > 0
-        # by the phase, so that no error adds up
-        past = round((self.machine.now_s - self._phase_s) / PERIOD_S)
-        self.machine.at(self._phase_s + (past + 1) * PERIOD_S, self._tick)
+        else:
+            self._timer = False
+            return
+        self.machine.at(self._next(self._phase_s, PERIOD_S), self._period)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from vagus.environments.applications import SimulatedService
 from vagus.environments.further import Further
 from vagus.environments.machine import Machine
 from vagus.environments.processes import Process, SharingProcess
-from vagus.environments.quota import Group
+from vagus.environments.quota import PERIOD_S, Group
 
 MOST = 512  # calls that a replica takes at once; more are refused
 START_S, START_WORK_S = 0.2, 0.6  # of a process until it is reached: waiting, and processor time
 
 
 class Service:
-    """shape: what it is. replica_cores: of each replica, fixed, in a group of its own; 0: all are in one group."""
+    """shape: what it is; cores: the limit of its group, or with replica_cores: of each replica, fixed, in a group of its own;
+    further: whether its other resources are limited; tick_s: of the scheduler."""
 
     def __init__(
         self,
@@ -27,14 +26,15 @@ class Service:
         cores: float,
         replica_cores: float,
         further: bool,
+        tick_s: float,
     ) -> None:
         self.shape = shape
         self.replica_cores = replica_cores
         self.further = Further(machine, shape.amounts) if further else None
-        self.wanted = shape.replicas
+        self.replicas = shape.replicas  # those that are there, or start
         self._machine = machine
         self._rng = rng
-        self._hog_cores = 0.0
+        self._tick_s = tick_s
         self._cores = replica_cores or cores
         self.groups: list[Group] = []
         self._ready: list[Process] = []
@@ -60,14 +60,9 @@ class Service:
     # --- limits ------------------------------------------------------------------------------------------------------
 
     @property
-    def replicas(self) -> int:
-        """Those that are there, or start."""
-        return self.wanted
-
-    @property
     def limit_cores(self) -> float:
         """Of all its replicas together."""
-        return self.replica_cores * self.wanted if self.replica_cores else self._cores
+        return self.replica_cores * len(self._ready) if self.replica_cores else self._cores
 
     def limit(self, cores: float) -> None:
         """Of the service. A group whose limit is the same already is left alone."""
@@ -76,53 +71,46 @@ class Service:
             self.groups[0].limit(cores)
 
     def scale(self, count: int) -> None:
-        """So many replicas: new ones are reached when they have started, old ones end when they have answered."""
+        """So many replicas: new ones are called when they have started, old ones end when they have answered."""
         if not self.shape.scales or count < 1:
             return
-        while self.wanted < count:
-            self.wanted += 1
+        while self.replicas < count:
+            self.replicas += 1
             self._machine.at(self._machine.now_s + START_S, self._start)
-        while self.wanted > count:
-            self.wanted -= 1
-            if len(self._ready) > self.wanted:
-                self._ready.pop()
-        self._spread()
+        self.replicas = count
+        del self._ready[count:]
+        self._forget()
 
     def _start(self, _: None) -> None:
-        if len(self._ready) < self.wanted:
-            process = self._process()
-            process.add(_Start(self, process), START_WORK_S)
+        if len(self._ready) < self.replicas:
+            Process(Group(self._machine)).add(_Start(self), START_WORK_S)  # its limits hold from when it is ready
 
-    def started(self, process: Process) -> None:
-        """A process can be reached."""
-        if len(self._ready) < self.wanted:
-            self._ready.append(process)
-            self._spread()
+    def started(self) -> None:
+        """One more process can be called."""
+        if len(self._ready) < self.replicas:
+            self._ready.append(self._process())
 
     def strain(self, cores: float) -> None:
-        """What is burned in its group, all in all; where replicas have groups, spread over those."""
-        self._hog_cores = cores
-        self._spread()
+        """What is burned in the group of its first replica."""
+        self.groups[0].strain(cores)
 
     def _process(self) -> Process:
         if self.replica_cores or not self.groups:
-            self.groups.append(Group(self._machine, self._cores, float(self._rng.uniform(0.0, 0.1))))
+            phase_s = float(self._rng.uniform(0.0, PERIOD_S))
+            self.groups.append(Group(self._machine, self._cores, phase_s, self._tick_s))
         kind = Process if self.shape.in_order else SharingProcess
         return kind(self.groups[-1])
 
-    def _spread(self) -> None:
-        """Forgets groups that are no more, and spreads what is burned over the others."""
-        if self.replica_cores:
-            reached = {id(process) for process in self._ready}
-            for group in self.groups[:]:
-                if not group.busy and not any(id(process) in reached for process in group.processes):
-                    group.strain(0.0)
-                    self._gone_s += group.usage_s()
-                    self._gone_periods += group.nr_periods
-                    self._gone_throttled += group.nr_throttled
-                    self.groups.remove(group)
-        for group in self.groups:
-            group.strain(self._hog_cores / len(self.groups))
+    def _forget(self) -> None:
+        """Processes that have ended, and their groups."""
+        called = set(map(id, self._ready))
+        for group in self.groups[:]:
+            group.processes = [p for p in group.processes if p.pending or p.busy or id(p) in called]
+            if not group.processes:
+                self._gone_s += group.usage_s()
+                self._gone_periods += group.nr_periods
+                self._gone_throttled += group.nr_throttled
+                self.groups.remove(group)
 
     # --- what is seen ------------------------------------------------------------------------------------------------
 
@@ -144,11 +132,7 @@ class Service:
 
     def memory_bytes(self) -> float:
         """Of its processes and the calls under way."""
-        return self.shape.memory_bytes * max(self.wanted, 1) + 50e3 * self.pending
-
-    def known(self, value: float) -> float:
-        """A limit as it is told: NaN where there is none."""
-        return math.nan if value == math.inf else value
+        return self.shape.memory_bytes * self.replicas + 50e3 * self.pending
 
 
 class _Start:
@@ -156,11 +140,11 @@ class _Start:
 
     dead = False
 
-    def __init__(self, service: Service, process: Process) -> None:
-        self._service, self._process = service, process
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     def done(self) -> None:
-        self._service.started(self._process)
+        self._service.started()
 
 
 def _pending(process: Process) -> int:

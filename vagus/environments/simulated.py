@@ -20,7 +20,7 @@ from vagus.environments.calls import trees
 from vagus.environments.further import RESOURCES
 from vagus.environments.ingress import Ingress
 from vagus.environments.machine import Machine
-from vagus.environments.quota import PERIOD_S
+from vagus.environments.quota import PERIOD_S, TICK_S
 from vagus.environments.services import Service
 from vagus.errors import ConfigError
 from vagus.policies import Field
@@ -45,7 +45,7 @@ class SimulatedWorld:
 
     period_s: of a step; bounds: of the limits that are steered, by resource: cpu_cores, those of `further`, replicas;
     start: limits to begin with (default: 0.5 cores, otherwise the highest), cores infinite: none; replica_cores: of each
-    replica, fixed. cores: of the machine. injections: tuples of t_s, duration_s, service, cores (and resource), in the time
+    replica, fixed. cores: of the machine; tick_s: of its scheduler. injections: tuples of t_s, duration_s, service, cores (and resource), in the time
     of each episode. noise: of what is told to be used, standard deviation as a ratio; delay_steps: signals are those of so
     many steps before; delay_s: after which a window of the objective is known. Raises ConfigError.
     """
@@ -61,6 +61,7 @@ class SimulatedWorld:
         start: Mapping[str, float] | float = 0.5,
         replica_cores: float = 0.0,
         cores: float = 2.0,
+        tick_s: float = TICK_S,
         injections: Sequence[Injection | tuple[float, float, str, float]] = (),
         noise: float = 0.0,
         delay_steps: int = 0,
@@ -73,7 +74,7 @@ class SimulatedWorld:
         self.slo_s = slo_s
         self._trace = tuple(trace)
         self._start = {CORES: start} if isinstance(start, (int, float)) else dict(start)
-        self._replica_cores, self._cores = replica_cores, cores
+        self._replica_cores, self._cores, self._tick_s = replica_cores, cores, tick_s
         self._injections = tuple(Injection(*one) for one in injections)
         self._noise, self._delay_steps, self._delay_s, self._once = noise, delay_steps, delay_s, once
         self._further = tuple(resource for resource in bounds if resource in RESOURCES)
@@ -108,7 +109,7 @@ class SimulatedWorld:
         further = bool(self._further) or any(one.resource != CORES for one in self._injections)
         cores = self._start.get(CORES, math.inf)
         self.services = {
-            shape.name: Service(shape, machine, phases, cores, self._replica_cores, further)
+            shape.name: Service(shape, machine, phases, cores, self._replica_cores, further, self._tick_s)
             for shape in self.application.services
         }
         for service in self.services.values():
@@ -182,7 +183,7 @@ class SimulatedWorld:
         before = self._before[name]
         self._before[name] = (usage_s, periods, throttled)
         usage = (usage_s - before[0]) / period_s * self._noisy()
-        limit = service.known(service.limit_cores)
+        limit = _told(service.limit_cores)
         passed = max(period_s / PERIOD_S, 1.0) * (max(len(service.groups), 1) if service.replica_cores else 1)
         found = {
             "usage_cores": usage,
@@ -199,7 +200,7 @@ class SimulatedWorld:
             uses = service.further.uses(usage, period_s)
             for resource in self._further:
                 found[f"use_{resource}"] = uses[resource]
-                found[f"limit_{resource}"] = service.known(service.further.limits[resource])
+                found[f"limit_{resource}"] = _told(service.further.limits[resource])
         return found
 
     def _noisy(self) -> float:
@@ -214,3 +215,8 @@ class SimulatedWorld:
                 found |= {f"mix_{at}": hz for at, hz in enumerate(window.types_hz)}
                 break
         return found
+
+
+def _told(limit: float) -> float:
+    """As signals say it: NaN where there is no limit."""
+    return math.nan if limit == math.inf else limit
