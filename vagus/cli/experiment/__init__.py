@@ -12,6 +12,7 @@ EXPERIMENTS = (
     ),
     Entry("app", "vagus.cli.application.command:app", "Deploys an application to be steered.", "Experiments"),
     Entry("load", "vagus.cli.openloop.command:load", "Open-loop load on an application, by a trace.", "Experiments"),
+    Entry("report", "vagus.cli.experiment.report:report", "The report of `slo` again.", "Experiments"),
     Entry("slo", "vagus.cli.experiment.slo:command", "Policies in turn: late requests, and CPU.", "Experiments"),
 )
 

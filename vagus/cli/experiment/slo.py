@@ -113,6 +113,7 @@ def command(
     """
     from vagus.cli.experiment.slo_given import given_of, results_in, variants_of
     from vagus.cli.experiment.slo_plan import left, turns
+    from vagus.cli.experiment.slo_report import write_report
     from vagus.cli.experiment.slo_table import best, summary
     from vagus.cli.experiment.slo_watch import show
 
@@ -136,7 +137,7 @@ def command(
     todo = left(turns(names, results.seeds, plan.offset_s, plan.run_s, len(given.trace)), results)
     if todo:
         results = run_all(output, results, todo, given, to)
-    report(output, to)
+    to.print(cell(f"{write_report(output)}: to look at in a browser"), soft_wrap=True)
     rows = summary(results)
     found = best(rows) if tune else {}
     if as_json:
@@ -222,14 +223,3 @@ def _home(home: Path) -> Iterator[None]:
     finally:
         del os.environ["VAGUS_HOME"]
         os.environ.update({name: value for name, value in before.items() if value is not None})
-
-
-def report(output: Path, to: Console) -> None:
-    """Writes report.html from what is in the folder."""
-    import importlib.util
-
-    if importlib.util.find_spec("vagus.cli.openloop.report") is None:
-        return
-    from vagus.cli.openloop.report import write_report
-
-    to.print(cell(f"{write_report(output)}: the report, to look at in a browser"), soft_wrap=True)

@@ -247,20 +247,17 @@ def trade(rows: Sequence[Row]) -> str:
     for n, run, ratio, cores in points:
         told = f"{run.variant}, seed {run.seed}: {percent(ratio)} % late, {'no limit' if cores is None else f'{cores:.2f} cores'}"
         panel.point(right if cores is None else cores, max(ratio, y.low), f"{style_of(n)} faint", told, n, 3.5)
-    taken: list[tuple[float, float]] = []
+    spots = []
     for n, row in enumerate(rows):
         share, mean = row.values["violations"].mean, row.values["requested"].mean
         if share is None or (mean is None and row.variant.policy):
             continue
         place: float = right if mean is None else mean
         panel.point(place, max(share, y.low), style_of(n), f"{row.name}: mean", n, 6)
-        px, py = panel.px(place), panel.py(max(share, y.low)) + 4
-        end = px > panel.left + 0.72 * (panel.right - panel.left)
-        down = 13 if py < panel.top + 30 else -13
-        while any(abs(py - other) < 13 and abs(px - where) < 90 for where, other in taken):
-            py += down
-        taken.append((px, py))
-        panel.label(px + (-11 if end else 11), py, row.name, "end" if end else "start", "t strong")
+        px, py = panel.px(place), panel.py(max(share, y.low))
+        spots.append((row.name, px, py))
+    for name, px, py, anchor in _labels(panel, spots):
+        panel.label(px, py, name, anchor, "t strong")
     panel.label(panel.left + 6, panel.bottom - 6, "better ↙", style="t")
     what = "; ".join(
         f"{row.name} {percent(mean)} % at "
@@ -269,3 +266,26 @@ def trade(rows: Sequence[Row]) -> str:
         if (mean := row.values["violations"].mean) is not None
     )
     return figure.svg("SLO violations against requested CPU", what)
+
+
+def _labels(panel: Panel, spots: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float, str]]:
+    """Where names stand beside their marks: at the first of eight places that is free. (name, x, baseline, anchor)"""
+    taken = [(px - 8, px + 8, py - 8, py + 8) for _, px, py in spots]
+    found = []
+    for name, px, py in spots:
+        width = 7.2 * len(name)
+        best = None
+        for anchor, dx, dy in (
+            *(("start", 11, 4), ("end", -11, 4), ("middle", 0, -12), ("middle", 0, 21)),
+            *(("start", 11, -10), ("end", -11, -10), ("start", 11, 18), ("end", -11, 18)),
+        ):
+            left = px + dx - {"start": 0.0, "end": width, "middle": width / 2}[anchor]
+            box = left, left + width, py + dy - 10, py + dy + 3
+            over = sum(box[0] < r and left_ < box[1] and box[2] < b and t < box[3] for left_, r, t, b in taken)
+            over += 3 * (box[0] < panel.left or box[1] > panel.right or box[2] < panel.top - 4 or box[3] > panel.bottom)
+            if best is None or over < best[0]:
+                best = over, (name, px + dx, py + dy, anchor), box
+        assert best is not None
+        taken.append(best[2])
+        found.append(best[1])
+    return found

@@ -107,9 +107,9 @@ def _verdict(said: Verdict, missing: Sequence[str]) -> str:
         )
         parts.append(f"<p>Fewer SLO violations than every baseline, at no more requested CPU: {aims}</p>")
     if said.duels:
-        heads = ("policy", "against", "SLO violations", "requested CPU", "how it comes out")
+        heads = ("policy", "SLO violations", "requested CPU", "how it comes out")
         lines = "".join(map(_duel, said.duels))
-        parts.append(_wide("One against another", heads, lines))
+        parts.append(_wide("One against another", heads, lines, ' class="duels"'))
     losses = said.losses or (("Nowhere, by these figures.",) if said.aims else ())
     doubts = [*said.doubts, *(f"Left out of the figures of latency: {why}" for why in missing[:5])]
     for title, told in (("Where contenders lose", losses), ("Also", said.points), ("Doubts", doubts)):
@@ -127,7 +127,7 @@ def _duel(pair: Versus) -> str:
 
     style = "yes" if pair.wins else "no" if pair.word.startswith("loses") else ""
     return (
-        f'<tr><th scope="row">{escape(pair.ours.name)}</th><td class="words">{escape(pair.theirs.name)}</td>'
+        f'<tr><th scope="row">{escape(pair.ours.name)}<small>against {escape(pair.theirs.name)}</small></th>'
         f"{cell(pair.violations, percent, '%', pair.fewer)}{cell(pair.requested, cores, 'cores', pair.cheaper)}"
         f'<td class="words"><span class="{style}">{escape(pair.word)}</span></td></tr>'
     )

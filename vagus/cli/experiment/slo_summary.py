@@ -92,8 +92,8 @@ MEASURES = (
         "Wishes of the policy that the guard did not let through as they came: held, changed, or changed by its shield.",
     ),
     Measure(
-        *("own", "own action in force", "%", lambda run: run.steps.own_ratio, lambda value: f"{100 * value:.0f}", 0),
-        "Of all limits that the policy asked for, step by step, the share that was in force as it wished.",
+        *("own", "own actions", "%", lambda run: run.steps.own_ratio, lambda value: f"{100 * value:.0f}", 0),
+        "Of all limits that the policy asked for, step by step, the share that was in force as it wished them.",
     ),
 )
 BY_KEY = {measure.key: measure for measure in MEASURES}
