@@ -16,7 +16,7 @@ from vagus.config import Config, decode
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 
-@pytest.mark.parametrize("kind", ["vagus", "controller", "campaign"])
+@pytest.mark.parametrize("kind", ["vagus", "controller", "campaign", "train"])
 def test_the_published_schema_is_up_to_date(kind: str) -> None:
     published = (SCHEMAS / f"{kind}.schema.json").read_text()
     assert published == schema_text(kind), f"run: vagus config schema {kind} > schemas/{kind}.schema.json"

@@ -17,6 +17,7 @@ ROLES: Registry[Actor] = Registry(
         "feed": "vagus.actors.feed:FeedActor",
         "decide": "vagus.actors.decide:DecideActor",
         "traces": "vagus.actors.traces:TracesActor",
+        "learner": "vagus.actors.learner:LearnerActor",
         "controller": "vagus.actors.controller:ControllerActor",
     },
 )

@@ -15,7 +15,9 @@ import msgspec
 
 from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.claims import NodeClaims
+from vagus.actors.lessons import LESSON_S, Lessons
 from vagus.actors.limits import Limits
+from vagus.actors.steered import Outside
 from vagus.actors.targets import Targets
 from vagus.actors.telling import Telling
 from vagus.actuators.choose import choose
@@ -33,6 +35,9 @@ from vagus.controllers.steering import MANY_REFUSED, Sight, Steered, Steering
 from vagus.controllers.view import Snapshot
 from vagus.errors import ConfigError, VagusError
 from vagus.model import (
+    Acted,
+    Action,
+    ControlState,
     Event,
     Inference,
     Level,
@@ -88,6 +93,9 @@ class ControllerActor(Actor):
             int(seat.options.get("self_pid") or os.getppid()),
             self.links,
         )
+        self._outside = Outside(
+            seat.node, self.settings, self._controller, self._targets.targets, self._steering.guard.bounds
+        )
         self._armed = self.settings.armed
         if self._armed:
             self._limits.allow()
@@ -107,6 +115,7 @@ class ControllerActor(Actor):
         self._events: list[Event] = []  # since the previous step
         self._unstored: list[Event] = []
         self._telling = Telling(seat.node, links, self._keep_events)
+        self._lessons = Lessons.of(self._controller, str(seat.options.get("head") or seat.node), links)
         self._figures = {"steps": 0.0, "held": 0.0, "actions": 0.0, "step_s": 0.0}
 
     # --- for the runtime -------------------------------------------------------------------------------------------
@@ -129,6 +138,8 @@ class ControllerActor(Actor):
         self.every(self._limits.lease_s / 3, self._beat, "heartbeat")
         self.every(seconds(self.config.store.sync), self._sync, "sync")
         self.every(UPKEEP_S, self._upkeep, "upkeep")
+        if self._lessons is not None:
+            self.every(LESSON_S, self._lessons.exchange, "lessons")
 
     async def stop(self) -> None:
         """Restores every limit, ends the watchdog, closes the store."""
@@ -156,8 +167,17 @@ class ControllerActor(Actor):
         """The latest receipts kept, newest first."""
         return list(self._recent)[::-1][: max(0, limit)]
 
+    async def control_state(self, after_ns: int = 0, wait_s: float = 0.0) -> ControlState:
+        """What it sees and what is in force; see `Outside.state`."""
+        return await self._outside.state(after_ns, wait_s)
+
+    async def control_act(self, actions: Sequence[Action], wait_s: float = 0.0) -> Acted:
+        """What is wished from outside, for the next step; see `Outside.act`. Raises ConfigError."""
+        return await self._outside.act(actions, wait_s)
+
     def figures(self) -> dict[str, float]:
         own = self._controller.figures() if isinstance(self._controller, JointController) else {}
+        own |= self._lessons.figures() if self._lessons is not None else {}
         return {**self._figures, **own, "armed": float(self._armed), "limits": float(len(self._limits.held))}
 
     def notes(self) -> tuple[str, ...]:
@@ -193,6 +213,7 @@ class ControllerActor(Actor):
             self.failed("step", VagusError(outcome.failure))
         self._unstored += outcome.events
         self._keep(receipts)
+        self._outside.stepped(receipts, self._armed, self._steering.rung.value)
         reports = [*outcome.reports, *self._of_itself(outcome.failure), *self._of_actuator()]
         if reports:
             await self.links.call(f"vagus:observer@{self.seat.node}", "report", reports)
@@ -281,6 +302,7 @@ class ControllerActor(Actor):
             by_target=by_target,
             objective=self._objective.read(samples, time.time_ns()),
         )
+        self._outside.saw(view)
         grant = partial(self._claims.grant, take=armed)
         drifts = self._limits.drifted() if armed else ()
         steered = self._steering.step(

@@ -38,6 +38,7 @@ COMMANDS = (
     Entry("replay", "vagus.cli.replay:replay", "Policies on a trace: regret, score, simulated players.", "Decide"),
     Entry("load", "vagus.cli.load.command:load", "Ask at a fixed rate: how long answers take.", "Decide"),
     Entry("inject", "vagus.cli.inject:inject", "Anomalies on purpose: strain, and label the data.", "Decide"),
+    Entry("train", "vagus.cli.train:train", "A policy of limits learns, in simulated worlds.", "Decide"),
     Entry("experiment", "vagus.cli.experiment:experiment", "What the loss of each part does.", "Decide"),
     Entry("store", "vagus.cli.store:store", "Verify, measure, compact, export the stores.", "This machine"),
     Entry("config", "vagus.cli.config:config", "Show, describe and check settings.", "This machine"),

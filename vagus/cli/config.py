@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from vagus.config import CampaignSettings
     from vagus.health.instances import Panorama
 
-KINDS = ("vagus", "controller", "campaign")
+KINDS = ("vagus", "controller", "campaign", "train")
 
 
 @click.group()
 def config() -> None:
     """Show, describe and check settings: vagus.yaml (a node or cluster), controller.yaml (one controller), campaign.yaml
-    (injections)."""
+    (injections), train.yaml (what a policy learns from)."""
 
 
 @config.command()
@@ -55,7 +55,7 @@ def show(file: Path | None, as_json: bool) -> None:
 @config.command()
 @click.argument("kind", type=click.Choice(KINDS), default="vagus")
 def schema(kind: str) -> None:
-    """The JSON schema of vagus.yaml, controller.yaml or campaign.yaml, for editors and checkers.
+    """The JSON schema of vagus.yaml, controller.yaml, campaign.yaml or train.yaml, for editors and checkers.
 
     \b
     Examples:
@@ -71,7 +71,7 @@ def schema(kind: str) -> None:
 def check(file: Path, as_json: bool) -> None:
     """Whether FILE is right; if not, its first error, and exit status 1.
 
-    Which kind it is shows from its keys: vagus.yaml, controller.yaml, campaign.yaml, or Panorama's JSON.
+    Which kind it is shows from its keys: vagus.yaml, controller.yaml, campaign.yaml, train.yaml, or Panorama's JSON.
 
     \b
     Examples:
@@ -201,7 +201,7 @@ def _instance_bytes(given: Panorama, form: str) -> bytes:
 
 
 def schema_text(kind: str) -> str:
-    """The schema as published in schemas/KIND.schema.json. kind: vagus, controller or campaign."""
+    """The schema as published in schemas/KIND.schema.json. kind: vagus, controller, campaign or train."""
     from vagus.config import schema as schema_of
 
     title = f"{kind}.yaml"
@@ -209,9 +209,14 @@ def schema_text(kind: str) -> str:
 
 
 def _settings(kind: str) -> type[Any]:
-    from vagus.config import CampaignSettings, Config, ControllerSettings
+    from vagus.config import CampaignSettings, Config, ControllerSettings, TrainSettings
 
-    found: dict[str, type[Any]] = {"vagus": Config, "controller": ControllerSettings, "campaign": CampaignSettings}
+    found: dict[str, type[Any]] = {
+        "vagus": Config,
+        "controller": ControllerSettings,
+        "campaign": CampaignSettings,
+        "train": TrainSettings,
+    }
     return found[kind]
 
 
@@ -247,8 +252,10 @@ def _read(file: Path) -> tuple[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError):
         raw = None  # decode says what is wrong
     keys = set(raw) if isinstance(raw, dict) else set()
+    only_train = {"world", "bootstrap", "episodes", "explore", "evaluate"}
     only_controller = set(ControllerSettings.__struct_fields__) - set(Config.__struct_fields__)
-    kind = "campaign" if "injections" in keys else "controller" if keys & only_controller else "vagus"
+    kind = "campaign" if "injections" in keys else "train" if keys & only_train else ""
+    kind = kind or ("controller" if keys & only_controller else "vagus")
     settings = decode(text, _settings(kind), str(file))
     if isinstance(settings, CampaignSettings):
         _check_campaign(settings, str(file))

@@ -12,12 +12,16 @@ from vagus.config.act import (
 from vagus.config.base import Duration, Name, Port, Positive, Ratio, Settings, seconds
 from vagus.config.control import (
     ApplicationSettings,
+    BootstrapSettings,
     ExperimentSettings,
     LearnerSettings,
     ObjectiveSettings,
+    RangeSettings,
     RequestSettings,
     ServiceSettings,
+    TrainSettings,
     VariantSettings,
+    WorldSettings,
 )
 from vagus.config.decide import ContextSettings, DecideSettings, LearnSettings
 from vagus.config.feeds import FeedSettings, MailSettings, SourceSettings
@@ -51,6 +55,7 @@ __all__ = [
     "AccessRule",
     "ActSettings",
     "ApplicationSettings",
+    "BootstrapSettings",
     "CampaignSettings",
     "CliqueSettings",
     "CollectSettings",
@@ -80,6 +85,7 @@ __all__ = [
     "Port",
     "Positive",
     "ProbeSettings",
+    "RangeSettings",
     "Ratio",
     "RemoteWriteSettings",
     "RequestSettings",
@@ -91,8 +97,10 @@ __all__ = [
     "SourceSettings",
     "StoreSettings",
     "TraceSettings",
+    "TrainSettings",
     "VariantSettings",
     "WebhookSettings",
+    "WorldSettings",
     "decode",
     "hash_text",
     "home",

@@ -90,3 +90,68 @@ class ExperimentSettings(Settings, frozen=True):
     """`--variants FILE`: contestants beside, or in place of, those that `vagus experiment slo` knows by name."""
 
     variants: tuple[VariantSettings, ...]
+
+
+class RangeSettings(Settings, frozen=True):
+    """From where a number is drawn, for each world anew: evenly in its logarithm."""
+
+    low: Positive
+    high: Positive
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ConfigError(f"a range from {self.low:g} to {self.high:g}: low is above high")
+
+
+class WorldSettings(Settings, frozen=True):
+    """What `vagus train` trains on: simulated worlds, each drawn anew within ranges, or a controller that runs."""
+
+    kind: Literal["simulated", "live"] = "simulated"
+    application: Name = "social_network"  # one that can be simulated
+    demands: str = ""  # file of what each service costs for each type of request; empty: as built in
+    period: Duration = "1s"  # of a step
+    cores: Positive = 2.0  # of the machine
+    rate_hz: RangeSettings = RangeSettings(low=25.0, high=60.0)  # mean of an episode
+    demand_ratio: RangeSettings = RangeSettings(low=0.7, high=1.4)  # of the application's processor demands
+    slo: RangeSettings = RangeSettings(low=0.15, high=0.35)  # seconds
+    noise: RangeSettings = RangeSettings(low=0.05, high=0.3)  # of the rate, from second to second
+    swing: RangeSettings = RangeSettings(low=0.2, high=0.6)  # of the rate, over minutes
+    hogs_per_minute: RangeSettings = RangeSettings(low=0.2, high=1.5)  # processes that strain in a service's group
+    hog_cores: RangeSettings = RangeSettings(low=0.1, high=0.6)
+    min_cores: Positive = 0.05
+    max_cores: Positive = 2.0
+    start_cores: Positive = 0.5
+    controller: str = ""  # live: the name of a controller with the policy `remote`
+
+
+class BootstrapSettings(Settings, frozen=True):
+    """What a policy learns from before it acts itself: a rule's doing, or what was logged."""
+
+    rule: str = ""  # a joint policy that is shown in worlds of the same ranges, such as tower; empty: none
+    options: dict[str, Any] = {}  # of the rule
+    episodes: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 8
+    # results.json of `vagus experiment slo`, .npz of transitions, or a node's store folder, whose targets and objective
+    # are below
+    files: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
+    targets: Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)] = ()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    imitations: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 3000  # steps of imitating
+    updates: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 3000  # of learning what it was worth
+
+
+class TrainSettings(Settings, frozen=True):
+    """`train.yaml`: what `vagus train` does."""
+
+    name: Name = "limits"
+    world: WorldSettings = WorldSettings()
+    options: dict[str, Any] = {}  # of the policy ddpg: model, alpha, updates, hyper, checkpoint to begin with
+    bootstrap: BootstrapSettings = BootstrapSettings()
+    episodes: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 40
+    steps: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 300  # an episode
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=1_000_000)] = 0
+    explore: tuple[Ratio, Ratio] = (0.3, 0.05)  # noise on actions: at first, at last
+    shielded: bool = True  # as behind a guard, with its shield
+    evaluate_every: Annotated[int, msgspec.Meta(ge=0)] = 5  # episodes; 0: only at the end
+    evaluate: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3  # worlds that no training sees
+    compare: tuple[Name, ...] = ()  # joint policies that are played on these worlds, such as hpa, aimd, tower
+    output: str = "trained"  # folder: ddpg.npz (the best so far), state.npz, train.json, curves.png

@@ -89,6 +89,8 @@ def desired(
             add(node, "feed")
         if node.head and config.traces.on == "head":
             add(node, "traces")
+        if node.head and config.learner.on == "head" and any(map(_learns, controllers)):
+            add(node, "learner")
         for controller in controllers:
             settings = controller.settings
             if settings.on in ("every-node", node.name) or (settings.on == "head" and node.head):
@@ -114,6 +116,11 @@ def reconcile(
         if name not in wanted and have.state not in ("DRAINING", "DRAINED"):
             steps.append(Stop(name, graceful=have.node_id in alive_ids))
     return steps
+
+
+def _learns(controller: Spawned) -> bool:
+    """Whether its policy is taught by the learner actor, as its options say."""
+    return controller.settings.options.get("learn") == "learner"
 
 
 def feeders(observed: Iterable[Observed]) -> tuple[str, ...]:

@@ -146,6 +146,10 @@ class Traces(Shell):
     """Joins spans to execution graphs, finds what makes requests slow."""
 
 
+class Learner(Shell):
+    """Trains the models of controllers that learn."""
+
+
 class Controller(Shell):
     """Steers one target, behind the guard."""
 
@@ -156,5 +160,6 @@ SHELLS: dict[str, type[Shell]] = {
     "feed": Feed,
     "decide": Decide,
     "traces": Traces,
+    "learner": Learner,
     "controller": Controller,
 }
