@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vagus.config import ApplicationSettings, CampaignSettings, Config, ControllerSettings, load
+from vagus.config import ApplicationSettings, CampaignSettings, Config, ControllerSettings, ExperimentSettings, load
 from vagus.controllers.load import load as load_controller
 from vagus.controllers.view import Snapshot
 from vagus.model import Action, Field, Outlook, Sample, Stream
@@ -20,10 +20,12 @@ PRESSURE = Stream("a", "pressure.cpu", (Field("some_avg10"),))
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda p: str(p.relative_to(EXAMPLES)))
 def test_settings(path: Path) -> None:
-    if path.name == "campaign.yaml":
+    if path.name in ("campaign.yaml", "inject.yaml"):
         assert load(path, CampaignSettings).injections
     elif path.name == "app.yaml":
         assert load(path, ApplicationSettings).services
+    elif path.name in ("tuning.yaml", "variants.yaml"):
+        assert load(path, ExperimentSettings).variants
     else:
         assert load(path, Config) != Config()
 

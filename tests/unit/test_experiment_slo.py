@@ -29,7 +29,8 @@ from vagus.cli.experiment.slo_plan import check_same, left, product, turns
 from vagus.cli.experiment.slo_results import Injected, Plan, Results, Run, Sampled, Steps, Windows
 from vagus.cli.experiment.slo_sampling import throttled_ratio
 from vagus.cli.experiment.slo_variants import KNOWN, chosen, controller, objective_of, with_files
-from vagus.config import CampaignSettings, InjectionSettings, VariantSettings
+from vagus.config import CampaignSettings, ExperimentSettings, InjectionSettings, VariantSettings, load, seconds
+from vagus.controllers.load import load as load_controller
 from vagus.errors import ConfigError
 
 SERVICES = ("front", "users", "posts", "store")
@@ -256,6 +257,25 @@ def test_each_known_variant_is_a_valid_armed_controller(name: str) -> None:
     assert made.targets == tuple(f"cgroup:{group}" for group in wanted)
     assert ("replicas" in made.limits) == (name == "hpa")
     assert made.objective.latency == 'ingress.p99_s{app="x"}'
+
+
+TUNING = Path(__file__).parents[2] / "examples/social_network/tuning.yaml"
+
+
+@pytest.mark.parametrize("variant", load(TUNING, ExperimentSettings).variants, ids=lambda variant: str(variant.name))
+def test_each_variant_of_the_tuning_grid_is_a_controller_that_can_be_made(variant: VariantSettings) -> None:
+    (same,) = chosen((), (variant,))
+    made = controller(same, "n", GROUPS, ("front", "users"), objective_of("x", 0.2, ("read",)))
+    assert made is not None
+    assert load_controller(made).period_s == seconds(variant.period)
+
+
+def test_the_autoscaler_counts_in_the_size_of_its_replicas() -> None:
+    made = controller(KNOWN["hpa"], "n", GROUPS, ("front",), objective_of("x", 0.2, ()))
+    assert made is not None
+    assert made.options["request_cores"] == KNOWN["hpa"].replica_cores
+    with pytest.raises(ConfigError, match="no service that may have replicas"):
+        controller(KNOWN["hpa"], "n", GROUPS, (), objective_of("x", 0.2, ()))
 
 
 def test_nothing_is_limited_without_a_policy() -> None:

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from vagus.cli.openloop.windows import field_of
-from vagus.config import ControllerSettings, GuardSettings, LimitSettings, ObjectiveSettings, VariantSettings
+from vagus.config import ControllerSettings, GuardSettings, LimitSettings, ObjectiveSettings, VariantSettings, seconds
 from vagus.errors import ConfigError
 
 FOLDER = "{folder}"
 """In an option: where app.yaml is."""
 MAX_REPLICAS = 8
+MOST_COOLDOWN_S = 0.5  # whose steps are closer may act at each
 MAX_RISE = 10.0  # of a limit at once, where no guard holds it
 
 # The baselines run as people run them: what they wish is written. What is theirs to tune is in `variants.yaml`, tuned on
@@ -25,8 +26,10 @@ KNOWN: Mapping[str, VariantSettings] = {
         VariantSettings(name="none"),
         VariantSettings(name="hpa", policy="hpa", guarded=False, replica_cores=0.2),
         VariantSettings(name="aimd", policy="aimd", guarded=False),
-        VariantSettings(name="captain", policy="throttle"),
-        VariantSettings(name="throttle", policy="tower", options={"state": f"{FOLDER}/trained/tower.json"}),
+        VariantSettings(name="captain", policy="throttle", period="200ms"),
+        VariantSettings(
+            name="throttle", policy="tower", period="200ms", options={"trained": f"{FOLDER}/trained/tower.json"}
+        ),
         VariantSettings(name="ddpg", policy="ddpg", options={"checkpoint": f"{FOLDER}/trained/ddpg.npz"}),
         VariantSettings(
             name="ddpg-unguarded",
@@ -36,7 +39,7 @@ KNOWN: Mapping[str, VariantSettings] = {
         ),
     )
 }
-MAY_BE_ABSENT = ("state",)
+MAY_BE_ABSENT = ("trained",)
 """Options that name a file without which a policy begins with nothing learned; left out where there is none."""
 
 
@@ -104,7 +107,8 @@ def controller(
     if not variant.policy:
         return None
     scales = bool(variant.replica_cores)
-    rise: dict[str, Any] = {} if variant.guarded else {"step_ratio": MAX_RISE, "cooldown": "0s"}
+    cooldown = f"{min(seconds(variant.period), MOST_COOLDOWN_S):g}s"
+    rise: dict[str, Any] = {"cooldown": cooldown} if variant.guarded else {"step_ratio": MAX_RISE, "cooldown": "0s"}
     if scales:
         limits = {"replicas": LimitSettings(min=1, max=MAX_REPLICAS, **rise)}
     else:
