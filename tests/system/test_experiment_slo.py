@@ -161,7 +161,7 @@ def test_two_policies_then_a_third_one_with_resume(folder: Path) -> None:
     assert first.sampled is not None
     assert set(first.sampled.limit_cores["front"]) == {None}
     assert second.sampled is not None
-    assert second.sampled.limit_cores["front"][0] == 0.5  # as it began
+    assert second.sampled.limit_cores["front"][0] == 0.2  # as it began
 
     # the autoscaler needs a variant of its own: the known one waits 15 s before it counts for the first time
     (folder / "app/mine.yaml").write_text(

@@ -1,79 +1,72 @@
-"""The table of an experiment: a row a variant, over its seeds; and the best of a grid. Pure."""
+"""The table of an experiment as JSON: a row a variant, over its seeds; and the best of a grid. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from statistics import median
+from collections.abc import Sequence
 from typing import Any
 
-from vagus.cli.experiment.slo_measure import mitigation_s
-from vagus.cli.experiment.slo_results import Results, Run
+from vagus.cli.experiment.slo_measure import median, mitigation_s
+from vagus.cli.experiment.slo_results import Injected, Results
+from vagus.cli.experiment.slo_summary import Row, rows
 
 ALLOWED_RATIO = 0.01
 """Of the requests may be late: the objective is a P99."""
-
-
-def mean(runs: Sequence[Run], figure: Callable[[Run], float | None]) -> float | None:
-    """The mean of a figure over runs; None when one of them has none."""
-    found = [value for run in runs if (value := figure(run)) is not None]
-    return math.fsum(found) / len(found) if found and len(found) == len(runs) else None
+NAMES = {
+    "violations": "violation_ratio",
+    "windows": "windows_over_ratio",
+    "p50": "p50_s",
+    "p99": "p99_s",
+    "p999": "p999_s",
+    "requested": "requested_cores",
+    "used": "used_cores",
+    "mitigation": "mitigation_s",
+    "actions": "actions",
+    "interventions": "interventions",
+    "own": "own_ratio",
+}
+"""By key of the measure (`slo_summary`): with its unit."""
 
 
 def summary(results: Results) -> list[dict[str, Any]]:
-    """A row for each variant that has runs, in the plan's order; means over its seeds, ratios of sums where they are.
+    """A row for each variant that has runs, in the plan's order: means over seeds, `by_seed` the runs' own, and `hogs`."""
+    return [_row(row) for row in rows(results) if row.runs]
 
-    mitigation_s, raise_s: medians over all CPU hogs; censored: hogs that ended before the SLO was kept again.
-    """
-    return [
-        _row(variant.name, variant.policy, runs)
-        for variant in results.plan.variants
-        if (runs := results.of(variant.name))
+
+def _row(row: Row) -> dict[str, Any]:
+    found: dict[str, Any] = {"variant": row.name, "policy": row.variant.policy}
+    found |= {"requests": sum(run.requests for run in row.runs), "failed_runs": row.failed}
+    found |= {name: row.values[key].mean for key, name in NAMES.items()}
+    found["by_seed"] = [
+        {"seed": run.seed, "violation_ratio": run.violation_ratio, "requested_cores": run.requested_cores}
+        for run in row.runs
     ]
+    found["hogs"] = hogs([hit for run in row.runs for hit in run.injected if hit.type == "cpu"])
+    return found
 
 
-def _row(name: str, policy: str, runs: Sequence[Run]) -> dict[str, Any]:
-    requests = sum(run.requests for run in runs)
-    hogs = [one for run in runs for one in run.injected if one.type == "cpu" and one.end_s > one.begin_s]
-    detected = [one for one in hogs if one.detected_s is not None]
-    took = [taken for one in detected if (taken := mitigation_s(one)) is not None]
-    hurt = [taken for one in detected if one.detected_by == "window" and (taken := mitigation_s(one)) is not None]
-    raised = [one.raised_s - one.begin_s for one in hogs if one.raised_s is not None]
-    steered = sum(run.steps.steered for run in runs)
+def hogs(hits: Sequence[Injected]) -> dict[str, Any]:
+    """Of CPU hogs: how many happened, showed, broke the SLO, were not mitigated before they ended (censored); medians of
+    the time from detection to mitigation, also of those alone that broke the SLO, and from the begin to the first raise."""
+    happened = [hit for hit in hits if hit.end_s > hit.begin_s]
+    shown = [(hit, took) for hit in happened if (took := mitigation_s(hit)) is not None]
+    late = [took for hit, took in shown if hit.detected_by == "window" or took > 0]
     return {
-        "variant": name,
-        "policy": policy,
-        "seeds": [run.seed for run in runs],
-        "requests": requests,
-        "violation_ratio": sum(run.violations for run in runs) / requests if requests else None,
-        "violation_ratio_by_seed": [run.violation_ratio for run in runs],
-        "failed": sum(run.failed for run in runs),
-        "windows_over_ratio": mean(runs, lambda run: run.windows_over_ratio),
-        "p50_s": mean(runs, lambda run: run.p50_s),
-        "p99_s": mean(runs, lambda run: run.p99_s),
-        "p999_s": mean(runs, lambda run: run.p999_s),
-        "requested_cores": mean(runs, lambda run: run.requested_cores),
-        "requested_cores_by_seed": [run.requested_cores for run in runs],
-        "used_cores": mean(runs, lambda run: run.used_cores),
-        "machine_ratio": mean(runs, lambda run: run.machine_ratio),
-        "hogs": len(hogs),
-        "detected": len(detected),
-        "censored": sum(one.mitigated_s is None for one in detected),
-        "mitigation_s": median(took) if took else None,
-        "mitigation_slo_s": median(hurt) if hurt else None,
-        "slo_broken": len(hurt),
-        "raise_s": median(raised) if raised else None,
-        "actions": sum(run.steps.actions for run in runs),
-        "interventions": sum(run.steps.interventions for run in runs),
-        "own_ratio": sum(run.steps.own for run in runs) / steered if steered else None,
+        "happened": len(happened),
+        "detected": len(shown),
+        "broke_slo": len(late),
+        "censored": sum(hit.mitigated_s is None for hit, _ in shown),
+        "mitigation_s": median([took for _, took in shown]),
+        "mitigation_slo_s": median(late),
+        "raise_s": median([hit.raised_s - hit.begin_s for hit in happened if hit.raised_s is not None]),
     }
 
 
-def best(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def best(table: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Of each policy the best of its variants: the least requested CPU among those that keep the objective (1 % of the
     requests late at most), as Autothrottle's baselines were tuned; where none does, the fewest violations."""
     found: dict[str, dict[str, Any]] = {}
-    for row in rows:
+    for row in table:
         if row["violation_ratio"] is None:
             continue
         present = found.get(row["policy"])

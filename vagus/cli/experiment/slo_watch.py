@@ -80,8 +80,8 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
                 _cores(row["requested_cores"]),
                 _cores(row["used_cores"]),
                 "–" if row["mitigation_s"] is None else f"{row['mitigation_s']:.1f} s",
-                row["actions"],
-                row["interventions"],
+                f"{row['actions']:.0f}",
+                f"{row['interventions']:.0f}",
                 _percent(row["own_ratio"], 0),
             )
             for row in rows
