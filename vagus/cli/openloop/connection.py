@@ -18,8 +18,8 @@ class Owner(Protocol):
     def answered(self, connection: Connection, number: int, status: int) -> None:
         """The answer to request `number` is whole. The connection may be free."""
 
-    def broken(self, connection: Connection, number: int, stale: bool) -> None:
-        """The connection ended before the answer did; stale: it had been used before, and nothing of this answer came."""
+    def broken(self, connection: Connection, number: int, why: str, stale: bool) -> None:
+        """No whole answer came; stale: the connection had been used before, and nothing of this answer came on it."""
 
     def gone(self, connection: Connection) -> None:
         """A connection without a request has ended."""
@@ -74,13 +74,13 @@ class Connection(asyncio.Protocol):
             self._transport.abort()  # nobody asked
             return
         self._bytes += len(data)
+        if self._bytes > MAX_ANSWER_BYTES:
+            self._lost("the answer is too long")
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            self._lost(stale=False)
-            return
-        if self._bytes > MAX_ANSWER_BYTES:
-            self._lost(stale=False)
+            self._lost("no HTTP answer")
 
     def on_message_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -100,13 +100,13 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         if self.number >= 0:
-            self._lost(stale=self.served > 0 and not self._bytes)
+            self._lost("connection lost", stale=self.served > 0 and not self._bytes)
         else:
             self._owner.gone(self)
 
-    def _lost(self, stale: bool) -> None:
+    def _lost(self, why: str, stale: bool = False) -> None:
         number, self.number = self.number, -1
         if self._transport is not None:
             self._transport.abort()
         if number >= 0:
-            self._owner.broken(self, number, stale)
+            self._owner.broken(self, number, why, stale)

@@ -192,14 +192,14 @@ class Sender:
         else:
             connection.end()
 
-    def broken(self, connection: Connection, number: int, stale: bool) -> None:
+    def broken(self, connection: Connection, number: int, why: str, stale: bool) -> None:
         """See connection.Owner. A kept connection that the server had closed meanwhile is replaced, once."""
         if stale and number not in self._retried and not self.stopped:
             self._retried.add(number)
             _, request = self._open.pop(number)
             self._send(number, connection.place, request, fresh=True)
         else:
-            self._failed(number, "connection lost")
+            self._failed(number, why)
 
     def gone(self, connection: Connection) -> None:
         """See connection.Owner."""
