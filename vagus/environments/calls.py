@@ -37,7 +37,7 @@ class Place:
         self.hop_s = hop_s
         self.stages: tuple[tuple[Place, ...], ...] = ()
         self.later: tuple[Place, ...] = ()
-        self.answered: Callable[[Request], None] | None = None  # of the root
+        self.answered: Callable[[Request], None] | None = None  # of the root, as is the next
         self.failed: Callable[[Request], None] | None = None
 
     def call(self, request: Request, parent: Visit | None) -> None:
@@ -70,9 +70,7 @@ class Visit:
         service = place.service
         process = service.choose()
         if process is None:  # refused
-            if place.failed is not None and not self._request.dead:
-                place.failed(self._request)
-            self._leave()
+            self._refused()
             return
         process.pending += 1
         self._process = process
@@ -106,6 +104,15 @@ class Visit:
                 call.call(self._request, None)
         self._leave()
 
+    def _refused(self) -> None:
+        """The request fails, unless this is done in the background."""
+        top = self
+        while top._parent is not None:
+            top = top._parent
+        if top._place.failed is not None and not self._request.dead:
+            top._place.failed(self._request)
+        self._leave()
+
     def _leave(self) -> None:
         parent = self._parent
         if parent is not None:
@@ -124,12 +131,7 @@ def _work(visit: Visit) -> None:
     visit._work()
 
 
-def trees(
-    application: SimulatedApplication,
-    services: Mapping[str, Service],
-    machine: Machine,
-    failed: Callable[[Request], None],
-) -> list[Place]:
+def trees(application: SimulatedApplication, services: Mapping[str, Service], machine: Machine) -> list[Place]:
     """The root of each type of request; what a service costs for a type is spread over its calls."""
     roots = []
     for request in application.requests:
@@ -145,7 +147,6 @@ def trees(
             mine_s = whole_s * call.weight / of[call.service] / sum(shares)
             works_s = [mine_s * share for share in shares]
             place = Place(services[call.service], count, works_s, machine, application.hop_s)
-            place.failed = failed
             count += 1
             place.stages = tuple(tuple(made(one, name, of) for one in stage) for stage in call.stages)
             place.later = tuple(made(one, name, of) for one in call.later)

@@ -45,7 +45,7 @@ class Ingress:
         """From now on requests come."""
         self._roots = roots
         for root in roots:
-            root.answered = self.answered
+            root.answered, root.failed = self.answered, self.failed
         self._next()
         self._machine.at(self._machine.now_s + EVERY_S, self._look)
 

@@ -75,7 +75,12 @@ class SimulatedWorld:
         self._trace = tuple(trace)
         self._start = {CORES: start} if isinstance(start, (int, float)) else dict(start)
         self._replica_cores, self._cores, self._tick_s = replica_cores, cores, tick_s
-        self._injections = tuple(Injection(*one) for one in injections)
+        try:
+            self._injections = tuple(Injection(*one) for one in injections)
+        except TypeError as error:
+            raise ConfigError(
+                f"a simulated world: an injection is (t_s, duration_s, service, cores): {error}"
+            ) from error
         self._noise, self._delay_steps, self._delay_s, self._once = noise, delay_steps, delay_s, once
         self._further = tuple(resource for resource in bounds if resource in RESOURCES)
         self._targets = {f"cgroup:{application.name}/{service.name}": service.name for service in application.services}
@@ -92,6 +97,9 @@ class SimulatedWorld:
         for resource, (low, high) in self.field.bounds.items():
             if resource not in (CORES, REPLICAS, *RESOURCES) or not 0 < low <= high:
                 raise ConfigError(f"a simulated world: no bounds {low:g} to {high:g} of {resource!r}")
+        for resource, value in self._start.items():
+            if resource not in (CORES, *RESOURCES) or not value > 0:
+                raise ConfigError(f"a simulated world: it cannot start with {value:g} of {resource!r}")
         names = set(self._targets.values())
         for one in self._injections:
             if one.service not in names or one.resource not in (CORES, *RESOURCES) or not (one.cores >= 0 <= one.t_s):
@@ -118,7 +126,7 @@ class SimulatedWorld:
                 service.further.limits[resource] = self._start.get(resource, self.field.bounds[resource][1])
         arrivals = Arrivals(self.application, self._trace, seed, self._once)
         self.ingress = Ingress(machine, arrivals, len(self.application.requests), self.slo_s)
-        self.ingress.begin(trees(self.application, self.services, machine, self.ingress.failed))
+        self.ingress.begin(trees(self.application, self.services, machine))
         for one in self._injections:
             machine.at(one.t_s, self._strain, (one, 1.0))
             machine.at(one.t_s + one.duration_s, self._strain, (one, -1.0))
