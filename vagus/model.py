@@ -482,9 +482,9 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
 class ControlState(msgspec.Struct, frozen=True, array_like=True):
     """What a controller saw at its last step, and what is in force after it. NaN: not known, or no limit.
 
-    t_ns: of that step, 0: there was none; rung: of its ladder (trust, hold, rule, restore); targets: the signals of each
-    that can be read; bounds: lowest and highest limit by resource; vectors: of each target, what a learned policy is
-    given (`policies/control_state`); steerable: whether its policy takes actions from outside (`remote`).
+    t_ns: of that step, 0: there was none; rung: of its ladder (trust, hold, rule, restore); targets: the signals of each,
+    none where it cannot be read; bounds: lowest and highest limit by resource; vectors: of each target that can be read,
+    what a learned policy is given (`policies/control_state`); steerable: whether its policy takes actions from outside.
     """
 
     node: str

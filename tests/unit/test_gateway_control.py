@@ -64,7 +64,8 @@ def receipt(after: float = 0.7, note: str = "", resource: str = "cpu_cores") -> 
 def test_the_state_before_and_after_a_step(served: Served) -> None:
     status, _, answer = served.ask("GET", ASK)
     assert status == 200
-    assert (answer["t_ns"], answer["targets"], answer["steerable"], answer["policy"]) == (0, {}, True, "remote")
+    assert (answer["t_ns"], answer["steerable"], answer["policy"]) == (0, True, "remote")
+    assert answer["targets"] == {str(WEB): {}, str(DB): {}}
     assert answer["bounds"] == {"cpu_cores": [0.1, 2.0]}
     step(served, rung="hold")
     answer = served.ask("GET", ASK)[2]
