@@ -47,6 +47,7 @@ class Vagus(Connection):
     def spawn(self, controller: Any, name: str, *, on: str = "every-node", **settings: Any) -> list[str]:
         """Runs a controller class (see vagus.controllers.Controller) as supervised actors; returns their names.
 
+        controller: None for the registered policy that `policy=` names.
         on: `every-node`, `head` or a node's name; settings: keys of controller.yaml, such as target, period, limits,
         armed. Raises ConfigError when the name is taken or the class does not start.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from vagus.cli.experiment import slo_results
+from vagus.cli.experiment.slo import command
 from vagus.cli.experiment.slo_injections import aimed, timetable
 from vagus.cli.experiment.slo_measure import (
     answered,
@@ -28,10 +31,13 @@ from vagus.cli.experiment.slo_measure import (
 from vagus.cli.experiment.slo_plan import check_same, left, product, turns
 from vagus.cli.experiment.slo_results import Injected, Plan, Results, Run, Sampled, Steps, Windows
 from vagus.cli.experiment.slo_sampling import throttled_ratio
+from vagus.cli.experiment.slo_steps import steps_of, troubles
+from vagus.cli.experiment.slo_table import best, summary
 from vagus.cli.experiment.slo_variants import KNOWN, chosen, controller, objective_of, with_files
 from vagus.config import CampaignSettings, ExperimentSettings, InjectionSettings, VariantSettings, load, seconds
 from vagus.controllers.load import load as load_controller
 from vagus.errors import ConfigError
+from vagus.model import ActorStatus, Event, Receipt, Target
 
 SERVICES = ("front", "users", "posts", "store")
 
@@ -376,3 +382,222 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
     slo_results.save(tmp_path, msgspec.structs.replace(results(), version=99))
     with pytest.raises(ConfigError, match="of version 99; this vagus reads version 1"):
         slo_results.load(tmp_path)
+
+
+# --- what a controller did -------------------------------------------------------------------------------------------
+
+
+def receipt(note: str = "", error: str = "") -> Receipt:
+    target = Target("cgroup", "a")
+    return Receipt(5, "n1", "slo-a-1", "cgroup1", target, "cpu_cores", 0.2, 0.3, 0.3, False, "", note, error)
+
+
+def test_steps_are_of_the_measured_part_alone() -> None:
+    before = {"actions": 10.0, "held": 2.0, "steered_steps": 100.0, "own_steps": 90.0, "shielded_steps": 3.0}
+    after = {"actions": 25.0, "held": 6.0, "steered_steps": 200.0, "own_steps": 150.0, "shielded_steps": 8.0}
+    notes = ("", "at most 50% at once, towards 0.81", "at most 50% at once, towards 0.2", "held: cool-down, 0.2 s left")
+    receipts = [*map(receipt, notes), receipt(error="the kernel keeps '1'")]
+    found = steps_of(before, after, receipts, [Event(9, "controller.rung", "n1", fields={"rung": "hold"})])
+    assert found == Steps(
+        actions=15,
+        held=4,
+        changed=2,
+        shielded=5,
+        steered=100,
+        own=60,
+        errors=1,
+        notes={"at most N at once, towards N": 2, "held: cool-down, N s left": 1},
+        rung="hold",
+    )
+
+
+def test_a_controller_that_fell_back_to_trust_is_on_no_rung() -> None:
+    events = [Event(t, "controller.rung", "n1", fields={"rung": rung}) for t, rung in ((9, "trust"), (8, "hold"))]
+    assert steps_of({}, {}, (), events).rung == ""
+
+
+def test_what_a_reader_should_know_of_a_controller() -> None:
+    actor = ActorStatus("vagus:controller:x@n1", "controller", "n1", "HEALTHY")
+    assert troubles(actor) == []
+    failed = msgspec.structs.replace(actor, errors=3, last_error="no", restarts=2)
+    assert troubles(failed) == ["its controller failed 3 times, at last: no", "its controller was restarted 2 times"]
+    assert troubles(None) == ["its controller told no figures"]
+
+
+# --- table and bars --------------------------------------------------------------------------------------------------
+
+
+def run_of(variant: str, seed: int, violations: int, cores: float | None, **more: Any) -> Run:
+    return Run(
+        variant=variant, seed=seed, begun="", requests=1000, violations=violations, requested_cores=cores, **more
+    )
+
+
+def compared() -> Results:
+    names = ("none", "hpa", "aimd", "throttle", "ddpg")
+    hits = (
+        msgspec.structs.replace(hog(), detected_s=11.0, detected_by="window", mitigated_s=12.5, raised_s=11.5),
+        msgspec.structs.replace(hog(), detected_s=11.0, detected_by="throttled", mitigated_s=11.0),
+        msgspec.structs.replace(hog(), detected_s=11.0, detected_by="window"),
+        hog(),
+    )
+    runs = [
+        *(run_of("none", seed, 5, None) for seed in (1, 2)),
+        *(run_of("hpa", seed, 100 * seed, 2.0) for seed in (1, 2)),
+        *(run_of("aimd", seed, 40, 1.5) for seed in (1, 2)),
+        *(run_of("throttle", seed, 30, 1.5, injected=hits) for seed in (1, 2)),
+        *(run_of("ddpg", seed, 50, 1.0, steps=Steps(steered=10, own=6)) for seed in (1, 2)),
+        run_of("ddpg", 3, 999, 9.0, error="it broke"),
+    ]
+    variants = tuple(KNOWN[name] for name in names)
+    return Results(plan=plan(variants=variants), seeds=(1, 2, 3), runs=tuple(runs))
+
+
+def test_the_table_is_of_valid_runs_over_seeds() -> None:
+    table = {row["variant"]: row for row in summary(compared())}
+    assert table["hpa"]["violation_ratio"] == pytest.approx(0.15)
+    assert table["none"]["requested_cores"] is None
+    assert table["ddpg"]["violation_ratio"] == pytest.approx(0.05)
+    assert table["ddpg"]["failed_runs"] == 1
+    assert table["ddpg"]["own_ratio"] == pytest.approx(0.6)
+    assert [one["seed"] for one in table["hpa"]["by_seed"]] == [1, 2]
+    assert table["throttle"]["hogs"] == {
+        "happened": 8,
+        "detected": 6,
+        "broke_slo": 4,
+        "censored": 2,
+        "mitigation_s": 1.5,
+        "mitigation_slo_s": 5.25,
+        "raise_s": 1.5,
+    }
+
+
+def test_the_best_keeps_the_objective_with_the_least_cpu_and_else_has_the_fewest_late() -> None:
+    def row(name: str, policy: str, late: float, cores: float) -> dict[str, Any]:
+        return {"variant": name, "policy": policy, "violation_ratio": late, "requested_cores": cores}
+
+    table = [
+        row("a1", "a", 0.001, 2.0),
+        row("a2", "a", 0.009, 1.5),
+        row("a3", "a", 0.011, 1.0),
+        row("b1", "b", 0.05, 1.0),
+        row("b2", "b", 0.03, 2.0),
+    ]
+    assert {policy: found["variant"] for policy, found in best(table).items()} == {"a": "a2", "b": "b2"}
+
+
+def test_bars_compare_late_requests_and_cpu_with_each_baseline() -> None:
+    from benchmarks.control_experiment import bars
+
+    met = {row["what"]: row["met"] for row in bars(summary(compared()))}
+    assert met == {
+        "throttle: late requests ÷ hpa's": True,
+        "throttle: requested CPU ÷ hpa's": True,
+        "throttle: late requests ÷ aimd's": True,
+        "throttle: requested CPU ÷ aimd's": True,
+        "ddpg: late requests ÷ hpa's": True,
+        "ddpg: requested CPU ÷ hpa's": True,
+        "ddpg: late requests ÷ aimd's": False,
+        "ddpg: requested CPU ÷ aimd's": True,
+        "ddpg: own wishes in force": True,
+    }
+    nothing = bars([])
+    assert {row["met"] for row in nothing} == {None}
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+APPLICATION = """
+name: x
+entry: front
+services: [{name: front, command: [a]}, {name: store, command: [a], scales: false}]
+requests: [{name: read, path: /}]
+"""
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    path = tmp_path / "app.yaml"
+    path.write_text(APPLICATION)
+    (tmp_path / "trace.txt").write_text("1\n2\n3\n")
+    (tmp_path / "inject.yaml").write_text(
+        'name: c\ninjections: [{type: cpu, intensity: 1 cores, target: "service:store", duration: 5s}]\n'
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--policies", "nobody"), "there is no variant 'nobody'"),
+        (("--policies", "ddpg"), "variant ddpg: checkpoint: there is no file"),
+        (("--policies", "none", "--minutes", "0"), "--minutes: 0 is not between"),
+        (("--policies", "none", "--slo", "0.1"), "--slo: 0.1 is not between"),
+        (("--policies", "none", "--rate", "0"), "--rate: 0 is not between"),
+        (("--policies", "none", "--warm", "1s"), "--warm: 1 is not between"),
+        (("--policies", "none", "--trace", "{folder}/no.txt"), "cannot read"),
+        (("--policies", "none", "--inject", "{folder}/no.yaml"), "no.yaml"),
+        (
+            ("--policies", "none", "--inject", "{folder}/inject.yaml", "--minutes", "0.05"),
+            "no injection ends within 3 s",
+        ),
+        (("--variants", "{folder}/app.yaml"), "unknown field"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(
+    options: tuple[str, ...], said: str, app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vagus.cli.experiment.slo.run_all", lambda *_: pytest.fail("it started"))
+    given = [option.format(folder=tmp_path) for option in options]
+    done = CliRunner().invoke(command, ["--app", str(app), "-o", str(tmp_path / "out"), *given])
+    assert isinstance(done.exception, ConfigError)
+    assert said in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_tuning_needs_a_grid(app: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, ["--app", str(app), "--tune", "-o", str(tmp_path / "out")])
+    assert "--tune runs the grid of --variants FILE" in done.output
+
+
+def test_a_folder_with_results_is_gone_on_with_only_when_told(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[tuple[str, int]]] = []
+
+    def run_all(output: Path, found: Results, todo: Any, *_: Any) -> Results:
+        asked.append([(turn.variant, turn.seed) for turn in todo])
+        runs = tuple(run_of(turn.variant, turn.seed, 1, None) for turn in todo)
+        done = msgspec.structs.replace(found, runs=(*found.runs, *runs))
+        slo_results.save(output, done)
+        return done
+
+    monkeypatch.setattr("vagus.cli.experiment.slo.run_all", run_all)
+    monkeypatch.setattr("vagus.cli.experiment.slo_report.write_report", lambda folder: folder / "report.html")
+    out = tmp_path / "out"
+    given = ["--app", str(app), "--trace", str(tmp_path / "trace.txt"), "-o", str(out), "--json"]
+    first = CliRunner().invoke(command, [*given, "--policies", "none"])
+    assert first.exit_code == 0, first.exception
+    assert [row["variant"] for row in json.loads(first.stdout)["rows"]] == ["none"]
+    assert (out / "trace.txt").read_text() == "1\n2\n3\n"
+    refused = CliRunner().invoke(command, [*given, "--policies", "none"])
+    assert "has results already; --resume" in str(refused.exception)
+    more = CliRunner().invoke(command, [*given, "--policies", "none,captain", "--seeds", "2", "--resume"])
+    assert more.exit_code == 0, more.exception
+    assert asked == [[("none", 1)], [("captain", 1), ("captain", 2), ("none", 2)]]
+    (tmp_path / "trace.txt").write_text("1\n2\n4\n")
+    changed = CliRunner().invoke(command, [*given, "--policies", "none", "--resume"])
+    assert "trace.txt is another than the one that is given now" in str(changed.exception)
+
+
+def test_runs_that_went_wrong_are_named_at_the_end(app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_all(output: Path, found: Results, *_: Any) -> Results:
+        done = msgspec.structs.replace(found, runs=(run_of("none", 1, 1, None, error="it broke"),))
+        slo_results.save(output, done)
+        return done
+
+    monkeypatch.setattr("vagus.cli.experiment.slo.run_all", run_all)
+    monkeypatch.setattr("vagus.cli.experiment.slo_report.write_report", lambda folder: folder / "report.html")
+    done = CliRunner().invoke(command, ["--app", str(app), "--policies", "none", "-o", str(tmp_path / "out")])
+    assert "1 of 1 runs went wrong, such as none, seed 1: it broke; --resume does them again" in str(done.exception)

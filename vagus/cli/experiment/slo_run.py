@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ from vagus.client.endpoint import find
 from vagus.clock import NS
 from vagus.config import ControllerSettings, VariantSettings
 from vagus.errors import ConfigError, VagusError
-from vagus.model import Action, Target
+from vagus.model import Action, ActorStatus, Target
 from vagus.runtime.spawn import remove, spawn
 
 LOAD_STARTS_S = 2.0  # a process that imports numpy
@@ -62,8 +62,8 @@ class Stage(NamedTuple):
 class Measured(NamedTuple):
     """What a controller was seen to do at the two ends of the measured part."""
 
-    before: Mapping[str, float]
-    after: Mapping[str, float]
+    before: ActorStatus | None
+    after: ActorStatus | None
     machine_ratio: float | None
     controlled_from_s: float | None
 
@@ -216,9 +216,9 @@ class _Performance:
         self.stack.callback(hogs.stop)
         hogs.start(zero_s)
         self._until(zero_s, load, hogs, zero_s)
-        before, busy = slo_steps.quietly(connection, self.name), _busy_s()
+        before, busy = slo_steps.seen(connection, self.name), _busy_s()
         self._until(zero_s + run_s, load, hogs, zero_s)
-        after, idle_and_busy = slo_steps.quietly(connection, self.name), _busy_s()
+        after, idle_and_busy = slo_steps.seen(connection, self.name), _busy_s()
         self._until(None, load, hogs, zero_s)
         return Measured(before, after, _ratio(busy, idle_and_busy), controlled_from_s)
 
@@ -249,9 +249,9 @@ class _Performance:
         since_s = (time.time_ns() - begin_ns) / NS
         receipts = slo_steps.receipts_of(connection, self.name, since_s, end_ns)
         rungs = slo_steps.rungs_of(connection, self.name, since_s)
-        if not seen.before and not seen.after:
-            self.notes.append("its controller told no figures")
-        return slo_steps.steps_of(seen.before, seen.after, receipts, rungs)
+        self.notes += slo_steps.troubles(seen.after)
+        before, after = ({} if actor is None else actor.figures for actor in (seen.before, seen.after))
+        return slo_steps.steps_of(before, after, receipts, rungs)
 
     def _figures(self, begun: str, load: Load, sampled: Any, hogs: Hogs) -> Run:
         plan = self.stage.plan

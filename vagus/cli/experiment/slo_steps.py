@@ -9,18 +9,27 @@ from vagus.cli.experiment.slo_measure import note_kind
 from vagus.cli.experiment.slo_results import Steps
 from vagus.client.connection import Connection
 from vagus.errors import VagusError
-from vagus.model import Event, Receipt
+from vagus.model import ActorStatus, Event, Receipt
 
 MOST_RECORDS = 10_000
 
 
-def figures(connection: Connection, name: str) -> dict[str, float]:
-    """The figures of a controller now; none while it does not run."""
-    for node in connection.status():
-        for actor in node.actors:
-            if actor.role == "controller" and actor.name == f"vagus:controller:{name}@{node.node}":
-                return dict(actor.figures)
-    return {}
+def seen(connection: Connection, name: str) -> ActorStatus | None:
+    """A controller now; None while it does not run, or the gateway does not answer: a run is not lost for it."""
+    try:
+        nodes = connection.status()
+    except VagusError:
+        return None
+    named = (f"vagus:controller:{name}@{node.node}" for node in nodes)
+    return next((a for n, node in zip(named, nodes, strict=True) for a in node.actors if a.name == n), None)
+
+
+def troubles(actor: ActorStatus | None) -> list[str]:
+    """What a reader of the results should know of a controller."""
+    if actor is None:
+        return ["its controller told no figures"]
+    found = [f"its controller failed {actor.errors} times, at last: {actor.last_error}"[:500]] if actor.errors else []
+    return found + [f"its controller was restarted {actor.restarts} times"] * (actor.restarts > 0)
 
 
 def steps_of(
@@ -63,11 +72,3 @@ def rungs_of(connection: Connection, name: str, since_s: float) -> list[Event]:
     """How a controller went up and down its ladder, the newest first. Raises VagusError."""
     found = connection.records("event", since=f"{since_s:.3f}s", limit=1000, event="controller.rung")
     return [event for event in found if event.source == name]
-
-
-def quietly(connection: Connection, name: str) -> dict[str, float]:
-    """As `figures`; none where the gateway does not answer: a run is not lost for it."""
-    try:
-        return figures(connection, name)
-    except VagusError:
-        return {}

@@ -18,9 +18,9 @@ MAX_REPLICAS = 8
 MOST_COOLDOWN_S = 0.5  # whose steps are closer may act at each
 MAX_RISE = 10.0  # of a limit at once, where no guard holds it
 
-# Start cores: ten services share two processors. The baselines run as people run them: what they wish is written. What is theirs to tune is in `variants.yaml`, tuned on
+START_CORES = 0.2  # ten services share two processors
+# The baselines run as people run them: what they wish is written. What is theirs to tune is in `variants.yaml`, tuned on
 # another part of the trace than they are compared on.
-START_CORES = 0.2
 KNOWN: Mapping[str, VariantSettings] = {
     variant.name: variant
     for variant in (
