@@ -11,6 +11,7 @@ from vagus.cli.experiment.slo_measure import mitigation_s
 from vagus.cli.experiment.slo_results import Injected, Results, Run, load
 from vagus.cli.experiment.slo_summary import MEASURES, Row, best, cores, percent, rows, seen, shown, spread
 from vagus.cli.experiment.slo_verdict import Verdict, Versus, verdict
+from vagus.cli.output import counted, span
 from vagus.cli.session import write_file
 from vagus.errors import ConfigError
 
@@ -88,11 +89,11 @@ def _setting(results: Results) -> str:
     plan = results.plan
     begun = sorted(run.begun for run in results.runs)
     what = [
-        f"{len(plan.services)} services",
-        f"{len(plan.requests)} types of requests",
+        counted(len(plan.services), "service"),
+        counted(len(plan.requests), "type") + " of requests",
         f"{plan.rate_hz:g} requests/s on average, along {plan.trace}",
         f"SLO {1000 * plan.slo_s:g} ms",
-        f"{len(results.seeds)} seed{'s' if len(results.seeds) != 1 else ''} of {plan.run_s / 60:g} minutes each",
+        f"{counted(len(results.seeds), 'seed')}, {span(plan.run_s)} each",
         f"injections: {plan.inject or 'none'}",
         *([begun[0][:16].replace("T", " ")] if begun else []),
     ]

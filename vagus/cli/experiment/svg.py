@@ -8,7 +8,7 @@ from html import escape
 from typing import NamedTuple
 
 Number = float | None
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 10.0, 10.0, 34.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66.0, 10.0, 10.0, 34.0
 MOST_POINTS = 400  # of a line: more cannot be told apart
 
 
@@ -103,7 +103,7 @@ class Panel:
         if y.title:
             middle = (self.top + self.bottom) / 2
             self._parts.append(
-                f'<text class="t" text-anchor="middle" transform="translate(11 {middle:.1f}) rotate(-90)">{escape(y.title)}</text>'
+                f'<text class="t" text-anchor="middle" transform="translate(9 {middle:.1f}) rotate(-90)">{escape(y.title)}</text>'
             )
 
     def px(self, value: float) -> float:
@@ -144,7 +144,7 @@ class Panel:
         """A line with gaps where there is no value. style: a class; steps: a value stays until the next one."""
         path: list[str] = []
         down = False
-        for x, y in thin(xs, ys):
+        for x, y in thin(*self._within(xs, ys)):
             if y is None or not math.isfinite(y):
                 down = False
                 continue
@@ -159,7 +159,7 @@ class Panel:
         """What is below a line, filled."""
         path: list[str] = []
         last: float | None = None
-        for x, y in thin(xs, ys):
+        for x, y in thin(*self._within(xs, ys)):
             if y is None or not math.isfinite(y):
                 continue
             px, py = self.px(x), self.py(y)
@@ -167,6 +167,11 @@ class Panel:
             last = px
         if last is not None:
             self._parts.append(f'<path class="area {style}" d="{"".join(path)}L{last:.1f} {self.bottom:.1f}Z"/>')
+
+    def _within(self, xs: Sequence[float], ys: Sequence[Number]) -> tuple[list[float], list[Number]]:
+        """What is between the ends of the axis."""
+        inside = [(x, y) for x, y in zip(xs, ys, strict=True) if self.x.low <= x <= self.x.high]
+        return [x for x, _ in inside], [y for _, y in inside]
 
     def point(self, x: float, y: float, style: str, name: str, shape: int = 0, radius: float = 5.0) -> None:
         """A mark; shape: 0 to 3, so that colours are not needed to tell them apart; name: told when it is pointed at."""
