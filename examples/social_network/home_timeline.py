@@ -12,6 +12,7 @@ import vagus
 service = Service("home-timeline")
 timelines = Timelines(service.run / "home.lmdb")
 SHOWN = 12
+NEWEST = 3  # are always among them
 HALF = 24  # so many posts later, one has half of its weight
 
 
@@ -28,7 +29,7 @@ async def read(body: Json) -> Json:
 
 
 def ranked(entries: list[tuple[int, int]], close: dict[str, float]) -> list[int]:
-    """By how new they are, and how close their authors; of one author's posts each counts less than the one before."""
+    """The newest, then by how new they are, and how close their authors; of one author's posts each counts less than the one before."""
     authors = dict(entries)
     chosen: list[int] = []
     for _ in range(service.times(6)):
@@ -38,7 +39,7 @@ def ranked(entries: list[tuple[int, int]], close: dict[str, float]) -> list[int]
         }
         chosen = []
         while left and len(chosen) < SHOWN:
-            best = max(left, key=left.__getitem__)
+            best = entries[len(chosen)][0] if len(chosen) < NEWEST else max(left, key=left.__getitem__)
             del left[best]
             chosen.append(best)
             for post in left:
