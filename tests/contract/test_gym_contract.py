@@ -12,14 +12,14 @@ import pytest
 
 gymnasium = pytest.importorskip("gymnasium", reason="the extra `gym` is not installed")
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
-from fluid_world import FluidWorld
-from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import SyncVectorEnv
+from fluid_world import FluidWorld  # noqa: E402
+from gymnasium.utils.env_checker import check_env  # noqa: E402
+from gymnasium.vector import SyncVectorEnv  # noqa: E402
 
-from vagus.environments.applications import APPLICATIONS
-from vagus.environments.gym import ID, Environment
-from vagus.environments.simulated import SimulatedWorld
-from vagus.policies.control_state import size
+from vagus.environments.applications import APPLICATIONS  # noqa: E402
+from vagus.environments.gym import ID, Environment  # noqa: E402
+from vagus.environments.simulated import SimulatedWorld  # noqa: E402
+from vagus.policies.control_state import size  # noqa: E402
 
 POSTS = "cgroup:vagus-app-social/post-storage"
 

@@ -15,12 +15,12 @@ import pytest
 
 gymnasium = pytest.importorskip("gymnasium", reason="the extra `gym` is not installed")
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
-from fluid_world import FluidWorld
+from fluid_world import FluidWorld  # noqa: E402
 
-from vagus.environments import Seen
-from vagus.environments.gym import Environment, social_network
-from vagus.errors import ConfigError
-from vagus.policies import Field
+from vagus.environments import Seen  # noqa: E402
+from vagus.environments.gym import Environment, social_network  # noqa: E402
+from vagus.errors import ConfigError  # noqa: E402
+from vagus.policies import Field  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[2] / "examples/controller/train_gym.py"
 A, B = "cgroup:a", "cgroup:b"
