@@ -189,7 +189,9 @@ def _every_run(results: Results) -> str:
             f'<tr><th scope="row">{escape(run.variant)}</th><td>{run.seed}</td><td>{run.requests}</td><td>{run.failed}</td>'
             f'{cells}<td>{busy}</td><td class="words">{escape(said)}</td></tr>'
         )
-    return "<h2>Every run</h2>" + _wide("Every run", heads, "".join(lines), ' class="dense"')
+    return '<h2>Every run</h2><p class="dim">Units as above.</p>' + _wide(
+        "Every run", heads, "".join(lines), ' class="dense"'
+    )
 
 
 def _guarded(run: Run) -> str:

@@ -53,7 +53,8 @@ class Injected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Windows(msgspec.Struct, frozen=True, kw_only=True):
-    """Columns, a row each half second: of the requests due in the last `window_s`, those that wait with their age."""
+    """Columns, a row each half second: of the requests due in the last `window_s`, and of all that were due before and
+    wait still; those that wait count with their age."""
 
     t_s: tuple[float, ...]
     p50_s: tuple[float | None, ...]  # None: there was no request

@@ -133,10 +133,10 @@ class Panel:
         self._text(self.right - 2, at - 4, name, "end", "slot")
 
     def wall(self, value: float, name: str) -> None:
-        """A line up, such as the SLO, with its name."""
+        """A line up, such as the SLO, with its name at its foot."""
         at = self.px(value)
         self._parts.append(f'<path class="slo" d="M{at:.1f} {self.top:.1f}V{self.bottom:.1f}"/>')
-        self._text(at + 4, self.top + 12, name, "start", "slot")
+        self._text(at + 4, self.bottom - 6, name, "start", "slot")
 
     def line(
         self, xs: Sequence[float], ys: Sequence[Number], style: str, *, steps: bool = False, name: str = ""
