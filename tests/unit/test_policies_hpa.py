@@ -72,7 +72,8 @@ def test_growth_is_limited_in_any_15_seconds() -> None:
 def test_it_shrinks_only_after_5_minutes_of_wanting_less() -> None:
     cluster = Cluster(8)
     numbers = cluster.run(1.0, 400)
-    assert numbers[299] == 8 and numbers[-1] == 2
+    assert numbers[299] == 8
+    assert numbers[-1] == 2
     first = next(at for at, number in enumerate(numbers) if number < 8)
     assert 300 <= first <= 330
     assert set(numbers) == {8, 2}  # then all at once

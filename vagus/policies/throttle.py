@@ -21,7 +21,7 @@ class ThrottleTarget:
     """Keeps the share of throttled periods near `target` with the smallest CPU limit.
 
     Options: target (0 to 1), window_s (ten periods of 0.1 s), alpha, shrink_below and shrink_floor (ratios of the
-    limit), history (number of uses), headroom (standard deviations above the highest use that an unlimited target is
+    limit), history (number of uses) and history_s (0: only that counts; the time that they may cover), headroom (standard deviations above the highest use that an unlimited target is
     proposed, as nothing was learned of its throttling), early (grow as soon as a window is sure to exceed, not at its
     end).
     Signals: usage_cores, limit_cores and throttled_ratio (NaN: unlimited or unknown), elapsed_s.
@@ -37,6 +37,7 @@ class ThrottleTarget:
         shrink_below: float = 0.9,
         shrink_floor: float = 0.5,
         history: int = 50,
+        history_s: float = 0.0,
         headroom: float = 3.0,
         early: bool = False,
     ) -> None:
@@ -47,6 +48,7 @@ class ThrottleTarget:
             ("shrink_below", shrink_below, 0.01, 1),
             ("shrink_floor", shrink_floor, 0.01, 1),
             ("history", history, 1, 100_000),
+            ("history_s", history_s, 0, 86400),
             ("headroom", headroom, 0, 100),
         ):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
@@ -61,7 +63,9 @@ class ThrottleTarget:
             raise ConfigError(f"throttle: option early={early!r} must be true or false")
         self.early = early
         self.margin = 0.0
+        self.history_s = history_s
         self._uses: deque[float] = deque(maxlen=int(history))
+        self._spans_s: deque[float] = deque(maxlen=int(history))  # how long each use was seen
         self._elapsed_s = 0.0
         self._throttled_s = 0.0  # of the window: throttled_ratio weighted with time
         self._before_shrink: float | None = None
@@ -74,7 +78,7 @@ class ThrottleTarget:
         elapsed_s = signals.get("elapsed_s", math.nan)
         if not (math.isfinite(usage) and usage >= 0):
             raise PolicyError(f"throttle: usage_cores is {usage}; the target's CPU time cannot be read")
-        self._uses.append(usage)
+        self._note(usage, elapsed_s if math.isfinite(elapsed_s) else self.window_s)
         if not (math.isfinite(limit) and limit > 0) or not math.isfinite(throttled):
             self._new_window()
             return self._highest(self.headroom) or None
@@ -91,6 +95,13 @@ class ThrottleTarget:
         share = min(self._elapsed_s / self.window_s, 1.0) if self.early else 1.0  # a window is judged once, in parts
         self._new_window()
         return self._decide(limit, ratio, share)
+
+    def _note(self, usage: float, elapsed_s: float) -> None:
+        self._uses.append(usage)
+        self._spans_s.append(elapsed_s)
+        while self.history_s and len(self._spans_s) > 1 and sum(self._spans_s) - self._spans_s[0] >= self.history_s:
+            self._uses.popleft()
+            self._spans_s.popleft()
 
     def _decide(self, limit: float, ratio: float, share: float) -> float | None:
         self._before_shrink = None
@@ -131,3 +142,5 @@ class ThrottleTarget:
         self.margin = margin
         self._uses.clear()
         self._uses.extend(uses)
+        self._spans_s.clear()
+        self._spans_s.extend([self.window_s / 10] * len(self._uses))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +30,7 @@ from vagus.policies.throttle_costs import ThrottleCosts
 CORES = "cpu_cores"
 TARGETS = (0.0, 0.02, 0.04, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3)
 MAX_STATE_BYTES = 4 << 20
+MOST_MISSED = 0.05  # probability up to which a neighbour is tried
 USE_S = 60.0  # of the smoothed use that groups services
 SAME_RATIO = 0.005
 
@@ -103,13 +104,13 @@ class Tower:
         period_s: float = 10.0,
         judged: float = 0.6,
         explore: float = 0.1,
-        violation: float = 2.0,
+        violation: float = 20.0,
         fade: float = 0.995,
         trained: str = "",
         captain: Mapping[str, Any] | None = None,
         calm_s: float = 3.0,
         raise_ratio: float = 0.5,
-        begin: int = 2,
+        begin: int = 1,
     ) -> None:
         self._field, self._rng = field, rng
         self._low, self._high = field.bounds.get(CORES, (0.0, math.inf))
@@ -121,7 +122,7 @@ class Tower:
         begin = whole(self.name, "begin", begin, 0, len(TARGETS) - 1)
         fade = number(self.name, "fade", fade, 0.5, 1)
         self.costs = ThrottleCosts(len(TARGETS), number(self.name, "violation", violation, 0, 1000), fade)
-        options = {"early": True, **(captain or {})}
+        options = {"early": True, "history_s": 5.0, "history": 200, **(captain or {})}
         try:
             self._followers = {target: Follower(ThrottleTarget(**options)) for target in field.targets}
         except TypeError as error:
@@ -208,11 +209,12 @@ class Tower:
         self.pair = self._chosen()
 
     def _chosen(self) -> tuple[int, int]:
-        cost, _ = self.costs.foretell(self._rate_hz)
+        cost, missed = self.costs.foretell(self._rate_hz)
         first, second = (int(at) for at in np.unravel_index(int(cost.argmin()), cost.shape))
         if self._rng.random() < self._explore:
             near = [(first + d, second) for d in (-1, 1)] + [(first, second + d) for d in (-1, 1)]
             near = [pair for pair in near if all(0 <= at < len(TARGETS) for at in pair)]
+            near = [pair for pair in near if missed[pair] <= MOST_MISSED] or [(first, second)]
             first, second = near[int(self._rng.integers(len(near)))]
         return first, second
 
