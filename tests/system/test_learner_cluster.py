@@ -30,7 +30,7 @@ def learning(running: str) -> Iterator[Path]:
             policy="ddpg",
             period="0.05s",
             limits={"cpu_cores": {"min": 0.1, "max": 1.0}},
-            options={"learn": "learner", "explore": 0.2},
+            options={"learn": "learner", "explore": 0.2, "every_s": 0.05},
         )
         spawn(home, settings, None)
     yield home

@@ -110,7 +110,9 @@ class WorldSettings(Settings, frozen=True):
     application: Name = "social_network"  # one that can be simulated
     demands: str = ""  # file of what each service costs for each type of request; empty: as built in
     period: Duration = "1s"  # of a step
-    cores: Positive = 2.0  # of the machine
+    cores: RangeSettings = RangeSettings(low=1.2, high=2.0)  # of the machine
+    blur: Ratio = 0.05  # standard deviation of what is told to be used, as a ratio
+    late: Ratio = 0.3  # share of worlds whose signals are a step old
     rate_hz: RangeSettings = RangeSettings(low=25.0, high=60.0)  # mean of an episode
     demand_ratio: RangeSettings = RangeSettings(low=0.7, high=1.4)  # of the application's processor demands
     slo: RangeSettings = RangeSettings(low=0.15, high=0.35)  # seconds
@@ -129,6 +131,9 @@ class BootstrapSettings(Settings, frozen=True):
 
     rule: str = ""  # a joint policy that is shown in worlds of the same ranges, such as tower; empty: none
     options: dict[str, Any] = {}  # of the rule
+    # its limits are changed by about so much (a ratio), now more, now less: who only sees what is right does not learn what
+    # else costs
+    stir: Ratio = 0.3
     episodes: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 8
     # results.json of `vagus experiment slo`, .npz of transitions, or a node's store folder, whose targets and objective
     # are below

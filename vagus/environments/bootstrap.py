@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from vagus.environments.training import (
 )
 from vagus.errors import ConfigError
 from vagus.model import MAX_T_NS
-from vagus.policies import JOINT_POLICIES, Field
+from vagus.policies import JOINT_POLICIES, Field, JointPolicy, Wish
 from vagus.policies.control_state import ALPHA, size
 from vagus.policies.learned import LearnedLimits
 from vagus.store.reader import open_all
 
+LINGER_S = 8.0  # of what stirs a rule's limits
 SHOWN_FROM = 500_000  # episodes of demonstrations have seeds from here on
 
 
@@ -49,7 +51,8 @@ def gather(
                 settings.bootstrap.rule, world.field, np.random.default_rng(seed), **settings.bootstrap.options
             )
             try:
-                score, found = demonstrate(rule, world, seed, settings.steps, _watcher(policy, world.field))
+                stirred = _Stirred(rule, settings.bootstrap.stir, np.random.default_rng((seed, 1)))
+                score, found = demonstrate(stirred, world, seed, settings.steps, _watcher(policy, world.field))
             finally:
                 world.close()
             scores.append(score)
@@ -69,6 +72,40 @@ def others_of(settings: TrainSettings, worlds: Maker) -> dict[str, Score]:
 
     scores = compare({name: maker(name) for name in settings.compare}, worlds, seeds, settings.steps, alpha=alpha)
     return {name: mean(found) for name, found in scores.items()}
+
+
+class _Stirred:
+    """A policy whose wishes are larger or smaller by a lingering noise, of its own for each limit."""
+
+    learned = False
+
+    def __init__(self, policy: JointPolicy, ratio: float, rng: np.random.Generator) -> None:
+        self.name = policy.name
+        self._policy, self._ratio, self._rng = policy, ratio, rng
+        self._noise: dict[tuple[str, str], float] = {}
+        self._last_s = 0.0
+
+    def step(
+        self, signals: Mapping[str, Mapping[str, float]], objective: Mapping[str, float], now_s: float
+    ) -> list[Wish]:
+        keep = math.exp(-max(now_s - self._last_s, 0.0) / LINGER_S)
+        self._last_s = now_s
+        found = []
+        for wish in self._policy.step(signals, objective, now_s):
+            key = (wish.target, wish.resource)
+            fresh = self._ratio * float(self._rng.standard_normal())
+            self._noise[key] = keep * self._noise.get(key, fresh) + math.sqrt(1 - keep * keep) * fresh
+            found.append(wish._replace(value=wish.value * math.exp(self._noise[key])))
+        return found
+
+    def in_force(self, wishes: Mapping[tuple[str, str], float]) -> None:
+        self._policy.in_force(wishes)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """There is nothing to keep."""
 
 
 def _watcher(policy: LearnedLimits, field: Field) -> LearnedLimits:

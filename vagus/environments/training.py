@@ -49,6 +49,7 @@ class Judge:
         self._pasts: dict[str, Past] = {}
         self._owed = Owed()
         self._rewards: list[float] = []
+        self._by_target: dict[str, list[float]] = {}
         self._latencies: list[float] = []
         self._sums = np.zeros(4)  # violations, requests, requested, used
 
@@ -62,12 +63,18 @@ class Judge:
         first = [next(iter(past.courses.values())) for past in pasts]
         total = sum(course.level for course in first)
         paid = [reward(past, self._owed, total, self._alpha, len(pasts)) for past in pasts]
+        for target, worth in zip(seen.signals, paid, strict=True):
+            self._by_target.setdefault(target, []).append(worth)
         self._rewards.append(float(np.mean(paid)) if paid else 0.0)
         self._latencies.append(self._owed.ratio)
         limits = [signals.get("limit_cores", math.nan) for signals in seen.signals.values()]
         uses = [signals.get("usage_cores", math.nan) for signals in seen.signals.values()]
         self._sums += (seen.violations, seen.requests, np.nansum(limits), np.nansum(uses))
         return self._rewards[-1]
+
+    def by_target(self) -> dict[str, float]:
+        """The mean reward of each."""
+        return {target: sum(paid) / len(paid) for target, paid in self._by_target.items()}
 
     def score(self, objective: Mapping[str, float], own: float | None = None, failures: int = 0) -> Score:
         """Of all that was seen."""
@@ -97,11 +104,12 @@ def play(
     shielded: bool = False,
     watcher: LearnedLimits | None = None,
     alpha: float = ALPHA,
+    judge: Judge | None = None,
 ) -> Score:
     """An episode of a policy on a world. watcher: sees it all as if it were its own doing, and so learns from it."""
     shield = Shield() if shielded else None
     seen = world.reset(seed)
-    judge = Judge([resource for resource in world.field.bounds if resource != "replicas"], alpha)
+    judge = judge or Judge([resource for resource in world.field.bounds if resource != "replicas"], alpha)
     wished: dict[tuple[str, str], float] = {}
     steered = own = failures = 0
     for _ in range(steps):
@@ -128,7 +136,7 @@ def play(
                 limits.setdefault((target, CORES), value)
         seen = world.step(_bounded(limits, world))
         judge.see(seen)
-    return judge.score(seen.objective, own / max(steered, 1), failures)
+    return judge.score(seen.objective, float(own / max(steered, 1)), failures)
 
 
 def demonstrate(policy: JointPolicy, world: World, seed: int, steps: int, watcher: LearnedLimits) -> tuple[Score, Rows]:

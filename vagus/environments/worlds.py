@@ -48,7 +48,9 @@ def _drawn(settings: WorldSettings, application: SimulatedApplication, seed: int
         slo_s=slo_s,
         bounds={CORES: (settings.min_cores, settings.max_cores)},
         start=settings.start_cores,
-        cores=settings.cores,
+        cores=_within(settings.cores, rng),
+        noise=settings.blur,
+        delay_steps=int(rng.random() < settings.late),
         injections=_hogs(settings, application, rng),
     )
 

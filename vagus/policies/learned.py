@@ -20,6 +20,7 @@ from vagus.policies import Field, Wish
 from vagus.policies.control_state import ALPHA, Floats, Owed, Past, encode_all, reward, size
 from vagus.policies.ddpg import DDPG
 from vagus.policies.experience import MAX_ROWS, Experience, Weights
+from vagus.policies.frames import Frames
 from vagus.policies.options import number, whole
 
 LINGER = 0.85  # of exploration's noise, from step to step
@@ -33,7 +34,8 @@ class LearnedLimits:
     model: `all`: one for all targets, or `each`: one a target, which begins as the checkpoint's (transfer). checkpoint: a
     file of `vagus train`; {target} in it is the last part of a target's name. learn: off, here (`updates` a step), or
     learner (the actor's). explore: standard deviation of the noise added to actions. alpha: what violations weigh against
-    CPU. fall: largest relative decrease of a second. shared: the models' name at the learner. hyper: DDPG's own.
+    CPU. every_s: between decisions, sooner where a target is throttled much; a controller may step more often. fall:
+    largest relative decrease of a second. shared: the models' name at the learner. hyper: DDPG's own.
     """
 
     name: ClassVar[str] = "ddpg"
@@ -51,6 +53,7 @@ class LearnedLimits:
         alpha: float = ALPHA,
         updates: int = 8,
         fall: float = 0.09,
+        every_s: float = 1.0,
         shared: str = "limits",
         hyper: Mapping[str, Any] | None = None,
     ) -> None:
@@ -72,6 +75,7 @@ class LearnedLimits:
         self.alpha = number("ddpg", "alpha", alpha, 0, 1)
         self._updates = whole("ddpg", "updates", updates, 0, 10_000)
         self._fall = number("ddpg", "fall", fall, 0.001, 1)
+        self._every_s = number("ddpg", "every_s", every_s, 0.01, 3600)
         self._shared = shared
         self._rng = rng
         self._hyper = dict(hyper or {})
@@ -103,6 +107,7 @@ class LearnedLimits:
         self._noise: dict[str, Floats] = {}
         self._pending: dict[str, tuple[Floats, Floats]] = {}  # state, action
         self._in_force: Mapping[tuple[str, str], float] = {}
+        self._frames = Frames(self._every_s)
         self._now_s = math.nan
         self._usual_s = self._keep = 1.0
 
@@ -117,12 +122,16 @@ class LearnedLimits:
     ) -> Iterable[Wish]:
         """Wishes for every target that is seen. Raises PolicyError when a model gives what is no number."""
         self._take_newer()
-        targets = [target for target in self.field.targets if signals.get(target)]
-        if not targets:
+        if not any(signals.get(target) for target in self.field.targets):
             raise PolicyError("ddpg: no target can be seen")
-        elapsed_s = now_s - self._now_s if now_s > self._now_s else self._usual_s
+        step_s = now_s - self._now_s if now_s > self._now_s else min(self._usual_s, self._every_s)
+        self._now_s = now_s
+        if not self._frames.see(signals, objective, step_s):
+            return []
+        signals, objective, elapsed_s = self._frames.take()
+        targets = [target for target in self.field.targets if target in signals]
         gap = elapsed_s > MAX_GAP * self._usual_s
-        self._usual_s, self._now_s = min(elapsed_s, self._usual_s * 2), now_s
+        self._usual_s = min(elapsed_s, self._usual_s * 2)
         self._keep = (1.0 - self._fall) ** min(elapsed_s, 10.0)
         done = self._as_done(targets)  # before the course of use moves on: relative to what it was when it was wished
         self._owed.note(objective, elapsed_s)
