@@ -51,6 +51,11 @@ class Sender:
         self._idle: dict[Place, list[Connection]] = {}
         self._connecting: set[asyncio.Task[None]] = set()
 
+    @property
+    def on_their_way(self) -> int:
+        """Requests that wait for their answer."""
+        return len(self._open)
+
     def now(self) -> float:
         """Seconds since the measured part began."""
         return monotonic() - self._begin
@@ -109,7 +114,7 @@ class Sender:
                 self._failed(self._given_up, "time-out")
             self._given_up += 1
         self._windows(now)
-        if self.stopped or (self.sent == len(self._due) and not self._open and now >= self.plan.for_s):
+        if self.stopped or (self.sent == len(self._due) and not self.on_their_way and now >= self.plan.for_s):
             return None
         next_s = self._due[self.sent] if self.sent < len(self._due) else math.inf
         return min(next_s, now + SWEEP_S)
@@ -137,7 +142,7 @@ class Sender:
         place = self.endpoints.next()
         if place is None:
             self._failed(number, "no replica")
-        elif len(self._open) >= self.plan.max_open:
+        elif self.on_their_way >= self.plan.max_open:
             self._failed(number, "too many on their way")
         else:
             host = f"[{place[0]}]:{place[1]}" if ":" in place[0] else f"{place[0]}:{place[1]}"
