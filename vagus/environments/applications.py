@@ -69,8 +69,8 @@ class SimulatedApplication(NamedTuple):
     services: tuple[SimulatedService, ...]
     requests: tuple[RequestType, ...]
     demands_ms: Demands
-    spread: float = 0.3
-    hop_s: float = 0.0008
+    spread: float = 0.4
+    hop_s: float = 0.0007
 
     def scaled(self, ratio: float) -> SimulatedApplication:
         """The same with all demands multiplied."""

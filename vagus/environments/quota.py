@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PERIOD_S = 0.1
 TICK_S = 0.004
+KEPT_S = 0.001  # min_cfs_rq_runtime, of which a processor keeps so much for the group
 _NOTHING = 1e-12
 
 
@@ -188,7 +189,8 @@ class Group:
         self._count()
         self.nr_periods += 1
         self.nr_throttled += self.throttled
-        self._left_s = min(self._left_s + self._quota_s, self._quota_s)
+        kept_s = min(self._left_s, KEPT_S) if self._tick_s else 0.0
+        self._left_s = self._quota_s + min(self._left_s, max(kept_s, 0.0))
         asked, self._asked = self._asked, False
         if self.throttled:
             if self._left_s > 0.0:

@@ -11,7 +11,7 @@ from vagus.environments.processes import Process, SharingProcess
 from vagus.environments.quota import PERIOD_S, Group
 
 MOST = 512  # calls that a replica takes at once; more are refused
-START_S, START_WORK_S = 0.2, 0.6  # of a process until it is reached: waiting, and processor time
+START_S, START_WORK_S = 0.15, 0.25  # of a process until it is called: waiting, and processor time
 
 
 class Service:
