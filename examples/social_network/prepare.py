@@ -1,7 +1,7 @@
 """Makes what the social network begins with: users, who follows whom, their first posts and timelines.
 
-As socfb-Reed98: 962 users and 18,812 ties, which go both ways; the most befriended has about 310 friends, the median
-about 30. From a fixed seed: every run begins the same. What RUN has already, made of the same options, is kept.
+As large as socfb-Reed98: 962 users and 18.8k ties, which go both ways; with seed 1 the most befriended has 310 friends,
+half of all have less than 33. From a fixed seed: every run begins the same. What RUN has already, made of the same options, is kept.
 
 python prepare.py --run RUN [--seed 1]
 """
@@ -23,7 +23,7 @@ from pictures import Pictures
 from timelines import KEPT, Timelines
 
 USERS, TIES = 962, 18_812
-SPREAD = 0.9  # of the logarithm of how sought-after a user is
+SPREAD = 0.7  # of the logarithm of how sought-after a user is
 FIRST_POSTS = 12  # of each user
 ITERATIONS = 1500  # of hashing a password, at --work 1
 FIRST_MS = 1_000_000_000  # of the first post, since unique-id's epoch
@@ -130,7 +130,7 @@ def packed(post: dict[str, object]) -> bytes:
 
 def prepare(run: Path, seed: int, work: float, users: int = USERS, ties: int = TIES) -> None:
     """Fills RUN."""
-    stamp = json.dumps({"version": 2, "seed": seed, "work": work, "users": users, "ties": ties})
+    stamp = json.dumps({"version": 3, "seed": seed, "work": work, "users": users, "ties": ties})
     done = run / "prepared.json"
     if done.exists() and done.read_text() == stamp:
         return
