@@ -70,10 +70,10 @@ def sharing_error(load: float, for_s: float) -> float:
     )
     it = SimulatedWorld(application, [load / mean_s], period_s=10.0, start=math.inf)
     it.reset(1)
-    it.ingress.latencies_s = []
+    it.ingress.log = []
     while it.machine.now_s < for_s:
         it.step({})
-    return abs(float(np.mean(it.ingress.latencies_s)) * (1 - load) / mean_s - 1)
+    return abs(float(np.mean([request.latency_s for request in it.ingress.log])) * (1 - load) / mean_s - 1)
 
 
 def rows(quick: bool = False) -> list[dict[str, Any]]:

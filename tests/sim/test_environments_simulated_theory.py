@@ -32,10 +32,10 @@ def single(in_order: bool, spread: float) -> SimulatedApplication:
 def responses(application: SimulatedApplication, rate_hz: float, for_s: float, seed: int = 1) -> np.ndarray:
     world = SimulatedWorld(application, [rate_hz], period_s=10.0, start=math.inf, slo_s=1.0, tick_s=0.0)
     world.reset(seed)
-    world.ingress.latencies_s = []
+    world.ingress.log = []
     while world.machine.now_s < for_s:
         world.step({})
-    return np.array(world.ingress.latencies_s)
+    return np.array([request.latency_s for request in world.ingress.log])
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.8])
@@ -67,10 +67,10 @@ def test_two_cores_shared_by_three_services() -> None:
     def mean(cores: float) -> float:
         world = SimulatedWorld(application, [3 * 60.0], period_s=10.0, start=math.inf, cores=cores)
         world.reset(3)
-        world.ingress.latencies_s = []
+        world.ingress.log = []
         for _ in range(20):
             world.step({})
-        return float(np.mean(world.ingress.latencies_s))
+        return float(np.mean([request.latency_s for request in world.ingress.log]))
 
     many, few = mean(8.0), mean(2.0)
     assert many == pytest.approx(MEAN_S * (1 + 0.6 / 2 / 0.4), rel=0.08)
@@ -103,13 +103,15 @@ def test_as_many_are_there_as_little_says() -> None:
     """L = λ W, over a run in which the quota of a service is often used up."""
     world = SimulatedWorld(social_network(), [40.0], period_s=0.037, start=0.12)
     world.reset(7)
-    world.ingress.latencies_s = []
+    world.ingress.log = []
     came, there, steps = world.ingress.came, 0.0, 6000
     for _ in range(steps):
         world.step({})
         there += world.ingress.waiting / steps
     rate_hz = (world.ingress.came - came) / (steps * 0.037)
-    assert there == pytest.approx(rate_hz * float(np.mean(world.ingress.latencies_s)), rel=0.03)
+    assert there == pytest.approx(
+        rate_hz * float(np.mean([request.latency_s for request in world.ingress.log])), rel=0.03
+    )
 
 
 @pytest.mark.parametrize("limit", [0.3, 0.06])

@@ -38,7 +38,7 @@ class Ingress:
         self._waiting: dict[int, Request] = {}
         self._roots: list[Place] = []
         self.windows: deque[Window] = deque(maxlen=20)
-        self.latencies_s: list[float] | None = None  # all of them, in the order of answers, where asked for
+        self.log: list[Request] | None = None  # all requests in the order in which they end, where asked for
         self.came = self.ended = self.violations = self.failures = 0
 
     def begin(self, roots: list[Place]) -> None:
@@ -82,8 +82,8 @@ class Ingress:
         del self._waiting[request.number]
         self.ended += 1
         self.violations += latency_s > self._slo_s
-        if self.latencies_s is not None:
-            self.latencies_s.append(latency_s)
+        if self.log is not None:
+            self.log.append(request)
 
     def _look(self, _: None) -> None:
         now_s, recent = self._machine.now_s, self._recent
