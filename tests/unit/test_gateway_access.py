@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
+from controlled import Controlled
 from gateway_backend import TOKEN, MemoryBackend, serving
 
 from vagus.config import AccessRule, read_token
@@ -94,6 +95,10 @@ def test_a_report_in_a_batch_that_is_refused_refuses_the_batch(served):
 SAMPLES = {"samples": [{"kind": "app.queue", "values": {"depth": 3}}]}
 EVENTS = {"events": [{"event": "app.start"}]}
 BODIES = {
+    "/v1/action": {
+        "controller": "shop",
+        "actions": [{"target": "cgroup:shop/web", "resource": "cpu_cores", "value": 1}],
+    },
     "/v1/report": REPORT,
     "/v1/decide": ASKED,
     "/v1/update": {"decision_id": "x", "reward": 1},
@@ -108,7 +113,12 @@ BODIES = {
     "/v1/watch": {"subject": "db@2"},
     "/v1/unwatch": {"subject": "db@2"},
 }
-QUERIES = {"/v1/query": "?selector=*", "/v1/records": "?kind=event", "/v1/path": "?from=a&to=b"}
+QUERIES = {
+    "/v1/query": "?selector=*",
+    "/v1/records": "?kind=event",
+    "/v1/path": "?from=a&to=b",
+    "/v1/state": "?controller=shop",
+}
 LISTS = ("traces", "records", "sensors", "inferences", "batches", "entries", "partialSuccess")
 STREAMING = {"/v1/tail", "/v1/subscribe", "/v1/ws"}  # see test_gateway_subscribe
 
@@ -116,6 +126,7 @@ STREAMING = {"/v1/tail", "/v1/subscribe", "/v1/ws"}  # see test_gateway_subscrib
 def test_every_route_asks_the_rules(served):
     """A principal without any rule gets nothing from any route that is not public."""
     served.ask("POST", "/v1/report", REPORT, token=ALICE)  # so that there is a verdict to refuse
+    served.backend.controlled["a"]["shop"] = Controlled()
     for route in ROUTES:
         if route.public or route.path in STREAMING:
             continue
