@@ -30,7 +30,7 @@ DAMAGE = (zipfile.BadZipFile, ValueError, EOFError, OSError, RuntimeError, KeyEr
 def packed(arrays: Arrays) -> bytes:
     """npz, as bytes."""
     file = io.BytesIO()
-    np.savez(file, **arrays)
+    _write(file, arrays)
     return file.getvalue()
 
 
@@ -40,7 +40,7 @@ def write(path: Path, arrays: Arrays) -> None:
     try:
         try:
             with open(temporary, "wb") as file:
-                np.savez(file, **arrays)
+                _write(file, arrays)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -54,6 +54,13 @@ def write(path: Path, arrays: Arrays) -> None:
             os.close(folder)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}; choose another folder or make room") from error
+
+
+def _write(file: BinaryIO, arrays: Arrays) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
 
 
 def unpacked(data: bytes, what: str, limit: int, names: Collection[str], optional: Collection[str] = ()) -> Arrays:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,12 +19,12 @@ import numpy.typing as npt
 
 from vagus.errors import ConfigError, PolicyError
 from vagus.policies import arrays
+from vagus.policies.ddpg_files import FORMAT, Layout, State, chance_of, check, decoded, set_chance
 from vagus.policies.hyper import Hyper
 from vagus.policies.networks import Adam, Floats, Pass, Weights, actor_shape, critic_shape, drawn
 from vagus.policies.noise import Noise
 from vagus.policies.replay import Replay
 
-FORMAT = 1
 MAX_DIM = 1000
 MAX_WEIGHTS_BYTES = 4 << 20
 MAX_REPLAY_BYTES = 512 << 20
@@ -32,32 +32,6 @@ MAX_CHECKPOINT_BYTES = 640 << 20
 LARGEST = 1e6  # of a state's number or a reward; larger ones count as this
 STEEPEST = 0.97  # of an action that is imitated: tanh reaches 1 nowhere, and has no slope there
 CUT = 2.5  # standard deviations of smoothing
-
-
-class _Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `weights` are of."""
-
-    format: int
-    state_dim: int
-    action_dim: int
-    actor_layers: tuple[int, ...]
-    critic_layers: tuple[int, ...]
-    joins: int
-    critics: int
-
-
-class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a checkpoint has besides arrays. rng: PCG64's state and increment in hexadecimal, and its spare half."""
-
-    format: int
-    state_dim: int
-    action_dim: int
-    hyper: Hyper
-    steps: int
-    adam_steps: tuple[int, ...]
-    rewards: tuple[float, float]
-    rng: tuple[str, str, Literal[0, 1], int]
-    replay_next: int
 
 
 class DDPG:
@@ -138,7 +112,7 @@ class DDPG:
             vector = self._one_state
             vector[:] = given
             if not vector.dot(vector) < LARGEST:  # most states are far below; also where it is not a number
-                _sound(vector, "state")
+                _sound(vector, "a state")
             self._one.forward(self._actor)
         action = self._one_action.copy()
         if explore:
@@ -158,7 +132,7 @@ class DDPG:
             self._many = Pass(self._actor.shape, len(given))
         with np.errstate(all="ignore"):
             self._many.inputs[:] = given.T
-            _sound(self._many.inputs, "state")
+            _sound(self._many.inputs, "a state")
             actions = self._many.forward(self._actor).T.copy()
         if explore:
             actions += self.noise.next(self._rng, actions.shape)
@@ -184,7 +158,7 @@ class DDPG:
         with np.errstate(all="ignore"):
             row[:s], row[s : s + a], row[s + a], row[s + a + 1 : -1], row[-1] = state, action, reward, after, done
             if not row.dot(row) < LARGEST:
-                _sound(row, "transition")
+                _sound(row, "a transition")
         worth = float(row[s + a])
         self._lowest, self._highest = min(worth, self._lowest), max(worth, self._highest)
         self.replay.add_one(row)
@@ -204,7 +178,7 @@ class DDPG:
             raise ConfigError(f"ddpg: transitions of shape {table.shape}; they must be (n, {self._width})")
         if not len(table):
             return
-        _sound(table, "transition")
+        _sound(table, "a transition")
         worth = table[:, self.state_dim + self.action_dim]
         self._lowest, self._highest = min(float(worth.min()), self._lowest), max(float(worth.max()), self._highest)
         self.replay.add(table)
@@ -293,8 +267,8 @@ class DDPG:
             raise ConfigError(f"ddpg: states {seen.shape} and actions {wanted.shape} to imitate; must be {shapes}")
         if steps < 1 or not len(seen):
             return {}
-        _sound(seen, "state")
-        _sound(wanted, "action")
+        _sound(seen, "a state")
+        _sound(wanted, "an action")
         np.clip(wanted, -STEEPEST, STEEPEST, out=wanted)
         run, losses = self._actor_pass, []
         adam = Adam(self._actor.flat, self._slope_actor.flat, self.hyper.actor_rate)  # its moments are of another loss
@@ -324,13 +298,13 @@ class DDPG:
         Raises ConfigError, with nothing changed.
         """
         found = arrays.unpacked(weights, "ddpg's weights", MAX_WEIGHTS_BYTES, ("about", "actor", "critic"))
-        layout = _decoded(found["about"], _Layout, "ddpg's weights")
+        layout = decoded(found["about"], Layout, "ddpg's weights")
         if layout != self._layout():
             raise ConfigError(f"ddpg's weights: of {layout}; this model is {self._layout()}")
         first = self._spans[1].start
         flat = {"actor": self._flat[:first], "critic": self._flat[first:]}
         for name, part in flat.items():
-            _check(found[name], part.shape, name, "ddpg's weights")
+            check(found[name], part.shape, name, "ddpg's weights")
         for name, part in flat.items():
             part[:] = found[name]
         self._target[:] = self._flat
@@ -340,8 +314,7 @@ class DDPG:
     def save(self, path: str | Path, replay: bool = False) -> None:
         """The whole state, atomically; replay: with all that it remembers. Raises ConfigError."""
         means, squares = (np.concatenate([getattr(adam, name) for adam in self._adams]) for name in ("mean", "square"))
-        rng: Any = self._rng.bit_generator.state
-        state = _State(
+        state = State(
             FORMAT,
             self.state_dim,
             self.action_dim,
@@ -349,7 +322,7 @@ class DDPG:
             self.steps,
             tuple(adam.steps for adam in self._adams),
             (self._lowest, self._highest),
-            (f"{rng['state']['state']:x}", f"{rng['state']['inc']:x}", rng["has_uint32"], rng["uinteger"]),
+            chance_of(self._rng),
             self.replay.next if replay else 0,
         )
         kept = {
@@ -367,7 +340,7 @@ class DDPG:
         """What `save` wrote: goes on bit for bit, on the same machine and with the replay. Raises ConfigError."""
         names = ("state", "networks", "targets", "means", "squares", "noise")
         found = arrays.read(Path(path), MAX_CHECKPOINT_BYTES, names, ("replay",))
-        state = _decoded(found["state"], _State, str(path))
+        state = decoded(found["state"], State, str(path))
         if state.format != FORMAT:
             raise ConfigError(f"{path}: a checkpoint of format {state.format}; this version reads {FORMAT}: train anew")
         try:
@@ -377,31 +350,21 @@ class DDPG:
         model._restore(state, found, str(path))
         return model
 
-    def _restore(self, state: _State, found: arrays.Arrays, what: str) -> None:
+    def _restore(self, state: State, found: arrays.Arrays, what: str) -> None:
         vectors = {"networks": self._flat, "targets": self._target}
         for name in ("networks", "targets", "means", "squares"):
-            _check(found[name], self._flat.shape, name, what)
+            check(found[name], self._flat.shape, name, what)
         noise, rows = found["noise"], found.get("replay", np.empty((0, self._width), np.float32))
         if noise.size:
-            _check(noise, (*noise.shape[:-1], self.action_dim), "noise", what)
-        _check(rows, (min(len(rows), self.replay.capacity), self._width), "replay", what)
+            check(noise, (*noise.shape[:-1], self.action_dim), "noise", what)
+        check(rows, (min(rows.size // self._width, self.replay.capacity), self._width), "replay", what)
         low, high = state.rewards
         sound = -LARGEST <= low <= 0 <= high <= LARGEST and bool((found["squares"] >= 0).all())
         sound &= len(state.adam_steps) == len(self._adams) and min(state.steps, *state.adam_steps) >= 0
         sound &= 0 <= state.replay_next <= len(rows) and bool((np.abs(rows) <= LARGEST).all())
         if not sound:
             raise ConfigError(f"{what}: damaged: numbers that cannot be; use an earlier checkpoint, or train anew")
-        try:
-            bits = self._rng.bit_generator
-            of_pcg = {"state": int(state.rng[0], 16), "inc": int(state.rng[1], 16)}
-            bits.state = {
-                "bit_generator": "PCG64",
-                "state": of_pcg,
-                "has_uint32": state.rng[2],
-                "uinteger": state.rng[3],
-            }
-        except (ValueError, TypeError, OverflowError) as error:
-            raise ConfigError(f"{what}: damaged: its state of chance; use an earlier checkpoint") from error
+        set_chance(self._rng, state.rng, what)
         for name, vector in vectors.items():
             vector[:] = found[name]
         for adam, span, steps in zip(self._adams, self._spans, state.adam_steps, strict=True):
@@ -410,25 +373,13 @@ class DDPG:
         self.noise.value = noise.astype(np.float32)
         self.replay.restore(rows, state.replay_next % self.replay.capacity)
 
-    def _layout(self) -> _Layout:
+    def _layout(self) -> Layout:
         h = self.hyper
-        return _Layout(FORMAT, self.state_dim, self.action_dim, h.actor_layers, h.critic_layers, h.joins, h.critics)
-
-
-def _decoded(array: npt.NDArray[Any], kind: type[Any], what: str) -> Any:
-    try:
-        return msgspec.json.decode(array.tobytes()[:65536], type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{what}: no checkpoint of ours ({error}); use a file of `vagus train`") from error
-
-
-def _check(array: npt.NDArray[Any], shape: tuple[int, ...], name: str, what: str) -> None:
-    if array.shape != shape or array.dtype != np.float32:
-        raise ConfigError(f"{what}: {name} is {array.dtype} {array.shape}; it must be float32 {shape}")
+        return Layout(FORMAT, self.state_dim, self.action_dim, h.actor_layers, h.critic_layers, h.joins, h.critics)
 
 
 def _sound(numbers: Floats, name: str) -> None:
     """Cuts to ± LARGEST in place. Raises PolicyError for what is no number, or infinite."""
     if not np.isfinite(numbers).all():
-        raise PolicyError(f"ddpg: a {name} with numbers that are not finite; leave it out, or say 0 where unknown")
+        raise PolicyError(f"ddpg: {name} with numbers that are not finite; leave it out, or say 0 where unknown")
     np.clip(numbers, -LARGEST, LARGEST, out=numbers)

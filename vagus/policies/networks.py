@@ -53,9 +53,13 @@ class Shape(NamedTuple):
     def begin(self, flat: Floats, rng: np.random.Generator, final: float) -> None:
         """Fresh weights, even within ±1/√inputs, in the last layer within ±final (Lillicrap et al. 2016); 0: as the rest."""
         blocks = self.blocks(flat)
-        for block in blocks:
+        for at, block in enumerate(blocks):
             bound = final if final and block is blocks[-1] else 1.0 / math.sqrt(block.shape[1] - 1)
             block[:] = rng.uniform(-bound, bound, block.shape)
+            if self.side and at == self.joins > 0 and block is not blocks[-1]:
+                # as if they were a layer's only inputs: a few beside many are not heard for long, and the actor misled
+                few = block[:, -1 - self.side : -1]
+                few[:] = rng.uniform(-1.0, 1.0, few.shape) / math.sqrt(self.side)
 
 
 class Weights:
