@@ -2,7 +2,7 @@
 
 Run: python -m benchmarks.control [--json] [--quick] [--only pendulum acting …]
 Parts: pendulum (DDPG beside Stable-Baselines3's), acting (state → action on a node), transfer (one-for-each from
-one-for-all), world (policies in the simulated application), experiment (policies on the real one), mitigation (from a
+one-for-all), world (policies in the simulated application), world_speed (how fast and how true that is), experiment (policies on the real one), mitigation (from a
 CPU hog to requests in time again).
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from benchmarks.gather import main
 
-PARTS = ("pendulum", "acting", "transfer", "world", "experiment", "mitigation")
+PARTS = ("pendulum", "acting", "transfer", "world", "world_speed", "experiment", "mitigation")
 
 if __name__ == "__main__":
     main("control", PARTS, __doc__)

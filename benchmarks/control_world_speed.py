@@ -3,7 +3,7 @@
 Run: python -m benchmarks.control_world_speed [--json] [--quick]
 Times are CPU seconds, the best of several rounds. Speed: the social network (ten services), 50 requests per second,
 diurnal and noisy, a CPU hog each minute, all limits set anew in each step of 0.2 s. Peer: heapq alone, with as many events
-pushed and popped: nothing in Python with a heap can be faster. `rows` is also called by `benchmarks.control_world`.
+pushed and popped: nothing in Python with a heap can be faster.
 """
 
 from __future__ import annotations
