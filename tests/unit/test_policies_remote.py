@@ -7,7 +7,12 @@ import threading
 
 import pytest
 
+from vagus.config import ControllerSettings, LimitSettings
+from vagus.controllers.joint import JointController
+from vagus.controllers.load import load
+from vagus.controllers.view import Snapshot
 from vagus.errors import ConfigError, PolicyError
+from vagus.model import Action, Target
 from vagus.policies import Field, Wish
 from vagus.policies.remote import Remote
 
@@ -123,3 +128,27 @@ def test_words_from_many_threads_are_all_taken():
     assert seen == sorted(seen)
     list(policy.step(SEEN, {}, 0.0))
     assert policy.taken == policy.told == 800
+
+
+def test_what_is_wished_passes_the_shield_which_does_nothing_by_itself_before():
+    web = Target.parse(WEB)
+    settings = ControllerSettings(
+        name="c", policy="remote", targets=(WEB, DB), limits={"cpu_cores": LimitSettings(min=0.1, max=2.0)}
+    )
+    controller = load(settings)
+    assert isinstance(controller, JointController)
+    assert isinstance(controller.policy, Remote)
+
+    def wanted(usage: float, throttled: float) -> list[Action]:
+        seen = {"usage_cores": usage, "limit_cores": 0.5, "throttled_ratio": throttled, "elapsed_s": 1.0}
+        return [a for a in controller.step(Snapshot("n", 0, by_target={web: seen})) if isinstance(a, Action)]
+
+    for _ in range(3):
+        assert wanted(0.5, 0.9) == [], "nobody has said anything yet"
+    controller.policy.tell([Wish(WEB, "cpu_cores", 0.2, "cheap")])
+    (kept,) = wanted(0.4, 0.0)
+    assert kept.value == pytest.approx(0.42)
+    assert "uses 0.4 cores (the policy wished 0.2)" in kept.reason
+    controller.policy.tell([Wish(WEB, "cpu_cores", 0.45, "less")])
+    (own,) = wanted(0.4, 0.0)
+    assert (own.value, own.reason) == (0.45, "remote: less")
