@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import http.server
 import json
 import os
 import signal
@@ -10,30 +11,80 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from tests.fixtures.deployments import lives, until
 from vagus.actuators.hierarchy import mounts
 from vagus.cli.application import Deployment, load
+from vagus.inputs.otlp import Rejects, decode
+from vagus.inputs.otlp_traces import read_traces
+from vagus.model import Kind, Span
+from vagus.traces import Graph
+from vagus.traces.critical import critical_path, relation
+from vagus.traces.graph import build
 
 pytestmark = [pytest.mark.root, pytest.mark.system]
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/social_network"
 
 
+class Spans(http.server.ThreadingHTTPServer):
+    """Takes the spans of all services, as a node's gateway would."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Taking)
+        self.taken: list[Span] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def graph(self, operation: str) -> Graph:
+        """The newest request whose first span is called so."""
+        graphs = [graph for graph in build(self.taken) if graph.spans[graph.root].operation == operation]
+        return max(graphs, key=lambda graph: graph.spans[graph.root].start_ns)
+
+
+class _Taking(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Spans
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/v1/traces":
+            self.server.taken += read_traces(decode(body, False, "traces"), "n", Rejects())
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def traced() -> Iterator[Spans]:
+    with Spans() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, traced: Spans) -> Iterator[Deployment]:
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    import msgspec
-
     # under another name than the one that may run on this machine
     settings = msgspec.structs.replace(load(EXAMPLE / "app.yaml"), name=f"test{os.getpid()}")
-    with Deployment(settings, EXAMPLE, tmp_path_factory.mktemp("social")) as made:
+    environment = {"VAGUS_URL": traced.url, "VAGUS_TOKEN": "none", "VAGUS_TRACE_RATIO": "1"}
+    with Deployment(settings, EXAMPLE, tmp_path_factory.mktemp("social"), environment=environment) as made:
         yield made
 
 
@@ -106,6 +157,37 @@ def test_a_post_is_in_the_timelines_of_its_author_of_friends_and_of_whom_it_ment
         until(lambda reader=reader: post in home(app, reader)["posts"], f"it reaches {reader}")  # type: ignore[misc]
     assert post not in home(app, other)["posts"]
     assert len(home(app, other)["posts"]) == 12
+
+
+def test_a_post_is_a_trace_of_sequential_parallel_and_background_calls(app: Deployment, traced: Spans) -> None:
+    compose(app, 11, "Traced.", 3)
+    services = {service.name for service in app.settings.services}
+
+    def complete() -> bool:
+        try:
+            graph = traced.graph("POST /compose")
+        except ValueError:  # nothing has come yet
+            return False
+        return (
+            {span.service for span in graph.spans} == services
+            and not graph.lost
+            and graph.spans[graph.root].service == "frontend"
+        )
+
+    until(complete, "all ten services tell")
+    graph = traced.graph("POST /compose")
+    called = {span.operation: span for span in graph.spans if span.kind is Kind.CLIENT}
+    check, put = called["POST user/check"], called["POST compose-post/compose"]
+    assert relation(check, put) == "sequential"
+    parts = [called[f"POST {part}"] for part in ("unique-id/make", "text/take", "media/store")]
+    assert {relation(a, b) for a, b in combinations(parts, 2)} == {"parallel"}
+    assert relation(parts[0], called["POST post-storage/write"]) == "sequential"
+    (behind,) = (span for span in graph.spans if span.operation == "fan out")
+    assert behind.follows
+    path = {graph.spans[segment.span].operation for segment in critical_path(graph)}
+    assert "POST /compose" in path
+    assert "POST /spread" not in path  # nobody waited for it
+    assert {span.component for span in graph.spans} == {f"{service}-0" for service in services}
 
 
 def test_ids_grow_and_a_post_is_read_as_written(app: Deployment) -> None:
