@@ -2,8 +2,8 @@
 
 Run: python -m benchmarks.control [--json] [--quick] [--only pendulum acting …]
 Parts: pendulum (DDPG beside Stable-Baselines3's), acting (state → action on a node), transfer (one-for-each from
-one-for-all), world (policies in the simulated application), world_speed (how fast and how true that is), experiment (policies on the real one), mitigation (from a
-CPU hog to requests in time again).
+one-for-all), world (policies in the simulated application), world_speed (how fast and how true that is), experiment
+(policies on the real one), mitigation (from a CPU hog to requests in time again).
 """
 
 from __future__ import annotations
