@@ -23,6 +23,7 @@ TARGETS = ("cgroup:shop/web", "cgroup:shop/cart", "cgroup:shop/db")
 BOUNDS = {"cpu_cores": (0.05, 2.0), "net_bytes_s": (1e5, 1e8), "replicas": (1.0, 8.0)}
 FIELD = Field(TARGETS, BOUNDS)
 SLO_S = 0.2
+NEEDED: Mapping[str, Mapping[str, Any]] = {"ddpg": {"learn": "here", "explore": 0.2}}  # without a checkpoint of its own
 
 
 def _missing(name: str) -> str:
@@ -40,7 +41,7 @@ every = pytest.mark.parametrize("name", NAMES)
 
 
 def make(name: str, seed: int = 0, field: Field = FIELD, **options: Any) -> JointPolicy:
-    return JOINT_POLICIES.make(name, field, np.random.default_rng(seed), **options)
+    return JOINT_POLICIES.make(name, field, np.random.default_rng(seed), **NEEDED.get(name, {}), **options)
 
 
 def signals_of(rng: np.random.Generator, limits: Mapping[str, float], holes: float = 0.0) -> dict[str, float]:
@@ -221,6 +222,7 @@ def test_it_is_loaded_as_a_controller(name: str) -> None:
         name="shop",
         policy=name,
         targets=TARGETS,
+        options=dict(NEEDED.get(name, {})),
         limits={resource: LimitSettings(min=low, max=high) for resource, (low, high) in BOUNDS.items()},
     )
     controller = load(settings)

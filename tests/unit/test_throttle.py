@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from random import Random
 from statistics import pstdev
 
 import pytest
@@ -123,3 +124,37 @@ def test_holds_a_throttled_service_near_its_target() -> None:
         limit = step(policy, min(demand, limit), limit, float(over), elapsed_s=0.1) or limit
     assert 0.9 < limit < 2.0
     assert sum(throttled[-100:]) / 100 < 0.35
+
+
+def test_early_it_grows_as_soon_as_a_window_is_sure_to_exceed() -> None:
+    policy, late = ThrottleTarget(target=0.1, early=True), ThrottleTarget(target=0.1)
+    answers = [step(policy, 1.0, 1.0, 1.0, elapsed_s=0.1) for _ in range(4)]
+    assert answers[:3] == [None] * 3  # three of ten periods are three targets
+    assert answers[3] == pytest.approx(1 + 1 - 0.3)
+    assert policy.margin == pytest.approx(0.4 * 0.9)  # four tenths of a window
+    assert [step(late, 1.0, 1.0, 1.0, elapsed_s=0.1) for _ in range(4)] == [None] * 4
+    assert step(ThrottleTarget(target=0.0, early=True), 1.0, 1.0, 1.0, elapsed_s=0.2) == pytest.approx(2.0)
+
+
+def test_uses_may_be_remembered_by_time() -> None:
+    policy = ThrottleTarget(history_s=2.0)
+    step(policy, 3.0, 4.0, 0.0, elapsed_s=0.25)
+    for _ in range(7):
+        step(policy, 1.0, 4.0, 0.0, elapsed_s=0.25)
+    assert policy.state()["uses"][0] == 3.0
+    step(policy, 1.0, 4.0, 0.0, elapsed_s=0.25)
+    assert policy.state()["uses"] == [1.0] * 8
+
+
+def test_steps_of_uneven_length_settle_all_the_same() -> None:
+    """0.1 to 0.25 s: a service that uses 0.2 ± 0.1 cores in each period ends between its use and three times of it."""
+    rng, limits = Random(1), []
+    for early in (False, True):
+        policy, limit, total = ThrottleTarget(target=0.04, early=early, history_s=5.0, history=200), 2.0, 0.0
+        for _ in range(600):
+            elapsed_s = rng.uniform(0.1, 0.25)
+            demand = rng.uniform(0.1, 0.3)
+            limit = step(policy, min(demand, limit), limit, float(demand > limit), elapsed_s) or limit
+            total += limit
+        limits.append(limit)
+    assert all(0.2 < limit < 0.6 for limit in limits)

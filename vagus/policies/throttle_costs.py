@@ -2,11 +2,11 @@
 
 Autothrottle (Wang et al., NSDI'24, section 5) regresses one cost: the normalised CPU in [0, 1] where the objective is
 met, else 2 plus the normalised latency. That cost jumps where it matters most, and each sample tells of one side only.
-Here the two parts are regressed, which are smooth: the logarithm of latency ÷ objective, and that of the requested
-cores. The expected cost follows from both, with the probability of a violation from the regression's own uncertainty.
-Bayesian linear regression (Bishop 2006, section 3.3) on squares and products of both targets' places and of the rate,
-with old samples fading; a prior that knows what anyone knows (more throttling: longer, cheaper) acts from the first
-decision on, and is safe until samples say otherwise.
+Here the two parts are regressed, which are smooth: the logarithm of latency ÷ objective, and that of requested ÷ used
+cores, which sways less with the load than the requested ones do. The expected cost follows from both, with the
+probability of a violation from the regression's own uncertainty. Bayesian linear regression (Bishop 2006, section 3.3) on
+squares and products of both targets' places and of the rate, with old samples fading; a prior that knows what anyone
+knows (more throttling: longer, cheaper) acts from the first decision on, and is safe until samples say otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 FEATURES = 9
 MOST_LATENCY = 10.0  # in objectives: what is later still is as bad
+MOST_CORES = 100.0  # requested ÷ used
 MOST_NUMBER = 1e12
+PRIOR_SAMPLES = 20.0  # that the noise of the prior counts for
+MOST_ERROR = 4.0  # squared
+LEAST_ERROR = 1e-2
 
 
 def features(first: Floats, second: Floats, rate: float) -> Floats:
@@ -38,27 +42,31 @@ class Regression:
     def __init__(self, mean: Sequence[float], deviation: Sequence[float], noise: float, fade: float) -> None:
         self._prior = np.asarray(mean, dtype=np.float64)
         self._precision = np.diag(1.0 / np.square(np.asarray(deviation, dtype=np.float64)))
-        self._noise, self._fade = noise, fade
+        self._fade = fade
+        self.errors = (PRIOR_SAMPLES, PRIOR_SAMPLES * noise**2)  # count and Σ squared errors: what a sample sways
         self.squares = np.zeros((FEATURES, FEATURES))  # Σ x xᵀ
         self.sums = np.zeros(FEATURES)  # Σ x (y - x · prior)
 
     def learn(self, x: Floats, y: float) -> None:
         """One sample; those before it fade."""
+        error = y - float(self.foretell(x[None])[0][0])
+        count, total = self.errors
+        self.errors = (count * self._fade + 1, total * self._fade + min(max(error**2, LEAST_ERROR), MOST_ERROR))
         self.squares = self.squares * self._fade + np.outer(x, x)
         self.sums = self.sums * self._fade + x * (y - float(x @ self._prior))
 
     def foretell(self, x: Floats) -> tuple[Floats, Floats]:
         """Means and standard deviations, (n,) each, of what is seen at x (n, FEATURES): noise included."""
-        variance = self._noise**2
+        variance = self.errors[1] / self.errors[0]
         covariance = np.linalg.inv(self._precision + self.squares / variance)
         mean = self._prior + covariance @ self.sums / variance
         return x @ mean, np.sqrt(np.einsum("ij,jk,ik->i", x, covariance, x) + variance)
 
     def state(self) -> dict[str, Any]:
-        return {"squares": self.squares.tolist(), "sums": self.sums.tolist()}
+        return {"squares": self.squares.tolist(), "sums": self.sums.tolist(), "errors": list(self.errors)}
 
-    def restored(self, state: Mapping[str, Any]) -> tuple[Floats, Floats]:
-        """Sums of a saved state, checked. Raises KeyError, TypeError, ValueError."""
+    def restored(self, state: Mapping[str, Any]) -> tuple[Floats, Floats, tuple[float, float]]:
+        """Sums of a saved state, checked. Raises KeyError, TypeError, ValueError, OverflowError."""
         squares = np.asarray(state["squares"], dtype=np.float64)
         sums = np.asarray(state["sums"], dtype=np.float64)
         if squares.shape != (FEATURES, FEATURES) or sums.shape != (FEATURES,):
@@ -67,7 +75,10 @@ class Regression:
             raise ValueError("a regression with numbers that cannot be")
         if not np.allclose(squares, squares.T) or np.linalg.eigvalsh(squares)[0] < -1e-6 * (1 + np.abs(squares).max()):
             raise ValueError("a regression whose squares are none")
-        return squares, sums
+        count, total = (float(value) for value in state["errors"])
+        if not (1 <= count <= MOST_NUMBER and 1e-3 * count <= total <= MOST_NUMBER):
+            raise ValueError("a regression whose errors cannot be")
+        return squares, sums, (count, total)
 
 
 class ThrottleCosts:
@@ -77,13 +88,13 @@ class ThrottleCosts:
         self.places, self._violation = places, violation
         at = np.linspace(0.0, 1.0, places) if places > 1 else np.zeros(1)
         self._first, self._second = (grid.ravel() for grid in np.meshgrid(at, at, indexing="ij"))
-        # log(latency ÷ objective): half of it unthrottled, all of it a little above the middle; longer with the rate
+        # log(latency ÷ objective): a third of it unthrottled, all of it beyond the middle; longer with the rate
         self._latency = Regression(
-            (-0.9, 0.3, 0.3, 0.3, 0.3, 0.1, 0.3, 0, 0), (0.6, 0.4, 0.4, 0.4, 0.4, 0.3, 0.5, 0.3, 0.3), 0.35, fade
+            (-1.1, 0.4, 0.4, 0.4, 0.4, 0.1, 0.3, 0, 0), (0.4, 0.4, 0.4, 0.4, 0.4, 0.3, 0.5, 0.3, 0.3), 0.4, fade
         )
-        # log(requested cores): a third less at the highest targets; nearly with the rate
+        # log(requested ÷ used): a third less at the highest targets; what bursts, bursts less where there is more of it
         self._cores = Regression(
-            (0.0, -0.25, -0.25, 0, 0, 0, 0.7, 0, 0), (2.0, 0.15, 0.15, 0.1, 0.1, 0.1, 0.5, 0.2, 0.2), 0.15, fade
+            (0.9, -0.3, -0.3, 0.05, 0.05, 0, -0.2, 0, 0), (0.5, 0.15, 0.15, 0.1, 0.1, 0.1, 0.3, 0.1, 0.1), 0.2, fade
         )
         self._usual = (0.0, 0.0)  # count and mean of log(rate)
         self.samples = 0
@@ -95,7 +106,7 @@ class ThrottleCosts:
         return min(max(math.log(rate_hz) - self._usual[1], -3.0), 3.0)
 
     def learn(self, pair: tuple[int, int], rate_hz: float, latency_ratio: float, cores: float) -> None:
-        """What was seen with a pair of places. latency_ratio: latency ÷ objective; cores: requested."""
+        """What was seen with a pair of places. latency_ratio: latency ÷ objective; cores: requested ÷ used."""
         if math.isfinite(rate_hz) and rate_hz > 0 and self._usual[0] < 30:  # then it is what rates are measured by
             count = self._usual[0] + 1
             self._usual = (count, self._usual[1] + (math.log(rate_hz) - self._usual[1]) / count)
@@ -103,7 +114,7 @@ class ThrottleCosts:
         if latency_ratio > 0:
             self._latency.learn(x, math.log(min(max(latency_ratio, 1e-3), MOST_LATENCY)))
         if cores > 0 and math.isfinite(cores):
-            self._cores.learn(x, math.log(cores))
+            self._cores.learn(x, math.log(min(max(cores, 1.0), MOST_CORES)))
         self.samples += 1
 
     def _place(self, at: int) -> Floats:
@@ -130,7 +141,7 @@ class ThrottleCosts:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Raises KeyError, TypeError, ValueError, with nothing changed."""
+        """Raises KeyError, TypeError, ValueError, OverflowError, with nothing changed."""
         if state["places"] != self.places:
             raise ValueError(f"costs of {state['places']!r} throttle targets, not {self.places}")
         latency, cores = self._latency.restored(state["latency"]), self._cores.restored(state["cores"])
@@ -140,6 +151,6 @@ class ThrottleCosts:
             raise ValueError(f"{samples!r} samples")
         if not (0 <= count <= MOST_NUMBER and abs(mean) <= 100):
             raise ValueError("a usual rate that cannot be")
-        self._latency.squares, self._latency.sums = latency
-        self._cores.squares, self._cores.sums = cores
+        self._latency.squares, self._latency.sums, self._latency.errors = latency
+        self._cores.squares, self._cores.sums, self._cores.errors = cores
         self._usual, self.samples = (count, mean), samples

@@ -41,21 +41,21 @@ class Judged:
     def __init__(self) -> None:
         self.latencies: list[float] = []  # ÷ objective
         self.rates: list[float] = []
-        self._cores_s = 0.0  # requested
-        self._elapsed_s = 0.0
+        self._requested = self._used = 0.0  # cores, added up over steps
 
-    def note(self, latency_ratio: float, rate_hz: float, cores: float, elapsed_s: float) -> None:
+    def note(self, latency_ratio: float, rate_hz: float, requested: float, used: float) -> None:
         if latency_ratio == latency_ratio:
             self.latencies.append(latency_ratio)
         if rate_hz == rate_hz:
             self.rates.append(rate_hz)
-        if math.isfinite(cores) and cores > 0:
-            self._cores_s += cores * elapsed_s
-            self._elapsed_s += elapsed_s
+        if math.isfinite(requested) and math.isfinite(used):
+            self._requested += requested
+            self._used += used
 
     @property
     def cores(self) -> float:
-        return self._cores_s / self._elapsed_s if self._elapsed_s > 0 else math.nan
+        """Requested ÷ used."""
+        return self._requested / self._used if self._used > 0 else math.nan
 
     @property
     def rate_hz(self) -> float:
@@ -102,9 +102,9 @@ class Tower:
         rng: np.random.Generator,
         *,
         period_s: float = 10.0,
-        judged: float = 0.6,
+        judged: float = 0.7,
         explore: float = 0.1,
-        violation: float = 20.0,
+        violation: float = 5.0,
         fade: float = 0.995,
         trained: str = "",
         captain: Mapping[str, Any] | None = None,
@@ -193,9 +193,8 @@ class Tower:
             return
         elapsed_s = now_s - self._began_s
         if elapsed_s >= self._period_s * (1 - self._judged):
-            limits = [f.limit for t, f in self._followers.items() if t in seen and math.isfinite(f.limit)]
-            step_s = next((s["elapsed_s"] for s in seen.values() if s.get("elapsed_s", math.nan) > 0), 0.0)
-            self._judge.note(ratio, rate_hz, sum(limits), step_s)
+            known = [s for s in seen.values() if s.get("limit_cores", 0.0) > 0 and s.get("usage_cores", -1.0) >= 0]
+            self._judge.note(ratio, rate_hz, sum(s["limit_cores"] for s in known), sum(s["usage_cores"] for s in known))
         if rate_hz == rate_hz:
             self._rate_hz = rate_hz
         if elapsed_s < self._period_s * 0.99:
@@ -203,8 +202,7 @@ class Tower:
         judged, self._judge, self._began_s = self._judge, Judged(), now_s
         if not judged.latencies:
             return  # nothing is owed, or it cannot be seen: there is nothing to choose by
-        late = float(np.quantile(judged.latencies, 0.75))
-        self.costs.learn(self.pair, judged.rate_hz, late, judged.cores)
+        self.costs.learn(self.pair, judged.rate_hz, max(judged.latencies), judged.cores)
         self._group()
         self.pair = self._chosen()
 
@@ -264,7 +262,7 @@ class Tower:
             if not isinstance(state, Mapping):
                 raise ConfigError(f"policy 'tower': {file} holds a {type(state).__name__}, not a state")
             self.restore(state)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(f"policy 'tower': option trained: {file}: {error}") from error
