@@ -15,6 +15,7 @@ from vagus.policies import Field, Wish
 from vagus.policies.control_state import size
 from vagus.policies.ddpg import DDPG
 from vagus.policies.experience import Weights, rows_of, width
+from vagus.policies.frames import Frames
 from vagus.policies.learned import LearnedLimits
 
 CORES = "cpu_cores"
@@ -72,9 +73,45 @@ def test_limits_rise_at_once_and_fall_slowly() -> None:
     policy = made(fall=0.09)
     policy.step(seen(0.2, 2.0), OBJECTIVE, 0.0)
     assert [w.value for w in policy.step(seen(0.2, 2.0), OBJECTIVE, 1.0)] == pytest.approx([2.0 * 0.91] * 2)
-    half = list(policy.step(seen(0.2, 2.0, 1.0, elapsed_s=0.5), OBJECTIVE, 1.5))
+    assert next(iter(policy.step(seen(1.5, 0.2), OBJECTIVE, 2.0))).value > 1.0
+    sooner = made(fall=0.09, every_s=0.5)
+    sooner.step(seen(0.2, 2.0), OBJECTIVE, 0.0)
+    half = list(sooner.step(seen(0.2, 2.0, elapsed_s=0.5), OBJECTIVE, 0.5))
     assert half[0].value == pytest.approx(2.0 * math.sqrt(0.91)), "by time, not by steps"
-    assert list(policy.step(seen(1.5, 0.2), OBJECTIVE, 2.5))[0].value > 1.0
+
+
+def test_it_decides_each_second_and_answers_throttling_in_between() -> None:
+    policy = made(reflex=0.5)
+    policy.step(seen(), OBJECTIVE, 0.0)
+    found = []
+    for at in range(1, 11):
+        signals = seen(0.2, 0.5, elapsed_s=0.2)
+        signals[GROUND.targets[0]]["throttled_ratio"] = 1.0 if at in (2, 3) else 0.0
+        found.append([(w.target, w.value) for w in policy.step(signals, OBJECTIVE, 0.2 * at)])
+    assert [len(wishes) for wishes in found] == [0, 1, 1, 0, 2, 0, 0, 0, 0, 2]
+    assert found[1] == [(GROUND.targets[0], pytest.approx(0.75))]
+    calm = made(reflex=0.0)
+    calm.step(seen(), OBJECTIVE, 0.0)
+    assert calm.step(seen(0.2, 0.5, 1.0, elapsed_s=0.2), OBJECTIVE, 0.2) == []
+
+
+def test_under_strain_one_throttled_period_is_enough() -> None:
+    for latency_s, answers in ((0.1, 0), (0.19, 2)):
+        policy = made()
+        policy.step(seen(), OBJECTIVE, 0.0)
+        objective = {"latency_s": latency_s, "slo_s": 0.2}
+        assert len(list(policy.step(seen(0.2, 0.5, 0.5, elapsed_s=0.2), objective, 0.2))) == answers
+
+
+def test_several_steps_are_seen_as_one() -> None:
+    frames = Frames(1.0)
+    for at in range(4):
+        signals = {"a": {"usage_cores": float(at), "limit_cores": 1.0 + at, "throttled_ratio": 0.5, "elapsed_s": 0.25}}
+        assert frames.see(signals, {"latency_s": 0.1 if at == 1 else math.nan, "slo_s": 0.2}, 0.25) == (at == 3)
+    seen_, objective, elapsed_s = frames.take()
+    assert seen_["a"] == {"usage_cores": 1.5, "limit_cores": 4.0, "throttled_ratio": 0.5, "elapsed_s": 1.0}
+    assert (objective, elapsed_s) == ({"latency_s": 0.1, "slo_s": 0.2}, 1.0)
+    assert frames.elapsed_s == 0.0
 
 
 def test_the_action_that_is_learned_is_the_one_that_was_in_force() -> None:

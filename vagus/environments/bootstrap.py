@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -77,10 +77,10 @@ def others_of(settings: TrainSettings, worlds: Maker) -> dict[str, Score]:
 class _Stirred:
     """A policy whose wishes are larger or smaller by a lingering noise, of its own for each limit."""
 
-    learned = False
+    name: ClassVar[str] = "stirred"
+    learned: ClassVar[bool] = False
 
     def __init__(self, policy: JointPolicy, ratio: float, rng: np.random.Generator) -> None:
-        self.name = policy.name
         self._policy, self._ratio, self._rng = policy, ratio, rng
         self._noise: dict[tuple[str, str], float] = {}
         self._last_s = 0.0

@@ -109,7 +109,7 @@ def play(
     """An episode of a policy on a world. watcher: sees it all as if it were its own doing, and so learns from it."""
     shield = Shield() if shielded else None
     seen = world.reset(seed)
-    judge = judge or Judge([resource for resource in world.field.bounds if resource != "replicas"], alpha)
+    judge = judge or Judge([resource for resource in world.field.bounds if resource != "replicas"] or [CORES], alpha)
     wished: dict[tuple[str, str], float] = {}
     steered = own = failures = 0
     for _ in range(steps):

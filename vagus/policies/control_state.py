@@ -76,8 +76,9 @@ class Course:
         before = self._slow.value
         self._fast.note(use, elapsed_s)
         slow = self._slow.note(use, elapsed_s)
-        # against the mean before it: what it could not foresee
-        self._variance.note((use - (slow if before != before else before)) ** 2, elapsed_s)
+        # against the mean before it: what it could not foresee; as of a second, since means of shorter times vary more
+        off = use - (slow if before != before else before)
+        self._variance.note(off * off * min(elapsed_s, 1.0), elapsed_s)
 
     @property
     def known(self) -> bool:

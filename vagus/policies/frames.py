@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 
 Signals = dict[str, dict[str, float]]
-LEAST_RATIO = 0.4  # of `every_s`: no decision comes sooner
-HURT_RATIO = 0.3  # of `every_s`: a target throttled for so long is not left waiting
 
 
 class Frames:
-    """Gathers steps of any length into frames of `every_s`; one ends sooner when a target is throttled much in it.
+    """Gathers steps of any length into frames of `every_s`.
 
-    Uses and throttling become means over time, limits and the objective the latest that are known.
+    Uses and throttling become means over time, limits and the objective the latest that are known. hurt_s: for how long
+    each target was throttled in the frame so far.
     """
 
     def __init__(self, every_s: float) -> None:
@@ -22,7 +21,7 @@ class Frames:
 
     def _begin(self) -> None:
         self.elapsed_s = 0.0
-        self._hurt_s = 0.0
+        self.hurt_s: dict[str, float] = {}
         self._sums: dict[str, dict[str, tuple[float, float]]] = {}  # by target and signal: value · seconds, seconds
         self._latest: Signals = {}
         self._objective: dict[str, float] = {}
@@ -38,16 +37,15 @@ class Frames:
             sums = self._sums.setdefault(target, {})
             latest = self._latest.setdefault(target, {})
             for name, value in seen.items():
-                if name.startswith("use") or name == "throttled_ratio":
+                if name.startswith(("usage_", "use_")) or name == "throttled_ratio":
                     if value == value:
                         total, known_s = sums.get(name, (0.0, 0.0))
                         sums[name] = (total + value * for_s, known_s + for_s)
                 else:
                     latest[name] = value
-            self._hurt_s = max(self._hurt_s, sums.get("throttled_ratio", (0.0, 0.0))[0])
+            self.hurt_s[target] = sums.get("throttled_ratio", (0.0, 0.0))[0]
         self._objective.update({name: value for name, value in objective.items() if value == value})
-        soon = self.elapsed_s >= LEAST_RATIO * self._every_s and self._hurt_s >= HURT_RATIO * self._every_s
-        return soon or self.elapsed_s >= 0.95 * self._every_s  # timers are a little early at times
+        return self.elapsed_s >= 0.95 * self._every_s  # timers are a little early at times
 
     def take(self) -> tuple[Signals, dict[str, float], float]:
         """Signals, objective and length of the frame; the next one begins."""

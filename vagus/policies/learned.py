@@ -26,6 +26,9 @@ from vagus.policies.options import number, whole
 LINGER = 0.85  # of exploration's noise, from step to step
 MAX_GAP = 5  # steps that were missed: what came after is not what an action did
 ALL = "all"
+CORES = "cpu_cores"
+HURT_S = 0.19  # of throttling in a frame, two periods: what waits that long is late soon
+STRAINED = 0.8  # latency ÷ objective from which one period is enough
 
 
 class LearnedLimits:
@@ -34,8 +37,8 @@ class LearnedLimits:
     model: `all`: one for all targets, or `each`: one a target, which begins as the checkpoint's (transfer). checkpoint: a
     file of `vagus train`; {target} in it is the last part of a target's name. learn: off, here (`updates` a step), or
     learner (the actor's). explore: standard deviation of the noise added to actions. alpha: what violations weigh against
-    CPU. every_s: between decisions, sooner where a target is throttled much; a controller may step more often. fall:
-    largest relative decrease of a second. shared: the models' name at the learner. hyper: DDPG's own.
+    CPU. every_s: between decisions; where the controller steps more often, a target that is throttled meanwhile gets
+    more by `reflex` (a ratio) at once. fall: largest relative decrease of a second. shared: the models' name at the learner. hyper: DDPG's own.
     """
 
     name: ClassVar[str] = "ddpg"
@@ -52,8 +55,9 @@ class LearnedLimits:
         explore: float = 0.0,
         alpha: float = ALPHA,
         updates: int = 8,
-        fall: float = 0.09,
+        fall: float = 0.12,
         every_s: float = 1.0,
+        reflex: float = 0.6,
         shared: str = "limits",
         hyper: Mapping[str, Any] | None = None,
     ) -> None:
@@ -76,6 +80,7 @@ class LearnedLimits:
         self._updates = whole("ddpg", "updates", updates, 0, 10_000)
         self._fall = number("ddpg", "fall", fall, 0.001, 1)
         self._every_s = number("ddpg", "every_s", every_s, 0.01, 3600)
+        self._reflex = number("ddpg", "reflex", reflex, 0, 10)
         self._shared = shared
         self._rng = rng
         self._hyper = dict(hyper or {})
@@ -108,6 +113,7 @@ class LearnedLimits:
         self._pending: dict[str, tuple[Floats, Floats]] = {}  # state, action
         self._in_force: Mapping[tuple[str, str], float] = {}
         self._frames = Frames(self._every_s)
+        self._answered: dict[str, float] = {}  # throttling of the frame that a reflex answered, seconds
         self._now_s = math.nan
         self._usual_s = self._keep = 1.0
 
@@ -127,7 +133,8 @@ class LearnedLimits:
         step_s = now_s - self._now_s if now_s > self._now_s else min(self._usual_s, self._every_s)
         self._now_s = now_s
         if not self._frames.see(signals, objective, step_s):
-            return []
+            return self._reflexes(signals, objective)
+        self._answered.clear()
         signals, objective, elapsed_s = self._frames.take()
         targets = [target for target in self.field.targets if target in signals]
         gap = elapsed_s > MAX_GAP * self._usual_s
@@ -147,6 +154,20 @@ class LearnedLimits:
         for target, past, action in zip(targets, pasts, actions, strict=True):
             wishes += self._wishes(target, past, action)
         return wishes
+
+    def _reflexes(self, signals: Mapping[str, Mapping[str, float]], objective: Mapping[str, float]) -> list[Wish]:
+        """Between decisions: a target that was throttled for HURT_S more gets more at once; sooner under strain."""
+        found = []
+        strained = objective.get("latency_s", math.nan) > STRAINED * objective.get("slo_s", math.nan)
+        enough_s = HURT_S / 2 if strained else HURT_S
+        for target, hurt_s in self._frames.hurt_s.items():
+            limit = signals.get(target, {}).get("limit_cores", math.nan)
+            if hurt_s - self._answered.get(target, 0.0) < enough_s or CORES not in self.resources or not limit > 0:
+                continue
+            self._answered[target] = hurt_s
+            value = min(limit * (1.0 + self._reflex), self.field.bounds[CORES][1])
+            found.append(Wish(target, CORES, value, f"throttled for {hurt_s:.2g} s"))
+        return found if self._reflex else []
 
     def _act(self, targets: Sequence[str], states: Floats) -> Floats:
         if len(self.models) == 1 and ALL in self.models:
