@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from vagus.config import ApplicationSettings, CampaignSettings, Config, ControllerSettings, ExperimentSettings, load
+from vagus.config import (
+    ApplicationSettings,
+    CampaignSettings,
+    Config,
+    ControllerSettings,
+    ExperimentSettings,
+    TrainSettings,
+    load,
+)
 from vagus.controllers.load import load as load_controller
 from vagus.controllers.view import Snapshot
 from vagus.model import Action, Field, Outlook, Sample, Stream
@@ -24,6 +32,8 @@ def test_settings(path: Path) -> None:
         assert load(path, CampaignSettings).injections
     elif path.name == "app.yaml":
         assert load(path, ApplicationSettings).services
+    elif path.name == "train.yaml":
+        assert load(path, TrainSettings).world
     elif path.name in ("tuning.yaml", "variants.yaml"):
         assert load(path, ExperimentSettings).variants
     else:
