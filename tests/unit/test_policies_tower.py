@@ -156,11 +156,25 @@ def test_more_requests_make_it_more_careful() -> None:
     assert places[0] > places[1] > places[2]
 
 
+def test_a_miss_halves_the_ceiling_and_each_success_lifts_it() -> None:
+    policy, signals = tower(explore=0.0), {t: seen() for t in NAMES}
+    run(policy, 101, signals, 0.1)
+    assert policy.ceiling == LAST
+    before = max(policy.pair)
+    assert before >= 2
+    run(policy, 10, signals, 1.2, 101.0)
+    assert policy.ceiling == before // 2
+    assert max(policy.pair) <= before // 2
+    run(policy, 10, signals, 0.1, 111.0)
+    assert policy.ceiling == before // 2 + 1
+
+
 def test_it_explores_neighbours_only_and_none_that_is_likely_to_miss() -> None:
     policy = tower(explore=1.0)
     cost, missed = policy.costs.foretell(math.nan)
     first, second = np.unravel_index(int(cost.argmin()), cost.shape)
     chosen = {policy._chosen() for _ in range(200)}
+    assert policy.ceiling == 2
     assert chosen <= {(first + a, second + b) for a, b in ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))}
     assert all(missed[pair] <= 0.05 for pair in chosen - {(first, second)})
     assert len(chosen) > 1
@@ -210,10 +224,29 @@ def trained(tmp_path: Path) -> tuple[Tower, Path]:
 
 def test_it_begins_with_a_trained_state(tmp_path: Path) -> None:
     policy, file = trained(tmp_path)
-    again = tower(trained=str(file))
+    assert tower(trained=str(file)).costs.state() == policy.costs.state()
+    again = tower()
+    again.restore(json.loads(file.read_text()))
     assert again.state() == policy.state()
     other = Tower(Field(("cgroup:else",), {}), np.random.default_rng(0), trained=str(file))  # costs, without captains
     assert other.costs.state() == policy.costs.state()
+
+
+def test_what_was_learned_elsewhere_gives_way_to_what_is_seen_here(tmp_path: Path) -> None:
+    """Trained where there was plenty of room; here requests are late as soon as much is throttled."""
+    policy, file = tower(fade=1.0), tmp_path / "tower.json"
+    for _ in range(3000):
+        policy.costs.learn((4, 4), 40.0, 0.2, 2.0)
+    file.write_text(json.dumps(policy.state()))
+    again, kept = tower(trained=str(file)), tower()
+    kept.restore(policy.state())
+    assert (again.pair, again.ceiling) == ((1, 1), 2)  # it begins as ever, and climbs to where it was good
+    for costs in (again.costs, kept.costs):
+        assert costs.foretell(40.0)[1][4, 4] < 0.01
+        for _ in range(40):
+            costs.learn((4, 4), 40.0, 1.6, 2.0)
+    assert again.costs.foretell(40.0)[1][4, 4] > 0.3
+    assert kept.costs.foretell(40.0)[1][4, 4] < 0.1  # its own past: 3000 decisions
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ def features(first: Floats, second: Floats, rate: float) -> Floats:
 class Regression:
     """Bayesian linear regression of one number. mean, deviation: of the prior's coefficients; noise: of a sample."""
 
-    def __init__(self, mean: Sequence[float], deviation: Sequence[float], noise: float, fade: float) -> None:
+    def __init__(
+        self, mean: Sequence[float] | Floats, deviation: Sequence[float] | Floats, noise: float, fade: float
+    ) -> None:
         self._prior = np.asarray(mean, dtype=np.float64)
         self._precision = np.diag(1.0 / np.square(np.asarray(deviation, dtype=np.float64)))
         self._fade = fade
@@ -61,6 +63,14 @@ class Regression:
         covariance = np.linalg.inv(self._precision + self.squares / variance)
         mean = self._prior + covariance @ self.sums / variance
         return x @ mean, np.sqrt(np.einsum("ij,jk,ik->i", x, covariance, x) + variance)
+
+    def weigh(self, most: float) -> None:
+        """What was learned counts for so many samples at most."""
+        share = min(1.0, most / max(float(self.squares[0, 0]), 1e-9))
+        self.squares, self.sums = self.squares * share, self.sums * share
+        count, total = self.errors
+        share = min(1.0, most / count)
+        self.errors = (count * share, total * share)
 
     def state(self) -> dict[str, Any]:
         return {"squares": self.squares.tolist(), "sums": self.sums.tolist(), "errors": list(self.errors)}
@@ -116,6 +126,11 @@ class ThrottleCosts:
         if cores > 0 and math.isfinite(cores):
             self._cores.learn(x, math.log(min(max(cores, 1.0), MOST_CORES)))
         self.samples += 1
+
+    def weigh(self, most: float) -> None:
+        """What was learned, elsewhere maybe, counts for so many samples at most."""
+        self._latency.weigh(most)
+        self._cores.weigh(most)
 
     def _place(self, at: int) -> Floats:
         return np.array([at / max(self.places - 1, 1)])

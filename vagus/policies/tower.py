@@ -8,7 +8,8 @@ neighbours of the best pair only.
 Beside the paper: captains decide as soon as a window is sure to exceed their target instead of at its end (`early`);
 a missed objective, which is seen every half second, makes them stand no throttling for `calm_s` and raises at once
 those that were throttled; decisions are taken every 10 s instead of 60, upon a regression of latency and cores that has
-a prior, so that it acts sensibly from the first second, and goes on from a trained state.
+a prior, so that it acts sensibly from the first second, and goes on from a trained state; and whatever the regression
+says, after a missed objective no place may be above half of what missed, and one more with each decision that meets it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ CORES = "cpu_cores"
 TARGETS = (0.0, 0.02, 0.04, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3)
 MAX_STATE_BYTES = 4 << 20
 MOST_MISSED = 0.05  # probability up to which a neighbour is tried
+TRAINED = 30.0  # decisions that a trained state counts for at most: it was learned elsewhere
 USE_S = 60.0  # of the smoothed use that groups services
 SAME_RATIO = 0.005
 
@@ -89,7 +91,7 @@ class Tower:
 
     Options: period_s of decisions, judged (the last part of each, a ratio, is what is judged), explore (probability),
     violation (cost of a missed objective beside CPU, whose cost is at most 1), fade (of samples, a decision), trained (a
-    file: JSON of a `state`), captain (options of `throttle`), early, calm_s, raise_ratio (at a missed objective). Raises
+    file: JSON of a `state`, which counts for `TRAINED` decisions at most), captain (options of `throttle`), early, calm_s, raise_ratio (at a missed objective). Raises
     ConfigError. Signals: usage_cores, limit_cores, throttled_ratio, elapsed_s; objective: latency_s, slo_s, rate_hz.
     """
 
@@ -105,7 +107,7 @@ class Tower:
         judged: float = 0.7,
         explore: float = 0.1,
         violation: float = 5.0,
-        fade: float = 0.995,
+        fade: float = 0.99,
         trained: str = "",
         captain: Mapping[str, Any] | None = None,
         calm_s: float = 3.0,
@@ -128,6 +130,7 @@ class Tower:
         except TypeError as error:
             raise ConfigError(f"policy 'tower': option captain: {error}") from error
         self.pair = (begin, begin)
+        self.ceiling = begin + 1  # of both places
         self._second: frozenset[str] = frozenset()  # the targets that use more
         self._began_s: float | None = None
         self._judge = Judged()
@@ -202,16 +205,19 @@ class Tower:
         judged, self._judge, self._began_s = self._judge, Judged(), now_s
         if not judged.latencies:
             return  # nothing is owed, or it cannot be seen: there is nothing to choose by
-        self.costs.learn(self.pair, judged.rate_hz, max(judged.latencies), judged.cores)
+        worst = max(judged.latencies)
+        self.costs.learn(self.pair, judged.rate_hz, worst, judged.cores)
+        self.ceiling = max(self.pair) // 2 if worst > 1 else min(self.ceiling + 1, len(TARGETS) - 1)
         self._group()
         self.pair = self._chosen()
 
     def _chosen(self) -> tuple[int, int]:
         cost, missed = self.costs.foretell(self._rate_hz)
-        first, second = (int(at) for at in np.unravel_index(int(cost.argmin()), cost.shape))
+        allowed = cost[: self.ceiling + 1, : self.ceiling + 1]
+        first, second = (int(at) for at in np.unravel_index(int(allowed.argmin()), allowed.shape))
         if self._rng.random() < self._explore:
             near = [(first + d, second) for d in (-1, 1)] + [(first, second + d) for d in (-1, 1)]
-            near = [pair for pair in near if all(0 <= at < len(TARGETS) for at in pair)]
+            near = [pair for pair in near if all(0 <= at <= self.ceiling for at in pair)]
             near = [pair for pair in near if missed[pair] <= MOST_MISSED] or [(first, second)]
             first, second = near[int(self._rng.integers(len(near)))]
         return first, second
@@ -235,6 +241,7 @@ class Tower:
         """What was learned of costs, the pair, and each captain."""
         return {
             "pair": list(self.pair),
+            "ceiling": self.ceiling,
             "costs": self.costs.state(),
             "captains": {target: follower.captain.state() for target, follower in self._followers.items()},
         }
@@ -242,12 +249,12 @@ class Tower:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Captains of targets that there still are. Raises PolicyError, with nothing changed but captains."""
         try:
-            first, second = (_place(at) for at in state["pair"])
+            first, second, ceiling = (_place(at) for at in (*state["pair"], state["ceiling"]))
             captains = {str(target): saved for target, saved in dict(state["captains"]).items()}
             self.costs.restore(state["costs"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise PolicyError(f"tower: stored state is damaged ({error}); starting afresh") from error
-        self.pair = (first, second)
+        self.pair, self.ceiling = (first, second), ceiling
         for target, saved in captains.items():
             if target in self._followers:
                 if not isinstance(saved, Mapping):
@@ -255,6 +262,7 @@ class Tower:
                 self._followers[target].captain.restore(saved)
 
     def _load(self, file: Path) -> None:
+        before = (self.pair, self.ceiling)  # where it begins all the same
         try:
             if (size := file.stat().st_size) > MAX_STATE_BYTES:
                 raise ConfigError(f"policy 'tower': {file} has {size} bytes; a state has at most {MAX_STATE_BYTES}")
@@ -262,6 +270,8 @@ class Tower:
             if not isinstance(state, Mapping):
                 raise ConfigError(f"policy 'tower': {file} holds a {type(state).__name__}, not a state")
             self.restore(state)
+            self.costs.weigh(TRAINED)
+            self.pair, self.ceiling = before
         except (OSError, ValueError, RecursionError) as error:
             if isinstance(error, ConfigError):
                 raise
