@@ -152,6 +152,7 @@ def test_targets_that_vanish_and_come_back(name: str) -> None:
     game = Game(policy, 2)
     check(policy, list(game.run(40)))
     game.targets = TARGETS[:1]
+    check(policy, list(game.run(4, present=TARGETS[:1])))  # who decides by the second may still mean the one before
     gone = list(game.run(40, present=TARGETS[:1]))
     check(policy, gone)
     scaled = dict(zip(TARGETS, getattr(policy, "acts_on", ()), strict=False))
