@@ -8,7 +8,15 @@ import msgspec
 import pytest
 
 from vagus.actors.base import Seat
-from vagus.config import Config, ControllerSettings, DecideSettings, FeedSettings, SourceSettings, TraceSettings
+from vagus.config import (
+    Config,
+    ControllerSettings,
+    DecideSettings,
+    FeedSettings,
+    LearnerSettings,
+    SourceSettings,
+    TraceSettings,
+)
 from vagus.runtime import plan
 from vagus.runtime.names import node_names
 from vagus.runtime.plan import Node, Observed, Spawned, Start, Stop, desired, reconcile
@@ -160,3 +168,14 @@ def test_nodes_are_named_by_label_then_host_and_never_twice():
         "cccccccc": "third",
         "eeeeeeee": "host-with-odd-name",
     }
+
+
+def test_a_learner_sits_at_the_head_once_a_controller_is_to_be_taught():
+    taught = ControllerSettings(name="mine", on="b", policy="ddpg", options={"learn": "learner"})
+    assert "vagus:learner@a" in seats(HEAD, WORKER, spawned=(Spawned(taught),))
+    assert "vagus:learner@a" in seats(HEAD, WORKER, config=Config(controllers=(taught,)))
+    assert "vagus:learner@a" not in seats(
+        HEAD, WORKER, config=Config(learner=LearnerSettings(on="off")), spawned=(Spawned(taught),)
+    )
+    alone = msgspec.structs.replace(taught, options={"learn": "here"})
+    assert "vagus:learner@a" not in seats(HEAD, WORKER, spawned=(Spawned(alone),))

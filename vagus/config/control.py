@@ -26,7 +26,7 @@ class ObjectiveSettings(Settings, frozen=True):
 class LearnerSettings(Settings, frozen=True):
     """The learner actor: trains the models of all controllers whose policy says `learn: learner`."""
 
-    on: Literal["head", "off"] = "off"
+    on: Literal["head", "off"] = "head"  # where, once there is such a controller
     checkpoint_every: Duration = "60s"
     updates_per_s: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 200.0  # at most, of all models together
 
@@ -112,7 +112,6 @@ class WorldSettings(Settings, frozen=True):
     period: Duration = "1s"  # of a step
     cores: RangeSettings = RangeSettings(low=1.2, high=2.0)  # of the machine
     blur: Ratio = 0.05  # standard deviation of what is told to be used, as a ratio
-    late: Ratio = 0.3  # share of worlds whose signals are a step old
     rate_hz: RangeSettings = RangeSettings(low=25.0, high=60.0)  # mean of an episode
     demand_ratio: RangeSettings = RangeSettings(low=0.7, high=1.4)  # of the application's processor demands
     slo: RangeSettings = RangeSettings(low=0.15, high=0.35)  # seconds

@@ -50,7 +50,6 @@ def _drawn(settings: WorldSettings, application: SimulatedApplication, seed: int
         start=settings.start_cores,
         cores=_within(settings.cores, rng),
         noise=settings.blur,
-        delay_steps=int(rng.random() < settings.late),
         injections=_hogs(settings, application, rng),
     )
 

@@ -27,8 +27,7 @@ LINGER = 0.85  # of exploration's noise, from step to step
 MAX_GAP = 5  # steps that were missed: what came after is not what an action did
 ALL = "all"
 CORES = "cpu_cores"
-HURT_S = 0.19  # of throttling in a frame, two periods: what waits that long is late soon
-STRAINED = 0.8  # latency ÷ objective from which one period is enough
+HURT_S = 0.09  # of throttling: a period of the kernel's
 
 
 class LearnedLimits:
@@ -57,7 +56,7 @@ class LearnedLimits:
         updates: int = 8,
         fall: float = 0.12,
         every_s: float = 1.0,
-        reflex: float = 0.6,
+        reflex: float = 0.3,
         shared: str = "limits",
         hyper: Mapping[str, Any] | None = None,
     ) -> None:
@@ -111,6 +110,7 @@ class LearnedLimits:
         self._owed = Owed()
         self._noise: dict[str, Floats] = {}
         self._pending: dict[str, tuple[Floats, Floats]] = {}  # state, action
+        self._done: dict[str, Floats] = {}  # actions as they came to be in force
         self._in_force: Mapping[tuple[str, str], float] = {}
         self._frames = Frames(self._every_s)
         self._answered: dict[str, float] = {}  # throttling of the frame that a reflex answered, seconds
@@ -132,22 +132,23 @@ class LearnedLimits:
             raise PolicyError("ddpg: no target can be seen")
         step_s = now_s - self._now_s if now_s > self._now_s else min(self._usual_s, self._every_s)
         self._now_s = now_s
+        if not self._frames.elapsed_s:  # the first step after a decision: later ones have what reflexes made of it
+            self._done = self._as_done()
         if not self._frames.see(signals, objective, step_s):
-            return self._reflexes(signals, objective)
+            return self._reflexes(signals)
         self._answered.clear()
         signals, objective, elapsed_s = self._frames.take()
         targets = [target for target in self.field.targets if target in signals]
         gap = elapsed_s > MAX_GAP * self._usual_s
         self._usual_s = min(elapsed_s, self._usual_s * 2)
         self._keep = (1.0 - self._fall) ** min(elapsed_s, 10.0)
-        done = self._as_done(targets)  # before the course of use moves on: relative to what it was when it was wished
         self._owed.note(objective, elapsed_s)
         for target in targets:
             self._pasts.setdefault(target, Past(self.resources)).note(signals[target])
         pasts = [self._pasts[target] for target in targets]
         states = encode_all(pasts, self._owed)
         if self.learn != "off" and not gap:
-            self._learn(targets, pasts, done, states)
+            self._learn(targets, pasts, self._done, states)
         actions = self._act(targets, states)
         self._pending = {t: (s, a) for t, s, a in zip(targets, states, actions, strict=True)}
         wishes = []
@@ -155,14 +156,12 @@ class LearnedLimits:
             wishes += self._wishes(target, past, action)
         return wishes
 
-    def _reflexes(self, signals: Mapping[str, Mapping[str, float]], objective: Mapping[str, float]) -> list[Wish]:
-        """Between decisions: a target that was throttled for HURT_S more gets more at once; sooner under strain."""
+    def _reflexes(self, signals: Mapping[str, Mapping[str, float]]) -> list[Wish]:
+        """Between decisions: a target that was throttled gets more at once."""
         found = []
-        strained = objective.get("latency_s", math.nan) > STRAINED * objective.get("slo_s", math.nan)
-        enough_s = HURT_S / 2 if strained else HURT_S
         for target, hurt_s in self._frames.hurt_s.items():
             limit = signals.get(target, {}).get("limit_cores", math.nan)
-            if hurt_s - self._answered.get(target, 0.0) < enough_s or CORES not in self.resources or not limit > 0:
+            if hurt_s - self._answered.get(target, 0.0) < HURT_S or CORES not in self.resources or not limit > 0:
                 continue
             self._answered[target] = hurt_s
             value = min(limit * (1.0 + self._reflex), self.field.bounds[CORES][1])
@@ -199,13 +198,11 @@ class LearnedLimits:
 
     # --- learning --------------------------------------------------------------------------------------------------
 
-    def _as_done(self, targets: Sequence[str]) -> dict[str, Floats]:
-        """The actions of the last step as they came to be in force."""
+    def _as_done(self) -> dict[str, Floats]:
+        """The actions of the last decision as they came to be in force: relative to what the use was then."""
         found = {}
-        for target in targets:
-            if target not in self._pending:
-                continue
-            action = self._pending[target][1].copy()
+        for target, (_, planned) in self._pending.items():
+            action = planned.copy()
             for place, (resource, course) in enumerate(self._pasts[target].courses.items()):
                 limit = self._in_force.get((target, resource))
                 if limit is not None and course.known:
