@@ -1,7 +1,8 @@
 """Limits by DDPG (FIRM, OSDI'20): one model for all targets, or one for each; learning here, at the learner, or not.
 
 State, action and reward are in `control_state`, the learning in `ddpg`. Limits rise as fast as the model wants and fall
-by `fall` a second at most: what is taken away a second too early costs requests, a second too late costs a little CPU.
+by `fall` a second at most: what is taken away a second too early costs requests, a second too late costs a little CPU; and
+changes below a tenth are no oscillation to the guard.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class LearnedLimits:
         explore: float = 0.0,
         alpha: float = ALPHA,
         updates: int = 8,
-        fall: float = 0.12,
+        fall: float = 0.09,
         every_s: float = 1.0,
         reflex: float = 0.3,
         shared: str = "limits",

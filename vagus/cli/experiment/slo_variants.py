@@ -38,12 +38,14 @@ KNOWN: Mapping[str, VariantSettings] = {
         VariantSettings(
             name="ddpg",
             policy="ddpg",
+            period="200ms",
             start_cores=START_CORES,
             options={"checkpoint": f"{FOLDER}/trained/ddpg.npz"},
         ),
         VariantSettings(
             name="ddpg-unguarded",
             policy="ddpg",
+            period="200ms",
             guarded=False,
             start_cores=START_CORES,
             options={"checkpoint": f"{FOLDER}/trained/ddpg.npz"},
