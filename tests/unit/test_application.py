@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import http.client
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,6 +22,7 @@ from tests.fixtures.deployments import FOLDER, get, listed, lives, small, until
 from vagus.cli.application import Deployment, load
 from vagus.cli.application.command import requests
 from vagus.cli.application.reading import filled
+from vagus.cli.application.replica import Held, Replica, free_port
 from vagus.client.tunable_server import SERVER
 from vagus.config import ApplicationSettings
 from vagus.errors import ActuateError, ConfigError, VagusError
@@ -255,3 +261,90 @@ def test_a_run_folder_that_cannot_be(tmp_path: Path, root: Path) -> None:
 def test_settings_are_immutable_and_complete() -> None:
     assert isinstance(load(SOCIAL), ApplicationSettings)
     assert len(load(SOCIAL).services) == 10
+
+
+# --- when things go wrong ------------------------------------------------------------------------------------------------
+
+
+def test_what_no_process_can_be_told_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    for old, new, words in (
+        ("command: [x]}", 'command: ["x\\0y"]}', "zero byte"),
+        ("entry: web", 'entry: web\nenvironment: {"A": "b\\0"}', "zero byte"),
+        ("entry: web", 'entry: web\nenvironment: {"A=B": "b"}', "equals sign"),
+    ):
+        path.write_text(GOOD.replace(old, new))
+        with pytest.raises(ConfigError, match=words):
+            load(path)
+
+
+def test_no_two_that_start_are_given_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vagus.cli.application.replica.random.sample", lambda ports, most: [20_001, 20_002])
+    first = free_port()
+    assert free_port({first}) != first  # nobody listens on the first one yet
+    with pytest.raises(VagusError, match="is free"):
+        free_port({20_001, 20_002})
+
+
+def test_one_whose_deployer_dies_before_it_is_journalled_never_begins(tmp_path: Path) -> None:
+    command = (sys.executable, "-S", "-c", f"open({str(tmp_path / 'begun')!r}, 'w')")
+    for begins in (False, True):
+        held = Held(command, tmp_path / "log", subprocess.DEVNULL, tmp_path, os.environ)
+        if begins:
+            held.go()
+        else:
+            held.drop()  # as the kernel does it for who dies
+        assert held.process.wait(20) == (0 if begins else 1)
+        assert (tmp_path / "begun").exists() == begins
+
+
+def test_one_that_drips_its_answer_is_not_ready_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vagus.cli.application.replica.HEALTHZ_S", 0.1)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            with contextlib.suppress(OSError), server.accept()[0] as connection:
+                while not over.wait(0.01):
+                    connection.sendall(b"H")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        member = Replica.__new__(Replica)
+        member.port = server.getsockname()[1]
+        assert not member.ready()
+        over.set()
+        thread.join()
+
+
+def test_a_full_disk_ends_nobody_and_is_told(app: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, start = True, Replica.__init__
+
+    def refuse(*arguments: object, **more: object) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def refused(member: Replica, *arguments: Any) -> None:
+        refuse()
+        start(member, *arguments)
+
+    publish = Deployment._publish
+
+    def unpublished(made: Deployment) -> None:
+        if full:
+            raise VagusError("cannot write endpoints.json: No space left on device")
+        publish(made)
+
+    monkeypatch.setattr(Replica, "__init__", refused)
+    monkeypatch.setattr(Deployment, "_publish", unpublished)
+    before, present = len(app.dead()), app.urls("web")
+    with pytest.raises(VagusError, match=r"status 126.*No space left on device"):
+        app.scale("web", 2)
+    assert app.urls("web") == present
+    os.kill(pids(app)["db"][0], signal.SIGKILL)
+    until(lambda: len(app.dead()) > before + 1, "its death is noticed")
+    assert app.failure == ""
+    full = False
+    until(lambda: app.replicas("db") == 1 and listed(app.run)["db"] == list(app.urls("db")), "all is well again")
+    assert any("No space left" in words for words in app.problems)
+    app.problems.clear()

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 DRAIN_S = 0.5  # for callers to read the list of addresses anew
 TERM_S = 8.0  # to finish what is in flight
+CANNOT = 126  # the status of what could not be started, as in a shell
 MAX_PAUSE_S = 30.0  # before a start is tried again
 
 State = Literal["starting", "serving", "draining", "ending"]
@@ -78,6 +79,10 @@ class Crew:
                 self._states[number] = ("ending", now_s)  # once more, should it survive
                 orders.append(Order("kill", number))
         return orders + self._adjust(now_s)
+
+    def refused(self, number: int, now_s: float) -> None:
+        """The start that was just ordered could not be."""
+        self._gone(number, CANNOT, now_s)
 
     def _adjust(self, now_s: float) -> list[Order]:
         orders: list[Order] = []

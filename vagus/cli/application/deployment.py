@@ -21,7 +21,7 @@ from vagus.actuators.process import ProcessTree
 from vagus.cli.application.crew import Crew, Order
 from vagus.cli.application.groups import Groups
 from vagus.cli.application.reading import filled
-from vagus.cli.application.replica import Replica, free_port, last_words
+from vagus.cli.application.replica import Held, Replica, free_port, last_words
 from vagus.client.tunables import Tunable, tunable
 from vagus.config import ApplicationSettings, ServiceSettings, seconds
 from vagus.errors import ActuateError, ConfigError, VagusError
@@ -104,6 +104,7 @@ class Deployment:
         self._keeper: threading.Thread | None = None
         self._broken: Exception | None = None  # what ended the keeper
         self._stopping = False
+        self._unpublished = False  # endpoints.json is older than what serves
         self._life: tuple[int, int] | None = None
 
     # --- lifecycle -----------------------------------------------------------------------------------------------
@@ -204,19 +205,27 @@ class Deployment:
             argv = filled(command, self.folder, self.run)
             self.say(f"setup: {' '.join(argv)[:100]}")
             try:
-                with open(log, "ab") as to:
-                    subprocess.run(
-                        argv,
-                        stdin=subprocess.DEVNULL,
-                        stdout=to,
-                        stderr=subprocess.STDOUT,
-                        cwd=self.folder,
-                        env=self._environment,
-                        check=True,
-                        timeout=SETUP_S,
-                    )
+                self._set_up(argv, log)
             except (OSError, subprocess.SubprocessError) as error:
                 raise VagusError(f"setup of {self.settings.name} failed: {error}; its output is in {log}") from error
+
+    def _set_up(self, argv: list[str], log: Path) -> None:
+        assert self._watchdog is not None
+        held = Held(argv, log, subprocess.DEVNULL, self.folder, self._environment)
+        try:
+            undo = [Step("kill", held.path)]
+            self._watchdog.journal(undo)
+            held.go()
+            status = held.process.wait(SETUP_S)
+        except BaseException:
+            held.end(gently=False)
+            held.process.wait()
+            raise
+        finally:
+            held.drop()
+        self._watchdog.forget(undo)
+        if status:
+            raise subprocess.CalledProcessError(status, argv)
 
     def _register(self) -> None:
         for service in self.settings.services:
@@ -344,8 +353,17 @@ class Deployment:
             for order in crew.step(now_s, ended, frozenset(n for s, n in ready if s == name and n not in ended)):
                 self._perform(name, order)
                 changed = changed or order.todo in ("admit", "withdraw", "bury")
-        if changed:
-            self._publish()
+        if changed or self._unpublished:
+            try:
+                self._publish()
+                self._unpublished = False
+            except VagusError as error:  # such as a disk that is full: those who serve go on, and it is tried again
+                self._unpublished = True
+                self._trouble(str(error))
+
+    def _trouble(self, words: str) -> None:
+        if words not in self.problems:
+            self.problems.append(words)
 
     def _perform(self, service: str, order: Order) -> None:
         key = (service, order.number)
@@ -360,18 +378,24 @@ class Deployment:
 
     def _start(self, service: str, number: int) -> None:
         settings = self._services[service]
-        port = free_port()
+        port = free_port({member.port for member in self._members.values()})
         assert self._life is not None
         assert self._watchdog is not None
         command = filled(settings.command, self.folder, self.run, port, number)
         log = self.run / "logs" / f"{service}-{number}.log"
-        member = Replica(command, port, log, self._life[0], self.folder, self._environment)
+        try:
+            member = Replica(command, port, log, self._life[0], self.folder, self._environment)
+        except OSError as error:  # such as a disk that is full: a start that came to nothing, tried again later
+            self._crews[service].refused(number, time.monotonic())
+            self._trouble(f"{service}, replica {number}, cannot be started: {error}")
+            return
         self._members[service, number] = member
         try:
             self._watchdog.journal(self._undo(service, number, member))
         except ActuateError:  # killed: another one takes over what it was to end
             self._watchdog.start()
             self._watchdog.journal(self._undo(service, number, member))
+        member.go()
 
     def _undo(self, service: str, number: int, member: Replica) -> list[Step]:
         steps = [Step("kill", member.path)] if member.path else []
@@ -384,8 +408,11 @@ class Deployment:
         member = self._members[service, number]
         if self._groups is not None:
             self._groups.admit(service, number)
-            for pid in ProcessTree(Path("/"), member.pid).pids():
-                self._groups.enter(service, number, pid)
+            tree, entered = ProcessTree(Path("/"), member.pid), set[int]()
+            while fresh := set(tree.pids()) - entered:  # some may fork while we move them
+                for pid in fresh:
+                    self._groups.enter(service, number, pid)
+                entered |= fresh
         member.settled()
 
     def _bury(self, service: str, number: int) -> None:
@@ -470,7 +497,7 @@ class Deployment:
         log = self.run / "logs" / f"{service}-{death.number}.log"
         ready_s = self._crews[service].ready_s
         what = f"was not ready within {ready_s:g} s" if death.status is None else f"ended with status {death.status}"
-        words = last_words(log)
+        words = "; ".join(filter(None, (last_words(log), *self.problems[-1:])))
         return f"service {service}, replica {death.number}, {what}; its log is {log}{': ' + words if words else ''}"
 
 

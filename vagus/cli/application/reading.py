@@ -19,6 +19,11 @@ def load(path: Path) -> ApplicationSettings:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; name an app.yaml") from error
     settings = decode(text, ApplicationSettings, str(path))
+    words = [word for command in (*settings.setup, *(s.command for s in settings.services)) for word in command]
+    if any("\0" in word for word in (*words, *settings.environment, *settings.environment.values())):
+        raise ConfigError(f"{path}: a zero byte in a command or in environment; no process can be told of one")
+    if any(not name or "=" in name for name in settings.environment):
+        raise ConfigError(f"{path}: environment: a name is empty, or has an equals sign in it")
     for service in settings.services:
         try:
             seconds(service.ready)
