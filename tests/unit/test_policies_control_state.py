@@ -118,3 +118,11 @@ def test_a_course_without_any_use_is_not_known() -> None:
     course.note(math.nan, 1.0, 1.0)
     assert not course.known
     assert course.level > 0
+
+
+def test_targets_of_which_no_use_is_steered_have_a_state_all_the_same() -> None:
+    past = Past(())
+    past.note({"usage_cores": 0.1, "limit_replicas": 2.0, "elapsed_s": 1.0, "throttled_ratio": 0.4})
+    rows = encode_all([past, Past(())], Owed())
+    assert rows.shape == (2, size(0))
+    assert np.isfinite(rows).all()

@@ -194,7 +194,8 @@ def encode_all(pasts: Sequence[Past], owed: Owed) -> Floats:
     """The states of all targets: float32 of shape (len(pasts), size(resources))."""
     shared = owed.encode()
     throttled = sorted((past.lately for past in pasts), reverse=True)
-    levels = [next(iter(past.courses.values())).level for past in pasts]
+    # none where replicas alone are steered
+    levels = [next((course.level for course in past.courses.values()), 0.0) for past in pasts]
     total = max(sum(levels), LEAST_USE)
     rows = []
     for past, level in zip(pasts, levels, strict=True):
