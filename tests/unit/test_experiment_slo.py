@@ -417,11 +417,14 @@ def test_a_controller_that_fell_back_to_trust_is_on_no_rung() -> None:
 
 
 def test_what_a_reader_should_know_of_a_controller() -> None:
-    actor = ActorStatus("vagus:controller:x@n1", "controller", "n1", "HEALTHY")
-    assert troubles(actor) == []
-    failed = msgspec.structs.replace(actor, errors=3, last_error="no", restarts=2)
-    assert troubles(failed) == ["its controller failed 3 times, at last: no", "its controller was restarted 2 times"]
-    assert troubles(None) == ["its controller told no figures"]
+    before = ActorStatus("vagus:controller:x@n1", "controller", "n1", "HEALTHY", figures={"steps": 10.0})
+    after = msgspec.structs.replace(before, figures={"steps": 100.0})
+    assert troubles(before, after, 100.0) == []
+    failed = msgspec.structs.replace(after, errors=3, last_error="no", restarts=2)
+    restarted = ["its controller failed 3 times, at last: no", "its controller was restarted 2 times"]
+    assert troubles(before, failed, 100.0) == restarted
+    assert troubles(before, failed, 1000.0) == ["its controller took 90 steps of 1000", *restarted]
+    assert troubles(before, None, 10.0) == ["its controller told no figures"]
 
 
 # --- table and bars --------------------------------------------------------------------------------------------------

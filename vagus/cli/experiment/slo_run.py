@@ -33,7 +33,7 @@ from vagus.cli.openloop.trace import slice_of
 from vagus.client.connection import Connection
 from vagus.client.endpoint import find
 from vagus.clock import NS
-from vagus.config import ControllerSettings, VariantSettings
+from vagus.config import ControllerSettings, VariantSettings, seconds
 from vagus.errors import ConfigError, VagusError
 from vagus.model import Action, ActorStatus, Target
 from vagus.runtime.spawn import remove, spawn
@@ -249,7 +249,7 @@ class _Performance:
         since_s = (time.time_ns() - begin_ns) / NS
         receipts = slo_steps.receipts_of(connection, self.name, since_s, end_ns)
         rungs = slo_steps.rungs_of(connection, self.name, since_s)
-        self.notes += slo_steps.troubles(seen.after)
+        self.notes += slo_steps.troubles(seen.before, seen.after, self.stage.plan.run_s / seconds(self.variant.period))
         before, after = ({} if actor is None else actor.figures for actor in (seen.before, seen.after))
         return slo_steps.steps_of(before, after, receipts, rungs)
 

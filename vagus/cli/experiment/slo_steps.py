@@ -12,6 +12,7 @@ from vagus.errors import VagusError
 from vagus.model import ActorStatus, Event, Receipt
 
 MOST_RECORDS = 10_000
+FEW = 0.7  # of the steps that a controller was to take
 
 
 def seen(connection: Connection, name: str) -> ActorStatus | None:
@@ -24,10 +25,13 @@ def seen(connection: Connection, name: str) -> ActorStatus | None:
     return next((a for n, node in zip(named, nodes, strict=True) for a in node.actors if a.name == n), None)
 
 
-def troubles(actor: ActorStatus | None) -> list[str]:
-    """What a reader of the results should know of a controller."""
-    if actor is None:
+def troubles(before: ActorStatus | None, after: ActorStatus | None, expected: float) -> list[str]:
+    """What a reader of the results should know of a controller, which was to take so many steps between."""
+    if before is None or after is None:
         return ["its controller told no figures"]
+    actor, taken = after, after.figures.get("steps", 0.0) - before.figures.get("steps", 0.0)
+    if taken < FEW * expected:
+        return [f"its controller took {taken:.0f} steps of {expected:.0f}", *troubles(after, after, 0.0)]
     found = [f"its controller failed {actor.errors} times, at last: {actor.last_error}"[:500]] if actor.errors else []
     return found + [f"its controller was restarted {actor.restarts} times"] * (actor.restarts > 0)
 
