@@ -6,7 +6,12 @@ import gc
 import os
 import signal
 
+import hypothesis
+
 from vagus.runtime.cluster import ROBUST
+
+hypothesis.settings.register_profile("vagus", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("vagus")
 
 for name, value in ROBUST.items():
     os.environ.setdefault(name, value)

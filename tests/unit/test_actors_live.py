@@ -34,6 +34,12 @@ def test_latest_is_narrowed_and_newest():
     publish(live, Sample(Stream("a", "host.cpu", CPU.fields), 2, (0.2, 0.8)))  # equal, but another object
     (user,) = live.latest(["host.cpu.user"])
     assert (user.t_ns, user.values, [f.name for f in user.stream.fields]) == (2, (0.2,), ["user"])
+    both = live.latest(["host.cpu.user", "host.cpu.idle"])  # two fields of one stream
+    assert {field.name: value for s in both for field, value in zip(s.stream.fields, s.values, strict=True)} == {
+        "user": 0.2,
+        "idle": 0.8,
+    }
+    assert [s.values for s in live.latest(["host.cpu.user", "host.cpu"])] == [(0.2, 0.8)]
     assert live.series() == 3
     live.forget(before_ns=2)
     assert live.series() == 2

@@ -216,7 +216,9 @@ def test_a_service_that_does_not_start_is_named_with_its_words(
     command: tuple[str, ...], words: str, tmp_path: Path, root: Path
 ) -> None:
     settings = small("shop", web=1, db=1)
-    bad = msgspec.structs.replace(settings.services[1], command=command, ready="400ms")
+    bad = msgspec.structs.replace(
+        settings.services[1], command=command, ready="400ms" if command[-1] == "never" else "20s"
+    )
     app = Deployment(
         msgspec.structs.replace(settings, services=(settings.services[0], bad)), FOLDER, tmp_path / "run", root=root
     )

@@ -158,7 +158,7 @@ def test_the_command_as_json():
 
 
 def test_a_server_that_answers_nothing_is_an_error_with_its_reasons():
-    done = load(f"http://127.0.0.1:{servers.unused_port()}", "--timeout", "100ms")
+    done = load(f"http://127.0.0.1:{servers.unused_port()}", "--timeout", "2s")
     assert done.exit_code == 1
     assert "cannot connect" in done.stderr
 

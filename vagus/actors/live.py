@@ -92,15 +92,13 @@ class Live:
             self._places.clear()
 
     def latest(self, selectors: Iterable[str]) -> list[Sample]:
-        """The newest samples that any of the selectors selects, narrowed. Raises ConfigError."""
+        """The newest samples that any of the selectors selects, narrowed: one a selector, where they want other fields of
+        a stream. Raises ConfigError."""
         compiled = [parse(text) for text in selectors]
         found = []
         for (sample,) in self._latest.values():
-            for selector in compiled:
-                narrowed = narrow(sample, selector)
-                if narrowed is not None:
-                    found.append(narrowed)
-                    break
+            parts = [narrowed for selector in compiled if (narrowed := narrow(sample, selector)) is not None]
+            found += [sample] if any(part is sample for part in parts) else parts
         return found
 
     def streams(self) -> list[Stream]:
