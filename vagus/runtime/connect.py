@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -43,16 +44,31 @@ def connected(home: Path, cluster: ClusterFile) -> Iterator[None]:
         from vagus.runtime.links import first_lines
 
         try:
-            ray.init(
-                address=cluster.address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
-                configure_logging=False,
-            )  # fmt: skip
+            with _own_signals():
+                ray.init(
+                    address=cluster.address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
+                    configure_logging=False,
+                )  # fmt: skip
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise PeerUnreachable(f"no Ray at {cluster.address}: {first_lines(error)}") from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """SIGTERM stays this program's: Ray's handler aborts it, so that nothing that it made would be undone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None:  # set by C code: cannot be set again from here
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -178,7 +178,6 @@ def run_all(output: Path, results: Results, todo: Sequence[Turn], given: Given, 
             say("making a cluster of one node")
             trial.say = say
             trial.start()
-        unwind_on_end()  # Ray took SIGTERM for itself
         stage = Stage(results.plan, given, output, trial.home, trial.folder)
         watch = Watch(to, todo, results.plan.run_s + results.plan.warm_s + AROUND_S)
         with _home(trial.home), watch:

@@ -16,7 +16,7 @@ import psutil
 from vagus.actuators.apply import apply
 from vagus.actuators.choose import choose
 from vagus.cli.application import Deployment
-from vagus.cli.demo.unbroken import unbroken, unwind_on_end
+from vagus.cli.demo.unbroken import unbroken
 from vagus.cli.experiment import slo_measure as measure
 from vagus.cli.experiment import slo_steps
 from vagus.cli.experiment.slo_given import Given
@@ -210,7 +210,6 @@ class _Performance:
         if settings is not None:
             self.stack.callback(self._removed)
             spawn(self.stage.home, settings, None)
-            unwind_on_end()  # Ray took SIGTERM for itself
             controlled_from_s = time.monotonic() - zero_s
         self._until(zero_s - HOGS_START_S, load, hogs, zero_s)
         self.stack.callback(hogs.stop)
@@ -240,7 +239,6 @@ class _Performance:
             remove(self.stage.home, self.name)
         except VagusError as error:
             self.notes.append(f"its controller could not be removed: {error}")
-        unwind_on_end()
 
     # --- afterwards --------------------------------------------------------------------------------------------------
 
