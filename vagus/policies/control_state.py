@@ -125,7 +125,7 @@ class Past:
         """A step's signals: see JointPolicy."""
         elapsed_s = _positive(signals.get("elapsed_s", math.nan), 1.0)
         throttled = signals.get("throttled_ratio", math.nan)
-        self.throttled = 0.0 if throttled != throttled else throttled
+        self.throttled = 0.0 if throttled != throttled else min(max(throttled, 0.0), 1.0)
         self._soon.note(self.throttled, elapsed_s)
         self._late.note(self.throttled, elapsed_s)
         for resource, course in self.courses.items():

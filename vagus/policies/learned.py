@@ -316,5 +316,5 @@ class LearnedLimits:
                 if key in self.models:
                     self.models[key].load_weights(weights)
                     self._versions[key] = versions.get(key, 0)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
             raise PolicyError(f"ddpg: stored state is damaged ({error}); starting afresh") from error
