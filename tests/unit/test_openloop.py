@@ -111,6 +111,7 @@ def test_a_trace_is_cut_scaled_and_begins_anew_behind_its_end(tmp_path):
         ("nan\n", "line 1"),
         ("1 2\n", "line 1: '1 2'"),
         ("inf\n", "line 1"),
+        ("1e308\n1e308\n", "line 1"),
         ("# nothing\n", "without a number"),
         ("0\n0\n", "no requests"),
         ("1\n" * 50, "at most 40 seconds"),
@@ -284,12 +285,35 @@ def test_what_is_no_log_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     write_log(path, whole._replace(type=np.array([0, 3])))
     with pytest.raises(ConfigError, match="types without a name"):
         read_log(path)
+    for header in (str({"descr": "<f8", "fortran_order": False, "shape": (10**14,)}), "(" * 5000):
+        with zipfile.ZipFile(path, "w") as packed:
+            for name in parts:
+                packed.writestr(
+                    name, b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(8)
+                )
+        with pytest.raises(ConfigError, match="not the log"):
+            read_log(path)
+    content = bytearray(path.read_bytes())
+    at = 0
+    while (at := content.find(b"PK\x01\x02", at) + 1) > 0:
+        content[at + 7] |= 1  # encrypted, it says
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="not the log"):
+        read_log(path)
+    write_log(path, whole)
     monkeypatch.setattr(logs, "MAX_BYTES", 10)
     with pytest.raises(ConfigError, match="bytes unpacked"):
         read_log(path)
 
 
 # --- endpoints ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a-b.c_d.example.", "http://127.0.0.1", "http://[::1]", "http://[fe80::1%eth0]"]
+)
+def test_what_is_an_address_is_taken(url):
+    assert place_of(url + ":81") == (url.removeprefix("http://").strip("[]"), 81)
 
 
 def test_replicas_take_turns_and_the_file_is_read_again_when_it_changes(tmp_path):
@@ -322,7 +346,11 @@ def test_replicas_take_turns_and_the_file_is_read_again_when_it_changes(tmp_path
 
 
 @pytest.mark.parametrize(
-    "url", ["https://a", "http://", "a:1", "http://a/b", "http://u@a", "http://a:99999999", "http://a?x"]
+    "url",
+    [
+        *("https://a", "http://", "a:1", "http://a/b", "http://u@a", "http://a:99999999", "http://a?x"),
+        *("http://a b", "http://\ud800", "http://é", "http://a\0b", "http://..", f"http://{'a' * 64}.com"),
+    ],
 )
 def test_what_is_no_address_is_refused(url):
     with pytest.raises(ConfigError, match="is not http://"):

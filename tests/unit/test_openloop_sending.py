@@ -60,7 +60,13 @@ async def good(request: web.Request) -> web.Response:
     return web.json_response({"ok": True})
 
 
-def plan(*urls: str, rates=(200.0,), run_s=0.2, **more: Any) -> Plan:
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load of this process begins at once."""
+    monkeypatch.setattr("vagus.cli.openloop.sender.LEAD_S", 0.005)
+
+
+def plan(*urls: str, rates=(400.0,), run_s=0.1, **more: Any) -> Plan:
     return Plan(
         **{
             "name": "app",
@@ -100,8 +106,8 @@ async def test_each_request_is_sent_once_as_planned():
     assert len(reads) == np.sum(tally.types == 0)
     assert {path.partition("=")[0] for path in reads} == {"/home?user"}
     assert all(json.loads(body)["text"].endswith(".") for method, _, body in seen if method == "POST")
-    assert windows[-1].t_s == pytest.approx(0.2)
-    assert windows[-1].rate_hz == pytest.approx(len(tally.due_s) / 0.2)
+    assert windows[-1].t_s == pytest.approx(0.1)
+    assert windows[-1].rate_hz == pytest.approx(len(tally.due_s) / 0.1)
     assert np.all(tally.late_s >= 0)
 
 
@@ -164,7 +170,7 @@ async def test_who_is_never_answered_is_given_up_and_failed():
         return web.Response()
 
     async with serving(hang) as url:
-        sender = await sent(plan(url, timeout_s=0.15))
+        sender = await sent(plan(url, timeout_s=0.1))
     assert np.all(np.isinf(sender.tally.latency_s))
     assert sender.failures == {"time-out": len(sender.tally.due_s)}
 
@@ -211,6 +217,15 @@ async def test_nobody_there_fails_at_once_and_says_so():
     assert sender.failures[why] == len(sender.tally.due_s)
 
 
+async def test_what_goes_wrong_in_the_load_itself_ends_it_instead_of_leaving_it_hanging():
+    def broken(window: Window) -> None:
+        raise RuntimeError("no room")
+
+    async with serving(good) as url:
+        with pytest.raises(RuntimeError, match="no room"):
+            await asyncio.wait_for(sent(plan(url), broken), 10)
+
+
 async def test_requests_on_their_way_are_bounded_and_what_is_beyond_fails_at_once():
     gate = asyncio.Event()
 
@@ -219,7 +234,7 @@ async def test_requests_on_their_way_are_bounded_and_what_is_beyond_fails_at_onc
         return web.json_response({})
 
     async with serving(hang) as url:
-        sender = Sender(plan(url, max_open=5), lambda w: gate.set() if w.t_s >= 0.2 else None)
+        sender = Sender(plan(url, max_open=5), lambda w: gate.set() if w.t_s >= 0.1 else None)
         sender.begin()
         await sender.run()
     assert sender.failures == {"too many on their way": len(sender.tally.due_s) - 5}
@@ -315,13 +330,13 @@ def server(request: pytest.FixtureRequest) -> Any:
 
 def test_a_process_tells_windows_and_leaves_its_log(server: str, tmp_path: Path):
     log = tmp_path / "l.npz"
-    made = plan(server, run_s=0.4, warm_s=0.1, log=str(log), seed=2)
+    made = plan(server, run_s=0.2, warm_s=0.1, log=str(log), seed=2)
     with Process(made) as process:
         lines = list(process.lines())
     assert lines[0]["begun"]["begin_ns"] > 0
     windows = [line for line in lines if "t_s" in line]
     assert windows[0]["t_s"] == pytest.approx(-0.05)
-    assert windows[-1]["t_s"] == pytest.approx(0.4)
+    assert windows[-1]["t_s"] == pytest.approx(0.2)
     ended = lines[-1]["ended"]
     found = read_log(log)
     assert ended["requests"] == len(found.type) == lines[0]["begun"]["requests"]
@@ -397,11 +412,11 @@ def test_the_command_sends_and_says_how_it_was(server: str, app: Path, tmp_path:
     log, trace = tmp_path / "l.npz", tmp_path / "t.txt"
     trace.write_text("3\n1\n")
     result = run(
-        app, "--to", server, "--trace", trace, "--rate", 100, "--for", "0.7s", "--slo", "9s", "-o", log, "--json"
+        app, "--to", server, "--trace", trace, "--rate", 300, "--for", "0.2s", "--slo", "9s", "-o", log, "--json"
     )
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
-    assert said["seconds"] == 0.7
+    assert said["seconds"] == 0.2
     every = said["kinds"]["all"]
     assert (
         every["requests"]
@@ -410,7 +425,7 @@ def test_the_command_sends_and_says_how_it_was(server: str, app: Path, tmp_path:
     )
     assert (every["failed"], every["violation_ratio"], said["interrupted"]) == (0, 0.0, False)
     assert 0 < every["p50_s"] <= every["p99_s"] < math.inf
-    again = run(app, "--to", server, "--rate", 100, "--for", "0.2s", "--slo", "1s")
+    again = run(app, "--to", server, "--rate", 300, "--for", "0.1s", "--slo", "1s")
     assert again.exit_code == 0, again.output
     assert "over 1 s" in again.output
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -12,6 +13,9 @@ from vagus.errors import ConfigError
 MAX_BYTES = 1 << 20
 Place = tuple[str, int]
 """A host and port."""
+_HOST = re.compile(
+    r"(?!.{254})[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|(?=.*:)[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9_.-]{1,15})?"
+)
 
 
 def place_of(url: str) -> Place:
@@ -21,9 +25,15 @@ def place_of(url: str) -> Place:
         host, port = parts.hostname, parts.port or 80
     except ValueError:
         host, port = None, 0
-    if not host or parts.scheme != "http" or parts.path.strip("/") or parts.query or parts.username is not None:
+    if (
+        not _HOST.fullmatch(host or "")
+        or parts.scheme != "http"
+        or parts.path.strip("/")
+        or parts.query
+        or parts.username is not None
+    ):
         raise ConfigError(f"load: {url[:200]!r} is not http://HOST[:PORT]")
-    return host, port
+    return str(host), port
 
 
 class Endpoints:

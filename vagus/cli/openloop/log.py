@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,8 +68,12 @@ def read_log(path: Path) -> Log:
             plan = msgspec.json.decode(arrays["plan"].tobytes(), type=Plan)
     except OSError as error:
         raise ConfigError(f"cannot read the log {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{path}: not the log of a load: {error}") from error
+    except ConfigError:
+        raise
+    except (
+        Exception
+    ) as error:  # zipfile and numpy have a dozen ways to say that a file is not theirs, MemoryError among them
+        raise ConfigError(f"{path}: not the log of a load: {type(error).__name__}: {error}"[:1000]) from error
     if any(c.ndim != 1 or c.shape != columns[0].shape or c.dtype.kind not in "fiu" for c in columns):
         raise ConfigError(f"{path}: not the log of a load: its columns are not of one length")
     scheduled, latency, late = (column.astype(np.float64) for column in columns[:3])

@@ -68,20 +68,26 @@ class Sender:
 
     async def run(self) -> None:
         """Until all requests have ended, or `stop`; after `begin`."""
-        loop, timer, done = asyncio.get_running_loop(), Timer(), asyncio.Event()
+        loop, timer = asyncio.get_running_loop(), Timer()
+        done: asyncio.Future[None] = loop.create_future()
 
         def fired() -> None:
             timer.clear()
-            next_s = self.turn()
-            if next_s is None:
-                done.set()
-            else:
+            try:
+                next_s = self.turn()
+            except Exception as error:  # the loop would only log it, and nobody would come again
+                if not done.done():
+                    done.set_exception(error)
+                return
+            if next_s is not None:
                 timer.arm(self._begin + max(next_s, self.now() + GAP_S))
+            elif not done.done():
+                done.set_result(None)
 
         loop.add_reader(timer.fd, fired)
         timer.arm(monotonic())
         try:
-            await done.wait()
+            await done
         finally:
             loop.remove_reader(timer.fd)
             timer.close()
@@ -170,10 +176,10 @@ class Sender:
     async def _connect(self, connection: Connection, number: int) -> None:
         try:
             await asyncio.get_running_loop().create_connection(lambda: connection, *connection.place)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a name that is none
             if connection.number == number:
                 connection.end()
-                self._failed(number, f"cannot connect: {error.strerror or error}"[:100])
+                self._failed(number, f"cannot connect: {getattr(error, 'strerror', None) or error}"[:100])
 
     def _failed(self, number: int, why: str) -> None:
         self._open.pop(number, None)
