@@ -129,6 +129,8 @@ def test_a_life(app: Deployment) -> None:
     assert app.replicas("web") == 3 == len(set(app.urls("web")))
     assert sorted(listed(app.run)["web"]) == sorted(app.urls("web"))
     last = app.urls("web")[-1]
+    assert get(last, "/burn") == 200
+    used = app.usage()
     answers: list[int] = []
     slow = threading.Thread(target=lambda: answers.append(get(last, "/slow")))
     slow.start()
@@ -154,19 +156,25 @@ def test_one_that_dies_is_noticed_and_replaced(app: Deployment) -> None:
     assert listed(app.run) == {"web": list(app.urls("web")), "db": list(app.urls("db"))}
 
 
-def test_its_watchdog_may_be_killed_and_nothing_is_left_at_the_end(tmp_path: Path, root: Path) -> None:
-    app = Deployment(small("other", web=1), FOLDER, tmp_path / "run", root=root)
+def test_its_watchdog_may_be_killed_and_nothing_is_left_at_the_end(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the same ports are tried first by each: who has one but does not listen yet must not lose it
+    monkeypatch.setattr("vagus.cli.application.replica.random.sample", lambda ports, most: ports[7000:7500])
+    app = Deployment(small("other", web=2), FOLDER, tmp_path / "run", root=root)
     app.start()
+    assert len(set(app.urls("web"))) == 2
+    assert app.dead() == ()
     with pytest.raises(VagusError, match="deployed already"):
         app.start()
     assert app._watchdog is not None
     os.kill(app._watchdog.pid, signal.SIGKILL)
-    app.scale("web", 2)
+    app.scale("web", 3)
     everyone = pids(app)["web"]
     used = app.usage()
     app.stop()
     assert app.problems == []
-    assert len(everyone) == 2
+    assert len(everyone) == 3
     assert not any(map(lives, everyone))
     assert app.usage()["web"] >= used["web"]
     assert app.shown() == []
