@@ -140,6 +140,60 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(tmp_path: Path, wro
         assert actor.figures()["models"] == 0
 
 
+async def test_models_of_another_shape_or_with_other_options_are_others(tmp_path: Path) -> None:
+    """Two controllers with one name for models that differ would throw each other's away, or be handed what they cannot use."""
+    wide = DDPG(STATE + 1, ACTION)
+    other = Experience("limits", STATE + 1, ACTION, b"", 0, wide.weights())
+    small: dict[str, Any] = {"actor_layers": [8]}
+    async with running(tmp_path) as actor:
+        (first,) = await actor.exchange([told(weights=DDPG(STATE, ACTION).weights())])
+        (second,) = await actor.exchange([other])
+        wide.load_weights(second.weights)
+        assert not (await actor.exchange([told(first.version)]))[0].wanted
+        assert (await actor.exchange([msgspec.structs.replace(told(), hyper=small)]))[0].wanted
+        narrow = DDPG(STATE, ACTION, **small)
+        (third,) = await actor.exchange([msgspec.structs.replace(told(weights=narrow.weights()), hyper=small)])
+        narrow.load_weights(third.weights)
+        assert actor.figures()["models"] == 3
+
+
+async def test_with_more_models_than_updates_each_has_its_turn(tmp_path: Path) -> None:
+    own = DDPG(STATE, ACTION).weights()
+    actor = LearnerActor(seat(tmp_path, updates_per_s=20.0), NoLinks())  # its loop is not run: turns are taken here
+    await actor.exchange([told(weights=own, count=200, model=f"m{at}") for at in range(12)])
+    for _ in range(10):
+        actor._learned_s -= 0.2
+        await actor._learn()
+    assert min(model.version for model in actor._models.values()) > 1
+    assert 30 <= actor.figures()["updates"] <= 60
+
+
+async def test_less_than_an_update_a_turn_is_saved_up(tmp_path: Path) -> None:
+    actor = LearnerActor(seat(tmp_path, updates_per_s=1.0), NoLinks())
+    await actor.exchange([told(weights=DDPG(STATE, ACTION).weights(), count=200)])
+    for _ in range(20):
+        actor._learned_s -= 0.2
+        await actor._learn()
+    assert 3 <= actor.figures()["updates"] <= 6
+
+
+async def test_what_diverged_is_not_handed_on_but_begins_anew_with_a_controllers_weights(tmp_path: Path) -> None:
+    own = DDPG(STATE, ACTION, seed=3).weights()
+    async with running(tmp_path) as actor:
+        await actor.exchange([told(weights=own)])
+        (model,) = actor._models.values()
+        model.ddpg._flat[:] = np.nan
+        model.due = 100.0
+        for _ in range(2000):
+            if actor.errors:
+                break
+            await asyncio.sleep(0.01)
+        assert "diverged" in actor.last_error
+        assert (await actor.exchange([told(7)]))[0].wanted
+        (again,) = await actor.exchange([told(7, weights=own, count=0)])
+        assert action(again.weights) == action(own)
+
+
 # --- the controller's side -------------------------------------------------------------------------------------------
 
 
@@ -189,7 +243,7 @@ async def test_two_controllers_come_to_the_same_weights(tmp_path: Path) -> None:
         for lesson in lessons:
             await lesson.exchange()
         await learned(actor)
-        while actor._models["limits"].due >= 1:
+        while next(iter(actor._models.values())).due >= 1:
             await asyncio.sleep(0.01)
         for lesson in lessons:
             await lesson.exchange()

@@ -17,7 +17,7 @@ import msgspec
 
 from vagus.actors.base import Actor, Links, Seat
 from vagus.config import hash_text, seconds, write_private
-from vagus.errors import ConfigError, VagusError
+from vagus.errors import ConfigError, PolicyError, VagusError
 from vagus.policies.ddpg import DDPG
 from vagus.policies.experience import MAX_WEIGHTS_BYTES, Experience, Weights, rows_of
 
@@ -25,6 +25,7 @@ MAX_MODELS = 1000
 MAX_BATCH = 1000  # experiences of one call
 PERIOD_S = 0.2  # between turns of learning
 UPDATES_PER_ROW = 4.0  # what a row is worth: a model without news is not learned to death
+MOST_DUE = 100_000.0  # updates that a model's news are good for, where they come faster than it may learn
 INDEX = "models.json"
 
 
@@ -57,6 +58,8 @@ class LearnerActor(Actor):
         self._lock = asyncio.Lock()  # a model is learned, told, asked or saved: one at a time
         self._figures = {"rows": 0.0, "updates": 0.0, "checkpoint_s": 0.0}
         self._learned_s = time.monotonic()
+        self._allowed = 0.0  # updates
+        self._turn = 0
 
     async def start(self) -> None:
         """Resumes from the checkpoints. A damaged one is told and set aside: its controllers hand in their weights."""
@@ -80,22 +83,22 @@ class LearnerActor(Actor):
 
     def _exchange(self, experience: Experience) -> Weights:
         rows = rows_of(experience)
-        dims = (experience.state_dim, experience.action_dim)
-        known = self._models.get(experience.model)
-        if known is None or (known.ddpg.state_dim, known.ddpg.action_dim) != dims:
+        name = _name(experience)
+        known = self._models.get(name)
+        if known is None:
             if not experience.weights:
                 return Weights(experience.model, 0, wanted=True)
-            known = self._models[experience.model] = self._made(experience)
+            known = self._models[name] = self._made(experience)
         if len(rows):
             known.ddpg.remember_all(rows)
-            known.due += UPDATES_PER_ROW * len(rows)
+            known.due = min(known.due + UPDATES_PER_ROW * len(rows), MOST_DUE)
             known.dirty = True
             self._figures["rows"] += len(rows)
         newer = known.version != experience.version
         return Weights(experience.model, known.version, known.ddpg.weights() if newer else b"")
 
     def _made(self, experience: Experience) -> _Model:
-        if experience.model not in self._models and len(self._models) >= MAX_MODELS:
+        if len(self._models) >= MAX_MODELS:
             raise ConfigError(f"learner: there are {MAX_MODELS} models already; {experience.model!r} is not taken")
         if len(experience.weights) > MAX_WEIGHTS_BYTES or len(experience.model) > 4096:
             raise ConfigError(f"learner: model {experience.model[:100]!r} is too large")
@@ -104,21 +107,30 @@ class LearnerActor(Actor):
         return _Model(ddpg)
 
     async def _learn(self) -> None:
-        """A turn: each model that has news, within the updates that are allowed a second."""
+        """A turn: models that have news, each in its turn, within the updates that are allowed a second."""
         now_s = time.monotonic()
-        allowed = self.config.learner.updates_per_s * min(now_s - self._learned_s, 5 * PERIOD_S)
+        new = self.config.learner.updates_per_s * min(now_s - self._learned_s, 5 * PERIOD_S)
         self._learned_s = now_s
-        waiting = [model for model in self._models.values() if model.due >= 1]
-        for at, model in enumerate(waiting):
-            updates = int(min(allowed / (len(waiting) - at), model.due))
-            if updates < 1:
-                continue
+        self._allowed = min(self._allowed, 1.0) + new  # less than one a turn is saved up
+        waiting = [name for name, model in self._models.items() if model.due >= 1]
+        first = self._turn % max(len(waiting), 1)  # with more models than updates: not always the same ones
+        for at, name in enumerate(waiting[first:] + waiting[:first]):
+            model = self._models[name]
+            updates = int(min(max(self._allowed / (len(waiting) - at), 1.0), model.due))
+            if updates > self._allowed:
+                break
             async with self._lock:
-                await asyncio.to_thread(model.ddpg.learn, updates)
+                try:
+                    await asyncio.to_thread(model.ddpg.learn, updates)
+                except PolicyError as error:
+                    del self._models[name]  # its controllers hand in the last weights that they could act by
+                    self.failed("learn", PolicyError(f"model {name}: {error}; it begins anew"))
+                    continue
                 model.due -= updates
                 model.version += 1
                 model.dirty = True
-            allowed -= updates
+            self._allowed -= updates
+            self._turn += 1
             self._figures["updates"] += updates
 
     # --- checkpoints -----------------------------------------------------------------------------------------------
@@ -160,6 +172,12 @@ class LearnerActor(Actor):
             model.version = known.version + 1_000_000
             model.dirty = False
             self._models[name] = model
+
+
+def _name(experience: Experience) -> str:
+    """Of a model: those of another shape, or with other options, are others."""
+    options = hash_text(msgspec.json.encode(experience.hyper, order="sorted").decode())
+    return f"{experience.model} {experience.state_dim}x{experience.action_dim} {options:016x}"
 
 
 def _ddpg(experience: Experience) -> DDPG:
