@@ -142,6 +142,52 @@ def test_the_shield_raises_what_is_throttled_and_keeps_what_is_used():
     assert controller.figures()["shielded_steps"] >= 4
 
 
+def test_what_the_shield_raised_stands_for_a_while():
+    controller, policy = made(Learns)
+    policy.wishes = [Wish(str(A), "cpu_cores", 0.2)]
+    wanted = [raised] = [a.value for a in controller.step(view({A: signals(0.3, 0.5, 0.9)}))]
+    assert raised > 0.5
+    for _ in range(15):
+        wanted += [a.value for a in controller.step(view({A: signals(0.3, raised, 0.0)}))]
+    assert wanted[1:10] == [raised] * 9, "a policy that takes it back at once would be throttled at every second step"
+    assert wanted[-1] == pytest.approx(0.315), "then the policy has its way"
+    policy.wishes = [Wish(str(A), "cpu_cores", 1.5)]
+    assert [a.value for a in controller.step(view({A: signals(0.3, raised)}))] == [1.5]
+
+
+@pytest.mark.parametrize("wished", [math.nan, math.inf, -math.inf, 0.0, -1.0])
+def test_what_is_no_limit_keeps_the_shield_from_nothing(wished: float):
+    controller, policy = made(Learns)
+    policy.wishes = [Wish(str(A), "cpu_cores", wished)]
+    (calm,) = controller.step(view({A: signals(0.3, 0.5)}))
+    assert calm.value == wished or math.isnan(wished), "the guard holds it, and says why"
+    (action,) = controller.step(view({A: signals(0.5, 0.5, 0.9)}))
+    assert action.value == pytest.approx(0.8)
+    assert controller.figures()["own_steps"] == 0
+
+
+def test_a_wish_for_what_is_not_steered_here_is_refused():
+    for foreign in ("cgroup:app/a/", "cgroup:other"):  # the first would be the same group without its captain
+        controller, policy = made(Learns)
+        policy.wishes = [Wish(foreign, "cpu_cores", 0.2)]
+        with pytest.raises(PolicyError, match="none of its targets"):
+            list(controller.step(view({A: signals(0.5, 0.5, 0.9)})))
+    controller, policy = made(Says)
+    policy.wishes = [Wish(str(SCALE), "replicas", 2.0)]
+    assert [a.target for a in controller.step(view({A: signals(0.5, 0.5)}))] == [SCALE], "it says that it acts on that"
+
+
+def test_cores_without_bounds_of_their_own_are_in_force_all_the_same():
+    controller, policy = made(Says)
+    policy.wishes = [Wish(str(A), "cpu_cores", 0.7)]
+    short = signals(0.1, 0.7)
+    del short["limit_cpu_cores"]
+    for _ in range(2):
+        list(controller.step(view({A: short})))
+    assert policy.force == {(str(A), "cpu_cores"): 0.7}
+    assert controller.figures()["own_steps"] == 1
+
+
 def test_the_shield_leaves_other_resources_and_unguarded_policies_alone():
     controller, policy = made(Learns, guard=GuardSettings(shield="none"))
     policy.wishes = [Wish(str(A), "cpu_cores", 0.1)]

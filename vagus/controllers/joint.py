@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from vagus.controllers import View
 from vagus.controllers.shield import CORES, Shield
+from vagus.errors import PolicyError
 from vagus.model import Action, Directive, Target
 from vagus.policies import JointPolicy, Wish
 
@@ -37,6 +39,7 @@ class JointController:
         self.targets = tuple(targets)
         self.period_s = period_s
         self.further = tuple(map(Target.parse, getattr(policy, "acts_on", ())))
+        self._known = set(map(str, (*self.targets, *self.further)))
         self._shield = Shield() if shielded else None
         self._clock = clock
         self._wished: dict[tuple[str, str], float] = {}  # what the policy itself wished last
@@ -54,6 +57,9 @@ class JointController:
         self._count(in_force)
         self.policy.in_force(in_force)
         wishes = list(self.policy.step(signals, view.objective, self._clock()))
+        foreign = next((wish.target for wish in wishes if wish.target not in self._known), None)
+        if foreign is not None:
+            raise PolicyError(f"{self.policy.name}: wishes a limit of {foreign[:200]!r}, which is none of its targets")
         self._wished.update({(wish.target, wish.resource): wish.value for wish in wishes})
         wishes = wishes if self._shield is None else self._shielded(wishes)
         return [
@@ -69,7 +75,7 @@ class JointController:
         left = [
             Wish(target, CORES, value, "shield: throttled")
             for target, value in self._shield.raises().items()
-            if target not in cores and (target, CORES) in self._wished  # what it never steered is not ours
+            if target not in cores
         ]
         self._counts["shielded_steps"] += len(left) + sum(not found.own for found in judged)
         return done + left
@@ -80,7 +86,7 @@ class JointController:
             found = in_force.get(key)
             if found is not None:
                 self._counts["steered_steps"] += 1
-                self._counts["own_steps"] += abs(found - wished) <= SAME_RATIO * abs(wished)
+                self._counts["own_steps"] += abs(found - wished) <= SAME_RATIO * abs(found)
 
     def figures(self) -> dict[str, float]:
         """Counters since the start."""
@@ -94,9 +100,9 @@ class JointController:
 
 
 def _in_force(signals: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, str], float]:
-    return {
-        (target, name.removeprefix("limit_")): value
-        for target, seen in signals.items()
-        for name, value in seen.items()
-        if name.startswith("limit_") and name != "limit_cores" and value == value  # NaN: no limit
-    }
+    found = {}
+    for target, seen in signals.items():
+        limits = {name.removeprefix("limit_"): value for name, value in seen.items() if name.startswith("limit_")}
+        cores = limits.pop("cores", math.nan)  # the signal's short name: all there is where no bounds are set
+        found.update({(target, name): value for name, value in {CORES: cores, **limits}.items() if value == value})
+    return found  # NaN: no limit

@@ -1,8 +1,9 @@
 """The shield: a policy that learns acts as it likes within what the calibrated rule holds safe.
 
 Each target has a captain (throttle targets, `policies/throttle`) that follows along. Where the kernel throttles the
-target more than the captain stands, its raise is done in place of a smaller wish; and no wish takes away what the target
-uses at this moment. Everything else of the policy passes as it is. After AWARE (Qiu et al., ATC'23): a learned
+target more than the captain stands, its raise is done in place of a smaller wish, and stands for a while: else a policy
+that takes it back at once would have the target throttled at every second step. No wish takes away what the target uses
+at this moment. Everything else of the policy passes as it is. After AWARE (Qiu et al., ATC'23): a learned
 autoscaler explores safely inside a rule. Cores alone: nothing else tells at once that there is too little of it.
 """
 
@@ -18,6 +19,7 @@ from vagus.policies.throttle import ThrottleTarget
 
 CORES = "cpu_cores"
 LEAST_OVER_USE = 1.05
+STANDS_S = 10.0  # for so long no wish goes below a raise
 
 
 class Shielded(NamedTuple):
@@ -32,12 +34,14 @@ class Shielded(NamedTuple):
 
 
 class Shield:
-    """Follows all targets: `see` at each step, then `pass_` each wish."""
+    """Follows all targets: `see` at each step, then `judge` each wish."""
 
     def __init__(self) -> None:
         self._captains: dict[str, ThrottleTarget] = {}
         self._raises: dict[str, float] = {}
         self._uses: dict[str, float] = {}
+        self._steered: set[str] = set()  # targets whose cores were wished; others are not the policy's to raise
+        self._standing: dict[str, tuple[float, float]] = {}  # the largest raise, and for how many seconds it stands
 
     def see(self, signals: Mapping[str, Mapping[str, float]]) -> None:
         """The signals of a step."""
@@ -45,6 +49,7 @@ class Shield:
         self._uses.clear()
         for target in self._captains.keys() - signals.keys():
             del self._captains[target]
+            self._standing.pop(target, None)
         for target, seen in signals.items():
             limit, use = seen.get("limit_cores", math.nan), seen.get("usage_cores", math.nan)
             try:
@@ -53,22 +58,34 @@ class Shield:
                 continue  # nothing is known of it at this step
             if math.isfinite(use):
                 self._uses[target] = use
+            elapsed_s = seen.get("elapsed_s", math.nan)
+            raised, left_s = self._standing.pop(target, (0.0, 0.0))
+            left_s -= elapsed_s if elapsed_s > 0 else 0.0
             if wanted is not None and wanted > limit:
                 self._raises[target] = wanted
+                if target in self._steered:
+                    raised, left_s = max(raised, wanted), STANDS_S
+            if left_s > 0:
+                self._standing[target] = (raised, left_s)
 
     def raises(self) -> dict[str, float]:
-        """What the captains would raise now, by target: also where the policy wishes nothing."""
-        return dict(self._raises)
+        """What the captains raise now, by target: also where the policy, which has wished before, wishes nothing."""
+        return {target: value for target, value in self._raises.items() if target in self._steered}
 
     def judge(self, wish: Wish) -> Shielded:
         """The wish, or the captain's raise in its place."""
         if wish.resource != CORES:
             return Shielded(wish, wish.value)
-        least = self._uses.get(wish.target, 0.0) * LEAST_OVER_USE
-        if (raised := self._raises.get(wish.target, 0.0)) > max(wish.value, least):
-            why = f"shield: throttled (the policy wished {wish.value:.3g})"
-            return Shielded(wish._replace(value=raised, reason=why, confidence=1.0), wish.value)
-        if least > wish.value:
-            why = f"shield: uses {self._uses[wish.target]:.3g} cores (the policy wished {wish.value:.3g})"
-            return Shielded(wish._replace(value=least, reason=why, confidence=1.0), wish.value)
-        return Shielded(wish, wish.value)
+        if wish.target not in self._steered:
+            self._steered.add(wish.target)
+            if wish.target in self._raises:
+                self._standing[wish.target] = (self._raises[wish.target], STANDS_S)
+        sound = math.isfinite(wish.value) and wish.value > 0  # else the guard holds it, and says why
+        raised = self._standing.get(wish.target, (0.0, 0.0))[0] if sound else self._raises.get(wish.target, 0.0)
+        uses = self._uses.get(wish.target, 0.0)
+        floor = max(raised, uses * LEAST_OVER_USE) if sound or raised else 0.0
+        if floor <= (wish.value if sound else 0.0):
+            return Shielded(wish, wish.value)
+        why = "throttled" if floor == raised else f"uses {uses:.3g} cores"
+        why = f"shield: {why} (the policy wished {wish.value:.3g})"
+        return Shielded(wish._replace(value=floor, reason=why, confidence=1.0), wish.value)
