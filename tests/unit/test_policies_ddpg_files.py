@@ -208,6 +208,7 @@ def test_what_lies_is_refused(saved: bytes, tmp_path: Path) -> None:
         ({"hyper": {"seed": 2}}, "no checkpoint of ours.*seed"),
         ({"steps": -1}, "numbers that cannot be"),
         ({"adam_steps": [1]}, "numbers that cannot be"),
+        ({"adam_steps": [10**400, 10**400]}, "no checkpoint of ours"),
         ({"rewards": [-1e9, 0]}, "numbers that cannot be"),
         ({"rewards": [1.0, 0]}, "numbers that cannot be"),
         ({"replay_next": 91}, "numbers that cannot be"),

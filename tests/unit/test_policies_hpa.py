@@ -106,6 +106,14 @@ def test_out_of_bounds_it_is_brought_back_whatever_is_used() -> None:
     assert Cluster(1, low=3).run(0.0, 16)[-1] == 3
 
 
+def test_who_was_scaled_to_zero_is_left_alone_until_there_is_one_again() -> None:
+    """Kubernetes' implicit maintenance mode: a minimum above 0, and somebody set 0."""
+    cluster = Cluster(0)
+    assert cluster.run(5.0, 40)[-1] == 0
+    cluster.replicas = 1
+    assert cluster.run(1.0, 30)[-1] == 2
+
+
 def test_the_signals_tell_the_number_of_replicas() -> None:
     policy = HorizontalAutoscaler(Field((WEB,), {}), request_cores=1.0, target_ratio=0.5)
     policy.in_force({(SCALED, "replicas"): 1.0})

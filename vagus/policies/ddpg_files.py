@@ -13,6 +13,7 @@ from vagus.policies.hyper import Hyper
 
 FORMAT = 1
 MAX_ABOUT = 65536  # bytes of JSON
+Count = Annotated[int, msgspec.Meta(le=2**53)]  # what a float holds
 
 
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,8 +35,8 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_dim: int
     action_dim: int
     hyper: Hyper
-    steps: int
-    adam_steps: tuple[int, ...]
+    steps: Count
+    adam_steps: tuple[Count, ...]
     rewards: tuple[float, float]
     rng: tuple[str, str, Annotated[int, msgspec.Meta(ge=0, le=1)], int]
     replay_next: int

@@ -9,7 +9,8 @@ desire of the last `stabilise_up_s` limits growth (0: none does), the highest of
 shrinking; in any `rate_s` replicas grow by at most the larger of `up_pods` and `up_ratio`, and shrink by at most
 `down_ratio`. Utilisation is the use of the service's group, averaged since the last sync, over the request of all its
 replicas. A service whose use is not known keeps its replicas, as there where a metric is missing; replicas that just
-start count in full and use little, which is what Kubernetes assumes of pods that are not ready when it scales up.
+start count in full and use little, which is what Kubernetes assumes of pods that are not ready when it scales up. Who was
+scaled to 0 is left alone.
 In its favour: the use is that of the very last interval, where metrics-server is up to a minute late.
 """
 
@@ -66,6 +67,8 @@ class Service:
         """How many replicas it should have, and why; None: its use is not known."""
         present = rules.low if self.replicas is None else self.replicas
         known, self.seen_s, used, self.used = self.seen_s, 0.0, self.used, 0.0
+        if not present:
+            return None  # somebody switched it off: Kubernetes' implicit maintenance mode
         if present > rules.high or present < rules.low:
             return self._decided(now_s, present, min(max(present, rules.low), rules.high)), "out of its bounds"
         if not known > 0:

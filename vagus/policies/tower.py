@@ -91,8 +91,8 @@ class Tower:
 
     Options: period_s of decisions, judged (the last part of each, a ratio, is what is judged), explore (probability),
     violation (cost of a missed objective beside CPU, whose cost is at most 1), fade (of samples, a decision), trained (a
-    file: JSON of a `state`, which counts for `TRAINED` decisions at most), captain (options of `throttle`), early, calm_s, raise_ratio (at a missed objective). Raises
-    ConfigError. Signals: usage_cores, limit_cores, throttled_ratio, elapsed_s; objective: latency_s, slo_s, rate_hz.
+    file: JSON of a `state`, which counts for `TRAINED` decisions at most), captain (options of `throttle`), calm_s and
+    raise_ratio (at a missed objective), begin (the place in `TARGETS` of the first decision). Raises ConfigError. Signals: usage_cores, limit_cores, throttled_ratio, elapsed_s; objective: latency_s, slo_s, rate_hz.
     """
 
     name: ClassVar[str] = "tower"
