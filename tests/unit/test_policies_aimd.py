@@ -63,6 +63,12 @@ def test_it_acts_once_a_period() -> None:
     assert [bool(wishes) for wishes in play(policy, [0.3] * 5)] == [True, False, True, False, True]
 
 
+def test_a_clock_that_was_set_back_does_not_stop_it() -> None:
+    policy = Aimd(FIELD)
+    assert list(policy.step({WEB: seen()}, owed(0.3), 1000.0))
+    assert list(policy.step({WEB: seen()}, owed(0.3), 5.0))
+
+
 def test_within_the_bounds() -> None:
     assert not play(Aimd(FIELD), [0.3], **{WEB: 2.0})[0]
     assert play(Aimd(FIELD, step=0.5), [0.3], **{WEB: 1.8})[0][0].value == 2.0

@@ -109,9 +109,17 @@ def test_out_of_bounds_it_is_brought_back_whatever_is_used() -> None:
 def test_who_was_scaled_to_zero_is_left_alone_until_there_is_one_again() -> None:
     """Kubernetes' implicit maintenance mode: a minimum above 0, and somebody set 0."""
     cluster = Cluster(0)
-    assert cluster.run(5.0, 40)[-1] == 0
+    assert cluster.run(1.0, 40)[-1] == 0
     cluster.replicas = 1
     assert cluster.run(1.0, 30)[-1] == 2
+
+
+def test_a_clock_that_was_set_back_leaves_a_state_that_can_be_restored() -> None:
+    cluster = Cluster(2)
+    cluster.run(4.0, 40)
+    cluster.now_s = 3.0
+    cluster.run(4.0, 1)
+    HorizontalAutoscaler(Field((WEB,), {"replicas": (1, 20)})).restore(cluster.policy.state())
 
 
 def test_the_signals_tell_the_number_of_replicas() -> None:

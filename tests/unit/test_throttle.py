@@ -24,6 +24,13 @@ def test_grows_with_the_excess_over_three_targets() -> None:
     assert step(ThrottleTarget(target=0.1), 1.0, 1.0, 0.8) == pytest.approx(1 + 0.8 - 0.3)
 
 
+@pytest.mark.parametrize("elapsed_s", [0.0, -1.0, math.nan, math.inf])
+def test_a_time_that_cannot_be_counts_as_a_window(elapsed_s: float) -> None:
+    policy = ThrottleTarget(target=0.1, early=True)
+    assert step(policy, 1.0, 1.0, 0.8, elapsed_s) == pytest.approx(1.5)
+    assert step(policy, 1.0, 1.0, 0.8, elapsed_s) == pytest.approx(1.5)
+
+
 def test_leaves_the_limit_near_the_target() -> None:
     assert step(ThrottleTarget(target=0.1), 0.95, 1.0, 0.2) is None
 

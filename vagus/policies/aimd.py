@@ -39,7 +39,7 @@ class Pace:
             self.met_s = None
         elif self.met_s is None or self.met_s > now_s:
             self.met_s = now_s
-        if now_s - self.acted_s < period_s * 0.99:  # timers are a little early at times
+        if 0 <= now_s - self.acted_s < period_s * 0.99:  # timers are a little early at times
             return 0
         if not missed and (self.met_s is None or now_s - self.met_s < patience_s):
             return 0

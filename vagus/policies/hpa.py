@@ -208,8 +208,8 @@ class HorizontalAutoscaler:
         aged = {
             target: {
                 "replicas": service.replicas,
-                "desires": [[self._now_s - at_s, desired] for at_s, desired in service.desires],
-                "changes": [[self._now_s - at_s, by] for at_s, by in service.changes],
+                "desires": [[max(self._now_s - at_s, 0.0), desired] for at_s, desired in service.desires],
+                "changes": [[max(self._now_s - at_s, 0.0), by] for at_s, by in service.changes],
             }
             for target, service in self._services.items()
         }

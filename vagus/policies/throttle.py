@@ -76,14 +76,15 @@ class ThrottleTarget:
         limit = signals.get("limit_cores", math.nan)
         throttled = signals.get("throttled_ratio", math.nan)
         elapsed_s = signals.get("elapsed_s", math.nan)
+        elapsed_s = elapsed_s if math.isfinite(elapsed_s) and elapsed_s > 0 else self.window_s
         if not (math.isfinite(usage) and usage >= 0):
             raise PolicyError(f"throttle: usage_cores is {usage}; the target's CPU time cannot be read")
-        self._note(usage, elapsed_s if math.isfinite(elapsed_s) else self.window_s)
+        self._note(usage, elapsed_s)
         if not (math.isfinite(limit) and limit > 0) or not math.isfinite(throttled):
             self._new_window()
             return self._highest(self.headroom) or None
-        self._elapsed_s += elapsed_s if math.isfinite(elapsed_s) else self.window_s
-        self._throttled_s += throttled * (elapsed_s if math.isfinite(elapsed_s) else self.window_s)
+        self._elapsed_s += elapsed_s
+        self._throttled_s += throttled * elapsed_s
         # of a whole window, also while it is incomplete: one throttled period alone reverts nothing
         ratio = self._throttled_s / max(self._elapsed_s, self.window_s)
         if self._before_shrink is not None and ratio > self.alpha * self.target and limit < self._before_shrink:
