@@ -85,6 +85,8 @@ def test_only_those_throttled_most_rise() -> None:
     policy = Aimd(FIELD, which="throttled")
     wishes = list(policy.step({WEB: seen(throttled=0.9), CART: seen(throttled=0.1)}, owed(0.3), 0.0))
     assert [wish.target for wish in wishes] == [WEB]
+    near = Aimd(FIELD, which="throttled").step({WEB: seen(throttled=0.9), CART: seen(throttled=0.5)}, owed(0.3), 0.0)
+    assert len(list(near)) == 2  # more than half as much
     both = list(Aimd(FIELD, which="throttled").step({WEB: seen(), CART: seen()}, owed(0.3), 0.0))
     assert len(both) == 2  # none is worse than the other
 

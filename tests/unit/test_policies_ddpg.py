@@ -250,6 +250,21 @@ def test_values_stay_within_what_rewards_make_possible() -> None:
     model._sample()
     model._learn_critics()
     assert 0 < model._values.max() <= model._highest / (1 - 0.9) < 11
+    for critic in model._target_critics:
+        critic.flat[-1] = -1e6
+    model._learn_critics()
+    assert model._lowest / (1 - 0.9) == pytest.approx(model._values.min())
+    assert -11 < model._values.min() < 0
+
+
+def test_of_two_critics_the_lesser_counts() -> None:
+    model = filled(DDPG(1, 1, 0, **QUICK, gamma=0.5, critics=2))
+    for critic, always in zip(model._target_critics, (0.2, 0.6), strict=True):
+        critic.flat[:] = 0.0
+        critic.flat[-1] = always  # its last bias
+    model._sample()
+    model._learn_critics()
+    np.testing.assert_allclose(model._values, model._rewards + 0.5 * 0.2, atol=1e-6)
 
 
 def test_networks_that_diverged_are_told() -> None:

@@ -98,6 +98,8 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
 
 def test_weights_go_from_one_to_another() -> None:
     model, other = lived(), DDPG(2, 1, 9, gamma=0.5)
+    live(other, 100)
+    assert all(adam.steps for adam in other._adams)
     sent = model.weights()
     assert len(sent) < 30_000
     other.load_weights(sent)

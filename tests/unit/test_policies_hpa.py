@@ -69,6 +69,13 @@ def test_growth_is_limited_in_any_15_seconds() -> None:
     assert [cluster.run(100.0, 16 if not at else 15)[-1] for at in range(5)] == [6, 12, 24, 48, 96]
 
 
+def test_rates_are_of_their_own_time_not_of_a_sync() -> None:
+    growing = Cluster(2, high=100, rate_s=60.0)
+    assert [growing.run(100.0, 16 if not at else 15)[-1] for at in range(5)] == [6, 6, 6, 6, 12]
+    shrinking = Cluster(5, stabilise_down_s=0.0, down_ratio=0.5)
+    assert shrinking.run(0.0, 16)[-1] == 2  # ⌊5 · 0.5⌋
+
+
 def test_it_shrinks_only_after_5_minutes_of_wanting_less() -> None:
     cluster = Cluster(8)
     numbers = cluster.run(1.0, 400)

@@ -178,6 +178,25 @@ def test_it_explores_neighbours_only_and_none_that_is_likely_to_miss() -> None:
     assert chosen <= {(first + a, second + b) for a, b in ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))}
     assert all(missed[pair] <= 0.05 for pair in chosen - {(first, second)})
     assert len(chosen) > 1
+    for place in range(LAST + 1):  # only a little throttling has ever been in time: next to it is a risk
+        policy.costs.learn((place, place), 40.0, 0.3 if place < 2 else 3.0, 2.0)
+    policy.ceiling = LAST
+    cost, missed = policy.costs.foretell(math.nan)
+    first, second = np.unravel_index(int(cost.argmin()), cost.shape)
+    assert max(missed[first + 1, second], missed[first, second + 1]) > 0.05
+    for pair in {policy._chosen() for _ in range(200)} - {(first, second)}:
+        assert missed[pair] <= 0.05
+
+
+def test_what_is_sure_to_miss_costs_the_miss_and_no_cores_besides() -> None:
+    costs = ThrottleCosts(3, 5.0, 1.0)
+    for _ in range(100):
+        for pair in ((0, 0), (0, 2), (2, 0), (2, 2)):
+            costs.learn(pair, 40.0, 10.0, 2.0)
+    cost, missed = costs.foretell(40.0)
+    assert missed.min() > 0.99
+    assert cost.min() == pytest.approx(6.0, abs=0.1)
+    assert cost.max() <= 6.0
 
 
 # --- regression --------------------------------------------------------------------------------------------------------
@@ -199,6 +218,17 @@ def test_the_regression_is_ridge_regression_around_its_prior() -> None:
     assert found == pytest.approx(x @ mean)
     assert spread**2 - variance == pytest.approx(np.einsum("ij,jk,ik->i", x, np.linalg.inv(precision), x))
     assert np.abs(found - y).mean() < 0.2
+
+
+def test_old_samples_fade() -> None:
+    fading, keeping = (Regression([0.0] * FEATURES, [1.0] * FEATURES, 0.4, fade) for fade in (0.9, 1.0))
+    x = features(np.zeros(1), np.zeros(1), 0.0)
+    for y in [0.0] * 200 + [1.0] * 30:
+        fading.learn(x[0], y)
+        keeping.learn(x[0], y)
+    assert fading.foretell(x)[0][0] > 0.85
+    assert keeping.foretell(x)[0][0] < 0.3
+    assert fading.squares[0, 0] < 10.01, "and so does their weight: it is never surer than ten samples make it"
 
 
 def test_what_sways_a_sample_is_learned() -> None:
