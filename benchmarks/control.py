@@ -13,4 +13,4 @@ from benchmarks.gather import main
 PARTS = ("pendulum", "acting", "transfer", "world", "world_speed", "experiment", "mitigation")
 
 if __name__ == "__main__":
-    main("control", PARTS, __doc__)
+    main("control", PARTS, __doc__, part_s=4 * 3600.0)  # the experiment alone takes two hours

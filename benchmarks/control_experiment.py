@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,16 @@ def run(folder: Path, policies: Sequence[str], seeds: int, minutes: float, more:
     for path in traces():
         command += ["--trace", str(path)]
     command += [*more, "--resume", "-o", str(folder)]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=sys.stderr)
+    # not subprocess.run: it kills who is interrupted, in the middle of undoing
+    with subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr) as process:
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # it got Ctrl-C, too
+            raise
+    if status:
+        sys.exit(f"the experiment ended with status {status}; what it did is in {folder}")
     return load(folder)
 
 

@@ -20,13 +20,13 @@ ROOT = Path(__file__).parents[1]
 PART_S = 3600.0
 
 
-def run(name: str, part: str, quick: bool) -> list[dict[str, Any]]:
+def run(name: str, part: str, quick: bool, part_s: float = PART_S) -> list[dict[str, Any]]:
     """The rows of a part; one that says why, if it is not there or failed."""
     if importlib.util.find_spec(f"benchmarks.{name}_{part}") is None:
         return [_row(part, "this part is not here")]
     command = [sys.executable, "-m", f"benchmarks.{name}_{part}", "--json", *(["--quick"] if quick else [])]
     try:
-        done = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=PART_S)
+        done = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=part_s)
         found: Any = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return [_row(part, f"{type(error).__name__}: {error}"[:500])]
@@ -38,8 +38,8 @@ def _row(part: str, why: str) -> dict[str, Any]:
     return {"part": part, "what": why, "value": None, "unit": "", "bar": None, "met": None, "peer": None}
 
 
-def main(name: str, parts: Sequence[str], about: str | None) -> None:
-    """The command line of the benchmark `name`."""
+def main(name: str, parts: Sequence[str], about: str | None, part_s: float = PART_S) -> None:
+    """The command line of the benchmark `name`. part_s: how long a part may take."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help="shorter, less exact")
@@ -47,7 +47,7 @@ def main(name: str, parts: Sequence[str], about: str | None) -> None:
     parser.add_argument("--skip", nargs="+", choices=parts, default=())
     options = parser.parse_args()
     began, load = time.monotonic(), os.getloadavg()[0]
-    rows = [row for part in options.only if part not in options.skip for row in run(name, part, options.quick)]
+    rows = [row for part in options.only if part not in options.skip for row in run(name, part, options.quick, part_s)]
     if options.json:
         ran = {"load_before": load, "cpus": os.cpu_count(), "took_s": round(time.monotonic() - began, 1)}
         print(json.dumps({"rows": rows, **ran}))

@@ -25,4 +25,5 @@ def experiment() -> None:
     Examples:
       vagus experiment failover -o failover.png
       vagus experiment app examples/social_network/app.yaml
+      vagus experiment slo --policies none,hpa,throttle --trace trace.txt --inject inject.yaml -o first
     """
