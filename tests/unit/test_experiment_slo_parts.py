@@ -230,6 +230,15 @@ def test_throttling_tells_before_requests_are_late() -> None:
     assert never_late.mitigated_s == never_late.detected_s == 11.0
 
 
+def test_what_was_throttled_and_never_late_was_mitigated_at_once() -> None:
+    throttled = tuple(0.8 if 10.6 < 0.5 * i - 0.3 < 11.6 else 0.0 for i in range(60))
+    seen = sampled({"a": (1.0,) * 60}, {"a": throttled})
+    seen = msgspec.structs.replace(seen, t_s=tuple(0.5 * i - 0.3 for i in range(60)))  # between two half seconds
+    found = judged(hog(), [False] * 60, seen)
+    assert found.detected_s == pytest.approx(10.7)
+    assert mitigation_s(found) == 0.0
+
+
 def test_only_raises_within_the_injection_count() -> None:
     early = sampled({"a": (1.0,) * 10 + (2.0,) * 50})
     falling = sampled({"a": tuple(2.0 - 0.01 * i for i in range(60))})

@@ -111,7 +111,8 @@ def judged(injected: Injected, over: Sequence[bool], sampled: Sampled) -> Inject
 
     Detected: the end of the first half second over the SLO, or the first sample in which the service was throttled to
     excess, after the begin. Mitigated: the end of the first half second within the SLO from then on that is followed by
-    two seconds of such; None when the injection ended before (censored). over: see `slices`.
+    two seconds of such, at once where the SLO was never broken; None when the injection ended before (censored). over:
+    see `slices`.
     """
     begin_s, end_s = injected.begin_s, injected.end_s
     first, last = math.ceil(begin_s / SLICE_S - 1e-9), math.floor(end_s / SLICE_S + 1e-9)
@@ -133,9 +134,10 @@ def judged(injected: Injected, over: Sequence[bool], sampled: Sampled) -> Inject
     by = "window" if window_s <= throttled_s else "throttled"
     stays = round(STAYS_S / SLICE_S)
     mitigated_s = None
-    for i in range(max(math.ceil(detected_s / SLICE_S - 1e-9) - 1, first), min(last, len(over))):
+    present = max(math.ceil(detected_s / SLICE_S - 1e-9) - 1, first)  # the half second of the detection
+    for i in range(present, min(last, len(over))):
         if not any(over[i : i + 1 + stays]):
-            mitigated_s = max((i + 1) * SLICE_S, detected_s)
+            mitigated_s = detected_s if i == present else (i + 1) * SLICE_S  # at once: it was only throttled
             break
     return msgspec.structs.replace(
         injected, detected_s=detected_s, detected_by=by, mitigated_s=mitigated_s, raised_s=raised_s
