@@ -155,6 +155,19 @@ def test_what_the_shield_raised_stands_for_a_while():
     assert [a.value for a in controller.step(view({A: signals(0.3, raised)}))] == [1.5]
 
 
+def test_who_comes_back_is_seen_anew_by_the_shield():
+    controller, policy = made(Learns)
+    policy.wishes = [Wish(str(A), "cpu_cores", 0.2)]
+    (raised,) = controller.step(view({A: signals(0.1, 0.5, 0.9)}))
+    assert raised.value == pytest.approx(0.8)
+    policy.wishes = [Wish(str(B), "cpu_cores", 0.6)]
+    for _ in range(2):
+        assert [a.target for a in controller.step(view({A: {}, B: signals(0.3, 0.6)}))] == [B]
+    policy.wishes = [Wish(str(A), "cpu_cores", 0.2)]
+    (own,) = controller.step(view({A: signals(0.1, 0.5)}))
+    assert own.value == 0.2, "another process of that name owes nothing to the one before"
+
+
 @pytest.mark.parametrize("wished", [math.nan, math.inf, -math.inf, 0.0, -1.0])
 def test_what_is_no_limit_keeps_the_shield_from_nothing(wished: float):
     controller, policy = made(Learns)

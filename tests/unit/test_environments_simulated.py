@@ -54,6 +54,16 @@ def test_a_request_takes_what_its_calls_take() -> None:
     assert used_s == pytest.approx({"web": 0.004 * world.ingress.came, "store": 0.006 * world.ingress.came})
 
 
+def test_violations_are_the_requests_that_took_longer_than_owed() -> None:
+    world = SimulatedWorld(shop(), [80.0], slo_s=0.1, start=0.55)
+    world.reset(2)
+    world.ingress.log = log = []
+    told = [world.step({}) for _ in range(30)]
+    late = sum(request.latency_s > 0.1 for request in log)
+    assert 0.05 * len(log) < late < 0.95 * len(log), "some are, some are not"
+    assert (sum(seen.violations for seen in told), sum(seen.requests for seen in told)) == (late, len(log))
+
+
 def test_signals_are_those_of_a_real_controller() -> None:
     world = SimulatedWorld(shop(), [50.0], period_s=1.0, start={"cpu_cores": 0.3}, slo_s=0.1)
     assert world.field.targets == (WEB, STORE)

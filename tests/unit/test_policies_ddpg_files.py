@@ -96,6 +96,17 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
         model.save(tmp_path / "nowhere" / "it.npz")
 
 
+def test_a_checkpoint_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """Who reads while it is written reads the one before; nothing else is left lying about."""
+    path = tmp_path / "it.npz"
+    lived().save(path)
+    before = path.read_bytes()
+    with open(path, "rb") as reading:
+        DDPG(2, 1, 1).save(path)
+        assert reading.read() == before != path.read_bytes()
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_weights_go_from_one_to_another() -> None:
     model, other = lived(), DDPG(2, 1, 9, gamma=0.5)
     live(other, 100)
