@@ -3,9 +3,9 @@
 Run: python -m benchmarks.control_transfer [--json] [--quick] [--checkpoint FILE] [--jobs N]
 The application is one that the model for all has never seen (a shop of eight services, with other demands and calls than
 the social network's). One service has a model of its own, which acts and learns each second; the tower steers the others,
-so that both beginnings meet the same company. After every 100 steps the model is played as it is, without exploring, in
+so that both beginnings meet the same company. After every 50 steps the model is played as it is, without exploring, in
 worlds that neither learns in. The fixed reward of a service and seed: from the untrained model's, nine tenths of the way
-to the best that the one begun anew comes to (the median of five evaluations in a row) within its 4,000 steps. Where that
+to the best that the one begun anew comes to (the median of five evaluations in a row) within its 1,500 steps. Where that
 is no way at all (under 0.003), there was nothing to learn, and the service is left out and counted.
 """
 
@@ -31,7 +31,8 @@ from vagus.policies.learned import LearnedLimits
 from vagus.policies.tower import Tower
 
 CHECKPOINT = Path(__file__).parents[1] / "examples/social_network/trained/ddpg.npz"
-STEPS, EVERY = 4000, 100
+STEPS, EVERY = 1500, 50  # decisions, one a second
+PERIOD_S = 0.2  # of the controller
 EVALUATED_S = 150
 RUN = 5  # evaluations in a row
 WAY = 0.9
@@ -119,7 +120,7 @@ def _world(seed: int) -> SimulatedWorld:
     rates = Rates(mean_hz=float(rng.uniform(35, 55)), day_s=float(rng.uniform(120, 300)), noise=0.2)
     names = [service.name for service in SHOP.services]
     hogs = [(float(t), 15.0, names[int(rng.integers(8))], 0.3) for t in range(40, 900, 70)]
-    return SimulatedWorld(SHOP, made(rates, 900, seed), slo_s=0.2, injections=hogs)
+    return SimulatedWorld(SHOP, made(rates, 900, seed), period_s=PERIOD_S, slo_s=0.2, injections=hogs)
 
 
 def _curve(task: Task) -> list[tuple[int, float]]:
@@ -136,7 +137,14 @@ def _curve(task: Task) -> list[tuple[int, float]]:
         found = []
         for number in range(2):
             seed, judge = 900_000 + 2 * task.seed + number, Judge(("cpu_cores",), own.alpha)
-            play(_Beside(own.frozen(), target, 0), _world(seed), seed, EVALUATED_S, judge=judge, alpha=own.alpha)
+            play(
+                _Beside(own.frozen(), target, 0),
+                _world(seed),
+                seed,
+                round(EVALUATED_S / PERIOD_S),
+                judge=judge,
+                alpha=own.alpha,
+            )
             found.append(judge.by_target()[target])
         return statistics.fmean(found)
 
@@ -144,7 +152,7 @@ def _curve(task: Task) -> list[tuple[int, float]]:
     for episode in range(task.steps // EVERY):
         seed = task.seed * 1000 + episode
         own.begin()
-        play(_Beside(own, target, episode), _world(seed), seed, EVERY, alpha=own.alpha)
+        play(_Beside(own, target, episode), _world(seed), seed, round(EVERY / PERIOD_S), alpha=own.alpha)
         curve.append(((episode + 1) * EVERY, evaluated()))
     return curve
 
@@ -155,7 +163,9 @@ def _smooth(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def _reached(curve: list[tuple[int, float]], reward: float) -> int | None:
-    return next((steps for steps, found in _smooth(curve) if found >= reward), None)
+    """The first evaluation that is as good, and so are most of those after it."""
+    found = zip(curve, _smooth(curve), strict=True)
+    return next((steps for (steps, now), (_, soon) in found if now >= reward and soon >= reward), None)
 
 
 def main() -> None:
@@ -165,9 +175,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    services = ("catalogue", "search") if options.quick else ("web", "session", "catalogue", "search", "stock", "pay")
-    seeds = (1,) if options.quick else (1, 2, 3)
-    steps = STEPS // 2 if options.quick else STEPS
+    services = ("catalogue", "search") if options.quick else ("web", "catalogue", "search", "stock")
+    seeds = (1,) if options.quick else (1, 2)
+    steps = STEPS
     cases = [(service, seed) for seed in seeds for service in services]
     tasks = [Task(*case, begun, steps) for case in cases for begun in ("", str(options.checkpoint))]
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:

@@ -95,6 +95,19 @@ def test_it_decides_each_second_and_answers_throttling_in_between() -> None:
     assert calm.step(seen(0.2, 0.5, 1.0, elapsed_s=0.2), OBJECTIVE, 0.2) == []
 
 
+def test_a_missed_objective_makes_it_careful_for_a_while() -> None:
+    policy, late = made(updates=0), {**OBJECTIVE, "latency_s": 0.5}
+    careless = made(caution=0.0, updates=0)
+    limits, plain = [], []
+    for at in range(300):
+        objective = late if 20 <= at < 25 else OBJECTIVE
+        limits.append(next(iter(policy.step(seen(0.2, 0.21), objective, at))).value)
+        plain.append(next(iter(careless.step(seen(0.2, 0.21), objective, at))).value)
+    assert limits[:20] == plain[:20]
+    assert limits[30] > 1.1 * plain[30]
+    assert limits[-1] == pytest.approx(plain[-1], rel=0.1)
+
+
 def test_several_steps_are_seen_as_one() -> None:
     frames = Frames(1.0)
     for at in range(4):

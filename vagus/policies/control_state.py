@@ -26,6 +26,7 @@ MOST = 12.0  # spreads above the level, at a = 1
 LEAST_SPREAD = 0.1  # of the level
 TYPES = 3  # of requests whose shares are in the state
 LEAST_USE = 1e-9
+MISSED = 0.25  # what a miss costs however small it is, beside 1 - SM; half of it exactly at the objective
 ALPHA = 0.95  # what violations weigh against idle cores
 SHARED = 6 + TYPES  # numbers of what all targets share
 OWN = 6  # of the target, whatever the resources
@@ -243,7 +244,8 @@ def reward(past: Past, owed: Owed, total: float, alpha: float = ALPHA, targets: 
         if course.limit > 0 and course.use >= 0:
             idle += max(min(course.limit, 1e12) - course.use, 0.0) / max(total, LEAST_USE)
     idle /= max(len(past.courses), 1)
-    unmet = 1.0 - (1.0 if owed.ratio != owed.ratio else owed.kept)
+    # SM alone makes next to nothing of what is just too late, and so invites it
+    unmet = 0.0 if owed.ratio != owed.ratio else 1.0 - owed.kept + MISSED * _within((owed.ratio - 0.9) / 0.2, 0.0, 1.0)
     return -alpha * (unmet + strain**2 * past.throttled) - (1.0 - alpha) * min(idle * targets, 5.0)
 
 

@@ -28,6 +28,8 @@ LINGER = 0.85  # of exploration's noise, from step to step
 MAX_GAP = 5  # steps that were missed: what came after is not what an action did
 ALL = "all"
 CORES = "cpu_cores"
+CARE_S = 90.0  # until most care is forgotten
+MOST_CARE = 0.6
 HURT_S = 0.09  # of throttling: a period of the kernel's
 
 
@@ -38,7 +40,9 @@ class LearnedLimits:
     file of `vagus train`; {target} in it is the last part of a target's name. learn: off, here (`updates` a step), or
     learner (the actor's). explore: standard deviation of the noise added to actions. alpha: what violations weigh against
     CPU. every_s: between decisions; where the controller steps more often, a target that is throttled meanwhile gets
-    more by `reflex` (a ratio) at once. fall: largest relative decrease of a second. shared: the models' name at the learner. hyper: DDPG's own.
+    more by `reflex` (a ratio) at once. caution: what each second of a missed objective adds to all
+    actions, for a while. fall: largest relative decrease of a second. shared: the models' name at the learner. hyper:
+    DDPG's own.
     """
 
     name: ClassVar[str] = "ddpg"
@@ -58,6 +62,7 @@ class LearnedLimits:
         fall: float = 0.09,
         every_s: float = 1.0,
         reflex: float = 0.3,
+        caution: float = 0.08,
         shared: str = "limits",
         hyper: Mapping[str, Any] | None = None,
     ) -> None:
@@ -81,6 +86,7 @@ class LearnedLimits:
         self._fall = number("ddpg", "fall", fall, 0.001, 1)
         self._every_s = number("ddpg", "every_s", every_s, 0.01, 3600)
         self._reflex = number("ddpg", "reflex", reflex, 0, 10)
+        self._caution = number("ddpg", "caution", caution, 0, 1)
         self._shared = shared
         self._rng = rng
         self._hyper = dict(hyper or {})
@@ -112,6 +118,7 @@ class LearnedLimits:
         self._noise: dict[str, Floats] = {}
         self._pending: dict[str, tuple[Floats, Floats]] = {}  # state, action
         self._done: dict[str, Floats] = {}  # actions as they came to be in force
+        self._care = 0.0
         self._in_force: Mapping[tuple[str, str], float] = {}
         self._frames = Frames(self._every_s)
         self._answered: dict[str, float] = {}  # throttling of the frame that a reflex answered, seconds
@@ -146,6 +153,7 @@ class LearnedLimits:
         self._owed.note(objective, elapsed_s)
         for target in targets:
             self._pasts.setdefault(target, Past(self.resources)).note(signals[target])
+        self._be_careful(elapsed_s)
         pasts = [self._pasts[target] for target in targets]
         states = encode_all(pasts, self._owed)
         if self.learn != "off" and not gap:
@@ -156,6 +164,13 @@ class LearnedLimits:
         for target, past, action in zip(targets, pasts, actions, strict=True):
             wishes += self._wishes(target, past, action)
         return wishes
+
+    def _be_careful(self, elapsed_s: float) -> None:
+        """What is added to all actions: more with every second that the objective is missed, and slowly forgotten."""
+        if self._owed.ratio > 1:
+            self._care = min(self._care + self._caution * min(elapsed_s, 2.0), MOST_CARE)
+        else:
+            self._care *= math.exp(-elapsed_s / CARE_S)
 
     def _reflexes(self, signals: Mapping[str, Mapping[str, float]]) -> list[Wish]:
         """Between decisions: a target that was throttled gets more at once."""
@@ -182,7 +197,8 @@ class LearnedLimits:
                 noise = self._noise.get(target, fresh[i])
                 self._noise[target] = LINGER * noise + math.sqrt(1 - LINGER**2) * fresh[i]
                 actions[i] += self.explore * self._noise[target]
-        return np.clip(actions, -1.0, 1.0)
+        found: Floats = np.clip(actions + self._care, -1.0, 1.0)
+        return found
 
     def _wishes(self, target: str, past: Past, action: Floats) -> list[Wish]:
         found = []
