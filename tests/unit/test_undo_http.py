@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 import threading
@@ -39,7 +40,7 @@ def serve() -> Iterator[Serve]:
                     if wrap is not None:
                         peer = wrap.wrap_socket(peer, server_side=True)
                     with peer:
-                        peer.recv(65536)
+                        _asked(peer)
                         for at in range(0, len(answer), 1 if drip_s else max(1, len(answer))):
                             peer.sendall(answer[at : at + 1] if drip_s else answer)
                             if drip_s and ended.wait(drip_s):
@@ -61,6 +62,21 @@ def serve() -> Iterator[Serve]:
         listener.close()
     for thread in threads:
         thread.join(2)
+
+
+def _asked(peer: socket.socket) -> None:
+    """The whole request: what is left unread when a connection is closed takes the answer along."""
+    data = b""
+    while b"\r\n\r\n" not in data or len(data.partition(b"\r\n\r\n")[2]) < _length(data):
+        more = peer.recv(65536)
+        if not more:
+            return
+        data += more
+
+
+def _length(data: bytes) -> int:
+    found = re.search(rb"(?i)content-length: *(\d+)", data)
+    return int(found[1]) if found else 0
 
 
 def step(url: str, **told: object) -> Step:
