@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from vagus.clock import NS
-from vagus.config import Config, FeedSettings, seconds
+from vagus.config import Config, ControllerSettings, FeedSettings, seconds
 from vagus.config.feeds import named
 from vagus.model import ActorStatus, DirectoryEntry, Event, FeedStatus, SensorInfo
 
@@ -58,8 +58,13 @@ def offers(actor: str, config: Config, figures: Mapping[str, float]) -> list[Off
     armed = "yes" if figures.get("armed", settings.armed) else "no"
     return [
         ("policy", settings.policy, {"controller": label, "period": str(settings.period)}),
-        ("actuator", settings.actuator, {"controller": label, "target": settings.target, "armed": armed}),
+        ("actuator", settings.actuator, {"controller": label, "target": _steered(settings), "armed": armed}),
     ]
+
+
+def _steered(settings: ControllerSettings) -> str:
+    first, *others = settings.targets or (settings.target,)
+    return f"{first} and {len(others)} more" if others else first
 
 
 def feed_labels(feed: FeedSettings) -> dict[str, str]:
