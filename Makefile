@@ -8,7 +8,7 @@ UNIT   := tests/unit tests/contract tests/property tests/sim tests/realdata
 # Where nothing may be kept of what was compiled, pytest rewrites 300 modules in each process: 10 s more.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: up down check test bench format clean help
+.PHONY: up down check secrets audit test bench format clean help
 
 help:            ## show this
 	@grep -hE '^[a-z]+: .*##|^[a-z]+: +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -34,7 +34,21 @@ check: $(VENV)/.dev     ## lint, types, import contracts, fast tests: about two 
 	@echo "== lint";      $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 	@echo "== types";     $(BIN)/mypy
 	@echo "== contracts"; $(BIN)/lint-imports --no-logo
+	@$(MAKE) --no-print-directory secrets
+	@echo "== packages";  $(BIN)/python -m pip --disable-pip-version-check check
 	@echo "== tests";     $(BIN)/python -m pytest $(UNIT) -n 2 --dist worksteal -p no:schemathesis -m "not system and not vm and not root"
+
+# Offline: no secret is tried out (--no-validate). Compiled rules are kept in .venv: 6 s the first time, then 1.
+secrets: $(VENV)/.dev   ## look for secrets in the files of this folder: part of `check`
+	@echo "== secrets";   $(BIN)/kingfisher scan --quiet --redact --no-validate --no-update-check --git-history none \
+		--rule-cache-dir $(VENV)/kingfisher --exclude __pycache__ $(wildcard *) .ci
+
+# In a folder of its own, since it is no part of what was tested together. Strict: what the service does not know of is
+# a failure, not a success.
+audit:           ## ask PyPI's service for known vulnerabilities of constraints.txt: needs the internet
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && \
+		$(VENV)/audit/bin/python -m pip --disable-pip-version-check install --quiet 'pip-audit>=2.10'; }
+	@$(VENV)/audit/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip --requirement constraints.txt
 
 test: check             ## everything: also root, emulated machine and Ray tests
 	@echo "== system";    $(BIN)/python -m pytest tests -m "system or vm or root"

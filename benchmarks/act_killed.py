@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import signal
 import statistics
@@ -21,8 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vagus.actuators.choose import choose
-from vagus.actuators.hierarchy import mounts
+from benchmarks.limited_group import Group, limited_group
 from vagus.errors import ActuateError
 from vagus.watchdog import recover
 
@@ -60,27 +58,17 @@ while True:
 
 def rows(quick: bool) -> list[dict[str, Any]]:
     """Raises ActuateError where this user may not limit a group."""
-    version = {"cgroup1": 1, "cgroup2": 2}
-    mount = next((m for m in mounts(Path("/")) if "cpu" in m.controllers), None)
-    if mount is None or choose("auto").name not in (*version, "auto") or not os.access(mount.point, os.W_OK):
-        raise ActuateError("needs root and a cgroup hierarchy with the cpu controller")
-    group = mount.point / f"vagus-killed-{os.getpid()}"
-    group.mkdir()
-    file = group / ("cpu.cfs_quota_us" if mount.version == 1 else "cpu.max")
-    try:
-        original = file.read_text()
-        killed = _times(signal.SIGKILL, 10 if quick else 50, group, file, original)
-        stopped = _times(signal.SIGSTOP, 2 if quick else 10, group, file, original)
-    finally:
-        group.rmdir()
+    with limited_group("killed") as group:
+        killed = _times(signal.SIGKILL, 10 if quick else 50, group)
+        stopped = _times(signal.SIGSTOP, 2 if quick else 10, group)
     return [_row("killed", killed), _row(f"stopped (lease {LEASE_S:g} s)", stopped)]
 
 
-def _times(how: signal.Signals, times: int, group: Path, file: Path, original: str) -> list[float]:
+def _times(how: signal.Signals, times: int, group: Group) -> list[float]:
     rng, took = random.Random(3), []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # the last watchdog may still be ending
         for _ in range(times):
-            command = [sys.executable, "-c", ACTING, f"{folder}/journal", group.name, str(LEASE_S)]
+            command = [sys.executable, "-c", ACTING, f"{folder}/journal", group.path.name, str(LEASE_S)]
             with subprocess.Popen(command, stdout=subprocess.PIPE) as acting:
                 assert acting.stdout is not None
                 assert acting.stdout.readline() == b"acting\n"
@@ -89,7 +77,7 @@ def _times(how: signal.Signals, times: int, group: Path, file: Path, original: s
                 began_s = time.monotonic()
                 if how == signal.SIGKILL:
                     acting.wait()
-                took.append(_until(file, original, began_s))
+                took.append(_until(group.file, group.original, began_s))
                 acting.kill()
             recover(Path(folder) / "journal", wait_s=LEASE_S + 2)  # its watchdog has ended: the next has its own
     return took

@@ -29,6 +29,7 @@ POLICIES = ("none", "hpa", "aimd", "throttle", "ddpg", "ddpg-unguarded")
 BASELINES = ("hpa", "aimd")
 OWN_RATIO = 0.5
 SAME_RATIO = 0.01  # CPU that differs by less is the same
+RATE_HZ = 45.0  # half a core of work on two
 
 
 def traces() -> list[Path]:
@@ -40,7 +41,8 @@ def traces() -> list[Path]:
 def run(folder: Path, policies: Sequence[str], seeds: int, minutes: float, more: Sequence[str] = ()) -> Results:
     """Runs what is not in the folder yet, with `vagus experiment slo`; its progress goes to standard error."""
     command = [sys.executable, "-m", "vagus", "experiment", "slo", "--policies", ",".join(policies)]
-    command += ["--app", str(EXAMPLE / "app.yaml"), "--seeds", str(seeds), "--minutes", f"{minutes:g}", "--warm", "60s"]
+    command += ["--app", str(EXAMPLE / "app.yaml"), "--seeds", str(seeds), "--minutes", f"{minutes:g}"]
+    command += ["--rate", f"{RATE_HZ:g}", "--warm", "60s"]
     for path in traces():
         command += ["--trace", str(path)]
     command += [*more, "--resume", "-o", str(folder)]

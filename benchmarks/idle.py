@@ -22,6 +22,8 @@ from vagus.config import Config, GatewaySettings
 from vagus.runtime import cluster as ray_cluster
 from vagus.runtime import launch
 
+OURS = ("Collector", "Observer", "Feed", "Decide", "Traces", "Controller", "Learner", "Supervisor")
+
 
 def usage(cluster_id: str) -> dict[int, tuple[str, float, int]]:
     """pid → name, CPU seconds with those of ended children, RSS bytes."""
@@ -36,6 +38,11 @@ def usage(cluster_id: str) -> dict[int, tuple[str, float, int]]:
     return found
 
 
+def is_ours(name: str) -> bool:
+    """Whether a process of that name is an actor of vagus."""
+    return name.removeprefix("ray::").startswith(OURS)
+
+
 def measure(cluster_id: str, seconds: float) -> tuple[float, int, dict[str, tuple[float, int]]]:
     """CPU seconds a minute and RSS of all processes, and of each vagus actor."""
     before = usage(cluster_id)
@@ -43,11 +50,10 @@ def measure(cluster_id: str, seconds: float) -> tuple[float, int, dict[str, tupl
     after = usage(cluster_id)
     per_minute = 60.0 / seconds
     total = sum(cpu - before.get(pid, ("", 0.0, 0))[1] for pid, (_, cpu, _) in after.items()) * per_minute
-    ours = ("Collector", "Observer", "Feed", "Decide", "Controller", "Supervisor")
     each = {
         name.removeprefix("ray::"): ((cpu - before[pid][1]) * per_minute, rss)
         for pid, (name, cpu, rss) in after.items()
-        if pid in before and name.removeprefix("ray::").startswith(ours)
+        if pid in before and is_ours(name)
     }
     return total, sum(rss for _, _, rss in after.values()), each
 

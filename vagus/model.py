@@ -627,6 +627,18 @@ class FeedStatus(msgspec.Struct, frozen=True, array_like=True):
     error: str = ""  # why it does not run
 
 
+class Missing(msgspec.Struct, frozen=True, array_like=True):
+    """Something that there should be, as `expected` in vagus.yaml has it, and that is not there or not well."""
+
+    what: str  # its subject: node:NAME, that of a service, an actor; `nodes`: some, whose names nobody knows
+    kind: str  # node service actor
+    why: str  # missing dead unhealthy crash-looping
+    since_ns: int
+    node: str = ""
+    error: str = ""  # what is known of it
+    todo: str = ""
+
+
 class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
     """One node's part of `vagus status`."""
 
@@ -640,3 +652,4 @@ class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
     receipts: tuple[Receipt, ...] = ()
     decisions: int = 0
     gateway: str = ""
+    missing: tuple[Missing, ...] = ()  # of the whole cluster, as this node sees it

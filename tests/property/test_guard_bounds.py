@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ TARGET = Target("cgroup", "web")
     start=st.one_of(st.none(), st.floats(0.001, 1000)),
     wishes=st.lists(st.tuples(VALUES, st.integers(0, 3 * 10**9), st.booleans(), VALUES), max_size=30),
 )
+@pytest.mark.says("guard-safe", "guard-doubt")
 def test_what_passes_is_safe(
     low: float,
     span: float,

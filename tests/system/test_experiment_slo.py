@@ -181,7 +181,11 @@ def test_two_policies_then_a_third_one_with_resume(folder: Path) -> None:
     assert left_behind(folder) == []
 
 
-@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, b"1/1 captain"), (signal.SIGTERM, b"actors: ")])
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(signal.SIGINT, b"1/1 captain"), (signal.SIGTERM, b"1/1 captain"), (signal.SIGTERM, b"actors: ")],
+    ids=["Ctrl-C in a run", "SIGTERM in a run", "SIGTERM while it starts"],
+)
 def test_an_interrupted_experiment_leaves_nothing_behind(number: int, word: bytes, folder: Path) -> None:
     with subprocess.Popen(
         command(folder, "--policies", "captain"),

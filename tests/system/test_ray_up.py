@@ -186,6 +186,19 @@ def test_without_the_token_nobody_is_answered(lab, cluster):
     assert "InvalidAuthToken" in refused.stdout, refused.stdout
 
 
+def test_a_node_takes_its_leave_and_the_others_go_on(lab, cluster):
+    """After the others that want three nodes: while its Ray runs, nothing is started there again."""
+    left = lab.ssh("worker-1", "vagus down --leave")
+    assert left.returncode == 0, left.stdout
+    assert "this node has left" in left.stdout
+
+    def gone() -> bool:
+        return {a["node"] for a in lab.status("head")["actors"] if a["state"] == "HEALTHY"} == {"head", "worker-2"}
+
+    eventually(gone, within_s=30.0, what="two nodes with actors, and none of the third")
+    assert "raylet" in lab.ssh("worker-1", "head -qc 300 /proc/[0-9]*/cmdline").stdout, "Ray goes on there"
+
+
 def test_stopping_as_the_page_says_leaves_no_process(lab, cluster):
     """Last, since it ends the cluster."""
     down = lab.run("ray", "exec", "--no-config-cache", str(cluster), "vagus down")

@@ -57,6 +57,7 @@ def test_a_rule_without_anybody_is_a_mistake() -> None:
     assert Access(rules, "n").allows(Principal("token", "a"), "read", "x")
 
 
+@pytest.mark.says("refusals-told")
 def test_a_refusal_is_told_at_once_and_then_once_a_minute() -> None:
     refusals = Refusals("n1", "gateway")
     first = refusals.note("token:alice", "read", "host.cpu", 100 * NS)

@@ -110,6 +110,7 @@ def seen(client: Connection, check: Callable[[ControlState], object]) -> Control
     raise AssertionError(state)
 
 
+@pytest.mark.says("guard-bounds")
 def test_a_limit_goes_by_the_guards_steps_to_what_is_wished(tmp_path: Path, groups: list[Path]) -> None:
     with steered(tmp_path) as (_served, client, actor):
         state = seen(client, lambda s: s.targets[str(A)])
@@ -134,6 +135,7 @@ def test_a_limit_goes_by_the_guards_steps_to_what_is_wished(tmp_path: Path, grou
     assert [quota(group) for group in groups] == ["100000", "100000"], "restored"
 
 
+@pytest.mark.says("dry-until-armed")
 def test_dry_says_what_it_would_do(tmp_path: Path, groups: list[Path]) -> None:
     with steered(tmp_path, armed=False) as (_served, client, _actor):
         seen(client, lambda s: s.targets[str(A)])
@@ -144,6 +146,7 @@ def test_dry_says_what_it_would_do(tmp_path: Path, groups: list[Path]) -> None:
         assert quota(groups[0]) == "100000"
 
 
+@pytest.mark.says("guard-silence")
 def test_in_silence_it_holds_then_restores_and_hears_again(tmp_path: Path, groups: list[Path]) -> None:
     guard = GuardSettings(shield="none", rule="none", hold="0.3s")
     with steered(tmp_path, options={"silence": "0.2s"}, guard=guard) as (_served, client, actor):

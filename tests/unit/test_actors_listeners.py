@@ -106,6 +106,7 @@ def udp(actor: CollectorActor) -> Any:
 # --- lines -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("open-listeners")
 async def test_lines_by_udp_and_tcp_are_events(sit):
     async with sit() as actor:
         with udp(actor) as sock:
@@ -123,6 +124,7 @@ async def test_lines_by_udp_and_tcp_are_events(sit):
         assert any("ulm on port" in note for note in actor.notes())
 
 
+@pytest.mark.says("limit-line")
 async def test_what_is_bad_is_counted_and_told_once_and_costs_nothing_else(sit, monkeypatch):
     async with sit() as actor:
         _, writer = await connect(actor, "ulm")
@@ -144,6 +146,7 @@ async def test_what_is_bad_is_counted_and_told_once_and_costs_nothing_else(sit, 
         await end(writer)
 
 
+@pytest.mark.says("limit-line")
 async def test_connections_are_bounded(sit):
     async with sit(max_connections=1) as actor:
         _, first = await connect(actor, "ulm")
@@ -207,6 +210,7 @@ async def test_a_taken_port_is_an_error_that_names_the_setting(sit):
                     pass
 
 
+@pytest.mark.says("rules-everywhere")
 async def test_rules_of_access_hold_for_listeners(sit):
     rule = AccessRule(who=("listener:ulm",), send=("Good*",))
     async with sit(access=(rule,)) as actor:
@@ -284,6 +288,7 @@ async def test_a_connection_that_makes_no_sense_is_closed(sit, body):
         await end(writer)
 
 
+@pytest.mark.says("limit-forward")
 async def test_a_message_beyond_the_limit_is_refused(sit, monkeypatch):
     monkeypatch.setattr(forward, "MAX_MESSAGE_BYTES", 200_000)
     async with sit() as actor:
@@ -295,6 +300,7 @@ async def test_a_message_beyond_the_limit_is_refused(sit, monkeypatch):
         await end(writer)
 
 
+@pytest.mark.says("forward-closed")
 async def test_the_shared_key(sit, tmp_path):
     key = tmp_path / "key"
     key.write_text("secret\n")
@@ -323,6 +329,7 @@ async def test_the_shared_key(sit, tmp_path):
 # --- programs of this machine ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("unix-sockets", "principals")
 async def test_programs_are_known_by_their_uid(sit, tmp_path, monkeypatch):
     from vagus.client.emit import action
     from vagus.client.emitter import Emitter
@@ -363,6 +370,7 @@ async def test_programs_are_known_by_their_uid(sit, tmp_path, monkeypatch):
     assert not socket_path(tmp_path, "n1", "ingest").exists()
 
 
+@pytest.mark.says("limit-parcel")
 async def test_parcels_that_are_none_are_counted(sit, tmp_path):
     async with sit(ulm_port=None, forward_port=None) as actor:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

@@ -129,6 +129,7 @@ async def test_a_report_is_accepted_judged_kept_and_told(begin: Make) -> None:
     assert (status.figures["accepted"], status.figures["subjects"], status.errors) == (3, 1, 0)
 
 
+@pytest.mark.says("rules-everywhere")
 async def test_with_access_rules_a_local_program_reports_only_on_what_its_user_may(begin: Make) -> None:
     actor = await begin(access=(AccessRule(who=(f"uid:{os.geteuid()}",), send=("queue",)),))
     path = socket_path(Path(actor.seat.home), "n1", "report")
@@ -243,6 +244,7 @@ async def test_defect_a_hung_peer_now_costs_bounded_memory_and_no_acknowledgemen
         assert actor.wire.counts["sent"] + actor.wire.counts["dropped"] >= 100
 
 
+@pytest.mark.says("sealed-dropped")
 async def test_defect_no_authentication_now_forged_replayed_and_foreign_datagrams_are_counted(begin: Make) -> None:
     one, two = await begin("n1"), await begin("n2", key=bytes(32).hex())
     await introduce(one, two)
@@ -339,6 +341,7 @@ async def test_bad_settings_and_calls_are_refused(begin: Make, tmp_path: Path) -
         await ObserverActor(seat, NoLinks()).address()
 
 
+@pytest.mark.says("gossip-address")
 async def test_bound_to_the_node_it_names_an_address_that_others_reach(tmp_path: Path) -> None:
     config = Config(gateway=GatewaySettings(bind="node"))
     seat = Seat("observer", "n1", str(tmp_path), config, options={"key": KEY.hex(), "address": "127.0.0.2"})

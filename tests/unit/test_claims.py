@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from vagus.actors.claims import NodeClaims
-from vagus.controllers.claims import Claim, Claims
+from vagus.config import GuardSettings
+from vagus.controllers.claims import Claim, Claims, shareable
 from vagus.controllers.guard import Guard
 from vagus.model import Action, Target
 
@@ -24,6 +25,13 @@ def claims(**held: float) -> Claims:
     for name, value in held.items():
         found.claim(Claim(f"of-{name}", Target("cgroup", name), CORES, value))
     return found
+
+
+def test_what_is_shared_out_is_overcommitted_as_far_as_told_and_less_what_is_reserved() -> None:
+    has = {CORES: 4.0, "memory_bytes": 100.0}
+    assert shareable(has, GuardSettings()) == has
+    assert shareable(has, GuardSettings(overcommit=1.5, reserve={CORES: 1.0})) == {CORES: 5.0, "memory_bytes": 150.0}
+    assert shareable(has, GuardSettings(reserve={CORES: 5.0}))[CORES] == 0.0
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ import yaml
 from click.testing import CliRunner
 
 from vagus.cli import cli
-from vagus.cli.config import schema_text
+from vagus.cli.config import KINDS, schema_text
 from vagus.config import Config, decode
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 
-@pytest.mark.parametrize("kind", ["vagus", "controller", "campaign", "train"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_published_schema_is_up_to_date(kind: str) -> None:
     published = (SCHEMAS / f"{kind}.schema.json").read_text()
     assert published == schema_text(kind), f"run: vagus config schema {kind} > schemas/{kind}.schema.json"
@@ -41,6 +41,18 @@ def test_show_fills_in_the_defaults(tmp_path: Path) -> None:
     assert json.loads(as_json)["collect"]["collectors"] == list(Config().collect.collectors)
 
 
+EXAMPLE = Path(__file__).parents[2] / "examples/social_network"
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [("app", "app"), ("tuning", "variants"), ("train", "train"), ("inject", "campaign"), ("vagus", "vagus")],
+)
+def test_the_files_of_the_social_network_are_right(file: str, kind: str) -> None:
+    found = json.loads(CliRunner().invoke(cli, ["config", "check", str(EXAMPLE / f"{file}.yaml"), "--json"]).stdout)
+    assert (found["ok"], found["kind"]) == (True, kind)
+
+
 def test_check_tells_the_kinds_apart(tmp_path: Path) -> None:
     node, controller = tmp_path / "a.yaml", tmp_path / "b.yaml"
     node.write_text("gateway: {port: 0}\n")
@@ -58,6 +70,13 @@ def test_check_tells_the_kinds_apart(tmp_path: Path) -> None:
         ("store: {retain: soon}", "retain"),
         ("a: [", "not YAML"),
         ("name: x\ntarget: 1\n", "$.target"),
+        ("variants: [{name: a, policy: hpb}]", "there is no 'hpb'"),
+        ("variants: [{name: a, policy: aimd, options: {steps: 1}}]", "steps"),
+        ("variants: [{name: a}, {name: a}]", "two have one name"),
+        (
+            "name: x\nentry: a\nservices: [{name: a, command: [a], replicas: 2, scales: false}]\nrequests: [{name: r, path: /}]",
+            "2 replicas, but scales",
+        ),
         ("x" * (2 << 20), "at most"),
         ("name: c\npolicy: thottle\n", "there is no 'thottle', but"),
         ("name: c\npolicy: throttle\noptions: {tarjet: 1}\n", "tarjet"),

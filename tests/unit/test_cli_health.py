@@ -260,6 +260,8 @@ def test_server_is_another_word_for_url(gateway: Gateway) -> None:
         ("razor0:6688", "http://razor0:6688"),
         ("localhost:6688", "http://127.0.0.1:6688"),
         ("http://h:1/", "http://h:1"),
+        ("https://h", "https://h:443"),
+        ("https://localhost:8443", "https://localhost:8443"),
         ("[::1]:6688", "http://[::1]:6688"),
     ],
 )
@@ -267,7 +269,7 @@ def test_server_url(text: str, url: str) -> None:
     assert server_url(text) == url
 
 
-@pytest.mark.parametrize("text", ["h:x", "h:99999", "https://h", "http://h/path", "u@h:1", ":1", "ftp://h"])
+@pytest.mark.parametrize("text", ["h:x", "h:99999", "https://h/path", "http://h/path", "u@h:1", ":1", "ftp://h"])
 def test_server_url_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not HOST"):
         server_url(text)

@@ -140,7 +140,7 @@ def test_a_failing_store(served, client):
         served.backend.broken = None
 
 
-@pytest.mark.parametrize("url", ["", "localhost:1", "https://x", "ftp://x", "http://", "http://x:99999", "http://[x"])
+@pytest.mark.parametrize("url", ["", "localhost:1", "https://", "ftp://x", "http://", "http://x:99999", "http://[x"])
 def test_addresses_that_are_none(url):
     with pytest.raises(ConfigError, match="http://HOST:PORT"):
         Connection(url, "t")

@@ -159,7 +159,7 @@ def test_an_earlier_address_is_used_again_when_it_is_back():
         decisions.decide({}, ARMS)
         earlier = servers.Server(good, port)
         try:
-            earlier.wait_for(1, "/healthz")
+            earlier.wait_for(1, "/healthz?scope=node")
             assert decisions.flush(10)
             decisions.decide({}, ARMS)
             assert len(earlier.paths("/v1/decide")) == 1

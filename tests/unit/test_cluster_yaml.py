@@ -50,6 +50,7 @@ def test_four_lines_are_to_be_edited():
     assert marked == ["head_ip", "worker_ips", "ssh_user", "ssh_private_key"]
 
 
+@pytest.mark.says("ray-token-default")
 def test_ray_gets_the_environment_that_vagus_up_gives_it(shipped):
     words = shlex.split(setup_command(shipped, "RAY_AUTH_MODE"))
     assert dict(w.split("=", 1) for w in words if w.startswith("RAY_")) == ROBUST

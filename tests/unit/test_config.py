@@ -38,6 +38,7 @@ def test_on_is_a_key_and_not_a_boolean():
         (b"#" * (MAX_CONFIG_BYTES + 1), "at most"),
     ],
 )
+@pytest.mark.says("limit-config", "yaml-safe")
 def test_mistakes_are_named(text, words):
     with pytest.raises(ConfigError) as caught:
         decode(text, Config, "x")

@@ -155,6 +155,15 @@ def test_what_the_shield_raised_stands_for_a_while():
     assert [a.value for a in controller.step(view({A: signals(0.3, raised)}))] == [1.5]
 
 
+def test_a_wish_that_may_be_held_does_not_hold_back_a_raise():
+    controller, policy = made(Learns)
+    policy.wishes = [Wish(str(A), "cpu_cores", 1.5, confidence=0.1)]
+    (action,) = controller.step(view({A: signals(0.5, 0.5, 0.9)}))
+    assert (action.value, action.confidence) == (pytest.approx(0.8), 1.0)
+    (calm,) = controller.step(view({A: signals(0.3, 0.8)}))
+    assert (calm.value, calm.confidence) == (1.5, 0.1), "where nothing is throttled it passes as it is"
+
+
 def test_who_comes_back_is_seen_anew_by_the_shield():
     controller, policy = made(Learns)
     policy.wishes = [Wish(str(A), "cpu_cores", 0.2)]
@@ -292,3 +301,16 @@ def test_uses_of_disk_cache_and_memory_bandwidth():
     assert uses.of(group, "llc_ways@1", 2.0) == 1.0
     assert uses.of(group, "memory_bandwidth_bytes_s", 5e9) == 1e9, "a counter that was reset is no rate"
     assert math.isnan(uses.of(A, "cpu_cores", 1.0)), "that comes from the actuator"
+    uses.see([Sample(L3, 40 * NS, (1e6, 2e9))])
+    assert math.isnan(uses.of(A, "io_read_bytes_s", None)), "nothing was heard of it for long, of others it was"
+
+
+def test_uses_survive_a_clock_that_is_set_back_and_strangers_of_another_time():
+    uses = Uses((A,), ("io_read_bytes_s",))
+    strange = Stream("n1", "app.load", (Field("x"),))
+    uses.see([Sample(IO, 7200 * NS, (100.0, 1.0)), Sample(strange, 9000 * NS, (1.0,))])
+    uses.see([Sample(IO, 7201 * NS, (200.0, 1.0)), Sample(strange, 9000 * NS, (1.0,))])
+    assert uses.of(A, "io_read_bytes_s", None) == 100.0
+    uses.see([Sample(IO, 3600 * NS, (250.0, 1.0))])
+    uses.see([Sample(IO, 3602 * NS, (650.0, 1.0))])
+    assert uses.of(A, "io_read_bytes_s", None) == 200.0

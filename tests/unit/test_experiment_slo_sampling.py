@@ -41,6 +41,9 @@ def test_replicas_of_a_size_request_the_sum_of_all_and_an_unlimited_one_makes_it
     made.remove("web", 2)
     assert found.read("web").limit_cores == pytest.approx(0.6)
     kernel.write(made.folder("web", 1) / "cpu.cfs_quota_us", "-1")
+    assert found.read("web").limit_cores == pytest.approx(0.3), "it was just made: nothing is in it"
+    kernel.process(1234, "/")
+    kernel.write(made.folder("web", 1) / "cgroup.procs", "1234")
     assert found.read("web").limit_cores is None
     kernel.write(made.folder("web") / "cpu.cfs_quota_us", "25000")
     assert found.read("web").limit_cores == 0.25, "what holds all of them is what counts"

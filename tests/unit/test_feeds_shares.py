@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from vagus.config import Config, FeedSettings, SourceSettings
+from vagus.config import Config, FeedSettings, SourceSettings, hash_text
 from vagus.feeds.shares import (
     HOME,
+    MANY,
     Ring,
     drivers,
     feed_of,
@@ -48,6 +49,22 @@ def test_shares_are_even_and_only_what_a_lost_node_had_moves() -> None:
     assert set(moved) == {"n4"}
     assert Ring(("b", "a", "b")).owner("x") == Ring(("a", "b")).owner("x"), "in whatever order nodes are told"
     assert (Ring().owner("x"), Ring(("a",)).owner("x")) == ("", "a")
+
+
+@pytest.mark.parametrize("count", [MANY - 1, MANY, 300])
+def test_many_nodes_share_as_few_do(count: int) -> None:
+    names = [f"node-{n:03}" for n in range(count)]
+    ring, keys = Ring(names), [f"http://host{n}/" for n in range(200)]
+    duels = {key: max(names, key=lambda name, key=key: (_duel(name, key), name)) for key in keys}
+    assert {key: ring.owner(key) for key in keys} == duels, "whatever computes it: nodes of different sizes agree"
+
+
+def _duel(node: str, key: str) -> int:
+    """splitmix64's finisher of both hashes, written out."""
+    word = hash_text(key) ^ hash_text(node)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        word = (word ^ (word >> shift)) * factor % 2**64
+    return word ^ (word >> 31)
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,7 @@ async def test_slow_is_a_timeout(far: Far, source: HttpSource, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["ok", "endless", "bomb"])
+@pytest.mark.says("limit-feed")
 async def test_the_body_limit_holds_while_reading(far: Far, source: HttpSource, path: str) -> None:
     assert (await source.fetch(far.url(path), 5.0, 999)).net is Net.TOO_LARGE
     assert (await source.fetch(far.url("ok"), 5.0, 1000)).net is Net.OK

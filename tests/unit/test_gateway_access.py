@@ -30,6 +30,7 @@ def served():
         yield running
 
 
+@pytest.mark.says("open-without-rules", "principals")
 def test_without_rules_every_token_may_do_everything():
     with serving(tokens=TOKENS) as served:
         for token in (TOKEN, ALICE, BOB):
@@ -40,6 +41,7 @@ def test_without_rules_every_token_may_do_everything():
         assert told == [("access.refused", "a wrong token")]
 
 
+@pytest.mark.says("closed-with-rules")
 def test_with_rules_what_none_allows_is_refused_and_told(served):
     for token, method, path, body in (
         (TOKEN, "GET", "/v1/status", None),  # the cluster's own token needs a rule too
@@ -64,6 +66,7 @@ def test_what_a_rule_allows_is_done(served):
     assert served.backend.reports
 
 
+@pytest.mark.says("answers-filtered")
 def test_answers_hold_only_what_may_be_read_and_name_the_rest(served):
     status, headers, answer = served.ask("GET", "/v1/query?selector=*", token=ALICE)
     assert status == 200
@@ -74,6 +77,7 @@ def test_answers_hold_only_what_may_be_read_and_name_the_rest(served):
     assert {s["stream"]["node"] for s in listed["sensors"]} == {"b"}
 
 
+@pytest.mark.says("rules-of-nodes")
 def test_a_rule_of_one_node_shows_no_status_and_traces_no_path_of_another():
     rule = AccessRule(who=("token:alice",), nodes=("a",), read=("status", "path", "host.*", "net.*"))
     with serving(MemoryBackend(("b",)), tokens=TOKENS, access=(rule,)) as served:
@@ -139,11 +143,13 @@ def test_every_route_asks_the_rules(served):
 
 
 @pytest.mark.parametrize("tokens", [{"a": TOKEN}, {"a": "short"}, {"a": ALICE, "b": ALICE}, {"a": "with spaces in it"}])
+@pytest.mark.says("token-weak")
 def test_bad_tokens_are_refused_at_start(tokens):
     with pytest.raises(ConfigError, match="token"):
         Gateway(MemoryBackend(), token=TOKEN, tokens=tokens)
 
 
+@pytest.mark.says("own-token-files")
 def test_a_token_file_must_be_there_and_private(tmp_path):
     path = tmp_path / "alice"
     with pytest.raises(ConfigError, match="alice"):

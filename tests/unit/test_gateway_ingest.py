@@ -310,6 +310,7 @@ def test_partial_success_in_protobuf(served):
 
 
 @pytest.mark.parametrize("path", ["/v1/metrics", "/v1/logs"])
+@pytest.mark.says("limit-body")
 def test_broken_bodies(served, path):
     packed = {"Content-Type": PROTOBUF}
     zipped = {"Content-Encoding": "gzip"}

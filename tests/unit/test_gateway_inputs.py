@@ -126,11 +126,13 @@ def test_one_bad_report_refuses_the_batch_and_is_named(served):
     assert len(served.backend.reports) == before + 1
 
 
+@pytest.mark.says("limit-body")
 def test_huge_body_is_refused_before_it_is_read(served):
     error = refused(served, served.ask("POST", "/v1/report", b" " * 2_000_000), 413, "too_large")
     assert "10000" in error["message"]
 
 
+@pytest.mark.says("limit-body")
 def test_huge_chunked_body(served):
     def pieces():
         yield from [b" " * 5000] * 10
@@ -259,6 +261,7 @@ def test_bad_arms(served, arms):
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:1"])
+@pytest.mark.says("host-check")
 def test_names_of_others_are_refused(served, host):
     refused(served, served.ask("GET", "/healthz", headers={"Host": host}), 421, "host")
 

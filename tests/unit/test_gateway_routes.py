@@ -126,6 +126,7 @@ def test_query_as_rates(served):
     assert np.array_equal(batch.column("jiffies"), [100.0, 100.0])
 
 
+@pytest.mark.says("limit-answer")
 def test_too_large_queries_say_how_to_narrow():
     with serving(max_values=80) as served:
         for path in ("/v1/query?selector=*", "/v1/query?selector=*&since=2h"):

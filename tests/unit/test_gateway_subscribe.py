@@ -241,12 +241,14 @@ def test_wrong_subscriptions_are_refused(query, where):
         assert served.gateway.site.tails == 0
 
 
+@pytest.mark.says("limit-subscriptions")
 def test_too_many_subscriptions_are_refused(monkeypatch):
     monkeypatch.setattr("vagus.gateway.routes_subscribe.MAX_READERS", 0)
     with serving() as served:
         assert served.ask("GET", "/v1/tail")[0] == 429
 
 
+@pytest.mark.says("answers-filtered", "roles-read")
 def test_what_the_rules_refuse_is_left_out_and_named():
     backend = MemoryBackend(())
     rules = (AccessRule(who=("token:cluster",), read=("log.*",)),)
@@ -346,6 +348,7 @@ async def test_broken_messages_are_answered_and_the_socket_goes_on(gateway, sess
         assert "already" in (await told(ws, "error"))["error"]["message"]
 
 
+@pytest.mark.says("limit-subscriptions")
 async def test_limits_of_a_socket(gateway, session, monkeypatch):
     monkeypatch.setattr("vagus.gateway.websocket.MAX_SUBSCRIPTIONS", 1)
     async with session.ws_connect(ws_url(gateway), headers=AUTH) as ws:
@@ -363,6 +366,7 @@ async def test_limits_of_a_socket(gateway, session, monkeypatch):
         assert ws.close_code == 1009
 
 
+@pytest.mark.says("origin-check")
 async def test_who_may_connect(gateway, session):
     url = ws_url(gateway)
     for headers, status in (

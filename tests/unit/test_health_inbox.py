@@ -65,6 +65,7 @@ def test_the_score_may_be_left_out() -> None:
         (msgspec.msgpack.encode([["a", "b", 1, {"r": [5, 1.0]}]] * 1001), "1001 reports"),
     ],
 )
+@pytest.mark.says("limit-reports")
 def test_bad_messages_are_refused_with_a_reason(bad: bytes, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         read_reports(bad)

@@ -31,6 +31,7 @@ def served():
 
 
 @pytest.mark.parametrize("path", [route.path for route in ROUTES])
+@pytest.mark.says("pages-static")
 def test_files_are_public_closed_in_and_kept(served, path):
     status, headers, body = served.ask("GET", path, token=None)
     assert status == 200
@@ -67,6 +68,7 @@ def test_the_page_names_its_own_files_only_and_holds_no_script_or_style_of_its_o
             assert (FOLDER / name).exists()
 
 
+@pytest.mark.says("pages-static")
 def test_the_files_hold_no_address_outside(served):
     assert "http" not in (FOLDER / "health.css").read_text()
     assert static.POLICY.count("self") == 4

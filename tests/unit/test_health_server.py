@@ -11,10 +11,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from observers import until
 
 from vagus.actors.health_server import HealthServer
 from vagus.client import endpoint
-from vagus.config import AccessRule, Config, GatewaySettings
+from vagus.config import AccessRule, Config, ExpectedSettings, GatewaySettings
 from vagus.errors import ConfigError, PeerUnreachable, StoreError
 
 REPORT = {"observer": "api@1", "subject": "db@2", "contexts": {"read": ["UNHEALTHY", 30]}}
@@ -59,6 +60,20 @@ async def test_feature_10_a_server_of_health_alone_takes_reports_and_infers(serv
     status, answer = await ask("GET", "/v1/health/db@2")
     assert (status, answer["inference"]["status"]) == (200, "UNHEALTHY")
     assert (await ask("GET", "/healthz"))[1]["details"]["unhealthy"] == ["db@2"]
+
+
+async def test_peers_and_services_that_are_expected_are_missed(serve):
+    expected = ExpectedSettings(nodes=("n1", "n2"), services=("db@2",), grace=0)
+    ask = await serve(config=Config(gateway=GatewaySettings(port=0), expected=expected))
+    await ask("POST", "/v1/report", json=REPORT)
+    await until(lambda: ask.server.observer._local.verdict("db@2"))
+    await ask.server.observer._look()
+    status, answer = await ask("GET", "/healthz")
+    assert (status, {m["what"]: m["why"] for m in answer["missing"]}) == (
+        503,
+        {"db@2": "unhealthy", "node:n2": "missing"},
+    )
+    assert (await ask("GET", "/healthz?scope=node"))[0] == 200
 
 
 async def test_metrics_and_description_are_of_health_alone(serve):

@@ -191,6 +191,7 @@ async def test_what_is_refused_at_the_gateway_is_told_to_the_node(sit):
         assert event.fields["example"] == refused.reasons[0]
 
 
+@pytest.mark.says("limit-streams")
 def test_streams_that_ended_make_room_for_others():
     now_ns = 10**18
     admission = Admission("n1", Access((), "n1"), lambda kind: False, max_streams=2)

@@ -121,6 +121,7 @@ def test_what_is_wrong_with_a_message(message, error):
         read(message)
 
 
+@pytest.mark.says("limit-forward")
 def test_a_small_message_may_not_hold_a_large_one(monkeypatch):
     monkeypatch.setattr(forward, "MAX_INFLATED_BYTES", 10_000)
     with pytest.raises(ConfigError, match="more than 10000 bytes"):

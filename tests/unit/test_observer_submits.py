@@ -115,6 +115,7 @@ async def test_a_broken_frame_is_told_and_the_next_one_taken(actor: ObserverActo
     raw.sock.close()
 
 
+@pytest.mark.says("limit-reports")
 async def test_an_oversized_frame_is_told_and_ends_the_connection(actor: ObserverActor) -> None:
     raw = Raw(actor)
     await raw.send(packed(said()))
@@ -199,6 +200,7 @@ async def test_a_slow_writer_is_given_time_and_then_closed(
     raw.sock.close()
 
 
+@pytest.mark.says("limit-connections")
 async def test_a_thousand_connections_and_no_more(actor: ObserverActor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submits, "MAX_CONNECTIONS", 400)  # descriptors of this process: both ends are in it
     raws = [Raw(actor) for _ in range(400)]
@@ -216,6 +218,7 @@ async def test_a_thousand_connections_and_no_more(actor: ObserverActor, monkeypa
     assert actor._submits.counts["crowded"] == 1
 
 
+@pytest.mark.says("unix-sockets")
 async def test_defect_no_authentication_now_only_this_user_may_connect(tmp_path: Path) -> None:
     actor = observer(tmp_path)
     await actor.begin()
@@ -231,6 +234,7 @@ async def test_defect_no_authentication_now_only_this_user_may_connect(tmp_path:
         Submitter.connect(tmp_path, "n1")
 
 
+@pytest.mark.says("rules-everywhere")
 async def test_access_rules_hold_for_each_frame(tmp_path: Path) -> None:
     actor = observer(tmp_path, access=(AccessRule(who=(f"uid:{os.geteuid()}",), send=("queue",)),))
     await actor.begin()

@@ -246,6 +246,7 @@ class Bomb:
         return (os.mkdir, ("exploded",))
 
 
+@pytest.mark.says("no-pickle")
 def test_a_pickle_is_not_opened(saved: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = io.BytesIO()

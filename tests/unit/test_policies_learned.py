@@ -189,6 +189,49 @@ def test_the_learners_weights_count_from_the_next_step() -> None:
     assert policy.outgoing()[0].weights, "a learner that lost it is given it"
 
 
+def test_weights_that_cannot_be_are_told_once_and_nothing_is_lost() -> None:
+    policy, other = made(learn="learner"), made(3)
+    before = policy.models["all"].weights()
+    policy.take([Weights("limits", 7, b"nonsense")])
+    with pytest.raises(PolicyError, match=r"learner's weights of 'limits' cannot be used.*those before stay"):
+        walk(policy, 1)
+    assert walk(policy, 1, 1.0), "it goes on"
+    assert policy.models["all"].weights() == before
+    assert policy.outgoing()[0].version == 7, "else they would only come again"
+    policy.take([Weights("limits", 8, other.models["all"].weights())])
+    walk(policy, 1, 2.0)
+    assert policy.models["all"].weights() == other.models["all"].weights()
+
+
+def test_the_learner_learns_with_the_options_of_the_checkpoint(tmp_path: Path) -> None:
+    trained = made(hyper={"tau": 0.02}).models["all"]
+    trained.save(tmp_path / "m.npz")
+    (told,) = made(learn="learner", checkpoint=str(tmp_path / "m.npz")).outgoing()
+    assert told.hyper["tau"] == 0.02
+
+
+def test_a_newer_checkpoint_counts_more_than_what_was_learned_from_an_older_one(tmp_path: Path) -> None:
+    file = tmp_path / "m.npz"
+    made(1).models["all"].save(file)
+    policy = made(checkpoint=str(file))
+    walk(policy, 60)
+    state = policy.state()
+    again = made(checkpoint=str(file))
+    again.restore(state)
+    assert again.models["all"].weights() == policy.models["all"].weights()
+    newer = made(2).models["all"]
+    newer.save(file)
+    again = made(checkpoint=str(file))
+    again.restore(state)
+    assert again.models["all"].weights() == newer.weights()
+
+
+def test_two_targets_with_one_checkpoint_are_refused() -> None:
+    field = Field(("cgroup:shop/web", "cgroup:blog/web"), {CORES: (0.05, 2.0)})
+    with pytest.raises(ConfigError, match=r"cgroup:shop/web and cgroup:blog/web would have one checkpoint, web\.npz"):
+        made(field=field, model="each", checkpoint="{target}.npz")
+
+
 def test_state_survives_as_json_and_damage_is_told() -> None:
     policy = made(explore=0.2)
     walk(policy, 60)

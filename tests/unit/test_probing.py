@@ -168,6 +168,7 @@ async def test_cliques_choose_their_nodes() -> None:
     assert {(s.stream.labels["clique"], s.stream.labels["dst"]) for s in b.samples} == {("ab", "a"), ("c", "c")}
 
 
+@pytest.mark.says("probes-own-key")
 async def test_strangers_get_no_answer() -> None:
     a, b = Node("a"), Node("b")
     async with sitting(a, b):
@@ -203,6 +204,7 @@ async def test_strangers_get_no_answer() -> None:
     assert a.failures == []
 
 
+@pytest.mark.says("limit-probes")
 async def test_silent_connections_are_bounded_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfers, "HELLO_S", 0.2)
     a, b = Node("a"), Node("b")

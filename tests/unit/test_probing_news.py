@@ -40,8 +40,8 @@ async def test_addresses_are_learnt_once_and_told_to_the_others() -> None:
     fleet = Fleet("a", "b", "c")
     await fleet.round()
     await fleet.round()
-    assert fleet.told["vagus:collector@a"] == {"b": ("b", 1), "c": ("c", 1)}
-    assert fleet.told["vagus:collector@c"] == {"a": ("a", 1), "b": ("b", 1)}
+    assert fleet.told["vagus:collector@a"] == {"a": ("a", 1), "b": ("b", 1), "c": ("c", 1)}
+    assert fleet.told["vagus:collector@c"] is fleet.told["vagus:collector@a"], "one for all: each leaves itself out"
     assert fleet.asked.count(("vagus:collector@a", "probe_address")) == 1
     assert fleet.asked.count(("vagus:collector@a", "set_probe_peers")) == 1
 
@@ -70,7 +70,7 @@ async def test_who_makes_no_probes_is_asked_once_and_told_nothing() -> None:
     fleet.addresses["vagus:collector@b"] = None
     await fleet.round()
     await fleet.round()
-    assert fleet.told == {"vagus:collector@a": {}}
+    assert fleet.told == {"vagus:collector@a": {"a": ("a", 1)}}
     assert fleet.asked.count(("vagus:collector@b", "probe_address")) == 1
 
 
@@ -78,11 +78,11 @@ async def test_a_successor_is_asked_anew_and_one_that_did_not_answer_again() -> 
     fleet = Fleet("a", "b")
     fleet.away.add("vagus:collector@b")
     await fleet.round()
-    assert fleet.told["vagus:collector@a"] == {}
+    assert fleet.told["vagus:collector@a"] == {"a": ("a", 1)}
     fleet.away.clear()
     await fleet.round()
-    assert fleet.told["vagus:collector@a"] == {"b": ("b", 1)}
+    assert fleet.told["vagus:collector@a"] == {"a": ("a", 1), "b": ("b", 1)}
     fleet.seen["vagus:collector@b"] = fleet.seat("b", restarts=1)
     fleet.addresses["vagus:collector@b"] = ("b", 2)
     await fleet.round()
-    assert fleet.told["vagus:collector@a"] == {"b": ("b", 2)}
+    assert fleet.told["vagus:collector@a"] == {"a": ("a", 1), "b": ("b", 2)}

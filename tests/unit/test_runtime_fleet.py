@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -14,9 +14,10 @@ from vagus.errors import ConfigError, PeerUnreachable
 from vagus.model import ActorStatus, Event
 from vagus.runtime import fleet as fleet_module
 from vagus.runtime import news
-from vagus.runtime.fleet import Fleet
+from vagus.runtime.fleet import END_ORDER, Fleet
 from vagus.runtime.links import ActorGone
 from vagus.runtime.names import SUPERVISOR
+from vagus.runtime.shell import SHELLS
 
 CONFIG = Config(feeds=(), traces=TraceSettings(on="off"), controllers=(ControllerSettings(name="throttle", on="head"),))
 MINE = ControllerSettings(name="mine", on="every-node")
@@ -95,6 +96,7 @@ class Ray:
         self.gate = asyncio.Event()
         self.gate.set()
         self.made = 0
+        self.kept_left: set[str] = set()
 
     def next_pid(self) -> int:
         self.made += 1
@@ -121,6 +123,12 @@ class Ray:
             raise PeerUnreachable("an earlier one had the name; it was ended")
         self.running[seat.name] = Process(self, seat, node_id)
         return self.running[seat.name]
+
+    async def left(self) -> set[str]:
+        return set(self.kept_left)
+
+    async def set_left(self, node_ids: Iterable[str]) -> None:
+        self.kept_left = set(node_ids)
 
 
 class Time:
@@ -171,9 +179,9 @@ async def test_every_seat_is_filled_and_each_actor_knows_what_it_must_once(fleet
     assert len(ray.running) == len(fleet.roster()) == 7
     await settled(fleet)
     observer = ray.running["vagus:observer@a"]
-    other = ray.running["vagus:observer@b"].pid
+    addresses = {node: ("127.0.0.1", ray.running[f"vagus:observer@{node}"].pid) for node in "ab"}
     assert observer.asked.count(("know", ("a", "b"))) == 1
-    assert observer.asked.count(("call", "set_peers", {"b": ("127.0.0.1", other)})) == 1
+    assert observer.asked.count(("call", "set_peers", addresses)) == 1, "who is told leaves itself out"
     assert observer.asked.count(("call", "address")) == 1
     assert {e.event for e in events(ray.running["vagus:collector@a"])} == {"actor.started"}
 
@@ -192,8 +200,8 @@ async def test_a_death_starts_a_successor_and_is_told(fleet, ray):
         "actor.restarted",
     ]
     assert len(told) == len({(e.t_ns, e.event, e.fields["actor"]) for e in told}), "each is told once"
-    address = ("call", "set_peers", {"b": ("127.0.0.1", after.pid)})
-    assert address in ray.running["vagus:observer@a"].asked, "the others learn its new address"
+    told = [asked[2] for asked in ray.running["vagus:observer@a"].asked if asked[:2] == ("call", "set_peers")]
+    assert told[-1]["b"] == ("127.0.0.1", after.pid), "the others learn its new address"
 
 
 async def test_what_happened_waits_for_a_collector_that_takes_it(fleet, ray):
@@ -240,6 +248,37 @@ async def test_a_start_that_fails_says_why_and_does_not_stop_the_others(fleet, r
         1.0,
     )
     assert sum(a.state == "HEALTHY" for a in fleet.roster()) == 6
+
+
+async def test_an_actor_that_ends_again_and_again_is_reported_until_it_stays_up(fleet, ray, clock):
+    def said() -> list[tuple[str, float]]:
+        reports = [
+            r for p in ray.running.values() for asked in p.asked if asked[:2] == ("call", "report") for r in asked[2]
+        ]
+        return [
+            (r.contexts["restarts"].status.name, r.contexts["restarts"].score)
+            for r in reports
+            if r.subject == "vagus:decide@b" and "restarts" in r.contexts
+        ]
+
+    await settled(fleet)
+    for _ in range(2):
+        ray.running["vagus:decide@b"].kill()
+        await settled(fleet, lambda: "vagus:decide@b" in ray.running)
+        clock.now_s += 1.0
+    assert said() == []
+    ray.running["vagus:decide@b"].kill()
+    await settled(fleet, lambda: "vagus:decide@b" in ray.running)
+    assert said() == [("UNHEALTHY", 3.0)]
+    clock.now_s += 59.0
+    await settled(fleet)
+    assert said() == [("UNHEALTHY", 3.0)]
+    clock.now_s += 1.0
+    await settled(fleet)
+    assert said() == [("UNHEALTHY", 3.0), ("HEALTHY", 3.0)]
+    clock.now_s += 100.0
+    await settled(fleet)
+    assert len(said()) == 2
 
 
 async def test_a_silent_actor_is_replaced(fleet, ray, clock):
@@ -303,6 +342,122 @@ async def test_a_machine_that_leaves_ends_its_actors_alone(fleet, ray):
     await fleet.round()
     ray.alive = ["id-a", "id-b"]
     await settled(fleet, lambda: len(fleet.roster()) == 7)
+
+
+def replaced(fleet: Fleet, ray: Ray, clock: Time) -> Fleet:
+    """The supervisor dies without a word; its successor, which has done nothing yet."""
+    for task in list(fleet._tasks):
+        task.cancel()
+    return Fleet(CONFIG, "/home", {"token": "t"}, ray, clock)
+
+
+def on_b(ray: Ray) -> list[str]:
+    return [name for name in ray.running if name.endswith("@b")]
+
+
+async def test_a_node_that_took_its_leave_is_not_filled_by_a_new_supervisor(fleet, ray, clock):
+    with pytest.raises(PeerUnreachable, match="only just started"):
+        await fleet.leave("id-b")
+    await settled(fleet)
+    await fleet.leave("id-b")
+    successor = replaced(fleet, ray, clock)
+    await settled(successor)
+    assert on_b(ray) == []
+    ray.alive = ["id-a"]
+    await successor.round()
+    ray.alive = ["id-a", "id-b"]
+    await settled(successor, lambda: len(successor.roster()) == 7)
+    await successor.leave("id-b")
+    await successor.stop()
+    again = Fleet(CONFIG, "/home", {"token": "t"}, ray, clock)
+    await settled(again, lambda: len(again.roster()) == 7)
+    await again.stop()
+
+
+async def test_a_leave_that_its_supervisor_did_not_live_to_end_is_ended_in_order(fleet, ray, clock):
+    await settled(fleet)
+    fleet.spawn(MINE, dict)
+    await settled(fleet, lambda: "vagus:controller:mine@b" in ray.running)
+    ray.kept_left = {"id-b"}
+    successor = replaced(fleet, ray, clock)
+    await settled(successor, lambda: not on_b(ray))
+    assert ray.ended == [f"vagus:{role}@b" for role in ("controller:mine", "collector", "decide", "observer")]
+    await successor.stop()
+
+
+async def test_that_a_leave_cannot_be_kept_is_a_problem_and_it_leaves(fleet, ray, monkeypatch):
+    async def silent(node_ids: Iterable[str]) -> None:
+        raise PeerUnreachable("Ray's head (nodes that left) did not answer within 10 s")
+
+    await settled(fleet)
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "set_left", silent)
+        (problem,) = await fleet.leave("id-b")
+    assert "its successor fills this node again" in problem
+    assert on_b(ray) == []
+
+
+async def test_nobody_counts_on_a_node_that_took_its_leave(fleet, ray):
+    await settled(fleet)
+    await fleet.leave("id-b")
+    await settled(fleet)
+    assert fleet.spawn(MINE, dict) == ["vagus:controller:mine@a"]
+    with pytest.raises(ConfigError, match=r"names no node; there are: a$"):
+        fleet.spawn(ControllerSettings(name="other", on="b"), dict)
+    told = [asked[1] for asked in ray.running["vagus:collector@a"].asked if asked[0] == "know"]
+    assert told == [("a", "b"), ("a",)]
+
+
+async def test_a_round_during_a_leave_does_not_overtake_it(fleet, ray):
+    await settled(fleet)
+    fleet.spawn(MINE, dict)
+    await settled(fleet, lambda: "vagus:controller:mine@b" in ray.running)
+    controller, restored = ray.running["vagus:controller:mine@b"], asyncio.Event()
+
+    async def restore() -> None:
+        await restored.wait()
+        ray.ended.append(controller.seat.name)
+
+    controller._end = restore
+    leaving = asyncio.ensure_future(fleet.leave("id-b"))
+    await asyncio.sleep(0)
+    for _ in range(3):
+        await fleet.round()
+        for _ in range(20):
+            await asyncio.sleep(0)
+    overtook = list(ray.ended)
+    restored.set()
+    assert overtook == []
+    assert await leaving == []
+    assert ray.ended == [f"vagus:{role}@b" for role in ("controller:mine", "collector", "decide", "observer")]
+
+
+async def test_an_actor_that_fails_in_whatever_way_ends_no_round(fleet, ray):
+    async def fails(nodes: tuple[str, ...]) -> None:
+        raise ValueError("x")
+
+    await fleet.round()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    ray.running["vagus:observer@a"]._know = fails
+    await fleet.round()
+    assert (fleet.rounds, fleet.last_error) == (2, "ValueError: x")
+
+
+async def test_whose_controller_it_is_outlives_the_supervisor(fleet, ray, clock):
+    await settled(fleet)
+    fleet.spawn(MINE, dict, 20.0, "me")
+    await settled(fleet, lambda: "vagus:controller:mine@b" in ray.running)
+    await fleet.arm(True)
+    successor = replaced(fleet, ray, clock)
+    await settled(successor)
+    for there in (fleet, successor):
+        assert there.keep("mine", "you") is None
+        assert await there.remove("mine", "you") is False
+        assert there.keep("mine", "me") == there.keep("mine") != []
+    assert await successor.remove("mine", "me") is True
+    assert "vagus:controller:mine@a" not in ray.running
+    await successor.stop()
 
 
 async def test_spawned_controllers_sit_where_they_are_asked_to_and_names_are_taken_until_they_ended(fleet, ray):
@@ -381,3 +536,7 @@ async def test_the_state_of_each_node_is_told_to_one_observer(fleet, ray, clock)
     clock.now_s += 61
     await settled(fleet)
     assert told()[2:] == [{"node:a": "HEALTHY", "node:b": "DEAD"}]
+
+
+def test_every_role_has_its_turn_at_the_end() -> None:
+    assert sorted(END_ORDER) == sorted(SHELLS), "who is not in it is killed with what it had to save"

@@ -134,6 +134,7 @@ def test_exactly_the_marked_processes_are_ended(tmp_path):
     assert survived
 
 
+@pytest.mark.says("token-file", "secret-file", "ray-token-file")
 def test_secrets_are_the_owners_alone_and_kept(tmp_path):
     path = tmp_path / "deep" / "token"
     made = configuration.secret(path)

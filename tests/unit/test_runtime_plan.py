@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -126,6 +127,24 @@ def test_a_silent_actor_and_a_start_that_hangs_are_replaced():
     starting = observed(wanted, "STARTING")
     assert reconcile(wanted, starting, ["id-a"], plan.START_TIMEOUT_S - 1) == []
     assert all(isinstance(s, Stop) for s in reconcile(wanted, starting, ["id-a"], plan.START_TIMEOUT_S + 1))
+
+
+def test_actors_are_asked_whether_they_hang_all_while_they_are_few_and_in_turns_when_they_are_many():
+    some = [Observed(Seat("observer", f"n{n}", "", Config()), "", "HEALTHY", pinged_s=float(n % 3)) for n in range(9)]
+    some[0].state = "STARTING"
+    assert plan.pings(some, plan.PING_PERIOD_S - 0.1) == []
+    assert plan.pings(some, plan.PING_PERIOD_S + 1) == [o for o in some[1:] if o.pinged_s <= 1.0]
+    seat, asked = some[0].seat, []
+    many = [Observed(seat, "", "HEALTHY", pinged_s=-math.inf, pid=n) for n in range(3 * plan.PINGS_A_ROUND)]
+    many[-1].missed = 1
+    for round_ in range(3):
+        found = plan.pings(many, float(round_))
+        assert len(found) <= plan.PINGS_A_ROUND + 1
+        assert any(o is many[-1] for o in found), "who missed one is asked each time"
+        asked += found
+        for o in found:
+            o.pinged_s = float(round_)
+    assert {o.pid for o in asked} == set(range(len(many))), "nobody is left out"
 
 
 def test_what_is_not_wanted_ends_gracefully_where_its_node_lives():

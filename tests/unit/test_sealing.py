@@ -23,6 +23,7 @@ def pair(clock: ManualClock) -> tuple[Sealer, Sealer]:
     return Sealer(KEY, "n1", clock=clock), Sealer(KEY, "n2", clock=clock)
 
 
+@pytest.mark.says("sealed")
 def test_what_one_seals_another_opens_and_nobody_reads(pair: tuple[Sealer, Sealer]) -> None:
     one, two = pair
     sealed = one.seal(b"db is unhealthy")
@@ -33,6 +34,7 @@ def test_what_one_seals_another_opens_and_nobody_reads(pair: tuple[Sealer, Seale
     assert not two.refused
 
 
+@pytest.mark.says("sealed-dropped")
 def test_every_flipped_bit_and_every_cut_is_refused(pair: tuple[Sealer, Sealer]) -> None:
     one, two = pair
     sealed = one.seal(b"x" * 20)
@@ -47,6 +49,7 @@ def test_every_flipped_bit_and_every_cut_is_refused(pair: tuple[Sealer, Sealer])
     assert two.open(sealed) is not None, "refusals leave no trace in the replay window"
 
 
+@pytest.mark.says("sealed-replay")
 def test_a_replay_is_refused_reordering_is_not(pair: tuple[Sealer, Sealer]) -> None:
     one, two = pair
     sealed = [one.seal(bytes([n])) for n in range(100)]
@@ -60,6 +63,7 @@ def test_a_replay_is_refused_reordering_is_not(pair: tuple[Sealer, Sealer]) -> N
     assert two.open(late) is None, "too far behind to tell"
 
 
+@pytest.mark.says("sealed-replay")
 def test_a_stale_datagram_is_refused_even_of_an_unknown_session(
     pair: tuple[Sealer, Sealer], clock: ManualClock
 ) -> None:
@@ -71,6 +75,7 @@ def test_a_stale_datagram_is_refused_even_of_an_unknown_session(
     assert two.open(one.seal(b"y")) is not None
 
 
+@pytest.mark.says("sealed-dropped")
 def test_another_key_and_an_echo_are_refused(pair: tuple[Sealer, Sealer], clock: ManualClock) -> None:
     one, two = pair
     assert two.open(Sealer(bytes(32), "n1", clock=clock).seal(b"x")) is None
@@ -93,6 +98,7 @@ def test_sessions_are_bounded(pair: tuple[Sealer, Sealer], clock: ManualClock, m
     assert two.open(Sealer(KEY, "m9", clock=clock).seal(b"x")) is not None
 
 
+@pytest.mark.says("limit-sealed")
 def test_bad_settings_are_refused(pair: tuple[Sealer, Sealer]) -> None:
     with pytest.raises(ConfigError, match="must have 32"):
         Sealer(b"short", "n1")

@@ -265,6 +265,7 @@ def test_a_folder_with_a_long_name(tmp_path, actuator):
 # --- the socket --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("tunable-sockets")
 def test_only_this_user_reaches_it(service, folder):
     one = announced(folder)[0]
     assert stat.S_IMODE(os.stat(one.socket).st_mode) == 0o600
@@ -272,6 +273,7 @@ def test_only_this_user_reaches_it(service, folder):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+@pytest.mark.says("tunable-sockets")
 def test_another_user_is_not_answered_and_not_trusted(tmp_path):
     with tempfile.TemporaryDirectory() as place:  # pytest's own folder lets nobody in, and is to stay so
         os.chmod(place, 0o711)
@@ -338,6 +340,7 @@ def test_malformed_requests_are_answered(service, folder, line):
     assert service.streams == 2
 
 
+@pytest.mark.says("limit-tunable")
 def test_unknown_requests_and_too_long_ones(service, folder, monkeypatch):
     path = announced(folder)[0].socket
     key = {"service": "transfer", "instance": str(os.getpid()), "name": "streams"}

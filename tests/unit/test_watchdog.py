@@ -81,6 +81,7 @@ def entries(folder: Path) -> list[dict[str, object]]:
 # --- the real thing ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("watchdog-restores")
 def test_a_killed_controller_has_its_limit_restored(tmp_path: Path, limit: Path) -> None:
     command = [sys.executable, "-c", CONTROLLER, str(tmp_path / "journal"), str(limit), "30"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as controller:
@@ -274,6 +275,7 @@ def test_a_huge_file_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         recover(tmp_path)
 
 
+@pytest.mark.says("journal-owner")
 def test_a_journal_of_someone_else_is_not_performed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / NAME).write_text("")
     monkeypatch.setattr(os, "geteuid", lambda: 12345)

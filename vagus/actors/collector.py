@@ -24,6 +24,7 @@ from vagus.actors.gateway_file import announce, withdraw
 from vagus.actors.intake import Intake
 from vagus.actors.joined import joined
 from vagus.actors.listeners import Listeners
+from vagus.actors.missed import Missed
 from vagus.actors.monitoring import PERIOD_S as MONITORING_S
 from vagus.actors.monitoring import Monitoring
 from vagus.actors.outbox import Outbox
@@ -35,6 +36,7 @@ from vagus.actors.sensing import Sensing
 from vagus.actors.span_outbox import SpanOutbox
 from vagus.actors.span_records import find_traces, spans_of
 from vagus.actors.steerable import steerable
+from vagus.clock import SystemClock
 from vagus.config import Config, RemoteWriteSettings, read_token, seconds
 from vagus.controllers.decide.grouping import grouping_of
 from vagus.controllers.decide.plan import prefix_of
@@ -61,6 +63,7 @@ from vagus.model import (
     Inference,
     Level,
     Logged,
+    Missing,
     NodeStatus,
     Outlook,
     Page,
@@ -133,6 +136,8 @@ class CollectorActor(Actor):
         self._listeners: Listeners | None = None
         self._forwarding: list[RemoteWrite] = []
         self._patience = Patience(links, seconds(seat.config.gateway.timeout))
+        expected = seat.config.expected.declared
+        self._missed = Missed(links, self._outbox.observer, SystemClock()) if expected else None
         self._url = ""
 
     async def start(self) -> None:
@@ -435,10 +440,11 @@ class CollectorActor(Actor):
 
     async def status(self) -> NodeStatus:
         now = time.time_ns()
-        described, (inferences, problems), receipts = await asyncio.gather(
+        described, (inferences, problems), receipts, missing = await asyncio.gather(
             self._roster.describe(await self.describe()),
             self._verdicts(),
             self.records("receipt", now - 3600 * 10**9, now + 10**9, RECEIPTS_SHOWN),
+            self._missing(),
         )
         errors = [f"{name}: {error}" for name, error in self._sensing.failing().items()]
         return NodeStatus(
@@ -452,7 +458,11 @@ class CollectorActor(Actor):
             receipts=tuple(receipts),
             decisions=sum(int(a.figures.get("decisions", 0)) for a in described),
             gateway=self._url,
+            missing=missing,
         )
+
+    async def _missing(self) -> tuple[Missing, ...]:
+        return await self._missed.ask() if self._missed is not None else ()
 
     async def _verdicts(self) -> tuple[list[Inference], list[str]]:
         """The observer's verdicts, or why there are none: sooner than the gateway gives this node up."""

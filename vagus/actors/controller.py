@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from vagus.actors.base import Actor, Links, Seat
 from vagus.actors.claims import NodeClaims
@@ -24,6 +25,7 @@ from vagus.actuators.choose import choose
 from vagus.actuators.process import read_meminfo_total
 from vagus.clock import NS
 from vagus.config import ControllerSettings, run_folder, seconds
+from vagus.controllers.claims import shareable
 from vagus.controllers.doubts import doubts_of, settling
 from vagus.controllers.joint import JointController
 from vagus.controllers.ladder import Doubt
@@ -79,11 +81,11 @@ class ControllerActor(Actor):
         self._resource = next(iter(self.settings.limits), "cpu_cores")
         self._controller = load(self.settings, seat.options.get("object"))
         self._actuator = choose(self.settings.actuator, root, self.config.act, run_folder(Path(seat.home)))
-        has, reserve = capacity(root), self.settings.guard.reserve
+        has = capacity(root)
         self._steering = Steering(self.settings, self._controller, self._actuator, has)
         self._limits = Limits(self._actuator, seat.folder / f"journal-{seat.label}", seconds(self.settings.lease))
-        shared = {resource: max(amount - reserve.get(resource, 0.0), 0.0) for resource, amount in has.items()}
-        self._claims = NodeClaims(seat.folder / "claims.json", self.settings.name, shared)
+        to_share = shareable(has, self.settings.guard)
+        self._claims = NodeClaims(seat.folder / "claims.json", self.settings.name, to_share)
         self._objective = Objective(self.settings.objective)
         self._targets = Targets(
             targets_of(self.settings),
@@ -211,7 +213,8 @@ class ControllerActor(Actor):
         self._figures["held"] += sum(receipt.note.startswith("held") for receipt in receipts)
         if outcome.failure:
             self.failed("step", VagusError(outcome.failure))
-        self._unstored += outcome.events
+        # events of a user's step say whose they are
+        self._unstored += (e if e.source else replace(e, source=self.settings.name) for e in outcome.events)
         self._keep(receipts)
         self._outside.stepped(receipts, self._armed, self._steering.rung.value)
         reports = [*outcome.reports, *self._of_itself(outcome.failure), *self._of_actuator()]

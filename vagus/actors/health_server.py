@@ -17,7 +17,7 @@ from vagus.actors.datagrams import Address, resolve
 from vagus.actors.gateway_file import announce, withdraw
 from vagus.actors.observer import ObserverActor
 from vagus.actors.recent import MAX_EVENTS, Recent
-from vagus.config import Config, read_token, seconds, secret
+from vagus.config import Config, private_folder, read_token, seconds, secret
 from vagus.controllers.decide.table import DecisionTable
 from vagus.controllers.localise import Ranking
 from vagus.errors import ConfigError, PeerUnreachable, Unsupported, VagusError
@@ -87,7 +87,7 @@ class HealthServer:
     async def start(self) -> str:
         """Opens store and sockets, serves, announces itself; the gateway's URL. Raises ConfigError, StoreError."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(self._folder)
         except OSError as error:
             raise ConfigError(
                 f"cannot write the state folder {self.home}: {error.strerror}; choose another with VAGUS_HOME"
@@ -195,6 +195,7 @@ class ObserverBackend:
             inferences=len(inferences),
             unhealthy=tuple(i.subject for i in inferences if i.status > Status.PENDING),
             errors=(described.last_error,) if described.last_error else (),
+            missing=await self._observer.missing(),
         )
 
     async def latest(self, selectors: Sequence[str]) -> list[Sample]:

@@ -31,16 +31,19 @@ from vagus.actors.membership import Membership
 from vagus.actors.observer_reads import ObserverReads
 from vagus.actors.registrations import Registrations
 from vagus.actors.submits import Submits
+from vagus.actors.topology import Topology
 from vagus.actors.usage import rss_bytes
 from vagus.actors.verdicts import Verdicts, kept_event
 from vagus.actors.wire import MAX_PEERS, Wire
+from vagus.clock import SystemClock
 from vagus.config import seconds, socket_path
 from vagus.errors import ConfigError, PeerUnreachable, Refused, StoreError
 from vagus.health.gossip import Gossip
-from vagus.model import MAX_T_NS, Ack, Event, Inference, Report, check_name
+from vagus.model import MAX_T_NS, Ack, Event, Inference, Missing, Report, Status, check_name
 from vagus.store import Store
 
 GOSSIP_PERIOD_S = 1.0
+LOOK_PERIOD_S = 1.0
 TICK_PERIOD_S = 0.25
 SWEEP_PERIOD_S = 5.0
 SWITCH_S = 0.0005
@@ -52,6 +55,8 @@ AUTO_SYNC_BYTES = 8 << 20
 """Small commits in quick succession write much: the disk is waited for each second, not each twenty of them."""
 MAX_TOLD = 1000
 """Names of the watch list in `about`."""
+TOPOLOGY = "topology"
+"""Under which name the store keeps since when what is missing."""
 
 COUNTS = ("accepted", "ignored", "failed", "restored", "changes")
 WIRE_COUNTS = ("sent", "received", "dropped", "unsealed")
@@ -84,6 +89,7 @@ class ObserverActor(ObserverReads):
         self._submits = Submits(self._check, self._take, self.failed)
         self._keeper: Keeper | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._topology = Topology(seat.config.expected, seat.node, SystemClock())
         self._accepted: list[Report] = []  # of which the peers are not told yet
 
     # --- life ------------------------------------------------------------------------------------------------------
@@ -109,6 +115,8 @@ class ObserverActor(ObserverReads):
         self.every(GOSSIP_PERIOD_S, self._exchange.tick, "gossip")
         self.every(seconds(self.config.store.sync), self._keeper.sync, "sync")
         self.every(SWEEP_PERIOD_S, self._submits.sweep, "sweep")
+        if self.config.expected.declared:
+            self.every(LOOK_PERIOD_S, self._look, "look for what is missing")
         self.every(60.0, self._retain, "retain")
 
     async def stop(self) -> None:
@@ -133,6 +141,8 @@ class ObserverActor(ObserverReads):
         )
         try:
             self._registrations.restore(store)
+            if self.seat.restarts:  # else the cluster has just started, and all have yet to come
+                self._topology.restore(store.load(TOPOLOGY))
             now_ns = time.time_ns()
             since_ns = now_ns - self._local.ttl_ns
             history = list(store.records("report", Report, since_ns, MAX_T_NS, limit=MAX_RESTORED, newest_first=True))
@@ -233,6 +243,10 @@ class ObserverActor(ObserverReads):
             "memory_bytes": int(rss_bytes()),
         }
 
+    async def missing(self) -> tuple[Missing, ...]:
+        """What of the expected topology is missing now, as this node sees it."""
+        return self._topology.missing
+
     async def address(self) -> Address:
         """Where this observer hears gossip. Raises PeerUnreachable before `start`."""
         return self.wire.address()
@@ -300,6 +314,30 @@ class ObserverActor(ObserverReads):
         if self._inbox.last_bad:
             lines.append(f"last datagram refused: {self._inbox.last_bad}")
         return (*lines, *self._herald.notes())
+
+    # --- inside: what is expected ----------------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        """Looks for what is missing, and tells of what changed."""
+        # alone, without a supervisor, the nodes are those that it was given as peers
+        nodes = self.links.nodes() if self.links is not None else self.wire.addresses
+        before = self._topology.state()
+        for event in self._topology.look(nodes, self._local.verdict, self._looping()):
+            self._herald.note(event)
+        state = self._topology.state()
+        if state != before:
+            await self._kept_by().run(lambda store: store.save(TOPOLOGY, state))
+
+    def _looping(self) -> dict[str, str]:
+        """Actors that crash-loop, as the supervisor counts: a fact, of which no second observer is needed."""
+        found = {}
+        for verdict in self._local.verdicts("vagus:"):
+            if "restarts" in verdict.contexts:
+                reports = self._local.panorama(verdict.subject).get("vagus:supervisor", ())
+                said = next((r.contexts["restarts"] for r in reversed(reports) if "restarts" in r.contexts), None)
+                if said is not None and said.status >= Status.UNHEALTHY:
+                    found[verdict.subject] = f"it ended {said.score:.0f} times within 5 minutes"
+        return found
 
     # --- inside: reports and verdicts ------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ class ObserverReads(Actor):
             pending_ns=pending_ns,
             subjects=settings.subjects,
             interest=settings.interest,
-            watch=settings.watch,
+            watch=(*settings.watch, *seat.config.expected.subjects),
         )
         self._overview = Overview()
 

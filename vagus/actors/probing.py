@@ -41,7 +41,7 @@ from vagus.sealing import KEY_BYTES, MAX_DATAGRAM_BYTES, Sealer
 
 SLACK_S = 2.0
 """Beside the transfer itself: connecting, asking, answering."""
-MAX_PEERS = 1000
+MAX_PEERS = 4096
 PORTS_TRIED = 20
 FLOOR_S, FIRST_S, CEILING_S, ROUNDS_CEILING_S = 0.2, 0.5, 2.0, 3600.0
 """Of time-outs: the least, the one before anything is known, the most for an answer and for the token."""

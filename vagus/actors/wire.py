@@ -17,7 +17,7 @@ from vagus.actors.datagrams import Address, arrived, open_udp
 from vagus.errors import ConfigError, PeerUnreachable
 from vagus.sealing import MAX_DATAGRAM_BYTES, Sealer
 
-MAX_PEERS = 1000
+MAX_PEERS = 4096
 TURN_BYTES = 128 << 10
 """Heard before others get their turn: more than a burst of usual datagrams."""
 GOSSIP = range(0x90, 0x100)

@@ -17,6 +17,9 @@ from vagus.cli.lazy import Entry, LazyGroup
 COMMANDS = (
     Entry("up", "vagus.cli.up:up", "Start vagus on this machine, or join a Ray cluster.", "Run"),
     Entry("down", "vagus.cli.up:down", "Stop vagus and restore every limit.", "Run"),
+    Entry("run", "vagus.cli.run:run", "Run a controller from a file, and follow it.", "Run"),
+    Entry("submit", "vagus.cli.submit:submit", "Run a controller as a job of the cluster.", "Run"),
+    Entry("job", "vagus.cli.job:job", "Jobs that were submitted: list, log, stop.", "Run"),
     Entry("demo", "vagus.cli.demo.story:demo", "Two minutes of the whole loop on real processes.", "Run"),
     Entry("status", "vagus.cli.status:status", "What is sensed, how healthy, what is decided.", "Look"),
     Entry(

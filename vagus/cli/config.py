@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from vagus.config import CampaignSettings
     from vagus.health.instances import Panorama
 
-KINDS = ("vagus", "controller", "campaign", "train")
+KINDS = ("vagus", "controller", "campaign", "train", "app", "variants")
 
 
 @click.group()
 def config() -> None:
     """Show, describe and check settings: vagus.yaml (a node or cluster), controller.yaml (one controller), campaign.yaml
-    (injections), train.yaml (what a policy learns from)."""
+    (injections), train.yaml (what a policy learns from), app.yaml and variants.yaml (what `vagus experiment` deploys, and
+    which policies it compares)."""
 
 
 @config.command()
@@ -55,7 +56,7 @@ def show(file: Path | None, as_json: bool) -> None:
 @config.command()
 @click.argument("kind", type=click.Choice(KINDS), default="vagus")
 def schema(kind: str) -> None:
-    """The JSON schema of vagus.yaml, controller.yaml, campaign.yaml or train.yaml, for editors and checkers.
+    """The JSON schema of vagus.yaml, controller.yaml or another kind of file, for editors and checkers.
 
     \b
     Examples:
@@ -71,7 +72,8 @@ def schema(kind: str) -> None:
 def check(file: Path, as_json: bool) -> None:
     """Whether FILE is right; if not, its first error, and exit status 1.
 
-    Which kind it is shows from its keys: vagus.yaml, controller.yaml, campaign.yaml, train.yaml, or Panorama's JSON.
+    Which kind it is shows from its keys: vagus.yaml, controller.yaml, campaign.yaml, train.yaml, app.yaml, variants.yaml,
+    or Panorama's JSON.
 
     \b
     Examples:
@@ -201,7 +203,7 @@ def _instance_bytes(given: Panorama, form: str) -> bytes:
 
 
 def schema_text(kind: str) -> str:
-    """The schema as published in schemas/KIND.schema.json. kind: vagus, controller, campaign or train."""
+    """The schema as published in schemas/KIND.schema.json. kind: one of KINDS."""
     from vagus.config import schema as schema_of
 
     title = f"{kind}.yaml"
@@ -209,13 +211,22 @@ def schema_text(kind: str) -> str:
 
 
 def _settings(kind: str) -> type[Any]:
-    from vagus.config import CampaignSettings, Config, ControllerSettings, TrainSettings
+    from vagus.config import (
+        ApplicationSettings,
+        CampaignSettings,
+        Config,
+        ControllerSettings,
+        ExperimentSettings,
+        TrainSettings,
+    )
 
     found: dict[str, type[Any]] = {
         "vagus": Config,
         "controller": ControllerSettings,
         "campaign": CampaignSettings,
         "train": TrainSettings,
+        "app": ApplicationSettings,
+        "variants": ExperimentSettings,
     }
     return found[kind]
 
@@ -234,7 +245,17 @@ def _read(file: Path) -> tuple[str, Any]:
     """Which kind a file is, and its settings. Raises ConfigError."""
     import yaml
 
-    from vagus.config import MAX_CONFIG_BYTES, CampaignSettings, Config, ControllerSettings, decode
+    from vagus.cli.application.reading import check as check_application
+    from vagus.cli.experiment.slo_variants import check_variants
+    from vagus.config import (
+        MAX_CONFIG_BYTES,
+        ApplicationSettings,
+        CampaignSettings,
+        Config,
+        ControllerSettings,
+        ExperimentSettings,
+        decode,
+    )
     from vagus.controllers.checked import check_controllers
     from vagus.controllers.decide.checked import check_decide
     from vagus.health.checked import check_health
@@ -254,11 +275,16 @@ def _read(file: Path) -> tuple[str, Any]:
     keys = set(raw) if isinstance(raw, dict) else set()
     only_train = {"world", "bootstrap", "episodes", "explore", "evaluate"}
     only_controller = set(ControllerSettings.__struct_fields__) - set(Config.__struct_fields__)
-    kind = "campaign" if "injections" in keys else "train" if keys & only_train else ""
-    kind = kind or ("controller" if keys & only_controller else "vagus")
+    marks = {"campaign": {"injections"}, "train": only_train, "variants": {"variants"}, "app": {"entry", "services"}}
+    marks["controller"] = only_controller
+    kind = next((kind for kind, only in marks.items() if keys & only), "vagus")
     settings = decode(text, _settings(kind), str(file))
     if isinstance(settings, CampaignSettings):
         _check_campaign(settings, str(file))
+    if isinstance(settings, ExperimentSettings):
+        check_variants(settings.variants, str(file))
+    if isinstance(settings, ApplicationSettings):
+        check_application(settings, str(file))
     if isinstance(settings, Config):
         check_health(settings, str(file))
         check_decide(settings, str(file))

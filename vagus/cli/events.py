@@ -88,7 +88,8 @@ def _pairs(fields: dict[str, Any]) -> str:
     return "  ".join(f"{k}={quantity(v) if isinstance(v, float) else v}" for k, v in fields.items() if v not in EMPTY)
 
 
-def _event(e: dict[str, Any]) -> str:
+def event_text(e: dict[str, Any]) -> str:
+    """An event as a line: level, node, name, source, fields."""
     source = f" ({e['source']})" if e.get("source") else ""
     return f"{e['level']:<7} {e['node']}  {e['event']}{source}  {_pairs(e['fields'])}".rstrip()
 
@@ -115,7 +116,7 @@ def _item(item: dict[str, Any]) -> str:
 
 
 _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "event": _event,
+    "event": event_text,
     "receipt": receipt_text,
     "decision": _decision,
     "reward": _reward,

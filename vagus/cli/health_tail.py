@@ -54,7 +54,7 @@ def tail(ctx: click.Context, subjects: tuple[str, ...], since: str, count: int, 
 
 
 def _changes(connection: Connection, since: str, node: str) -> Generator[dict[str, Any], None, None]:
-    node = node or str(ask(connection, "/healthz").get("node", ""))  # the others infer the same
+    node = node or str(ask(connection, "/healthz", scope="node").get("node", ""))  # the others infer the same
     with connection.subscribe(events=EVENT, since=since or 0.0, node=node, patience=PATIENCE) as tailed:
         for item in tailed.ticks():
             if isinstance(item, Event) and item.event == EVENT:

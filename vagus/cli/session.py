@@ -49,13 +49,14 @@ def server_url(text: str, param: click.Parameter | None = None, ctx: click.Conte
 
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
-        host, port = parts.hostname or "", parts.port or DEFAULT_PORT
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else DEFAULT_PORT)
     except ValueError:
         host = ""
-    if not host or parts.scheme != "http" or parts.path.strip("/") or parts.query or parts.username:
-        raise click.BadParameter(f"{text[:80]!r} is not HOST, HOST:PORT or http://HOST:PORT", ctx, param)
-    host = "127.0.0.1" if host == "localhost" else host  # as gateways announce themselves
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    if not host or parts.scheme not in ("http", "https") or parts.path.strip("/") or parts.query or parts.username:
+        raise click.BadParameter(f"{text[:80]!r} is not HOST, HOST:PORT, http://HOST:PORT or https://…", ctx, param)
+    if host == "localhost" and parts.scheme == "http":
+        host = "127.0.0.1"  # as gateways announce themselves
+    return f"{parts.scheme}://[{host}]:{port}" if ":" in host else f"{parts.scheme}://{host}:{port}"
 
 
 def endpoint_of(ctx: click.Context) -> Endpoint:

@@ -28,15 +28,17 @@ DEGRADED = 3
 def status(ctx: click.Context, as_json: bool, watch: bool, every_s: float, node: str) -> None:
     """What is sensed, how healthy it is, what is decided, and what the actors of vagus are doing.
 
-    Exit status: 0 all of vagus is well, 1 no gateway answers, 3 something of vagus is degraded: a node is missing, an
-    actor is not healthy, a collector fails. An unhealthy subject is an answer of vagus, not a fault of it: it shows,
-    and changes nothing here.
+    Exit status: 0 all of vagus is well, 1 no gateway answers, 3 something of vagus is degraded: a node does not answer,
+    an actor is not healthy, a collector fails, or something is missing of what `expected` in vagus.yaml says there
+    should be (nodes, services; an actor that crash-loops). An unhealthy subject that is not expected is an answer of
+    vagus, not a fault of it: it shows, and changes nothing here.
 
     \b
     Examples:
       vagus status
       vagus status --watch
       vagus status --json | jq .series
+      vagus status --json | jq -r '.missing[] | "\\(.what) \\(.why): \\(.todo)"'
       vagus status --json | jq -r '.actors[] | select(.state != "HEALTHY") | .name'
     """
 

@@ -13,6 +13,7 @@ from vagus.cli.figure import Line, choose, draw_png
 from vagus.config import hash_text, write_private
 from vagus.environments.training import Episode, Score
 from vagus.errors import ConfigError, VagusError
+from vagus.policies.checkpoints import short
 from vagus.policies.learned import LearnedLimits
 
 STATE = "train.json"
@@ -84,7 +85,7 @@ class Folder:
             return False
         self.kept.best = reward
         for key, model in policy.models.items():
-            name = "ddpg.npz" if len(policy.models) == 1 else f"{key.rpartition('/')[2].rpartition(':')[2]}.npz"
+            name = "ddpg.npz" if len(policy.models) == 1 else f"{short(key)}.npz"
             model.save(self.path / name)
         return True
 

@@ -161,24 +161,29 @@ def _settled(actors: list[dict[str, Any]]) -> bool:
 
 
 @click.command()
+@click.option("--leave", is_flag=True, help="End this node's actors only; its Ray, and the other nodes, go on.")
 @click.option("--json", "as_json", is_flag=True, help="Print {stopped, problems} as JSON.")
 @click.pass_context
-def down(context: click.Context, as_json: bool) -> None:
+def down(context: click.Context, leave: bool, as_json: bool) -> None:
     """Stop vagus on this machine: end every actor and Ray itself (if `vagus up` started it), restore every limit.
 
-    \b
     Stored data stays and is read again by the next `vagus up`. Nothing else is left: no process, no group, no socket.
+
+    \b
+    vagus down                            where `vagus up` ran: the cluster ends
+    vagus down --leave                    on any node, before its Ray is stopped: limits restored, stores flushed
     """
     from vagus.runtime import launch
 
     home = configuration.home(Config(home=getattr(context.obj, "home", "")))
     console = Console(stderr=as_json, highlight=False)
     with progress(console) as say:
-        problems = launch.down(home, say=say)
+        problems = launch.down(home, leave=leave, say=say)
     if as_json:
         sys.stdout.write(json.dumps({"stopped": not problems, "problems": problems}) + "\n")
     for problem in problems:
         console.print(f"left: {problem}", style="red", markup=False, soft_wrap=True)
     if problems:
         raise SystemExit(1)
-    console.print(f"vagus is down; its data stays in {home}", markup=False, soft_wrap=True)
+    what = "this node has left" if leave else "vagus is down"
+    console.print(f"{what}; its data stays in {home}", markup=False, soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vagus.cli.output import byte_size, cell, span, status_cell, table
+from vagus.cli.output import age, byte_size, cell, span, status_cell, table
 from vagus.cli.view_receipts import render_receipts
 
 if TYPE_CHECKING:
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 WELL = ("HEALTHY", "DRAINING", "DRAINED")
 MOST_UNHEALTHY = 8
+MOST_MISSING = 12
 
 
 def summarise(status: dict[str, Any]) -> dict[str, Any]:
     """The status document with the keys that scripts ask for.
 
     series: live series of all nodes; inferences: subjects with a verdict; unhealthy: those worse than PENDING;
-    decisions; actors: all of them; errors: a line each; state: `ok`, `starting` or `degraded`.
+    decisions; actors: all of them; errors: a line each; missing: what is expected and not there, and nodes that do not
+    answer; state: `ok`, `starting` or `degraded`.
     """
     nodes: list[dict[str, Any]] = list(status.get("nodes") or ())
     actors = [a for n in nodes for a in n.get("actors") or ()]
@@ -28,7 +30,8 @@ def summarise(status: dict[str, Any]) -> dict[str, Any]:
     health = status.get("health")
     inferences = len(health) if health else max((int(n.get("inferences") or 0) for n in nodes), default=0)
     states = {str(a.get("state")) for a in actors}
-    if errors or status.get("partial") or not actors or states - {*WELL, "STARTING"}:
+    missing = missing_of(status)
+    if errors or missing or status.get("partial") or not actors or states - {*WELL, "STARTING"}:
         state = "degraded"
     else:
         state = "starting" if "STARTING" in states else "ok"
@@ -42,7 +45,24 @@ def summarise(status: dict[str, Any]) -> dict[str, Any]:
         "errors": errors,
         "actors": actors,
         **{k: v for k, v in status.items() if k != "cluster"},
+        "missing": missing,
     }
+
+
+def missing_of(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is missing as any node sees it, each thing once, since when it was first missed; then who is silent."""
+    found: dict[str, dict[str, Any]] = {}
+    for node in status.get("nodes") or ():
+        for one in node.get("missing") or ():
+            known = found.get(str(one.get("what")))
+            if known is None or int(one.get("since_ns") or 0) < int(known.get("since_ns") or 0):
+                found[str(one.get("what"))] = one
+    for part in status.get("missing") or ():
+        what = f"node:{part.get('node')}"
+        todo = f"`vagus health {what}` has what its peers say of it"
+        silent = {"what": what, "kind": "node", "why": "silent", "since_ns": 0, **part, "todo": todo}
+        found.setdefault(what, silent)
+    return [found[what] for what in sorted(found)]
 
 
 def render_status(status: dict[str, Any], console: Console) -> None:
@@ -57,6 +77,7 @@ def render_status(status: dict[str, Any], console: Console) -> None:
     head = [Text("vagus", "bold"), cell(whole["cluster"]), cell(f"{count}: {names}"), Text(whole["state"], colour)]
     console.print(Text("  ").join(head), soft_wrap=True)
     warn_partial(status, console)
+    _missing(console, [one for one in whole["missing"] if one["why"] != "silent"])  # those are in the line above
 
     each = " · ".join(f"{n.get('node')} {n.get('series', 0)}" for n in nodes) if len(nodes) > 1 else ""
     _line(console, "sense", f"{whole['series']} series live" + (f"  ({each})" if each else ""), nodes)
@@ -77,6 +98,18 @@ def render_status(status: dict[str, Any], console: Console) -> None:
     _actors(console, nodes)
     for error in whole["errors"][: len(whole["errors"]) - len(missing_lines(status))]:  # those are said above
         console.print(Text.assemble(("error   ", "red"), cell(error)), soft_wrap=True)
+
+
+def _missing(console: Console, missing: list[dict[str, Any]]) -> None:
+    from rich.text import Text
+
+    for one in missing[:MOST_MISSING]:
+        what = Text.assemble(("missing ", "bold red"), cell(one.get("what", ""), "red"), "  ")
+        known = f"{one.get('why')} for {age(int(one.get('since_ns') or 0))}: {one.get('error')}"
+        console.print(what + cell(known, "red") + cell(f"  {one.get('todo')}", "dim"), soft_wrap=True)
+    more = len(missing) - MOST_MISSING
+    if more > 0:
+        console.print(Text(f"{' ' * 8}and {more} more: vagus status --json | jq .missing", "red"))
 
 
 def missing_lines(answer: dict[str, Any]) -> list[str]:

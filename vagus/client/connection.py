@@ -220,14 +220,15 @@ class Connection(Health):
         event: str = "",
         where: Sequence[str] = (),
         level: str = "",
+        node: str = "",
     ) -> Answer[Any]:
         """Stored events, receipts, decisions, rewards, reports or feed items (`item`), newest first.
 
-        Of events: event: a name, `log.*`, or `log.*{node="a"}`; where: predicates on fields, all of which must hold,
+        node: ask this one only. Of events: event: a name, `log.*`, or `log.*{node="a"}`; where: predicates on fields, all of which must hold,
         such as `VAL>2`; level: the least.
         """
         query = {"kind": kind, "since": since, "limit": limit, "event": event, "where": tuple(where), "level": level}
-        return self._records("/v1/records", query, "records", _RECORDS.get(kind, Any))
+        return self._records("/v1/records", {**query, "node": node}, "records", _RECORDS.get(kind, Any))
 
     def feeds(self, node: str = "") -> Answer[FeedStatus]:
         """Each declared feed at each node that fetches some of it."""

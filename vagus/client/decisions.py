@@ -46,7 +46,7 @@ D = TypeVar("D", bound="Decisions")
 TIMEOUT_S = 0.25
 MAX_QUEUED = 10_000
 QUEUED, LOCAL = "QUEUED", "LOCAL"
-_LOOK = b"/healthz"
+_LOOK = b"/healthz?scope=node"  # whether that gateway works, whatever is missing elsewhere
 
 
 class Decisions:

@@ -1,4 +1,4 @@
-"""Requests to one gateway over kept-alive connections: plain HTTP/1.1 from the standard library.
+"""Requests to one gateway over kept-alive connections: HTTP/1.1 from the standard library, or HTTPS where a proxy stands.
 
 Thread-safe and fork-safe: each call takes a connection from a small pool of this process.
 """
@@ -31,15 +31,16 @@ class Http:
     def __init__(self, url: str, token: str, timeout_s: float = 30.0) -> None:
         try:
             parts = urlsplit(url)
-            host, port = parts.hostname, parts.port or 80
+            host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
         except ValueError:  # a port beyond 65535, half a bracket
             host = None
-        if host is None or parts.scheme != "http":
-            raise ConfigError(f"gateway address {url!r} is not http://HOST:PORT")
+        if host is None or parts.scheme not in ("http", "https"):
+            raise ConfigError(f"gateway address {url!r} is not http://HOST:PORT, nor https://…")
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
         self._host = host
         self._port = port
+        self._secure = parts.scheme == "https"
         self._headers = {"Authorization": f"Bearer {token}"}
         self._idle: list[HTTPConnection] = []
         self._lock = threading.Lock()
@@ -159,11 +160,17 @@ class Http:
         connection.close()
 
     def _new(self) -> HTTPConnection:
-        from http.client import HTTPConnection  # 25 ms: not before it is needed
+        from http.client import HTTPConnection, HTTPSConnection  # 25 ms: not before it is needed
 
+        if self._secure:  # by the certificates that this machine trusts; SSL_CERT_FILE names others
+            return HTTPSConnection(self._host, self._port, timeout=self.timeout_s)
         return HTTPConnection(self._host, self._port, timeout=self.timeout_s)
 
     def _unreachable(self, error: Exception) -> VagusError:
+        if type(error).__name__ == "SSLCertVerificationError":  # which is a ValueError too
+            return PeerUnreachable(
+                f"{self.url} shows a certificate that is not trusted here: {error}; SSL_CERT_FILE=FILE names who signed it"
+            )
         if isinstance(error, ValueError) or type(error).__name__ == "InvalidURL":
             return ConfigError(f"the request to {self.url} cannot be made: {error}")
         if isinstance(error, TimeoutError):

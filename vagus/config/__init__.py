@@ -24,9 +24,19 @@ from vagus.config.control import (
     WorldSettings,
 )
 from vagus.config.decide import ContextSettings, DecideSettings, LearnSettings
+from vagus.config.expected import ExpectedSettings
 from vagus.config.feeds import FeedSettings, MailSettings, SourceSettings
 from vagus.config.hashing import hash_text
-from vagus.config.layout import home, node_folder, read_token, run_folder, secret, socket_path, write_private
+from vagus.config.layout import (
+    home,
+    node_folder,
+    private_folder,
+    read_token,
+    run_folder,
+    secret,
+    socket_path,
+    write_private,
+)
 from vagus.config.reading import MAX_CONFIG_BYTES, decode, load, schema
 from vagus.config.settings import (
     AccessRule,
@@ -64,6 +74,7 @@ __all__ = [
     "ControllerSettings",
     "DecideSettings",
     "Duration",
+    "ExpectedSettings",
     "ExperimentSettings",
     "FeedSettings",
     "ForecastSettings",
@@ -106,6 +117,7 @@ __all__ = [
     "home",
     "load",
     "node_folder",
+    "private_folder",
     "read_token",
     "run_folder",
     "schema",

@@ -42,9 +42,16 @@ def socket_path(base: Path, node: str, name: str) -> Path:
     return Path("/tmp") / f"vagus-{os.geteuid()}" / f"{digest}.sock"  # noqa: S108
 
 
+def private_folder(path: Path) -> None:
+    """Makes a folder that only its owner may enter, and so those above it that are missing. Raises OSError."""
+    if not path.is_dir():
+        private_folder(path.parent)  # mkdir(parents=True) would make these for everyone
+        path.mkdir(exist_ok=True, mode=0o700)
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Replaces a file atomically and durably, readable by its owner only. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

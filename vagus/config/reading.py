@@ -106,6 +106,7 @@ def _check_durations(settings: object, origin: str, seen: set[int] | None = None
         "merge",
         "duration",
         "within",
+        "grace",
     )
     if isinstance(settings, Settings):
         for name in settings.__struct_fields__:

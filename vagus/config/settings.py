@@ -16,6 +16,7 @@ from vagus.config.act import ActSettings, TraceSettings
 from vagus.config.base import Duration, Name, Port, Positive, Ratio, Settings, seconds
 from vagus.config.control import LearnerSettings, ObjectiveSettings
 from vagus.config.decide import DecideSettings
+from vagus.config.expected import ExpectedSettings
 from vagus.config.feeds import FeedSettings, SourceSettings
 from vagus.errors import ConfigError
 
@@ -232,6 +233,8 @@ class GuardSettings(Settings, frozen=True):
     swings: Annotated[int, msgspec.Meta(ge=0, le=100)] = 5  # turns in a row that are an oscillation; 0: never
     swing_hold: Duration = "30s"  # for so long only more is given then; longer each time
     reserve: dict[str, Positive] = {}  # by resource: what all limits of the node together leave to others
+    # all limits of the node together: so many times what it has; more than 1 where not all peak at once
+    overcommit: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 1.0
 
 
 class ControllerSettings(Settings, frozen=True):
@@ -290,9 +293,12 @@ class Config(Settings, frozen=True):
     store: StoreSettings = StoreSettings()
     gateway: GatewaySettings = GatewaySettings()
     health: HealthSettings = HealthSettings()
+    expected: ExpectedSettings = ExpectedSettings()
     feeds: tuple[FeedSettings, ...] = (
         FeedSettings(name="uptime", source=SourceSettings(all=("proc:uptime",)), every="10s", format="uptime"),
-        FeedSettings(name="gateway", source=SourceSettings(all=("gateway:/healthz",)), every="10s", format="json"),
+        FeedSettings(
+            name="gateway", source=SourceSettings(all=("gateway:/healthz?scope=node",)), every="10s", format="json"
+        ),
     )
     # who fetches: the head, or every node its share of the web's locations; auto: see feeds/shares.py
     feeds_on: Literal["auto", "head", "every-node"] = "auto"

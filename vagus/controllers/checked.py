@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from vagus.actuators import ACTUATORS
 from vagus.config import ControllerSettings
-from vagus.controllers.load import load, targets_of
+from vagus.controllers.load import is_code, load, targets_of
 from vagus.errors import ConfigError
 
 OF_RUNTIME = ("ray",)  # kinds that are looked up before an actuator is asked
@@ -38,11 +38,11 @@ def _check(settings: ControllerSettings) -> None:
         if target.kind not in kinds:
             raise _none("kind of target", target.kind, kinds)
     resources = {resource for actuator in known for resource in actuator.resources}
-    own_names = any(target.kind == "tunable" for target in targets) or ":" in settings.policy  # acts on any target
+    own_names = any(target.kind == "tunable" for target in targets) or is_code(settings.policy)  # acts on any target
     for resource in settings.limits:
         if resource.partition("@")[0] not in resources and not own_names:
             raise _none("resource", resource, resources - {"*"})
-    if ":" not in settings.policy:
+    if not is_code(settings.policy):
         load(settings)
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from vagus.config import GuardSettings
 from vagus.model import Target
 
 
@@ -33,6 +34,11 @@ Grant = Callable[[Target, str, float, float | None, float], Granted]
 def unbounded(target: Target, resource: str, wanted: float, current: float | None, least: float) -> Granted:
     """Grants everything: for a machine with one controller."""
     return Granted(wanted)
+
+
+def shareable(has: Mapping[str, float], guard: GuardSettings) -> dict[str, float]:
+    """What all limits of a node together may add up to, by resource. has: what the node has."""
+    return {r: max(amount * guard.overcommit - guard.reserve.get(r, 0.0), 0.0) for r, amount in has.items()}
 
 
 class Claims:

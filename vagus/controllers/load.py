@@ -1,13 +1,15 @@
-"""From the name of a policy in controller.yaml to a controller: registered, `module:Class`, or `file.py:Class`."""
+"""From the name of a policy in controller.yaml to a controller: registered, `module:Class`, or `file.py[:Class]`."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +22,8 @@ from vagus.errors import ConfigError
 from vagus.model import Target
 from vagus.policies import JOINT_POLICIES, LIMIT_POLICIES, Field, JointPolicy, LimitPolicy
 
+FROM_FILE = "vagus_user_"  # how modules are called that are the file of a user
+
 
 def load(settings: ControllerSettings, given: object = None) -> Controller:
     """The controller of `settings`; `given` is a user's class or instance that takes the policy's place.
@@ -28,7 +32,7 @@ def load(settings: ControllerSettings, given: object = None) -> Controller:
     Raises ConfigError.
     """
     if given is None:
-        given = find(settings.policy) if ":" in settings.policy else _registered(settings)
+        given = find(settings.policy) if is_code(settings.policy) else _registered(settings)
     if isinstance(given, type) and hasattr(given, "in_force") and hasattr(given, "learned"):
         return _joint(cast("type[JointPolicy]", given), settings)
     if isinstance(given, type) and len(settings.targets) > 1 and not hasattr(given, "period_s"):
@@ -50,12 +54,28 @@ def load(settings: ControllerSettings, given: object = None) -> Controller:
     return cast("Controller", given)
 
 
+def is_code(policy: str) -> bool:
+    """Whether a policy is a user's class, and not the name of a registered one."""
+    return ":" in policy or policy.endswith(".py")
+
+
+def file_of(policy: str) -> str:
+    """The Python file that a policy names, as it is written there; empty when it names none."""
+    path = policy if policy.endswith(".py") else policy.rpartition(":")[0]
+    return path if path.endswith(".py") else ""
+
+
 def find(path: str) -> type:
-    """The class at `module:Class` or `path/to/file.py:Class`. Raises ConfigError."""
-    module_name, _, name = path.rpartition(":")
+    """The class at `module:Class` or `path/to/file.py:Class`; of a file alone the only one there that has a `step`.
+
+    Raises ConfigError.
+    """
+    file, name = file_of(path), path.rpartition(":")[2]
     try:
-        module = _from_file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
-        found = getattr(module, name)
+        module = _from_file(Path(file)) if file else importlib.import_module(path.rpartition(":")[0])
+        found = _only_class(module, file) if path == file else getattr(module, name)
+    except ConfigError:
+        raise
     except Exception as error:  # a user's module may raise anything while it loads
         raise ConfigError(f"policy {path!r} does not load: {type(error).__name__}: {error}") from error
     if not isinstance(found, type):
@@ -63,19 +83,50 @@ def find(path: str) -> type:
     return found
 
 
-def _from_file(path: Path) -> Any:
+def travelling(kind: type) -> list[ModuleType]:
+    """The modules that are nowhere but where a class of a file was loaded: its own, and those beside it in the folder."""
+    own = sys.modules.get(kind.__module__)
+    if own is None or not own.__name__.startswith(FROM_FILE) or own.__file__ is None:
+        return []
+    folder = Path(own.__file__).parent
+    known = [m for n, m in list(sys.modules.items()) if isinstance(m, ModuleType) and "." not in n and n != "__main__"]
+    beside = [
+        m for m in known if m is not own and (file := getattr(m, "__file__", None)) and Path(file).parent == folder
+    ]
+    return [own, *beside]
+
+
+def _only_class(module: ModuleType, file: str) -> type:
+    own = {
+        name: one
+        for name, one in vars(module).items()
+        if isinstance(one, type) and one.__module__ == module.__name__ and callable(getattr(one, "step", None))
+        if not name.startswith("_") and not inspect.isabstract(one)
+    }
+    if len(own) != 1:
+        what = f"it has several: {', '.join(own)}; name one" if own else "it has none; name it"
+        raise ConfigError(
+            f"{file}: which class steers? One with a method `step` is looked for, and {what}, as {file}:Class"
+        )
+    return next(iter(own.values()))
+
+
+def _from_file(path: Path) -> ModuleType:
     full = path.expanduser().absolute()
-    name = f"vagus_user_{full.stem}_{hash_text(str(full)):x}"
+    name = f"{FROM_FILE}{full.stem}_{hash_text(str(full)):x}"
     spec = importlib.util.spec_from_file_location(name, full)
     if spec is None or spec.loader is None or not full.is_file():
         raise FileNotFoundError(f"{full} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look their module up
+    sys.path.append(str(full.parent))  # for what it imports from beside it; at the end: it replaces nothing installed
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
+    finally:
+        sys.path.remove(str(full.parent))
     return module
 
 

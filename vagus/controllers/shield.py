@@ -84,7 +84,8 @@ class Shield:
         raised = self._standing.get(wish.target, (0.0, 0.0))[0] if sound else self._raises.get(wish.target, 0.0)
         uses = self._uses.get(wish.target, 0.0)
         floor = max(raised, uses * LEAST_OVER_USE) if sound or raised else 0.0
-        if floor <= (wish.value if sound else 0.0):
+        doubted = wish.confidence < 1.0 and wish.target in self._raises  # may be held: a raise must not
+        if floor <= (wish.value if sound else 0.0) and not doubted:
             return Shielded(wish, wish.value)
         why = "throttled" if floor == raised else f"uses {uses:.3g} cores"
         why = f"shield: {why} (the policy wished {wish.value:.3g})"

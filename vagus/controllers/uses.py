@@ -38,6 +38,9 @@ USES: Mapping[str, Use] = {
 }
 
 
+STALE_S = 30.0  # three times the slowest collector that tells of a group
+
+
 class Uses:
     """The uses of `targets`. Where a limit's unit is another than the use's, the most that was ever used for a unit of
     limit is taken for what a unit is worth, so that use ÷ limit is 1 where the limit was used up most.
@@ -48,14 +51,16 @@ class Uses:
         self._keys: dict[Key, Target] = {key: t for t in targets if (key := key_of(t)) is not None}
         self.selectors = tuple(dict.fromkeys(use.kind for use in self._resources.values()))
         self._before: dict[tuple[Target, str], tuple[int, float]] = {}
-        self._now: dict[tuple[Target, str], float] = {}
+        self._now: dict[tuple[Target, str], tuple[int, float]] = {}
+        self._newest_ns = 0
         self._worth: dict[tuple[Target, str], float] = {}
 
     def see(self, samples: Sequence[Sample]) -> None:
         """New samples; counters become rates between the last two that differ in time."""
-        if not self._resources:
-            return
-        for sample in samples:
+        mine = [sample for sample in samples if sample.stream.kind in self.selectors]  # these kinds are vagus' own
+        if mine:
+            self._newest_ns = max(sample.t_ns for sample in mine)
+        for sample in mine:
             target = next((self._keys[k] for k in keys_of(sample.stream.labels) if k in self._keys), None)
             if target is None:
                 continue
@@ -66,18 +71,21 @@ class Uses:
 
     def _take(self, key: tuple[Target, str], use: Use, t_ns: int, value: float) -> None:
         if not use.counter:
-            self._now[key] = value
+            self._now[key] = t_ns, value
             return
         before = self._before.get(key)
-        if before is not None and t_ns <= before[0]:
+        if before is not None and before[0] - STALE_S * NS < t_ns <= before[0]:
             return
         self._before[key] = t_ns, value
-        if before is not None and value >= before[1]:
-            self._now[key] = (value - before[1]) * NS / (t_ns - before[0])
+        if before is not None and t_ns > before[0] and value >= before[1]:
+            self._now[key] = t_ns, (value - before[1]) * NS / (t_ns - before[0])
 
     def of(self, target: Target, resource: str, limit: float | None) -> float:
-        """The use, in the unit of the limit; NaN where it is not known."""
-        use, value = self._resources.get(resource), self._now.get((target, resource), math.nan)
+        """The use, in the unit of the limit; NaN where it is not known, or no longer while others are."""
+        use = self._resources.get(resource)
+        t_ns, value = self._now.get((target, resource), (0, math.nan))
+        if self._newest_ns - t_ns > STALE_S * NS:
+            value = math.nan
         if use is None or not use.scaled or math.isnan(value):
             return value
         if limit is not None and math.isfinite(limit) and limit > 0:

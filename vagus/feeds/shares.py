@@ -14,6 +14,7 @@ says `in_parts = True`: then there is one of it at each node, with the items the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from vagus.config import Config, FeedSettings, hash_text
 from vagus.config.feeds import named
@@ -22,6 +23,8 @@ from vagus.feeds.contracts import SOURCES, TOOLS
 from vagus.feeds.location import HTTP, scheme
 
 SPREAD_FROM = 1000
+MANY = 32
+"""Nodes from which on numpy is quicker."""
 JOINING = ("pair", "list", "dict", "failover", "refeed")
 HOME = ""
 """What belongs to the head."""
@@ -176,17 +179,26 @@ class Ring:
     def __init__(self, nodes: Sequence[str] = ()) -> None:
         self.nodes = tuple(sorted(set(nodes)))
         self._seeds = [(hash_text(node), node) for node in self.nodes]
+        self._words: Any = None
+        if len(self.nodes) >= MANY:
+            import numpy as np
+
+            self._words = np.array([seed for seed, _ in reversed(self._seeds)], np.uint64)
 
     def owner(self, key: str) -> str:
         """The node that this key belongs to."""
         if len(self._seeds) < 2:
             return self._seeds[0][1] if self._seeds else ""
         hashed = hash_text(key)
+        if (
+            self._words is not None
+        ):  # the same, for all nodes at once; the first of two that are equal is the last by name
+            return self._seeds[-1 - int(_mixed(self._words ^ hashed).argmax())][1]
         return max([(_mixed(hashed ^ seed), node) for seed, node in self._seeds])[1]
 
 
-def _mixed(word: int) -> int:
-    """The finisher of splitmix64: each bit of the result depends on each of `word`."""
+def _mixed(word: Any) -> Any:
+    """The finisher of splitmix64: each bit of the result depends on each of `word`, an int or an array of uint64."""
     word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
     word = (word ^ (word >> 27)) * 0x94D049BB133111EB & _WORD
     return word ^ (word >> 31)

@@ -12,7 +12,8 @@ from aiohttp import web
 from vagus.gateway.fanout import Gathered, MissingNode
 from vagus.gateway.path import Hop
 from vagus.gateway.plain_answer import PlainAnswer
-from vagus.model import DirectoryEntry, Inference, NodeStatus, Scalar, SensorInfo, Stream, to_builtins
+from vagus.gateway.problem import ErrorDetail
+from vagus.model import DirectoryEntry, Inference, Missing, NodeStatus, Scalar, SensorInfo, Stream, to_builtins
 
 MSGPACK = "application/msgpack"
 JSON_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "Server": "vagus"}
@@ -27,6 +28,18 @@ class HealthzAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     status: Literal["ok", "degraded"]
     node: str
     version: str
+    details: dict[str, Any] | None = None
+
+
+class IncompleteAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Alive, but something that is expected is missing: an error like any other, and what is missing, at most a hundred.
+    Without a token only the kind of each, why, and since when."""
+
+    error: ErrorDetail
+    status: Literal["degraded"]
+    node: str
+    version: str
+    missing: tuple[Missing, ...]
     details: dict[str, Any] | None = None
 
 

@@ -101,4 +101,8 @@ def _own(out: Exposition, site: Site, status: NodeStatus | None) -> None:
     out.add("node_series", here, status.series, False, about="Live series of this node.")
     out.add("node_inferences", here, status.inferences, False, about="Subjects with a verdict.")
     out.add("node_unhealthy", here, len(status.unhealthy), False, about="Subjects judged unhealthy.")
+    for one in status.missing:
+        labels = _labels({"what": one.what, "kind": one.kind, "why": one.why}, node)
+        out.add("missing", labels, 1, False, about="Expected, and not there or not well.")
+    out.add("node_missing", here, len(status.missing), False, about="What is expected and not there or not well.")
     out.add("node_decisions", here, status.decisions, True, about="Decisions drawn.")

@@ -46,7 +46,7 @@ _PATHS = {
 def describe(routes: Sequence[Route]) -> dict[str, Any]:
     """The description of these routes, as JSON-ready builtins."""
     named = [kind for route in routes for kind in (*route.body, *_shown_answer(route))]
-    _, components = msgspec.json.schema_components([*named, ErrorAnswer], ref_template=REF)
+    _, components = msgspec.json.schema_components([*named, _shown(ErrorAnswer)], ref_template=REF)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -121,8 +121,11 @@ def _errors(route: Route) -> dict[str, Any]:
         statuses.add(422)
     if route.body:
         statuses |= {408, 413, 415, 503}
-    error = {"application/json": {"schema": _ref(ErrorAnswer)}}
-    return {str(status): {"description": _REASONS[status], "content": error} for status in sorted(statuses)}
+    kinds = dict.fromkeys(sorted(statuses), ErrorAnswer) | ({503: route.unwell} if route.unwell is not None else {})
+    return {
+        str(status): {"description": _REASONS[status], "content": {"application/json": {"schema": _ref(kind)}}}
+        for status, kind in kinds.items()
+    }
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
@@ -154,7 +157,7 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _shown_answer(route: Route) -> tuple[Any, ...]:
-    return tuple(_shown(kind) for kind in (route.answer, route.many) if kind is not None)
+    return tuple(_shown(kind) for kind in (route.answer, route.many, route.unwell) if kind is not None)
 
 
 def _shown(kind: Any, nullable: bool = False) -> Any:

@@ -107,6 +107,14 @@ class RecordsParams(Params, frozen=True):
     )
 
 
+class HealthzParams(Params, frozen=True):
+    """Of GET /healthz: of what; `node`: whether this gateway lives, whatever is missing elsewhere."""
+
+    scope: Annotated[
+        Literal["cluster", "node"], Meta(description="node: 200 while this gateway lives, whatever else is missing")
+    ] = "cluster"
+
+
 class NoParams(Params, frozen=True):
     """Of routes that take none."""
 

@@ -76,8 +76,10 @@ class Route:
 
     query: struct of its parameters; body: structs of which the body is one, in one of the content types `accepts`;
     answer: struct of the JSON answer; many: of the one to several things at once, if that is another; media: other content types of the answer; public: no token needed; errors: statuses beyond those of every route.
+    unwell: struct of the JSON of a 503, where it says more than any error.
     tagged: answers carry an ETag, and 304 is one of them.
     verb, what: what access rules are asked before it is handled; an empty `what`: the handler asks for each item.
+    docs/security.md lists both for each route, and a test asks every route in the name of each role.
     """
 
     method: str
@@ -93,6 +95,7 @@ class Route:
     public: bool = False
     errors: tuple[int, ...] = ()
     tagged: bool = False
+    unwell: type[Any] | None = None
     verb: Verb = "read"
     what: str = ""
 

@@ -150,5 +150,6 @@ ROUTES: tuple[Route, ...] = (
         body=(PytheasForm,),
         accepts=(FORM,),
         media=("text/plain",),
+        verb="act",  # or `send`, for what rewards a decision
     ),
 )

@@ -15,49 +15,85 @@ from vagus.gateway.answers import (
     MSGPACK,
     HealthAnswer,
     HealthzAnswer,
+    IncompleteAnswer,
     ReportAnswer,
     SubjectAnswer,
     json_response,
     packed_response,
     records_response,
 )
-from vagus.gateway.errors import Problem
+from vagus.gateway.errors import ErrorDetail, Problem
 from vagus.gateway.fanout import gather, merge_inferences
 from vagus.gateway.inputs import ReportBody, ReportsBody, read_body, reports_of
-from vagus.gateway.params import HealthParams, NoParams, SubjectParams, params_of
+from vagus.gateway.params import HealthParams, HealthzParams, SubjectParams, params_of
 from vagus.gateway.permitted import permitted
 from vagus.gateway.route import Route, Site
-from vagus.model import Ack, Report, Status, to_builtins
+from vagus.model import Ack, Missing, Report, Status, to_builtins
 
 WELL = ("HEALTHY", "STARTING", "DRAINING")
 CHECK_NS = NS
+MAX_TOLD = 5
+MAX_MISSING = 100  # anyone may ask; /v1/status has all of them
+ARTICLE = {"node": "a node", "service": "a service", "actor": "an actor"}
 
 
 async def healthz(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
-    """Alive and well? Without a token only the verdict, so that any prober may ask."""
-    params_of(request, NoParams)
+    """Alive and well? 503 when something is missing of what `expected` in vagus.yaml says there should be; 200 else.
+
+    Without a token only the verdict, so that any prober may ask. Who asks whether this gateway may be used, such as a
+    load balancer or a liveness probe, gives `scope=node`: a node that is gone must not take the others along.
+    """
+    scope = params_of(request, HealthzParams).scope
     now_ns = site.clock.monotonic_ns()
     if site.checked is None or (site.checked[1].done() and now_ns - site.checked[0] > CHECK_NS):
-        site.checked = (now_ns, asyncio.ensure_future(_check(site)))  # anyone may ask, and asking all actors costs
-    found = await asyncio.shield(site.checked[1])
-    word: Literal["ok", "degraded"] = "degraded" if found["ill"] else "ok"
+        told = site.checked is not None and not site.checked[1].cancelled()
+        before = site.checked[1].result()["missing"] if site.checked is not None and told else ()
+        site.checked = (now_ns, asyncio.ensure_future(_check(site, before)))  # asking all actors costs: once for all
+    found = dict(await asyncio.shield(site.checked[1]))
+    missing = found.pop("missing")
     details = None
     who = site.door.find(request)
-    if who is not None and site.door.allows(who, "read", "status"):
+    if known := who is not None and site.door.allows(who, "read", "status"):
         own = {"failures": site.failures, "last_failure": site.last_failure, "tails": site.tails}
         details = to_builtins({**found, "nodes": sorted({site.backend.node, *site.backend.nodes()}), "gateway": own})
+    if missing and scope == "cluster":
+        shown = missing[:MAX_MISSING]
+        return _incomplete(site, len(missing), shown if known else tuple(map(_unnamed, shown)), details)
+    word: Literal["ok", "degraded"] = "degraded" if found["ill"] else "ok"
     return json_response(HealthzAnswer(word, site.backend.node, __version__, details))
 
 
-async def _check(site: Site) -> dict[str, Any]:
+def _incomplete(site: Site, count: int, missing: tuple[Missing, ...], details: dict[str, Any] | None) -> web.Response:
+    """503, as an error and with what is missing; count: with those that are not shown."""
+    told = ", ".join(f"{one.what or ARTICLE[one.kind]} ({one.why})" for one in missing[:MAX_TOLD])
+    more = f" and {count - MAX_TOLD} more" if count > MAX_TOLD else ""
+    hint = "`vagus status` says what to do; scope=node asks for this node alone"
+    error = ErrorDetail("incomplete", f"not as expected: {told}{more}", "expected", hint)
+    answer = IncompleteAnswer(error, "degraded", site.backend.node, __version__, to_builtins(missing), details)
+    return json_response(answer, 503)
+
+
+def _unnamed(one: Missing) -> Missing:
+    return Missing("", one.kind, one.why, one.since_ns)
+
+
+async def _check(site: Site, missing: tuple[Missing, ...]) -> dict[str, Any]:
+    """missing: as of the last time; it stands while the node does not say."""
     try:
         status = await asyncio.wait_for(site.backend.status(), site.timeout_s)
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:
-        return {"ill": [site.backend.node], "errors": [f"{type(error).__name__}: {error}"[:300]], "unhealthy": []}
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and _ending():
+            raise
+        why = f"{type(error).__name__}: {error}"[:300]
+        return {"ill": [site.backend.node], "errors": [why], "unhealthy": [], "missing": missing}
     ill = [actor.name for actor in status.actors if actor.state not in WELL]
-    return {"ill": ill, "errors": status.errors, "unhealthy": status.unhealthy}
+    return {"ill": ill, "errors": status.errors, "unhealthy": status.unhealthy, "missing": status.missing}
+
+
+def _ending() -> bool:
+    """Whether it is this task that is cancelled, and not what it waits for. Python 3.10 cannot tell."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    return cancelling is None or bool(cancelling())
 
 
 async def report(site: Site, request: web.BaseRequest, _: str) -> web.StreamResponse:
@@ -115,7 +151,17 @@ async def subject_health(site: Site, request: web.BaseRequest, subject: str) -> 
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/healthz", healthz, "Is this gateway alive", query=NoParams, answer=HealthzAnswer, public=True),
+    Route(
+        "GET",
+        "/healthz",
+        healthz,
+        "Is this gateway alive, and all there that is expected",
+        query=HealthzParams,
+        answer=HealthzAnswer,
+        unwell=IncompleteAnswer,
+        public=True,
+        errors=(503,),
+    ),
     Route(
         "POST",
         "/v1/report",
@@ -126,6 +172,7 @@ ROUTES: tuple[Route, ...] = (
         answer=ReportAnswer,
         media=(MSGPACK,),
         errors=(404,),
+        verb="send",
     ),
     Route("GET", "/v1/health", health, "All verdicts", query=HealthParams, answer=HealthAnswer, errors=(404,)),
     Route(

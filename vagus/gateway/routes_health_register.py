@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from vagus.access import Verb
 from vagus.errors import ConfigError
 from vagus.gateway.access import who_asks
 from vagus.gateway.answers import MSGPACK, AckText, packed_response
@@ -114,15 +115,21 @@ async def _call(site: Site, node: str, method: str, *args: Any) -> Any:
     return (await gather(site.backend, "observer", (method, args), node, site.timeout_s)).parts[node]
 
 
-def _post(path: str, handle: Any, summary: str, body: type[Any], answer: type[Any]) -> Route:
+def _post(path: str, handle: Any, summary: str, body: type[Any], answer: type[Any], verb: Verb) -> Route:
     return Route(
-        "POST", path, handle, summary, query=SubjectParams, body=(body,), answer=answer, media=(MSGPACK,), errors=(404,)
+        *("POST", path, handle, summary),
+        query=SubjectParams,
+        body=(body,),
+        answer=answer,
+        media=(MSGPACK,),
+        errors=(404,),
+        verb=verb,
     )
 
 
 ROUTES: tuple[Route, ...] = (
-    _post("/v1/register", register, "Register an observer", RegisterBody, RegisterAnswer),
-    _post("/v1/unregister", unregister, "Give a handle back", UnregisterBody, ResultAnswer),
-    _post("/v1/watch", watch, "Watch a subject", SubjectBody, ResultAnswer),
-    _post("/v1/unwatch", unwatch, "Forget a subject", SubjectBody, ResultAnswer),
+    _post("/v1/register", register, "Register an observer", RegisterBody, RegisterAnswer, "send"),
+    _post("/v1/unregister", unregister, "Give a handle back", UnregisterBody, ResultAnswer, "send"),
+    _post("/v1/watch", watch, "Watch a subject", SubjectBody, ResultAnswer, "act"),
+    _post("/v1/unwatch", unwatch, "Forget a subject", SubjectBody, ResultAnswer, "act"),
 )

@@ -162,8 +162,10 @@ def export_answer(packed: bool, signal: Signal, rejects: Rejects, taken: Taken) 
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("POST", "/v1/samples", samples, "Store samples", body=(SampleBody, SamplesBody), answer=TakenAnswer),
-    Route("POST", "/v1/events", events, "Store events", body=(EventBody, EventsBody), answer=TakenAnswer),
+    Route(
+        "POST", "/v1/samples", samples, "Store samples", body=(SampleBody, SamplesBody), answer=TakenAnswer, verb="send"
+    ),
+    Route("POST", "/v1/events", events, "Store events", body=(EventBody, EventsBody), answer=TakenAnswer, verb="send"),
     Route(
         "POST",
         "/v1/metrics",
@@ -173,6 +175,7 @@ ROUTES: tuple[Route, ...] = (
         accepts=tuple(OTLP),
         answer=ExportAnswer,
         media=(PROTOBUF,),
+        verb="send",
     ),
     Route(
         "POST",
@@ -183,5 +186,6 @@ ROUTES: tuple[Route, ...] = (
         accepts=tuple(OTLP),
         answer=ExportAnswer,
         media=(PROTOBUF,),
+        verb="send",
     ),
 )

@@ -247,6 +247,7 @@ ROUTES: tuple[Route, ...] = (
         accepts=tuple(OTLP),
         answer=ExportAnswer,
         media=(PROTOBUF,),
+        verb="send",
     ),
     Route(
         "POST",
@@ -256,6 +257,7 @@ ROUTES: tuple[Route, ...] = (
         body=(JaegerBody,),
         accepts=("application/json",),
         answer=SpansTakenAnswer,
+        verb="send",
     ),
     Route("GET", "/v1/traces", traces, "Traces, newest first", query=TracesParams, answer=TracesAnswer, errors=(404,)),
     Route(

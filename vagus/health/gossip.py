@@ -195,7 +195,7 @@ class Gossip:
             for cover in push.covers:
                 if not cover.foreign or push.epoch == self._announcing.epoch:
                     self._retained.cover(cover, now_ns)
-        self._learnt |= bool(push.covers)
+        self._learnt |= any(not cover.foreign for cover in push.covers)  # of what is not wanted there is always more
         sends = [Send((peer,), encode(ignore)) for ignore in self._ignores(unwanted)]
         return new, sends + (self._digest(peer, answer=False) if push.more else [])
 

@@ -274,6 +274,14 @@ class LocalStore:
         """All verdicts, by subject, without their reports."""
         return [self._inferences[subject] for subject in sorted(self._inferences)]
 
+    def verdict(self, subject: str) -> Inference | None:
+        """The verdict without its reports; None for an unknown subject."""
+        return self._inferences.get(subject)
+
+    def verdicts(self, prefix: str) -> list[Inference]:
+        """The verdicts on subjects whose names begin so, in no order."""
+        return [found for subject, found in self._inferences.items() if subject.startswith(prefix)]
+
     def __len__(self) -> int:
         """Reports held."""
         return len(self._views)

@@ -12,7 +12,7 @@ from vagus.health.swim_messages import MAX_NAME, State
 
 ALIVE, SUSPECT, DEAD, LEFT = State
 THERE = (ALIVE, SUSPECT)
-MAX_MEMBERS = 1000
+MAX_MEMBERS = 4096
 FORGET_S = 600.0
 """A member that has left is still shown for so long."""
 

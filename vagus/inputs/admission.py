@@ -19,7 +19,17 @@ RESERVED_KINDS = frozenset(
 )
 """First words of kinds that only vagus' own sensors send; kinds of the node's collectors are added as they are seen."""
 RESERVED_EVENTS = frozenset({"actor", "collector", "probe", "remote_write", "vagus"})
-OWN_EVENTS = frozenset({"access.refused", "clock.stepped", "health.changed", "input.refused", "path.changed"})
+OWN_EVENTS = frozenset(
+    {
+        "access.refused",
+        "clock.stepped",
+        "health.changed",
+        "input.refused",
+        "path.changed",
+        "topology.complete",
+        "topology.missing",
+    }
+)
 SHARED_KINDS = frozenset({"service.heartbeat"})
 """The collector asks services, and services tell: those that tell have a label `instance`."""
 

@@ -18,9 +18,11 @@ import numpy as np
 
 from vagus.errors import ConfigError, PolicyError
 from vagus.policies import Field, Wish
+from vagus.policies.checkpoints import TARGET, digest, distinct, loaded, short
 from vagus.policies.control_state import ALPHA, Floats, Owed, Past, encode_all, reward, size
 from vagus.policies.ddpg import DDPG
-from vagus.policies.experience import MAX_ROWS, Experience, Weights
+from vagus.policies.exchange import Exchange
+from vagus.policies.experience import Experience, Weights
 from vagus.policies.frames import Frames
 from vagus.policies.options import number, whole
 
@@ -87,17 +89,17 @@ class LearnedLimits:
         self._every_s = number("ddpg", "every_s", every_s, 0.01, 3600)
         self._reflex = number("ddpg", "reflex", reflex, 0, 10)
         self._caution = number("ddpg", "caution", caution, 0, 1)
-        self._shared = shared
         self._rng = rng
         self._hyper = dict(hyper or {})
         self._dims = (size(len(self.resources)), len(self.resources))
+        if model != ALL and TARGET in checkpoint:
+            distinct(field.targets)
         keys = (ALL,) if model == ALL else field.targets
         self._key = {target: ALL if model == ALL else target for target in field.targets}
         self.models = {key: self._made(key, checkpoint) for key in keys}
-        self._versions = dict.fromkeys(keys, 0)
-        self._unsent: dict[str, list[Floats]] = {key: [] for key in keys}
-        self._introduce = set(keys) if learn == "learner" else set()
-        self._newer: list[Weights] = []
+        names = {key: shared if key == ALL else f"{shared}:{key}" for key in keys}
+        self._exchange = Exchange(self.models, names, learn == "learner")
+        self._begun_as = {key: digest(made) if checkpoint else "" for key, made in self.models.items()}
         self.begin()
 
     def frozen(self) -> LearnedLimits:
@@ -135,7 +137,7 @@ class LearnedLimits:
         self, signals: Mapping[str, Mapping[str, float]], objective: Mapping[str, float], now_s: float
     ) -> Iterable[Wish]:
         """Wishes for every target that is seen. Raises PolicyError when a model gives what is no number."""
-        self._take_newer()
+        self._exchange.use()
         if not any(signals.get(target) for target in self.field.targets):
             raise PolicyError("ddpg: no target can be seen")
         step_s = now_s - self._now_s if now_s > self._now_s else min(self._usual_s, self._every_s)
@@ -239,7 +241,7 @@ class LearnedLimits:
                 rows.setdefault(self._key[target], []).append(row.astype(np.float32))
         for key, new in rows.items():
             if self.learn == "learner":
-                self._unsent[key] = [*self._unsent[key], *new][-MAX_ROWS:]
+                self._exchange.note(key, new)
                 continue
             self.models[key].remember_all(np.stack(new))
             if self._updates:
@@ -247,90 +249,53 @@ class LearnedLimits:
 
     def drained(self) -> dict[str, Floats]:
         """The transitions of each model since the last call, as rows; with learn: learner."""
-        found = {}
-        for key in self.models:
-            rows, self._unsent[key] = self._unsent[key], []
-            if rows:
-                found[key] = np.stack(rows)
-        return found
+        return self._exchange.drained()
 
     def outgoing(self) -> list[Experience]:
         """What the learner is to be told, each row once; also nothing, to ask for newer weights."""
-        if self.learn != "learner":
-            return []
-        found, drained = [], self.drained()
-        for key, model in self.models.items():
-            sent = drained[key].tobytes() if key in drained else b""
-            weights = model.weights() if key in self._introduce else b""
-            name = self._shared if key == ALL else f"{self._shared}:{key}"
-            found.append(Experience(name, *self._dims, sent, self._versions[key], weights, self._hyper))
-        return found
+        return self._exchange.outgoing()
+
+    def take(self, answers: Iterable[Weights]) -> None:
+        """The learner's answers; they count from the next step on. Any thread."""
+        self._exchange.take(answers)
 
     @property
     def version(self) -> int:
         """Of the learner's newest weights in use; 0 before the first."""
-        return max(self._versions.values())
-
-    def take(self, answers: Iterable[Weights]) -> None:
-        """The learner's answers; they count from the next step on. Any thread."""
-        self._newer = [*self._newer, *answers]
-
-    def _take_newer(self) -> None:
-        newer, self._newer = self._newer, []
-        keys = {self._shared if key == ALL else f"{self._shared}:{key}": key for key in self.models}
-        for answer in newer:
-            key = keys.get(answer.model)
-            if key is None:
-                continue
-            if answer.wanted:
-                self._introduce.add(key)
-                continue
-            self._introduce.discard(key)
-            if answer.weights:
-                self.models[key].load_weights(answer.weights)
-            self._versions[key] = answer.version
+        return max(self._exchange.versions.values())
 
     # --- kept ------------------------------------------------------------------------------------------------------
 
     def _made(self, key: str, checkpoint: str) -> DDPG:
         if not checkpoint:
             return DDPG(*self._dims, seed=int(self._rng.integers(2**31)), **self._hyper)
-        return self._loaded(
-            Path(checkpoint.replace("{target}", key.rpartition("/")[2].rpartition(":")[2])).expanduser()
-        )
-
-    def _loaded(self, file: Path) -> DDPG:
-        model = DDPG.load(file)
-        if (model.state_dim, model.action_dim) != self._dims:
-            raise ConfigError(
-                f"{file}: a model of states of {model.state_dim} numbers and {model.action_dim} actions; for the "
-                f"resources {', '.join(self.resources)} it must be of {self._dims[0]} and {self._dims[1]}"
-            )
-        return model
+        return loaded(Path(checkpoint.replace(TARGET, short(key))).expanduser(), self._dims, self.resources)
 
     def resume(self, files: Mapping[str, Path]) -> None:
         """The models' whole state, from files by model. Raises ConfigError."""
         if files.keys() != self.models.keys():
             raise ConfigError(f"ddpg: checkpoints of {', '.join(files)}, but the models are {', '.join(self.models)}")
-        self.models = {key: self._loaded(file) for key, file in files.items()}
+        self.models.update({key: loaded(file, self._dims, self.resources) for key, file in files.items()})
 
     def state(self) -> dict[str, Any]:
-        """What was learned since the checkpoint; nothing where nothing is learned."""
+        """What was learned since the checkpoint, and which that was; nothing where nothing is learned."""
         if self.learn == "off":
             return {}
         kept = {key: base64.b64encode(model.weights()).decode() for key, model in self.models.items()}
-        return {"weights": kept, "versions": dict(self._versions)}
+        return {"weights": kept, "versions": dict(self._exchange.versions), "begun_as": self._begun_as}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Raises PolicyError when the state is not one of ours; what was there stays."""
+        """What was learned from the same checkpoint: a newer one is begun with. Raises PolicyError when the state is not
+        one of ours; what was there stays."""
         if self.learn == "off" or not state:
             return
         try:
             kept = {key: base64.b64decode(text, validate=True) for key, text in dict(state["weights"]).items()}
             versions = {key: int(version) for key, version in dict(state["versions"]).items()}
+            begun_as = dict(state.get("begun_as", self._begun_as))
             for key, weights in kept.items():
-                if key in self.models:
+                if key in self.models and begun_as.get(key) == self._begun_as[key]:
                     self.models[key].load_weights(weights)
-                    self._versions[key] = versions.get(key, 0)
+                    self._exchange.versions[key] = versions.get(key, 0)
         except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
             raise PolicyError(f"ddpg: stored state is damaged ({error}); starting afresh") from error

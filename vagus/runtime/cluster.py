@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ import psutil
 
 from vagus.config import secret, write_private
 from vagus.errors import ConfigError, VagusError
+from vagus.runtime import tls
 
 LOOPBACK = "127.0.0.2"  # Ray replaces 127.0.0.1 by an outside address; this one it takes as it is
 MARK = "VAGUS_CLUSTER_ID"  # in the environment of every process of the cluster that `vagus up` started
@@ -83,7 +84,7 @@ def write(home: Path, cluster: ClusterFile) -> None:
 def environment(home: Path, cluster: ClusterFile | None = None) -> dict[str, str]:
     """The environment in which Ray and everything that joins it runs; what the user set wins.
 
-    cluster: the one to join or start; it keeps the token with which it was started.
+    cluster: the one to join or start; it keeps the token with which it was started. Raises ConfigError (see `tls`).
     """
     if cluster is not None and cluster.auth_token_path:
         token_path = Path(cluster.auth_token_path)
@@ -92,7 +93,8 @@ def environment(home: Path, cluster: ClusterFile | None = None) -> dict[str, str
         if not token_path.exists():
             token_path = home / "ray_auth_token"
             secret(token_path)
-    env = {**ROBUST, "RAY_AUTH_TOKEN_PATH": str(token_path), **os.environ, "VAGUS_HOME": str(home)}
+    given = {"RAY_AUTH_TOKEN_PATH": str(token_path), **tls.settings(home)}
+    env = {**ROBUST, **given, **os.environ, "VAGUS_HOME": str(home)}
     if "RAY_AUTH_TOKEN" in os.environ:
         env.pop("RAY_AUTH_TOKEN_PATH")
     elif cluster is not None and cluster.auth_token_path:
@@ -121,24 +123,30 @@ def start(
     say: Callable[[str], None] = lambda _: None,
     head: ClusterFile | None = None,
     options: Sequence[str] = (),
+    again: ClusterFile | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> ClusterFile:
     """Runs `ray start` here: a head, or a node that joins `join`. Raises VagusError with Ray's own last words.
 
-    head: of the cluster to join, when this process started it: its token is used; options: more words for Ray.
+    head: of the cluster to join, when this process started it: its token is used; options: more words for Ray, settings:
+    for its environment. again: a head of which no process is left; it returns to where the other nodes look for it.
     """
-    cluster = ClusterFile(id=secrets.token_hex(8), address=join, started_ray=True, head=not join)
-    env = environment(home, head)
+    cluster = ClusterFile(id=again.id if again else secrets.token_hex(8), address=join, started_ray=True, head=not join)
+    env = environment(home, again or head) | dict(settings or {})
     cluster.auth_token_path = env.get("RAY_AUTH_TOKEN_PATH", "")
-    temp_dir = _temp_dir(cluster.id)
+    temp_dir = Path(again.temp_dir) if again else _temp_dir(cluster.id)
     cluster.temp_dir = str(temp_dir)
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
+    env["PATH"] = programs  # so that `vagus` and `python` of a job are these
     env |= {MARK: cluster.id, "TMPDIR": str(temp_dir / "tmp")}  # what Ray's processes leave there goes with the folder
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats", "--log-color=false"]
-    command += [f"--object-store-memory={OBJECT_STORE_BYTES}", *options]
+    # any port: with the default one, jobs of a second cluster on a machine find no agent
+    command += [f"--object-store-memory={OBJECT_STORE_BYTES}", "--dashboard-agent-listen-port=0", *options]
     if join:
         command += [f"--address={join}"]
     else:
         # Ray listens on all addresses, whatever the node's own is; its token keeps others out
-        port, dashboard_port = free_port(GCS_PORT, ""), free_port(DASHBOARD_PORT)
+        port, dashboard_port = _port(again, temp_dir), free_port(DASHBOARD_PORT)
         command += ["--head", f"--port={port}", f"--temp-dir={temp_dir}"]
         command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}"]
         host = LOOPBACK
@@ -153,9 +161,21 @@ def start(
         write(home, cluster)  # before Ray starts: an interrupted start can be stopped too
         _run(command, env, temp_dir)
     except BaseException:  # an interrupt too: nothing half started stays
-        stop(home, cluster)
+        if again is None:
+            stop(home, cluster)
+        else:  # its folder is the other nodes' too
+            _send(processes(cluster.id), signal.SIGKILL)
         raise
     return cluster
+
+
+def _port(again: ClusterFile | None, temp_dir: Path) -> int:
+    """Where a head shall listen."""
+    if again is None:
+        return free_port(GCS_PORT, "")
+    # Ray takes other nodes on this machine for the head that it shall start, and refuses, unless it has forgotten it
+    (temp_dir / "ray_current_cluster").unlink(missing_ok=True)
+    return int(again.address.rpartition(":")[2])
 
 
 def _temp_dir(cluster_id: str) -> Path:
@@ -230,8 +250,9 @@ def _logging_to(temp_dir: str) -> Iterator[psutil.Process]:
     for pid in _pids():
         with contextlib.suppress(OSError, psutil.Error):
             if Path(f"/proc/{pid}/cmdline").read_bytes().startswith((b"ray::", b"ray-")):
-                opened = (os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd"))
-                if any(path.startswith(temp_dir + "/") for path in opened):
+                with os.scandir(f"/proc/{pid}/fd") as entries:
+                    found = any(os.readlink(entry.path).startswith(temp_dir + "/") for entry in entries)
+                if found:
                     yield psutil.Process(pid)
 
 

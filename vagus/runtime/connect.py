@@ -37,7 +37,7 @@ def connected(home: Path, cluster: ClusterFile) -> Iterator[None]:
             )
         yield
         return
-    with _environment(ray_cluster.environment(home, cluster)):
+    with driver_environment(ray_cluster.environment(home, cluster)):
         check_head(cluster.address)
         import ray
 
@@ -54,12 +54,14 @@ def connected(home: Path, cluster: ClusterFile) -> Iterator[None]:
         try:
             yield
         finally:
-            ray.shutdown()
+            with _own_signals():
+                ray.shutdown()
 
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """SIGTERM stays this program's: Ray's handler aborts it, so that nothing that it made would be undone."""
+    """SIGTERM stays this program's: Ray's handler aborts it, and at its end Ray resets the signal to the default, which
+    ends the program just so: nothing that it made would be undone."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -72,7 +74,7 @@ def _own_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+def driver_environment(wanted: Mapping[str, str]) -> Iterator[None]:
     """The environment of a driver during the block; as it was afterwards."""
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 import ray
 from ray.exceptions import RayError
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from vagus.actors.base import Seat
 from vagus.errors import PeerUnreachable
@@ -19,6 +20,7 @@ from vagus.runtime.shell import OPTIONS, PROBES, SHELLS
 
 T = TypeVar("T")
 HEAD_TIMEOUT_S = 10.0
+LEFT = "nodes that left"
 
 
 class Handle(Protocol):
@@ -45,6 +47,12 @@ class Engine(Protocol):
 
     async def create(self, seat: Seat, node_id: str, nodes: Sequence[str]) -> Handle:
         """A new actor, pinned to a node. Raises PeerUnreachable: one of that name is there; it is ended."""
+
+    async def left(self) -> set[str]:
+        """The ids that `set_left` was given last, by whichever supervisor."""
+
+    async def set_left(self, node_ids: Iterable[str]) -> None:
+        """Keeps the ids of nodes that took their leave for as long as the supervisor's own name is kept."""
 
 
 class RayEngine:
@@ -81,6 +89,20 @@ class RayEngine:
             with contextlib.suppress(ActorGone):
                 (await self.find(seat.name)).kill()
             raise PeerUnreachable(f"an earlier {seat.name} still had the name; it was ended") from error
+
+    async def left(self) -> set[str]:
+        def read() -> bytes | None:
+            return _internal_kv_get(LEFT, namespace=NAMESPACE)
+
+        return set(((await self._in_thread("nodes that left", read)) or b"").decode().split())
+
+    async def set_left(self, node_ids: Iterable[str]) -> None:
+        content = " ".join(sorted(node_ids))
+
+        def write() -> bool:
+            return _internal_kv_put(LEFT, content, namespace=NAMESPACE)
+
+        await self._in_thread("nodes that left", write)
 
 
 class RayHandle:

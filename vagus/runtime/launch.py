@@ -16,7 +16,7 @@ import psutil
 from vagus import config as configuration
 from vagus import watchdog
 from vagus.config import Config
-from vagus.errors import PeerUnreachable, VagusError
+from vagus.errors import ConfigError, PeerUnreachable, VagusError
 from vagus.model import ActorStatus
 from vagus.runtime import cluster as ray_cluster
 from vagus.runtime.cluster import ClusterFile
@@ -39,7 +39,7 @@ def _quiet(_: str) -> None:
 def _one_at_a_time(home: Path, say: Say) -> Iterator[None]:
     """Two `up` or `down` at once on one state folder: the second waits. Raises VagusError."""
     try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        configuration.private_folder(home)
         descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise VagusError(
@@ -158,12 +158,11 @@ def _supervisor(config: Config, home: Path, arm: bool | None, say: Say) -> Any:
     if arm is not None:
         config = _armed(config, arm)
     nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
-    head = next((n for n in nodes if n["Alive"] and is_head(n)), None)
-    if head is None:
+    if not any(n["Alive"] and is_head(n) for n in nodes):
         raise PeerUnreachable("Ray's head node is not alive yet; try again in a few seconds")
     options = {"token": configuration.secret(home / "token"), "key": configuration.secret(home / "secret")}
     # the folder that was asked for, else each node's own default: other nodes may have other users
-    return make_supervisor(config, config.home, options, head["NodeID"])
+    return make_supervisor(config, config.home, options)
 
 
 def _armed(config: Config, on: bool) -> Config:
@@ -216,17 +215,25 @@ def _wait_for_actors(handle: Any, home: Path, say: Say) -> None:
         time.sleep(0.2)
 
 
-def down(home: Path, *, say: Say = _quiet) -> list[str]:
+def down(home: Path, *, leave: bool = False, say: Say = _quiet) -> list[str]:
     """Stops all of it, restores every limit, leaves data. Idempotent. Returns what could not be undone.
 
-    On a machine that joined a cluster as a node of its own, that node leaves and the others go on.
+    On a machine that joined a cluster as a node of its own, that node leaves and the others go on. leave: so too where
+    Ray was not started by vagus; Ray stays, and who cannot be asked to end its actors is a problem. Raises VagusError:
+    the cluster was started here, which cannot leave it.
     """
     problems: list[str] = []
     if not home.exists():
+        if leave:
+            return [f"there is no state folder {home}, so no actor of it was ended; VAGUS_HOME or --home names another"]
         say("no cluster runs here")
         return problems
     with _one_at_a_time(home, say):
         cluster = ray_cluster.read(home)
+        if leave and (cluster is None or not cluster.started_ray):
+            return _end_actors(home, cluster or _ray_here(), say, leave=True) + restore_limits(home)
+        if leave and cluster is not None and cluster.head:
+            raise VagusError("the cluster was started on this machine, which cannot leave it; `vagus down` ends it")
         if cluster is None:
             say("no cluster runs here")
         else:
@@ -242,8 +249,19 @@ def down(home: Path, *, say: Say = _quiet) -> list[str]:
     return problems
 
 
-def _end_actors(home: Path, cluster: ClusterFile, say: Say) -> list[str]:
-    """Asks the supervisor to end them; when Ray does not answer, the watchdogs restore what the actors held."""
+def _ray_here() -> ClusterFile:
+    """Ray's cluster of this machine, which someone else started: by RAY_ADDRESS, whose head can be asked first whether
+    it answers, else as Ray finds it."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    try:
+        ray_cluster.check_address(address)
+    except ConfigError:
+        address = "auto"
+    return ClusterFile(id="", address=address, started_ray=False)
+
+
+def _end_actors(home: Path, cluster: ClusterFile, say: Say, leave: bool = False) -> list[str]:
+    """Asks the supervisor to end them; when Ray does not answer, and ends, the watchdogs restore what they held."""
     try:
         with connected(home, cluster):
             import ray
@@ -253,7 +271,7 @@ def _end_actors(home: Path, cluster: ClusterFile, say: Say) -> list[str]:
             except PeerUnreachable:
                 return []
             say("ending actors: limits restored, stores flushed")
-            if cluster.started_ray and not cluster.head:
+            if leave or (cluster.started_ray and not cluster.head):
                 here = ray.get_runtime_context().get_node_id()
                 left: list[str] = call(handle.leave.remote(here), STOP_CALL_TIMEOUT_S)
                 return left
@@ -261,6 +279,8 @@ def _end_actors(home: Path, cluster: ClusterFile, say: Say) -> list[str]:
             ray.kill(handle)
             return problems
     except VagusError as error:
+        if leave:  # Ray stays, and with it the actors
+            return [f"{error}: this node's actors may run on; try again, or end its Ray"]
         say(f"{error}: the watchdogs restore what the actors held")
         return []
 

@@ -9,6 +9,7 @@ from typing import Any
 NAMESPACE = "vagus"
 SUPERVISOR = "vagus:supervisor"
 NODE_LABEL = "vagus/node"
+HEAD = "node:__internal_head__"  # a resource that Ray gives to the node of its head alone
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -34,7 +35,7 @@ def node_names(nodes: Iterable[Mapping[str, Any]], known: Mapping[str, str] | No
 
 def is_head(node: Mapping[str, Any]) -> bool:
     """Whether Ray's head runs on this node."""
-    return "node:__internal_head__" in (node.get("Resources") or {})
+    return HEAD in (node.get("Resources") or {})
 
 
 def _label(node: Mapping[str, Any]) -> str:

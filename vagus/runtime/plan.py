@@ -7,6 +7,7 @@ node or the seat goes away.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from heapq import nsmallest
 from typing import Any
 
 import msgspec
@@ -20,13 +21,19 @@ START_TIMEOUT_S = 60.0
 PING_PERIOD_S = 5.0  # an actor that missed one is asked every round
 FAILED_STARTS = 3  # in a row: then others fetch what was this node's
 PINGS_MISSED = 3  # unanswered pings before a silent actor is replaced
+PINGS_A_ROUND = 800  # of those that answered the last one: beyond that each is asked more rarely
 
 
 class Spawned(msgspec.Struct, frozen=True):
-    """A user's controller: settings, and the class itself (travels through Ray, which authenticates)."""
+    """A user's controller: settings, and the class itself (travels through Ray, which authenticates).
+
+    lease_s: it ends when nobody asked for so long that it goes on; 0: it stays until it is removed. owner: who asks.
+    """
 
     settings: ControllerSettings
     object: Any = None
+    lease_s: float = 0.0
+    owner: str = ""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -50,6 +57,7 @@ class Observed(msgspec.Struct):
     restarts: int = 0
     failures: int = 0  # starts that failed in a row
     last_error: str = ""
+    ends_s: tuple[float, ...] = ()  # when it ended of late, or did not start
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -71,13 +79,12 @@ def desired(
     seats: dict[str, tuple[Seat, str]] = {}
 
     def add(node: Node, role: str, label: str = "", extra: Mapping[str, Any] | None = None) -> None:
-        seat = Seat(
-            role=role, node=node.name, home=home, config=config, label=label, options={**options, **(extra or {})}
-        )
+        given = {**common, **extra} if extra else common
+        seat = Seat(role=role, node=node.name, home=home, config=config, label=label, options=given)
         seats[seat.name] = (seat, node.id)
 
     head = next((n.name for n in nodes if n.head), "")
-    options = {**options, "head": head}
+    common = {**options, "head": head}
     spread = is_spread(config.feeds, config.feeds_on)
     controllers = [Spawned(c) for c in config.controllers] + list(spawned)
     for node in nodes:
@@ -94,7 +101,10 @@ def desired(
         for controller in controllers:
             settings = controller.settings
             if settings.on in ("every-node", node.name) or (settings.on == "head" and node.head):
-                add(node, "controller", settings.name, {"controller": settings, "object": controller.object})
+                given = {"controller": settings, "object": controller.object}
+                if controller.lease_s or controller.owner:  # for the supervisor that finds it
+                    given |= {"lease_s": controller.lease_s, "owner": controller.owner}
+                add(node, "controller", settings.name, given)
     return seats
 
 
@@ -116,6 +126,15 @@ def reconcile(
         if name not in wanted and have.state not in ("DRAINING", "DRAINED"):
             steps.append(Stop(name, graceful=have.node_id in alive_ids))
     return steps
+
+
+def pings(observed: Iterable[Observed], now_s: float) -> list[Observed]:
+    """Whom to ask now whether it hangs: all that missed a ping, and of those that are due whoever waited longest."""
+    running = [o for o in observed if o.state == "HEALTHY" and (o.missed or now_s - o.pinged_s >= PING_PERIOD_S)]
+    if len(running) <= PINGS_A_ROUND:
+        return running
+    well = nsmallest(PINGS_A_ROUND, (o for o in running if not o.missed), key=lambda o: o.pinged_s)
+    return [o for o in running if o.missed] + well
 
 
 def _learns(controller: Spawned) -> bool:

@@ -22,6 +22,7 @@ from vagus.model import ActorStatus
 from vagus.runtime.links import RayLinks
 from vagus.runtime.logs import log_to
 from vagus.runtime.metrics import Figures
+from vagus.runtime.travel import unpack
 
 METRICS_PERIOD_S = 10.0
 SERVING = ("HEALTHY", "DRAINING")
@@ -40,12 +41,12 @@ class Shell:
 
     def __init__(self, seat: Seat, nodes: tuple[str, ...]) -> None:
         seat = msgspec.structs.replace(seat, home=seat.home or str(configuration.home(seat.config)))
-        seat.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        configuration.private_folder(seat.folder)
         log_to(seat.folder / "logs" / f"{seat.role}{'-' + seat.label if seat.label else ''}.jsonl", seat.name)
         self.seat = seat
         return_large_blocks()
         self._links = RayLinks(nodes)
-        self._actor: Actor = ROLES.make(seat.role, seat, self._links)
+        self._actor: Actor = ROLES.make(seat.role, _unpacked(seat), self._links)
         self._begun: asyncio.Task[str] | None = None
         self._beat_s = time.monotonic()
         self._figures = Figures(seat)
@@ -114,6 +115,13 @@ class Shell:
     async def _publish(self) -> None:
         status: ActorStatus = await self._actor.describe()
         self._figures.publish(status)
+
+
+def _unpacked(seat: Seat) -> Seat:
+    """With the user's class itself: the shell's own seat keeps it packed, for the supervisor that asks where it sits."""
+    if "object" not in seat.options:
+        return seat
+    return msgspec.structs.replace(seat, options={**seat.options, "object": unpack(seat.options["object"])})
 
 
 def _put_down(role: str, pid: int) -> bool:

@@ -12,11 +12,13 @@ import msgspec
 import ray
 
 from vagus import config as configuration
+from vagus.actors.heap import settle
 from vagus.config import Config, ControllerSettings
+from vagus.model import ActorStatus
 from vagus.runtime.engine import RayEngine
 from vagus.runtime.fleet import Fleet
 from vagus.runtime.logs import log_to
-from vagus.runtime.names import NAMESPACE, SUPERVISOR
+from vagus.runtime.names import HEAD, NAMESPACE, SUPERVISOR
 
 log = logging.getLogger("vagus")
 PERIOD_S = 2.0  # for new nodes and pings; the end of an actor starts a round at once
@@ -36,8 +38,11 @@ class Supervisor:
         return SUPERVISOR
 
     async def _run(self) -> None:
-        fleet = self._fleet
+        fleet, settled = self._fleet, -1
         while not fleet.stopping:
+            if len(fleet.seen) > 2 * settled:  # a collection of all that a large fleet is takes longer than a round
+                settled = len(fleet.seen)
+                settle()
             try:
                 await fleet.round()
             except asyncio.CancelledError:
@@ -63,13 +68,19 @@ class Supervisor:
             "pid": os.getpid(),
         }
 
-    async def spawn(self, settings: ControllerSettings, user_class: Any) -> list[str]:
+    async def spawn(
+        self, settings: ControllerSettings, user_class: Any, lease_s: float = 0.0, owner: str = ""
+    ) -> list[str]:
         """See Fleet.spawn."""
-        return self._fleet.spawn(settings, user_class)
+        return self._fleet.spawn(settings, user_class, lease_s, owner)
 
-    async def remove(self, name: str) -> bool:
+    async def keep(self, name: str, owner: str = "") -> list[ActorStatus] | None:
+        """See Fleet.keep."""
+        return self._fleet.keep(name, owner)
+
+    async def remove(self, name: str, owner: str = "") -> bool:
         """See Fleet.remove."""
-        return await self._fleet.remove(name)
+        return await self._fleet.remove(name, owner)
 
     async def arm(self, on: bool) -> list[str]:
         """See Fleet.arm."""
@@ -87,8 +98,8 @@ class Supervisor:
         return await self._fleet.stop()
 
 
-def make_supervisor(config: Config, home: str, options: dict[str, Any], node_id: str) -> Any:
-    """The supervisor's handle: made on the given node, or the one that there is."""
+def make_supervisor(config: Config, home: str, options: dict[str, Any]) -> Any:
+    """The supervisor's handle: made on the head's node, or the one that there is."""
     remote: Any = ray.remote(Supervisor)
     return remote.options(
         name=SUPERVISOR,
@@ -98,5 +109,5 @@ def make_supervisor(config: Config, home: str, options: dict[str, Any], node_id:
         num_cpus=0,
         max_restarts=-1,
         enable_task_events=False,
-        label_selector={"ray.io/node-id": node_id},
+        resources={HEAD: 0.001},  # whichever node the head is on: one that returned after its end has another id
     ).remote(msgspec.structs.replace(config), home, options)

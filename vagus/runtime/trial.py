@@ -33,16 +33,20 @@ END_S = 10.0
 class Trial:
     """nodes: their names; the first is Ray's head. config: of vagus there; its home and ports become the trial's own.
 
-    url: of each node's gateway, which keeps its port when it is replaced.
+    lasting: Ray's head keeps its tables on disk (RocksDB, alpha in Ray 2.60): the other nodes outlive its end.
     """
 
-    def __init__(self, nodes: Sequence[str], config: Config, say: Say = lambda _: None) -> None:
+    def __init__(
+        self, nodes: Sequence[str], config: Config, say: Say = lambda _: None, *, lasting: bool = False
+    ) -> None:
         self.nodes = tuple(nodes)
         self.folder = Path(tempfile.mkdtemp(prefix="vagus-trial-"))
         self.home = self.folder / self.nodes[0]
         self.clusters: dict[str, ClusterFile] = {}
         self.say: Say = say
-        self._config = msgspec.structs.replace(config, home=str(self.home))
+        self.config = msgspec.structs.replace(config, home=str(self.home))
+        kept = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(self.folder / "gcs")}
+        self._head_settings = kept if lasting else {}
 
     def start(self) -> None:
         """Starts the nodes, then vagus on them; returns when all is healthy. Raises VagusError."""
@@ -52,9 +56,27 @@ class Trial:
         self._start(head)
         for node in self.nodes[1:]:  # one after the other: two at once choose the same ports
             self._start(node, self.clusters[head])
-        launch.up(self._config, say=self.say)
+        launch.up(self.config, say=self.say)
 
-    def _start(self, node: str, head: ClusterFile | None = None) -> None:
+    def restart(self, node: str) -> None:
+        """Starts Ray on a node again that was killed or ended by itself, with its name, state folder and address.
+
+        The head's port is the one of before. vagus' supervisor gives a node its actors; without `lasting` a new head has
+        none, until `vagus up`. Raises VagusError.
+        """
+        self.kill_node(node)  # of one that ended by itself an agent may still be ending
+        before, head = self.clusters[node], self.nodes[0]
+        if node == head:
+            self._start(node, again=before)
+            return
+        shutil.rmtree(before.temp_dir, ignore_errors=True)  # what it left there; its sockets are below the head's
+        self._start(node, self.clusters[head])
+
+    def running(self, node: str) -> bool:
+        """Whether the node's raylet is there."""
+        return ray_cluster.running(self.clusters[node])
+
+    def _start(self, node: str, head: ClusterFile | None = None, again: ClusterFile | None = None) -> None:
         options = [f"--labels=vagus/node={node}", f"--num-cpus={CPUS}"]
         if head is None:
             options.append("--include-dashboard=false")  # it would take seconds
@@ -62,7 +84,13 @@ class Trial:
             options.append(f"--node-ip-address=127.0.0.{2 + self.nodes.index(node)}")
         address = head.address if head else ""
         self.clusters[node] = ray_cluster.start(
-            self.folder / node, join=address, head=head, options=options, say=self.say
+            self.folder / node,
+            join=address,
+            head=head,
+            options=options,
+            say=self.say,
+            again=again,
+            settings=self._head_settings if head is None else {},
         )
 
     def gateway(self, node: str) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def suggestions(made: Deployment, file: Path) -> list[str]:
     lines.append(f"vagus experiment load {shlex.quote(str(file))} --endpoints {endpoints} --rate 30 --for 30s")
     if made.confined:
         group = made.group(some)
-        lines.append(f"vagus inject cpu --intensity 80% --target cgroup:{group} --component {some} --for 30s")
+        lines.append(f"vagus inject cpu --intensity '0.3 cores' --target cgroup:{group} --component {some} --for 30s")
         lines.append(f"vagus tail 'cgroup.cpu{{cgroup=\"{group}\"}}'")
     lines.append("vagus traces list")
     return lines

@@ -19,6 +19,12 @@ def load(path: Path) -> ApplicationSettings:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; name an app.yaml") from error
     settings = decode(text, ApplicationSettings, str(path))
+    check(settings, str(path))
+    return settings
+
+
+def check(settings: ApplicationSettings, path: str) -> None:
+    """Raises ConfigError for what no deployment can do."""
     words = [word for command in (*settings.setup, *(s.command for s in settings.services)) for word in command]
     if any("\0" in word for word in (*words, *settings.environment, *settings.environment.values())):
         raise ConfigError(f"{path}: a zero byte in a command or in environment; no process can be told of one")
@@ -31,7 +37,6 @@ def load(path: Path) -> ApplicationSettings:
             raise ConfigError(f"{path}: services: {service.name}: ready: {error}") from error
         if service.replicas > 1 and not service.scales:
             raise ConfigError(f"{path}: services: {service.name} has {service.replicas} replicas, but scales: false")
-    return settings
 
 
 def filled(command: Sequence[str], folder: Path, run: Path, port: int = 0, replica: int = 0) -> list[str]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "social_network" / "app.yaml"
 MOST_SEEDS = 100
+TUNING_SEED = 1001  # the first of --tune: other arrivals, services and times of injections than any experiment's
 AROUND_S = 15.0  # to deploy, and to undo all of it
 TWICE = 2  # runs that fail one after the other end the experiment
 NODE = "n1"
@@ -57,14 +58,20 @@ NODE = "n1"
     metavar="FILE",
     help="Further contestants, or others in place of the known ones; default: variants.yaml beside app.yaml.",
 )
-@click.option("--seeds", type=click.IntRange(1, MOST_SEEDS), default=1, show_default=True, help="1 to so many.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, MOST_SEEDS),
+    default=1,
+    show_default=True,
+    help="So many, from 1 on; of --tune, from 1001 on.",
+)
 @click.option("--minutes", type=float, default=5.0, show_default=True, help="Of each run, without its warm-up.")
 @click.option("--rate", type=float, default=30.0, show_default=True, metavar="HZ", help="Mean requests per second.")
 @click.option("--slo", type=float, default=200.0, show_default=True, metavar="MS", help="What a request may take.")
 @click.option(
     "--offset", type=Span(), default="0s", show_default=True, help="Where the first slice of the trace begins."
 )
-@click.option("--warm", type=Span(), default="30s", show_default=True, help="Before each run, at the mean rate.")
+@click.option("--warm", type=Span(), default="60s", show_default=True, help="Before each run, at the mean rate.")
 @click.option("--resume", is_flag=True, help="Go on with what is in the folder.")
 @click.option("--tune", is_flag=True, help="Run all of --variants, and print the best of each policy.")
 @click.option(
@@ -111,11 +118,11 @@ def command(
       vagus experiment slo --policies hpa,aimd,throttle,ddpg --seeds 3 --trace a.txt --inject inject.yaml -o big --resume
       vagus experiment slo --tune --variants tuning.yaml --trace a.txt --offset 45m --minutes 2 -o tuning
     """
+    from vagus.cli.experiment.report import show
     from vagus.cli.experiment.slo_given import given_of, results_in, variants_of
     from vagus.cli.experiment.slo_plan import left, turns
     from vagus.cli.experiment.slo_report import write_report
     from vagus.cli.experiment.slo_table import best, summary
-    from vagus.cli.experiment.slo_watch import show
 
     if tune and variants_file is None:
         raise click.UsageError("--tune runs the grid of --variants FILE.")
@@ -131,7 +138,8 @@ def command(
         offset_s=seconds(offset),
         warm_s=seconds(warm),
     )
-    results = results_in(output, given, tuple(range(1, seeds + 1)), resume)
+    first = TUNING_SEED if tune else 1
+    results = results_in(output, given, tuple(range(first, first + seeds)), resume)
     plan = results.plan
     names = [variant.name for variant in plan.variants]
     todo = left(turns(names, results.seeds, plan.offset_s, plan.run_s, len(given.trace)), results)
@@ -145,7 +153,7 @@ def command(
         tuned = {"best": {policy: row["variant"] for policy, row in found.items()}} if tune else {}
         emit_json({"rows": rows, "folder": str(output), "errors": errors, **tuned})
     else:
-        show(rows)
+        show(results, console())
         for policy, row in found.items():
             click.echo(f"best of {policy or 'none'}: {row['variant']}")
     wrong = [run for run in results.runs if run.error]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
 import shlex
@@ -78,8 +79,6 @@ def given_of(
         if not low <= value <= high:
             raise ConfigError(f"{option}: {value:g} is not between {low:g} and {high:g}")
     settings = read_application(app)
-    for variant in variants:
-        with_files(variant, app.absolute().parent)
     columns = {str(path): parse(_text(path), str(path)) for path in traces}
     text = (
         product(columns) if len(columns) > 1 else "".join(f"{rate:g}\n" for rate in next(iter(columns.values()), [1.0]))
@@ -107,6 +106,7 @@ def given_of(
         given_up_s=GIVEN_UP_S,
         window_s=WINDOW_S,
         variants=variants,
+        files={app.name: _digest(app)} | _named(variants, app.absolute().parent),
     )
     kept = {"trace.txt": text, "inject.yaml": "" if inject is None else _text(inject)}
     return Given(plan, settings, app.absolute().parent, campaign, parse(text, "trace.txt"), kept)
@@ -123,6 +123,23 @@ def variants_of(app: Path, policies: str, file: Path | None, tune: bool) -> tupl
     by_name = {variant.name: variant for variant in (*own, *more)}
     names = [name.strip() for name in policies.split(",") if name.strip()]
     return chosen(names or ([v.name for v in more] if tune else POLICIES), tuple(by_name.values()))
+
+
+def _named(variants: Sequence[VariantSettings], folder: Path) -> dict[str, str]:
+    """Digests of the files that options name, such as checkpoints."""
+    return {
+        Path(value).name: _digest(Path(value))
+        for variant in variants
+        for value in with_files(variant, folder).options.values()
+        if isinstance(value, str) and os.path.isabs(value) and os.path.isfile(value)
+    }
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _text(path: Path) -> str:
@@ -148,7 +165,8 @@ def results_in(output: Path, given: Given, seeds: tuple[int, ...], resume: bool)
             if (output / name).exists() and _text(output / name) != text:
                 raise ConfigError(f"{output / name} is another than the one that is given now; name another folder")
         known = {variant.name: variant for variant in (*found.plan.variants, *plan.variants)}
-        plan = msgspec.structs.replace(plan, variants=tuple(known.values()))
+        files = found.plan.files | plan.files
+        plan = msgspec.structs.replace(plan, variants=tuple(known.values()), files=files)
         return msgspec.structs.replace(found, plan=plan, seeds=tuple(sorted({*found.seeds, *seeds})))
     try:
         output.mkdir(parents=True, exist_ok=True)

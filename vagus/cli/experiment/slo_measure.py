@@ -156,9 +156,17 @@ def _raised(injected: Injected, sampled: Sampled) -> float | None:
     return None
 
 
+def broke(injected: Injected) -> bool:
+    """Whether requests were late from it. One that was throttled to excess, and no request was late, is no harm done:
+    who only counts how soon such are over is praised for limits that are too tight."""
+    return injected.detected_s is not None and (
+        injected.detected_by == "window" or injected.mitigated_s != injected.detected_s
+    )
+
+
 def mitigation_s(injected: Injected) -> float | None:
-    """How long from its detection: until its end at least, where it was not mitigated before; None: not detected."""
-    if injected.detected_s is None:
+    """How long from its detection: until its end at least, where it was not mitigated before; None: it broke no SLO."""
+    if injected.detected_s is None or not broke(injected):
         return None
     return (injected.end_s if injected.mitigated_s is None else injected.mitigated_s) - injected.detected_s
 

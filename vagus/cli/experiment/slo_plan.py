@@ -43,9 +43,15 @@ def check_same(before: Plan, now: Plan, folder: Path) -> None:
     theirs, ours = msgspec.to_builtins(before), msgspec.to_builtins(now)
     theirs["variants"] = {v["name"]: v for v in theirs["variants"]}
     ours["variants"] = {v["name"]: v for v in ours["variants"]}
-    for name in theirs["variants"].keys() ^ ours["variants"].keys():
-        theirs["variants"].pop(name, None)
-        ours["variants"].pop(name, None)
+    for key in ("variants", "files"):  # what only one of them has
+        for name in theirs[key].keys() ^ ours[key].keys():
+            theirs[key].pop(name, None)
+            ours[key].pop(name, None)
+    for name, digest in ours["files"].items():
+        if theirs["files"][name] != digest:
+            raise ConfigError(
+                f"{folder} has results of another {name}: it was changed since; run them all again, in another folder"
+            )
     for key, value in ours.items():
         if theirs[key] != value:
             raise ConfigError(

@@ -155,13 +155,14 @@ def _table(table: Sequence[Row]) -> str:
             between = spread(row, m)
             if m.key == "mitigation" and row.values["mitigation"].mean is not None:
                 count = seen(row.runs)
-                between = f"{count.mitigated} of {count.detected} in time"
+                between = f"{count.mitigated} of {count.broke} in time; {count.happened} in all"
             cells.append(f"<td>{text}{f'<small>{escape(between)}</small>' if between else ''}</td>")
         note = f"<small>{row.failed} not valid</small>" if row.failed else ""
         lines.append(f'<tr><th scope="row">{escape(row.name)}{note}</th>{"".join(cells)}</tr>')
     return (
         '<p class="dim">Means over seeds, with the smallest and the largest below. Underlined: the best of those that limit '
-        "anything. Mitigation: the median of all injections that showed, and how many were over before the injection was.</p>"
+        "anything. Mitigation: the median of the injections that broke the SLO, how many of them were over before the injection "
+        "was, and how many injections there were.</p>"
         + _wide("Figures of merit", ("policy", *heads), "".join(lines), ' id="merit"')
     )
 
@@ -173,7 +174,8 @@ def _definitions(results: Results) -> str:
         f"<h2>What is measured, and how</h2><p>Each run deploys the application anew, warms up for {plan.warm_s:g} s at the "
         f"mean rate, and measures for {plan.run_s:g} s. All policies of a seed get the same requests at the same times and "
         f"the same injections. A request is given up after {plan.given_up_s:g} s; a window is of the last "
-        f"{plan.window_s:g} s.</p><dl>{found}</dl>"
+        f"{plan.window_s:g} s. Where a service has several replicas, an injection hits the first of them.</p>"
+        f"<dl>{found}</dl>"
     )
 
 

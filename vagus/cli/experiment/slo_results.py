@@ -35,6 +35,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     given_up_s: float  # a request that took so long counts as failed
     window_s: float  # what a window's percentiles are of
     variants: tuple[VariantSettings, ...]
+    files: dict[str, str] = {}  # digests of what else decides: app.yaml, and the files that variants name
 
 
 class Injected(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +159,24 @@ def load(folder: Path) -> Results:
         raise ConfigError(f"{path}: not the results of an experiment: {error}") from error
     if found.version != VERSION:
         raise ConfigError(f"{path}: of version {found.version}; this vagus reads version {VERSION}: run it again")
+    for run in found.runs:
+        if not _even(run):
+            raise ConfigError(
+                f"{path}: not the results of an experiment: {run.variant}, seed {run.seed}: uneven columns"
+            )
+    if not (found.plan.slo_s > 0 and found.plan.run_s > 0 and found.plan.given_up_s > 0):
+        raise ConfigError(f"{path}: not the results of an experiment: a span of time in its plan is not positive")
     return found
+
+
+def _even(run: Run) -> bool:
+    """Whether all columns that belong together are of one length."""
+    windows, sampled = run.windows, run.sampled
+    rows = [] if windows is None else [{len(column) for column in msgspec.structs.astuple(windows)}]
+    if sampled is not None:
+        columns = (sampled.limit_cores, sampled.used_cores, sampled.throttled_ratio, sampled.replicas)
+        rows.append({len(sampled.t_s), *(len(column) for inner in columns for column in inner.values())})
+    return all(len(lengths) == 1 for lengths in rows)
 
 
 def save(folder: Path, results: Results) -> None:

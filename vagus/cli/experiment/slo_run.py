@@ -89,11 +89,12 @@ class _Performance:
         self.name = f"slo-{turn.variant}-{turn.seed}"[:64]
         self.stack = stack
         self.notes: list[str] = []
+        self.app: Deployment | None = None
 
     def run(self, begun: str) -> Run:
         stage, plan = self.stage, self.stage.plan
         self.look(-plan.warm_s, "deploying")
-        app = self._deployed()
+        app = self.app = self._deployed()
         groups = Groups({service: app.group(service) for service in plan.services})
         self._limit_first(app)
         load = self._load(app)
@@ -222,9 +223,11 @@ class _Performance:
         return Measured(before, after, _ratio(busy, idle_and_busy), controlled_from_s)
 
     def _until(self, t_s: float | None, load: Load, hogs: Hogs, zero_s: float) -> None:
-        """Waits until then, or until the load has ended. Raises VagusError when that fails."""
+        """Waits until then, or until the load has ended. Raises VagusError when that or the application fails."""
         while not load.ended():
             now_s = time.monotonic()
+            if self.app is not None and self.app.failure:
+                raise VagusError(f"the application cannot be kept: {self.app.failure}")
             if t_s is not None and now_s >= t_s:
                 return
             p99_s = load.windows[-1].get("p99_s") if load.windows else None

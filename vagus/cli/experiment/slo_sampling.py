@@ -51,13 +51,22 @@ class Groups:
         for name in self._inner(whole):
             target = Target("cgroup", f"{whole.name}/{name}")
             with contextlib.suppress(ActuateError):  # a replica that is just ending
-                inner.append(actuator.read(target, "cpu_cores"))
+                cores = actuator.read(target, "cpu_cores")
+                if cores is None and self._empty(target):
+                    continue  # just made: its limit comes before its process
+                inner.append(cores)
                 used = actuator.usage(target)
                 throttled[name] = used.throttled_periods * used.period_s
         if limit is None and inner:
             known = [cores for cores in inner if cores is not None]
             limit = math.fsum(known) if len(known) == len(inner) else None
         return Reading(limit, usage.cpu_s, throttled)
+
+    def _empty(self, target: Target) -> bool:
+        try:
+            return not (self._actuator.group(target, self._actuator.mount("cpu")) / "cgroup.procs").read_text().strip()
+        except OSError:
+            return True
 
     def _inner(self, target: Target) -> list[str]:
         folder = self._actuator.group(target, self._actuator.mount("cpu"))

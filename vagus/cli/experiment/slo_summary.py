@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from vagus.cli.experiment.slo_measure import median, mitigation_s
+from vagus.cli.experiment.slo_measure import broke, median, mitigation_s
 from vagus.cli.experiment.slo_results import Results, Run
 from vagus.config import VariantSettings
 
@@ -71,17 +71,19 @@ MEASURES = (
     Measure(
         *("requested", "requested CPU", "cores", lambda run: run.requested_cores, cores, -1),
         "The sum of the limits in force of all services (of replicas of a fixed size: number × size), read from the "
-        "control groups twice a second, averaged over time. It is what nobody else can count on.",
+        "control groups twice a second, averaged over time. It is what nobody else can count on. A replica that starts is "
+        "not limited, nor counted, until it answers.",
     ),
     Measure(
         *("used", "used CPU", "cores", lambda run: run.used_cores, cores, -1),
-        "The CPU time of all services' control groups, divided by the time.",
+        "The CPU time of all services' control groups, divided by the time; that of programs gone wild is in it.",
     ),
     Measure(
         *("mitigation", "mitigation", "s", _mitigated, lambda value: f"{value:.1f}", -1),
         "From when an injection shows (the first half second whose P99 is over the SLO, or excessive throttling of the "
         "service that is hit) to the first half second within the SLO that stays so for two seconds: the median over "
-        "the injections that showed. One that was not mitigated counts until its end, that is with less than it took.",
+        "the injections that broke the SLO. One that was not mitigated counts until its end, that is with less than it "
+        "took.",
     ),
     Measure(
         *("actions", "actions", "", lambda run: float(run.steps.actions), count, 0),
@@ -140,10 +142,12 @@ def value(runs: Sequence[Run], measure: Measure) -> Value:
 
 
 class Seen(NamedTuple):
-    """Injections that happened, those that showed, and those of them that were mitigated before their end."""
+    """Injections that happened, those that showed, those that broke the SLO, and of these those that were mitigated
+    before their end."""
 
     happened: int
     detected: int
+    broke: int
     mitigated: int
 
 
@@ -151,7 +155,8 @@ def seen(runs: Sequence[Run]) -> Seen:
     """Of all runs together."""
     hits = [hit for run in runs for hit in run.injected if hit.end_s > hit.begin_s]
     detected = [hit for hit in hits if hit.detected_s is not None]
-    return Seen(len(hits), len(detected), sum(hit.mitigated_s is not None for hit in detected))
+    late = [hit for hit in hits if broke(hit)]
+    return Seen(len(hits), len(detected), len(late), sum(hit.mitigated_s is not None for hit in late))
 
 
 def shown(row: Row, measure: Measure) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from vagus.cli.experiment.slo_measure import median, mitigation_s
+from vagus.cli.experiment.slo_measure import broke, median, mitigation_s
 from vagus.cli.experiment.slo_results import Injected, Results
 from vagus.cli.experiment.slo_summary import Row, rows
 
@@ -46,18 +46,16 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def hogs(hits: Sequence[Injected]) -> dict[str, Any]:
-    """Of CPU hogs: how many happened, showed, broke the SLO, were not mitigated before they ended (censored); medians of
-    the time from detection to mitigation, also of those alone that broke the SLO, and from the begin to the first raise."""
+    """Of CPU hogs: how many happened, showed, broke the SLO, of these were not mitigated before they ended (censored);
+    medians of the time from detection to mitigation of those that broke it, and from the begin to the first raise."""
     happened = [hit for hit in hits if hit.end_s > hit.begin_s]
-    shown = [(hit, took) for hit in happened if (took := mitigation_s(hit)) is not None]
-    late = [took for hit, took in shown if hit.detected_by == "window" or took > 0]
+    late = [hit for hit in happened if broke(hit)]
     return {
         "happened": len(happened),
-        "detected": len(shown),
+        "detected": sum(hit.detected_s is not None for hit in happened),
         "broke_slo": len(late),
-        "censored": sum(hit.mitigated_s is None for hit, _ in shown),
-        "mitigation_s": median([took for _, took in shown]),
-        "mitigation_slo_s": median(late),
+        "censored": sum(hit.mitigated_s is None for hit in late),
+        "mitigation_s": median([took for hit in late if (took := mitigation_s(hit)) is not None]),
         "raise_s": median([hit.raised_s - hit.begin_s for hit in happened if hit.raised_s is not None]),
     }
 

@@ -16,6 +16,7 @@ FOLDER = "{folder}"
 """In an option: where app.yaml is."""
 MAX_REPLICAS = 8
 MOST_COOLDOWN_S = 0.5  # whose steps are closer may act at each
+MOST_OVERCOMMIT = 1000.0
 MAX_RISE = 10.0  # of a limit at once, where no guard holds it
 
 START_CORES = 0.2  # ten services share two processors
@@ -87,6 +88,21 @@ def _check(variant: VariantSettings) -> None:
         raise ConfigError(f"variant {variant.name}: replica_cores without a policy: nobody would scale")
 
 
+def check_variants(variants: Sequence[VariantSettings], origin: str) -> None:
+    """Raises ConfigError for contestants that contradict themselves, or have a policy or options that there are not.
+    Files beside app.yaml are not looked for: `origin`, which is what is checked, may be anywhere."""
+    from vagus.controllers.checked import check_controllers
+
+    try:
+        chosen([variant.name for variant in variants], variants)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from error
+    for variant in variants:
+        found = controller(variant, variant.name, {"web": "shop/web"}, ["web"], objective_of("shop", 0.2, ("buy",)))
+        if found is not None and not any(str(value).startswith(FOLDER) for value in variant.options.values()):
+            check_controllers((found,), origin)
+
+
 def with_files(variant: VariantSettings, folder: Path) -> VariantSettings:
     """The variant with whole paths in its options. Raises ConfigError when a file is not there that must be."""
     options: dict[str, Any] = {}
@@ -132,7 +148,8 @@ def controller(
     options = variant.options
     if scales and "request_cores" not in options:
         options = {**options, "request_cores": variant.replica_cores}
-    unguarded = GuardSettings(confidence=0.0, rule="none", shield="none", swings=0)
+    # as people run autoscalers: nothing but bounds; limits may add up to more than the node has
+    unguarded = GuardSettings(confidence=0.0, rule="none", shield="none", swings=0, overcommit=MOST_OVERCOMMIT)
     return ControllerSettings(
         name=name,
         policy=variant.policy,

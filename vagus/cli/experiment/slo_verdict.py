@@ -118,12 +118,13 @@ def verdict(results: Results) -> Verdict:
     table = [row for row in rows(results) if row.runs]
     limited = [row for row in table if row.variant.policy]
     baselines = [row for row in limited if row.variant.policy in BASELINES]
+    planned = sum(variant.policy in BASELINES for variant in results.plan.variants)
     contenders = [row for row in limited if row not in baselines]
     aims, duels, losses = [], [], []
     for row in contenders:
         pairs = [pair for other in baselines if (pair := versus(row, other)) is not None]
-        if pairs:
-            aims.append((row.name, all(pair.wins for pair in pairs)))
+        if pairs:  # a baseline without a valid run is not beaten
+            aims.append((row.name, len(pairs) == planned and all(pair.wins for pair in pairs)))
         if learned(row.variant):  # also whether learning was worth it, and what the guard does to it
             rules = [other for other in contenders if not learned(other.variant)]
             bare = [
@@ -155,7 +156,7 @@ def _headline(limited: Sequence[Row], aims: Sequence[tuple[str, bool]]) -> str:
     late = {row.name: mean for row in limited if (mean := row.values["violations"].mean) is not None}
     if not late:
         return "There is no valid run of a policy that limits anything: nothing can be said yet."
-    cpu = {row.name: mean for row in limited if (mean := row.values["requested"].mean) is not None}
+    cpu = {row.name: mean for row in limited if row.name in late and (mean := row.values["requested"].mean) is not None}
     first = min(late, key=lambda name: late[name])
     words = f"{first} has the fewest SLO violations, {percent(late[first])} %"
     words += f", with {cores(cpu[first])} cores requested" if first in cpu else ""
@@ -227,6 +228,10 @@ def _doubts(results: Results, table: Sequence[Row]) -> list[str]:
     n = min((len(row.runs) for row in table), default=0)
     if 0 < n < FEW_SEEDS:
         found.append(f"With {n} seed{'s' if n > 1 else ''} a difference may be chance; {FEW_SEEDS} or more tell more.")
+    if len({tuple(run.seed for run in row.runs) for row in table}) > 1:
+        found.append(
+            "Not every policy has a run of every seed: means are of different loads; pairs are of common seeds."
+        )
     late = [run for row in table for run in row.runs if run.late_s is not None and run.late_s > LATE_S]
     if late:
         worst = max(run.late_s or 0.0 for run in late)

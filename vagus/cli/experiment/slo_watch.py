@@ -1,15 +1,15 @@
-"""How `vagus experiment slo` shows its progress and its table."""
+"""How `vagus experiment slo` shows its progress."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vagus.cli.experiment.slo_plan import Turn
 from vagus.cli.experiment.slo_results import Run
-from vagus.cli.output import cell, console, span, table
+from vagus.cli.output import cell, span
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,35 +64,8 @@ class Watch:
         return f"{self._number}/{len(self._todo)} {self._turn.variant}, seed {self._turn.seed}"
 
 
-def show(rows: Sequence[dict[str, Any]]) -> None:
-    """The table of `slo_table.summary`, for people."""
-    columns = ("variant", "late", "P50", "P99", "P99.9", "requested", "used", "mitigated", "actions", "guard", "own")
-    table(
-        console(),
-        columns,
-        [
-            (
-                row["variant"],
-                _percent(row["violation_ratio"]),
-                _ms(row["p50_s"]),
-                _ms(row["p99_s"]),
-                _ms(row["p999_s"]),
-                _cores(row["requested_cores"]),
-                _cores(row["used_cores"]),
-                "–" if row["mitigation_s"] is None else f"{row['mitigation_s']:.1f} s",
-                f"{row['actions']:.0f}",
-                f"{row['interventions']:.0f}",
-                _percent(row["own_ratio"], 0),
-            )
-            for row in rows
-        ],
-        right=columns[1:],
-        spare=("P50", "P99.9", "guard"),
-    )
-
-
-def _percent(ratio: float | None, digits: int = 2) -> str:
-    return "–" if ratio is None else f"{100 * ratio:.{digits}f} %"
+def _percent(ratio: float | None) -> str:
+    return "–" if ratio is None else f"{100 * ratio:.2f} %"
 
 
 def _ms(value_s: float | None) -> str:

@@ -9,6 +9,7 @@ from vagus.controllers.decide.plan import Claim, acting
 from vagus.controllers.decide.records import Plan
 
 DEAD_S = 3.0  # a third of it between two signs of life
+SIGNS_PER_S = 60  # that a node sends at most: among more nodes it takes longer until one counts as dead
 
 
 class View:
@@ -18,9 +19,10 @@ class View:
         self.node = node
         self.plan = plan
         self.now_s = now_s
-        self.dead_s = dead_s
+        self.dead_s = self._least_dead_s = dead_s
         self.changes = 0
         self.nodes: tuple[str, ...] = (node,)
+        self._there = frozenset(self.nodes)  # asked for each of them again and again
         self.lives: dict[str, int] = {}  # incarnation last heard of each peer
         self.obeyed: dict[str, int] = {}  # the last claim on itself that each peer has obeyed
         self.plans: dict[str, int] = {}  # version that each peer has
@@ -40,7 +42,8 @@ class View:
         self.now_s = now_s
         nodes = tuple(sorted({*nodes, self.node}))
         if nodes != self.nodes:
-            self.nodes = nodes
+            self.nodes, self._there = nodes, frozenset(nodes)
+            self.dead_s = max(self._least_dead_s, 3 * len(nodes) / SIGNS_PER_S)
             self.changed()
         for peer in self.peers:
             self._heard_s.setdefault(peer, now_s)  # a new one has time to be heard
@@ -81,7 +84,7 @@ class View:
         """Whether a peer was heard of late."""
         return peer == self.node or (
             peer in self._heard_s
-            and peer in self.nodes
+            and peer in self._there
             and self.now_s - self._heard_s[peer] < (within_s or self.dead_s)
         )
 
