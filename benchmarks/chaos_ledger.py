@@ -14,8 +14,9 @@ Key = Hashable
 
 
 class Outcome(NamedTuple):
-    """Of one kind. lost: acknowledged and not there; changed: there with another content; doubled: there more than once;
-    came: sent without an answer, and there all the same; strange: there, and never sent."""
+    """Of one kind. lost: acknowledged and not there; changed: there, but only with another content; doubled: there more
+    than once (a place that was asked twice for the same second has two answers, which both stay); came: sent without an
+    answer, and there all the same; strange: there, and never sent."""
 
     acknowledged: int
     unanswered: int
@@ -66,16 +67,16 @@ class Ledger:
         with self._lock:
             sent, acknowledged = dict(self._sent[kind]), set(self._acknowledged[kind])
         times: dict[Key, int] = {}
-        changed: dict[Key, None] = {}
+        same: set[Key] = set()
         for key, content in found:
             times[key] = times.get(key, 0) + 1
-            if key in sent and sent[key] != content:
-                changed[key] = None
+            if key in sent and sent[key] == content:
+                same.add(key)
         return Outcome(
             acknowledged=len(acknowledged),
             unanswered=len(sent) - len(acknowledged),
             lost=_sorted(acknowledged - times.keys()),
-            changed=tuple(changed),
+            changed=_sorted((sent.keys() & times.keys()) - same),
             doubled=_sorted(key for key, count in times.items() if count > 1),
             came=len((sent.keys() - acknowledged) & times.keys()),
             strange=_sorted(times.keys() - sent.keys()) if all_sent else (),

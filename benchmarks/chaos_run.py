@@ -266,11 +266,13 @@ class _Run:
         death.joined_s = self.now()
         if death.kill.kind == HEAD:
             self.stack.callback(_end, _up(self.trial))
-        if self._await(lambda: self._is_back(node, set(death.pids)), NODE_BACK_S):
+        back = dict[str, float]()
+        if self._await(lambda: self._is_back(node, set(death.pids), back), NODE_BACK_S):
             death.back_s = self.now()
-            self.say(f"all of {node} is back {death.back_s - death.joined_s:.1f} s after it joined")
+            took = ", ".join(f"{name.split('@')[0]} {at_s - death.joined_s:.1f}" for name, at_s in back.items())
+            self.say(f"all of {node} is back {death.back_s - death.joined_s:.1f} s after it joined: {took}")
         else:
-            self.say(f"{node} is not all back")
+            self.say(f"{node} is not all back, but for {sorted(back)}")
         for other in self.nodes[1:] if death.kill.kind == HEAD else ():
             self._after_the_head(other)
 
@@ -298,9 +300,12 @@ class _Run:
                 self.shown.problems.append(f"{node} ended with the head, which had kept its tables")
             self.trial.restart(node)
 
-    def _is_back(self, node: str, old: set[int]) -> bool:
+    def _is_back(self, node: str, old: set[int], back: dict[str, float]) -> bool:
+        """Whether all of its actors run anew; `back` is told when each was first seen to."""
         actors = {a["name"]: a for a in self._actors(node)}
-        return actors.keys() >= self.names[node] and all(_runs_anew(actor, old) for actor in actors.values())
+        anew = {name for name, actor in actors.items() if _runs_anew(actor, old)}
+        back |= {name: self.now() for name in sorted(anew - back.keys())}
+        return anew >= self.names[node] | actors.keys()
 
     # --- what is seen ------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ class Lab:
 
     def __init__(self, folder: Path, first_pid: int) -> None:
         self.folder = folder
+        self.asked_s = 0.0  # when `ray up` was called
         self._first_pid = first_pid
 
     def run(self, *command: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
@@ -143,6 +145,7 @@ def cluster(lab: Lab) -> Path:
     """The file that `ray up` was called with."""
     path = lab.folder / "cluster.yaml"
     path.write_text(yaml.safe_dump(rendered(yaml.safe_load((ROOT / "cluster.yaml").read_text()), lab.folder)))
+    lab.asked_s = time.monotonic()
     done = lab.run("ray", "up", "-y", "--no-config-cache", str(path), timeout_s=80.0)
     assert done.returncode == 0, done.stdout[-4000:]
     return path
@@ -167,6 +170,7 @@ def test_status_on_the_head_shows_every_machine_with_healthy_actors(lab, cluster
         return status
 
     eventually(complete, within_s=60.0, what="three machines with healthy actors")
+    print(f"`vagus status` was healthy on three machines {time.monotonic() - lab.asked_s:.1f} s after `ray up`")
 
 
 def test_a_report_on_one_machine_is_a_verdict_on_the_others(lab, cluster):

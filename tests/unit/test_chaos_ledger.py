@@ -46,6 +46,11 @@ def test_what_is_there_twice_is_counted_once(ledger: Ledger) -> None:
     assert found.doubled == (A,)
 
 
+def test_of_two_answers_for_one_key_the_acknowledged_one_must_be_there(ledger: Ledger) -> None:
+    found = ledger.compare(SAMPLE, [(A, 9), (A, 1), (B, 7), (B, 8)])
+    assert (found.changed, found.doubled, found.lost) == ((B,), (A, B), ())
+
+
 def test_what_was_refused_or_never_sent_must_not_be_there(ledger: Ledger) -> None:
     there = [(A, 1), (B, 2), (D, 4), (("n9", 0), 5)]
     assert ledger.compare(SAMPLE, there).strange == (D, ("n9", 0))

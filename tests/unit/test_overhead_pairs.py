@@ -13,7 +13,7 @@ import pytest
 from benchmarks import overhead
 from benchmarks.overhead import Prometheus, Round, Workload, rows
 from benchmarks.overhead_pairs import OFF, ON, cost, order
-from benchmarks.overhead_work import MAX_WAVE, MIN_WAVE, perform, spin, wave_of
+from benchmarks.overhead_work import MAX_WAVE, MIN_WAVE, perform, spin, timed, wave_of
 from vagus.errors import Unsupported, VagusError
 
 
@@ -62,11 +62,15 @@ def test_rates_that_are_none_are_an_error(rates: list[tuple[float, float]]) -> N
 
 
 def rounds(on: float) -> list[Round]:
+    """On a machine whose speed is another one in each round."""
     return [
-        Round(pair, state, tasks_ms, (on if state == ON else 100.0) * (1 + pair), 0.05 * (state == ON))
+        Round(
+            pair, state, tasks_ms, (on if state == ON else 100.0) / slower, tasks_ms * slower, 0.05 * (state == ON)
+        )
         for pair in range(3)
         for state in (ON, OFF)
         for tasks_ms in (10.0, 1.0)
+        for slower in [1 + pair + 0.5 * (state == ON)]
     ]
 
 
@@ -75,9 +79,13 @@ def test_the_bar_is_three_per_cent_for_each_length_of_task(on: float, met: bool)
     table = rows(rounds(on), "vagus", 1)
     json.dumps(table, allow_nan=False)
     judged = {row["what"]: row for row in table if row["met"] is not None}
-    assert list(judged) == [f"tasks of {ms} ms: fewer with vagus, mean of 3 pairs" for ms in (1, 10)]
+    assert list(judged) == [f"tasks of {ms} ms: fewer with vagus, at equal speed, mean of 3 pairs" for ms in (1, 10)]
     assert all(row["met"] is met and row["value"] == pytest.approx(100 - on) for row in judged.values())
     assert {row["value"] for row in table if row["unit"] == "cores"} == {0.05}
+    told = {row["what"]: row["value"] for row in table}
+    assert told["tasks of 1 ms: fewer with vagus, as seen, mean"] > 20, "the slower machine is told too"
+    assert told["tasks of 1 ms: processor time of one more with vagus, mean"] > 20
+    assert told["tasks of 1 ms: processor time of one more with vagus, lower end of 95 %"] < 30
 
 
 def test_a_peer_is_named_and_not_judged() -> None:
@@ -108,8 +116,8 @@ class Ray:
 
 class Task:
     @staticmethod
-    def remote(loops: int) -> int:
-        return spin(loops)
+    def remote(loops: int) -> float:
+        return timed(loops)
 
 
 def test_waves_go_on_until_the_time_is_over_and_all_of_them_count() -> None:
@@ -117,6 +125,7 @@ def test_waves_go_on_until_the_time_is_over_and_all_of_them_count() -> None:
     found = perform(ray, Task, 100, 50, 0.05)
     assert found["tasks"] == sum(ray.waves) == 50 * found["waves"]
     assert found["tasks_s"] > 0
+    assert 0 < found["task_cpu_ms"] < 50
     assert perform(Ray(), Task, 1, 1, 0.0)["tasks_s"] == 0
 
 
