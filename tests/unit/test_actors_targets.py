@@ -7,7 +7,7 @@ from typing import Any
 
 from vagus.actors.targets import Targets
 from vagus.actuators import Usage
-from vagus.errors import ActuateError
+from vagus.errors import ActuateError, Unsupported
 from vagus.model import Target
 
 A, B, SCALE = Target("cgroup", "a"), Target("cgroup", "b"), Target("replicas", "a")
@@ -21,8 +21,13 @@ class Groups:
     def __init__(self) -> None:
         self.gone: set[Target] = set()
         self.reads = 0
+        self.asked = 0
+        self.unsure = False
 
     def supports(self, target: Target) -> tuple[str, ...]:
+        self.asked += 1
+        if self.unsure:
+            raise Unsupported("not now")
         return ("replicas",) if target.kind == "replicas" else ("cpu_cores", "memory_bytes")
 
     def usage(self, target: Target) -> Usage:
@@ -65,3 +70,27 @@ def test_who_is_gone_is_told_and_comes_back() -> None:
     groups.gone = set()
     signals, wrong = read.read(())
     assert (bool(signals[B]), wrong) == (True, {})
+
+
+def test_what_is_supported_is_asked_rarely_and_again_after_trouble() -> None:
+    groups = Groups()
+    read = targets(groups)
+    for _ in range(3):
+        read.read(())
+    assert groups.asked == 3, "once for each of three targets"
+    groups.gone = {B}
+    read.read(())
+    groups.gone = set()
+    groups.asked = 0
+    read.read(())
+    assert groups.asked > 0
+
+
+def test_no_support_for_now_is_not_remembered() -> None:
+    groups = Groups()
+    groups.unsure = True
+    read = targets(groups)
+    read.read(())
+    assert "limit_memory_bytes" not in read.read(())[0][A]
+    groups.unsure = False
+    assert "limit_memory_bytes" in read.read(())[0][A]

@@ -64,9 +64,7 @@ def test_rates_that_are_none_are_an_error(rates: list[tuple[float, float]]) -> N
 def rounds(on: float) -> list[Round]:
     """On a machine whose speed is another one in each round."""
     return [
-        Round(
-            pair, state, tasks_ms, (on if state == ON else 100.0) / slower, tasks_ms * slower, 0.05 * (state == ON)
-        )
+        Round(pair, state, tasks_ms, (on if state == ON else 100.0) / slower, tasks_ms * slower, 0.05 * (state == ON))
         for pair in range(3)
         for state in (ON, OFF)
         for tasks_ms in (10.0, 1.0)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from vagus.actors.base import Links
 from vagus.actors.claims import started
 from vagus.actuators import Actuator
+from vagus.clock import NS
 from vagus.controllers.resource import Meter
 from vagus.controllers.uses import Uses
 from vagus.errors import ActuateError, Unsupported
@@ -16,6 +17,8 @@ from vagus.model import Sample, Target
 
 SELF = Target("pid", "self")
 OF_METER = {"cpu_cores": "usage_cores", "memory_bytes": "memory_bytes"}
+SUPPORTED_NS = 30 * NS
+"""For so long what an actuator supports is taken to be the same: to ask is half of what a step costs."""
 
 
 class Targets:
@@ -40,6 +43,7 @@ class Targets:
         self._meters = {target: Meter() for target in self.targets}
         self._uses = Uses(self.targets, self._resources)
         self._ray: dict[Target, Target | ActuateError] = {}
+        self._supported: dict[Target, tuple[int, frozenset[str]]] = {}  # until when, and what
         self.selectors = self._uses.selectors
 
     def resolve(self, target: Target) -> Target:
@@ -77,6 +81,7 @@ class Targets:
             try:
                 signals[target] = self._signals(target)
             except ActuateError as error:
+                self._supported.clear()
                 wrong[target] = f"cannot steer {target}: {error}"
             except Exception as error:  # an actuator may be anyone's: not to see is a doubt, which ends in restoring
                 wrong[target] = f"cannot steer {target}: {type(error).__name__}: {error}"[:500]
@@ -84,6 +89,7 @@ class Targets:
             try:
                 signals[target] = self._limits(target)
             except Exception as error:
+                self._supported.clear()
                 wrong[target] = f"cannot read {target}: {error}"[:500]
         return signals, wrong
 
@@ -112,7 +118,13 @@ class Targets:
         return found
 
     def _knows(self, target: Target, resource: str) -> bool:
-        try:
-            return resource.partition("@")[0] in {r.partition("@")[0] for r in self._actuator.supports(target)}
-        except Unsupported:
-            return resource == "cpu_cores"  # may be read all the same
+        now_ns = time.monotonic_ns()
+        until_ns, found = self._supported.get(target, (0, frozenset()))
+        if now_ns >= until_ns:
+            try:
+                found = frozenset(r.partition("@")[0] for r in self._actuator.supports(target))
+            except Unsupported:  # perhaps for now only: asked again at the next step
+                return resource == "cpu_cores"  # may be read all the same
+            self._supported = {t: known for t, known in self._supported.items() if known[0] > now_ns}
+            self._supported[target] = (now_ns + SUPPORTED_NS, found)
+        return resource.partition("@")[0] in found
