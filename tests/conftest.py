@@ -10,7 +10,9 @@ import hypothesis
 
 from vagus.runtime.cluster import ROBUST
 
-hypothesis.settings.register_profile("vagus", deadline=None)  # a busy machine is no failure
+# a busy machine is no failure, and what passed here passes there; `--hypothesis-profile explore` looks further
+hypothesis.settings.register_profile("explore", deadline=None)
+hypothesis.settings.register_profile("vagus", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("vagus")
 
 for name, value in ROBUST.items():
