@@ -1,8 +1,13 @@
 // Lines, steps, bands and marks as SVG that stretches to its place; the words around it are the page's.
 
+import { make } from "/health/words.js";
+
 const WIDTH = 1000;
 const HEIGHT = 100;
 const namespace = document.getElementById("svg").namespaceURI;
+
+const div = (kind, ...children) => make("div", { class: kind }, ...children);
+const span = (text) => make("span", {}, text);
 
 export function shape(name, attributes = {}, ...children) {
   const element = document.createElementNS(namespace, name);
@@ -67,18 +72,18 @@ export class Spark {
     this.element.append(this.line);
   }
 
-  /** least: what the upper end of the scale is at least, the lower one being 0; none: as the values are. */
-  draw(values, label, least = null) {
-    const found = range(values);
-    const frame = { from: 0, to: Math.max(1, values.length - 1), ...(found || { low: 0, high: 1 }) };
+  /** points: [x, y]; least: what the upper end of the scale is at least, the lower one being 0; none: as the values are. */
+  draw(points, label, least = null) {
+    const found = range(points.map(([, value]) => value));
+    const frame = { from: points[0]?.[0] ?? 0, to: points.at(-1)?.[0] ?? 1, ...(found || { low: 0, high: 1 }) };
     if (least !== null) Object.assign(frame, { low: -0.04 * Math.max(least, frame.high), high: Math.max(least, frame.high) });
-    this.line.setAttribute("d", path(values.map((value, n) => [n, value]), frame));
+    this.line.setAttribute("d", path(points, frame));
     this.element.setAttribute("aria-label", label);
   }
 }
 
-/** A plot: {from, to}, lines [{points, kind, step}], area of points, marks [{at: [x, y], kind, title}]. Returns the svg and its frame. */
-export function plot({ from, to, lines = [], area = [], marks = [], label }) {
+/** A plot: {from, to}, lines [{points, kind, step}], area of points, marks [{at: [x, y], kind, title}]; words: of a number, and of a time. */
+export function plot({ from, to, lines = [], area = [], marks = [], label, number, time }) {
   const numbers = [...lines.flatMap(({ points }) => points.map(([, value]) => value)), ...area.flatMap(([, low, high]) => [low, high]), ...marks.map(({ at }) => at[1])];
   const frame = { from, to, ...(range(numbers) || { low: 0, high: 1 }) };
   const { x, y } = scale(frame);
@@ -89,5 +94,6 @@ export function plot({ from, to, lines = [], area = [], marks = [], label }) {
   for (const { at, kind, title } of marks) {
     element.append(shape("path", { class: `mark ${kind}`, d: `M${x(at[0])} ${y(at[1])}h0.01` }, shape("title", {}, title)));
   }
-  return { element, frame };
+  const upright = div("upright", span(number(frame.high)), span(number(frame.low)));
+  return div("framed", upright, element, div("axis", span(time(from)), span(time(to))));
 }

@@ -42,7 +42,7 @@ function card({ group, decisions, rewards, mean, line, arms, policy, leader, reg
   element.append(make("div", { class: "facts" }, ...facts));
   if (line.length > 1) {
     const spark = new Spark();
-    spark.draw(line, `Rewards of ${name}, oldest first`);
+    spark.draw(line.map((value, n) => [n, value]), `Rewards of ${name}, oldest first`);
     element.append(spark.element);
   }
   if (arms.length) element.append(table(arms));

@@ -19,8 +19,9 @@ export class Feeds {
     const fit = (feed) => names(feed.node, node) && fits(words, feed.name, feed.node, feed.error, ...feed.failing.flat());
     fill(this.place.list, feeds.filter(fit), (feed) => `${feed.name}\0${feed.node}`, row);
     const failing = feeds.filter((feed) => feed.failing_count || feed.error).length;
+    const count = new Set(feeds.map(({ name }) => name)).size;
     const bad = failing ? make("span", { class: "bad" }, `${failing} with errors`) : "none with errors";
-    say(this.place.said, feeds.length ? [`${feeds.length} feeds and shares of them`, bad, left_off ? `${left_off} more left off` : ""] : [], this.data);
+    say(this.place.said, feeds.length ? [count === 1 ? "1 feed" : `${count} feeds`, bad, left_off ? `${left_off} more left off` : ""] : [], this.data);
     empty(this.place, feeds.length, "No feeds are declared.", this.data);
   }
 }

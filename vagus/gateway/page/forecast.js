@@ -134,13 +134,13 @@ export class Forecast {
     const at = sensor ? sensor.last_ns / 1e6 : 0;
     const times = [...this.points.keys()].filter((t_ms) => this.points.get(t_ms).value !== undefined).sort((a, b) => a - b);
     const last = times.at(-1) ?? 0;
-    if (outlook && at > last) {
+    if (outlook && at >= last) {
       const ahead = [...this.points.keys()].filter((t_ms) => t_ms > last).sort((a, b) => a - b);
       const predicted = ahead.length ? this.points.get(ahead[0]) : {};
       for (const t_ms of ahead) this.points.delete(t_ms);
       if (outlook.value !== null) this.points.set(at, { ...predicted, value: outlook.value });
-      const step = last ? Math.min(at - last, 60000) : 1000;
-      if (outlook.forecast !== null) this.points.set(at + step, { forecast: outlook.forecast, mse: outlook.mse ?? undefined });
+      const step = last < at ? at - last : last - (times.at(-2) ?? last - 1000);
+      if (outlook.forecast !== null) this.points.set(at + Math.min(step, 60000), { forecast: outlook.forecast, mse: outlook.mse ?? undefined });
       for (const t_ms of this.points.keys()) if (t_ms < at - 300000) this.points.delete(t_ms);
     }
     this.draw();
@@ -159,10 +159,11 @@ export class Forecast {
     const forecasts = found.filter(([, { forecast }]) => forecast !== undefined).map(([t_ms, { forecast }]) => [t_ms, forecast]);
     const label = `${this.title} at ${stream.node} over five minutes with its forecast`;
     const [from, to] = [found[0][0], found.at(-1)[0]];
-    const { element, frame } = plot({ from, to, area, lines: [{ points: values }, { points: forecasts, kind: "second" }], label });
-    const axis = make("div", { class: "axis" }, make("span", {}, clock(from).slice(0, 8)), make("span", {}, `${quantity(frame.low, unit)} to ${quantity(frame.high, unit)}`), make("span", {}, clock(to).slice(0, 8)));
+    const lines = [{ points: values }, { points: forecasts, kind: "second" }];
+    const texts = { number: (value) => quantity(value, unit), time: (ms) => clock(ms).slice(0, 8) };
+    const chart = plot({ from, to, area, lines, label, ...texts });
     const keys = [["", "seen"], ["second", "predicted"], ["wide", "where 95 of 100 fall"]].map(([kind, word]) => make("span", {}, make("span", { class: `key ${kind}`, "aria-hidden": "true" }), word));
-    this.figure.replaceChildren(element, axis, make("div", { class: "facts quiet" }, ...keys));
+    this.figure.replaceChildren(chart, make("div", { class: "facts quiet" }, ...keys));
     this.figure.hidden = false;
     this.place.none.hidden = true;
     this.words(values, forecasts, area, unit);

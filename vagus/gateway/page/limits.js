@@ -52,8 +52,8 @@ function card(found) {
   const unit = unitOf(resource);
   const past = [...found].reverse();
   const done = past.filter((one) => !one.dry && !one.error);
-  const from = past[0].t_ms;
   const to = Math.max(now(), past.at(-1).t_ms + 1);
+  const from = past[0].t_ms - 0.04 * (to - past[0].t_ms);
   const points = done.map((one) => [one.t_ms, one.after]);
   if (done.length) points.push([to, done.at(-1).after]);
   if (done.length && done[0].before !== null) points.unshift([from, done[0].before]);
@@ -62,10 +62,10 @@ function card(found) {
     .filter(({ at }) => at[1] !== null);
   const last = done.length ? `now ${quantity(done.at(-1).after, unit)}` : "nothing was written";
   const label = `${resource} of ${target} at ${node}: ${found.length} receipts, ${last}`;
-  const { element, frame } = plot({ from, to, lines: [{ points, step: true }], marks, label });
+  const words = { number: (value) => quantity(value, unit), time: (ms) => clock(ms).slice(0, 8) };
+  const chart = plot({ from, to, lines: [{ points, step: true }], marks, label, ...words });
   const top = make("div", { class: "top" }, make("h3", {}, `${target} ${resource}`), make("span", { class: "quiet" }, `${node} · ${last}`));
-  const axis = make("div", { class: "axis" }, make("span", {}, clock(from).slice(0, 8)), make("span", {}, `${quantity(frame.low, unit)} to ${quantity(frame.high, unit)}`), make("span", {}, clock(to).slice(0, 8)));
-  return make("li", { "data-limit": `${target} ${resource}` }, top, element, axis, receiptsOf(found, unit));
+  return make("li", { "data-limit": `${target} ${resource}` }, top, chart, receiptsOf(found, unit));
 }
 
 function receiptsOf(found, unit) {

@@ -128,7 +128,7 @@ export class Nodes {
   draw(name, card) {
     const status = this.statuses.get(name);
     const lines = this.lines.get(name);
-    card.top.textContent = status ? `${status.actors} actors · ${quantity(status.series)} series${status.restarts ? ` · ${status.restarts} restarts` : ""}` : "";
+    card.top.textContent = status ? `${status.actors} ${status.actors === 1 ? "actor" : "actors"} · ${quantity(status.series)} series${status.restarts ? ` · ${status.restarts} restarts` : ""}` : "";
     card.rows.forEach(({ value, spark }, n) => {
       const { title, unit } = this.hello.signals[n];
       const line = lines?.[n] || [];
@@ -137,7 +137,7 @@ export class Nodes {
       const known = line.filter((one) => one !== null);
       const [low, high] = [Math.min(...known), Math.max(...known)];
       const label = known.length ? `${title} of ${name}: between ${quantity(low, unit)} and ${quantity(high, unit)}` : `${title} of ${name}: no data`;
-      spark.draw(line, label, unit === "ratio" ? 1 : 0);
+      spark.draw(line.map((one, at) => [this.times[at], one]), label, unit === "ratio" ? 1 : 0);
     });
     const wrong = this.wrong(name);
     const text = wrong.join("\n");
