@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,6 @@ async def test_it_fits_and_can_be_read(opened: Any, tmp_path: Path, dark: bool, 
     assert await page.run(UNNAMED) == []
     levels = await page.run("[...document.querySelectorAll('h1, h2, h3')].map(one => Number(one.tagName[1]))")
     assert levels[0] == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
     await page.picture(tmp_path / "home.png")
     assert (tmp_path / "home.png").stat().st_size > 10_000

@@ -130,7 +130,9 @@ def test_lines_begin_with_what_is_stored_and_go_on_with_ticks(look: Look, served
     assert tick["values"]["a"][1:] == [0.25, 1.5, 1000.0]
 
 
-def test_all_viewers_share_one_round_and_it_ends_after_the_last(look: Look, served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_viewers_share_one_round_and_it_ends_after_the_last(
+    look: Look, served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     board = served.gateway.site.board
     board.pace = 1000.0
     viewers = [look(served) for _ in range(5)]
@@ -213,7 +215,9 @@ def test_what_the_rules_refuse_is_left_out_and_named(look: Look) -> None:
         assert len(found["limits"]["receipts"]) == 4
 
 
-def test_parameters_and_too_many_pages_are_refused_and_a_stop_is_told(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parameters_and_too_many_pages_are_refused_and_a_stop_is_told(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(Glance()) as served:
         assert served.ask("GET", "/v1/overview?x=1")[0] == 422
         viewer = look(served)

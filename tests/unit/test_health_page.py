@@ -125,3 +125,12 @@ def test_the_command_says_when_the_token_is_wrong(served):
     found = CliRunner().invoke(cli, ["health", "page", "--url", served.url, "--token", "another-token-altogether"])
     assert found.exit_code == 1
     assert "token" in found.output
+
+
+def test_the_page_of_the_cluster_has_an_address_too(served, monkeypatch):
+    monkeypatch.delenv("VAGUS_URL", raising=False)
+    found = CliRunner().invoke(cli, ["page", "--url", served.url, "--token", TOKEN])
+    assert (found.exit_code, found.output) == (0, f"{served.url}/#token={TOKEN}\n")
+    wrong = CliRunner().invoke(cli, ["page", "--url", served.url, "--token", "another-token-altogether"])
+    assert wrong.exit_code == 1
+    assert "token" in wrong.output
