@@ -137,6 +137,12 @@ async def test_it_changes_without_a_reload_and_what_is_open_stays_open(opened: A
     await page.until(f"document.querySelector('#nodes [data-node=a] .value').textContent !== {before!r}")
     served.backend.peers = ("b", "n3")
     await page.until(f"{NODES}.join() === 'a,b,n3'")
+    served.backend.gone.add("b")
+    await page.until("document.querySelector('#nodes [data-node=b]').innerText.includes('does not answer')")
+    assert "no answer from b" in await text_of(page, "#nodes .said")
+    served.backend.gone.clear()
+    served.backend.peers = ("b",)
+    await page.until(f"{NODES}.join() === 'a,b'")  # one that left is gone when its last value is
     assert await page.run("window.same")
     assert page.errors == []
 
@@ -169,6 +175,7 @@ async def test_a_gateway_that_is_gone_is_told_and_found_again(opened: Any) -> No
     assert "not live since" in words
     assert "trying again in" in words
     assert await page.run(NODES) == ["a", "b"], "what was known stays"
+    assert await page.run(CONTRAST) == []
     with serving(Glance(("b", "n3")), port=port) as again:
         again.gateway.site.board.pace = 0.05
         await page.until(f"{LIVE} && {NODES}.join() === 'a,b,n3'", 60)

@@ -47,6 +47,9 @@ export class Nodes {
       this.times.shift();
       for (const lines of this.lines.values()) for (const line of lines) line.shift();
     }
+    for (const [node, lines] of this.lines) {
+      if (!(node in data.values) && lines.every((line) => line.every((value) => value === null))) this.lines.delete(node); // it left
+    }
   }
 
   told(data) {
