@@ -196,6 +196,7 @@ def test_only_new_receipts_are_asked_for_and_old_ones_go(look: Look, served: Any
     assert (asked[0], asked[-1] > NOW_NS - 60 * NS) == (NOW_NS - 3600 * NS, True)
 
 
+@pytest.mark.says("answers-filtered", "roles-read-named")
 def test_what_the_rules_refuse_is_left_out_and_named(look: Look) -> None:
     rules = (
         AccessRule(who=("token:guest",), read=("overview", "host.load", "db@a", "receipt")),
@@ -215,6 +216,7 @@ def test_what_the_rules_refuse_is_left_out_and_named(look: Look) -> None:
         assert len(found["limits"]["receipts"]) == 4
 
 
+@pytest.mark.says("limit-overview")
 def test_parameters_and_too_many_pages_are_refused_and_a_stop_is_told(
     look: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
