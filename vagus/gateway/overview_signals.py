@@ -155,7 +155,8 @@ def _counts(batch: Batch, column: npt.NDArray[Any], grid: npt.NDArray[np.int64])
     places, known = _places(batch, grid)
     if not known.any():
         return np.full(POINTS, np.nan)
-    counts = column[places]
-    grown = known[1:] & known[:-1] & (counts[1:] >= counts[:-1])
-    gone = (counts[1:] - counts[:-1]).astype(np.float64) / (np.diff(grid) / NS)
-    return np.where(grown, gone, np.nan)
+    counts, elapsed_s = column[places], np.diff(batch.t_ns[places]) / NS  # of the rows: the last is before its time
+    grown = known[1:] & known[:-1] & (counts[1:] >= counts[:-1]) & (elapsed_s > 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rates = (counts[1:] - counts[:-1]).astype(np.float64) / elapsed_s
+    return np.where(grown, rates, np.nan)
