@@ -38,6 +38,7 @@ class Selector:
             raise ConfigError(
                 f"selector {text[:80]!r}: expected a name such as 'host.cpu.user' or 'host.*', got {name[:80]!r}"
             )
+        self._literal = "" if "*" in name else name
         self._name = re.compile(translate(name))  # which, unlike `.*`, never tries the same twice
         self._labels: list[tuple[str, Callable[[str], bool]]] = []
         if brace:
@@ -59,6 +60,8 @@ class Selector:
 
     def fields(self, stream: Stream) -> list[int]:
         """Indexes of the fields of `stream` that are selected; empty when the stream is not."""
+        if self._literal and not self._literal.startswith(stream.kind):
+            return []  # most streams of a node, without a look at their fields
         for label, accepts in self._labels:
             if not accepts(stream.node if label == "node" else stream.labels.get(label, "")):
                 return []

@@ -21,7 +21,7 @@ OPERATIONS = [
     (method, path, operation)
     for path, item in DESCRIPTION["paths"].items()
     for method, operation in item.items()
-    if path not in ("/v1/tail", "/v1/subscribe")
+    if path not in ("/v1/tail", "/v1/subscribe", "/v1/overview")
 ]
 BODIES = (
     *("/v1/report", "/v1/decide", "/v1/update", "/v1/samples", "/v1/events", "/v1/metrics", "/v1/logs"),

@@ -124,7 +124,7 @@ QUERIES = {
     "/v1/state": "?controller=shop",
 }
 LISTS = ("traces", "records", "sensors", "inferences", "batches", "entries", "partialSuccess")
-STREAMING = {"/v1/tail", "/v1/subscribe", "/v1/ws"}  # see test_gateway_subscribe
+STREAMING = {"/v1/tail", "/v1/subscribe", "/v1/overview", "/v1/ws"}  # see test_gateway_subscribe, _overview
 
 
 def test_every_route_asks_the_rules(served):

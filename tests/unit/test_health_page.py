@@ -16,12 +16,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from gateway_backend import TOKEN, serving
 
 from vagus.cli import cli
-from vagus.gateway import routes_feeds_page, routes_health_page, static
+from vagus.gateway import routes_feeds_page, routes_health_page, routes_home_page, static
 from vagus.gateway.static import FOLDER
 
 PAGE = FOLDER / "health.html"
 FEEDS = FOLDER / "feeds.html"
-ROUTES = (*routes_health_page.ROUTES, *routes_feeds_page.ROUTES)
+HOME = FOLDER / "home.html"
+ROUTES = (*routes_health_page.ROUTES, *routes_feeds_page.ROUTES, *routes_home_page.ROUTES)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,8 @@ def test_files_are_public_closed_in_and_kept(served, path):
 
 
 def test_every_file_of_the_page_is_served_and_no_other():
-    paths = {route.path for route in ROUTES} - {"/health", "/feeds"}
-    assert {"health.html", "feeds.html", *(path.rpartition("/")[2] for path in paths)} == {
+    paths = {route.path for route in ROUTES} - {"/health", "/feeds", "/"}
+    assert {"health.html", "feeds.html", "home.html", *(path.rpartition("/")[2] for path in paths)} == {
         path.name for path in FOLDER.iterdir()
     }
 
@@ -60,7 +61,10 @@ def test_the_page_names_its_own_files_only_and_holds_no_script_or_style_of_its_o
     assert re.findall(r'(?:src|href)="([^"]*)"', text) == ["/health/icon.svg", "/health/health.css", "/health/main.js"]
     shared = ["/health/icon.svg", "/health/health.css", "/feeds/feeds.css", "/feeds/feeds.js"]
     assert re.findall(r'(?:src|href)="([^"]*)"', FEEDS.read_text()) == shared
-    assert not re.search(r"<style|<script>|\son\w+=|\sstyle=", text + FEEDS.read_text())
+    home = re.findall(r'(?:src|href)="(/[^"]*)"', HOME.read_text())
+    assert home == ["/health/icon.svg", "/health/health.css", "/home/home.css", "/home/home.js", "/health", "/feeds"]
+    texts = text + FEEDS.read_text() + HOME.read_text()
+    assert not re.search(r"<style|<script>|\son\w+=|\sstyle=", texts)
     for path in FOLDER.glob("*.js"):
         source = path.read_text()
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|https?://", source), path
@@ -70,7 +74,8 @@ def test_the_page_names_its_own_files_only_and_holds_no_script_or_style_of_its_o
 
 @pytest.mark.says("pages-static")
 def test_the_files_hold_no_address_outside(served):
-    assert "http" not in (FOLDER / "health.css").read_text()
+    for path in FOLDER.glob("*.css"):
+        assert "http" not in path.read_text()
     assert static.POLICY.count("self") == 4
 
 
@@ -120,3 +125,12 @@ def test_the_command_says_when_the_token_is_wrong(served):
     found = CliRunner().invoke(cli, ["health", "page", "--url", served.url, "--token", "another-token-altogether"])
     assert found.exit_code == 1
     assert "token" in found.output
+
+
+def test_the_page_of_the_cluster_has_an_address_too(served, monkeypatch):
+    monkeypatch.delenv("VAGUS_URL", raising=False)
+    found = CliRunner().invoke(cli, ["page", "--url", served.url, "--token", TOKEN])
+    assert (found.exit_code, found.output) == (0, f"{served.url}/#token={TOKEN}\n")
+    wrong = CliRunner().invoke(cli, ["page", "--url", served.url, "--token", "another-token-altogether"])
+    assert wrong.exit_code == 1
+    assert "token" in wrong.output

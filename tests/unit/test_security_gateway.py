@@ -35,7 +35,7 @@ PAGE = (Path(__file__).parents[2] / "docs/security.md").read_text()
 TOKENS = {name: f"the-token-of-{name}" for name in ("grafana", "shop", "operator", "nobody")}
 ROLE = {"read": "grafana", "send": "shop", "act": "operator"}
 PYTHEAS = b"method=getDecision&payload=%7B%7D"
-STREAMS = ("/v1/tail", "/v1/subscribe")  # they never end: see test_gateway_subscribe
+STREAMS = ("/v1/tail", "/v1/subscribe", "/v1/overview")  # they never end: see test_gateway_subscribe, _overview
 NEEDING = [route for route in ROUTES if not route.public]
 
 
@@ -135,7 +135,7 @@ def test_what_needs_no_token_is_the_page_and_the_word_that_it_lives() -> None:
     assert {r.method for r in ROUTES if r.public} == {"GET"}
 
 
-PUBLIC = {"healthz", "openapi.json", "health", "feeds"}
+PUBLIC = {"", "home", "healthz", "openapi.json", "health", "feeds"}
 
 
 @pytest.mark.says("no-administration")

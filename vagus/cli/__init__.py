@@ -26,6 +26,7 @@ COMMANDS = (
         "sensors", "vagus.cli.sensors:sensors", "What there is: streams, feeds, policies; what is on a path.", "Look"
     ),
     Entry("query", "vagus.cli.query:query", "Stored samples as a table, CSV, JSON or Arrow.", "Look"),
+    Entry("page", "vagus.cli.home_page:page", "The cluster at a glance in a browser, live.", "Look"),
     Entry("sql", "vagus.cli.sql:sql", "SQL over streams and events.", "Look"),
     Entry("tail", "vagus.cli.tail:tail", "Samples as they come in.", "Look"),
     Entry("plot", "vagus.cli.plot:plot", "A plot in the terminal, or as PNG.", "Look"),

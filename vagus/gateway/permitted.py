@@ -7,7 +7,10 @@ from typing import Any
 
 from aiohttp import web
 
+from vagus.access import Principal
+from vagus.errors import Refused
 from vagus.gateway.access import who_asks
+from vagus.gateway.door import Keys
 from vagus.gateway.fanout import Gathered
 from vagus.gateway.route import Site
 
@@ -19,26 +22,41 @@ def permitted(site: Site, request: web.BaseRequest, gathered: Gathered, name_of:
 
     `refused` of the answer lists up to 30 names that were left out. Raises Refused when nothing is left of something.
     """
-    door = site.door
-    if door.open:
-        return gathered
     who = who_asks(request)
+    found, error = _judged(site.door, who, gathered, name_of)
+    if error is not None and not any(found.parts.values()):
+        raise error
+    return found
+
+
+def kept(door: Keys, who: Principal, gathered: Gathered, name_of: Callable[[Any], str]) -> Gathered:
+    """The same for who is shown many things at once: nothing left is an answer too."""
+    return _judged(door, who, gathered, name_of)[0]
+
+
+def _judged(
+    door: Keys, who: Principal, gathered: Gathered, name_of: Callable[[Any], str]
+) -> tuple[Gathered, Refused | None]:
+    """What may be seen, and the refusal of the rest, of which one event is told for the whole answer."""
+    if door.open:
+        return gathered, None
     parts: dict[str, list[Any]] = {}
     refused: dict[str, str] = {}
     for node, items in gathered.parts.items():
-        parts[node] = kept = []
+        parts[node] = left = []
         for item in items:
             name = name_of(item)
             if door.allows(who, "read", name, node):
-                kept.append(item)
+                left.append(item)
             else:
                 refused.setdefault(name, node)
-    if refused and not any(parts.values()):
-        name, node = next(iter(refused.items()))
-        raise door.refuse(who, "read", name, node)
-    if refused:  # one event for the answer, not one for each name
-        door.refuse(who, "read", ", ".join(sorted(refused)), next(iter(refused.values())))
-    return Gathered(parts, gathered.missing, tuple(sorted(refused)[:MAX_NAMED]))
+    if not refused:
+        return Gathered(parts, gathered.missing), None
+    shown = Gathered(parts, gathered.missing, tuple(sorted(refused)[:MAX_NAMED]))
+    if any(parts.values()):
+        return shown, door.refuse(who, "read", ", ".join(sorted(refused)), next(iter(refused.values())))
+    name, node = next(iter(refused.items()))
+    return shown, door.refuse(who, "read", name, node)
 
 
 def permitted_nodes(site: Site, request: web.BaseRequest, gathered: Gathered, what: str) -> Gathered:

@@ -16,6 +16,7 @@ from vagus.gateway.access import Door
 from vagus.gateway.backend import Backend
 from vagus.gateway.hub import Hub
 from vagus.gateway.live_context import LiveContext
+from vagus.gateway.overview_board import Board
 from vagus.gateway.pytheas import Sessions
 from vagus.gateway.reader import Reader
 from vagus.health.matrix import Matrix
@@ -43,16 +44,19 @@ class Site:
     tails: int = 0
     tail_dropped: int = 0
     readers: set[Reader] = field(default_factory=set)  # of open subscriptions
-    sockets: set[Callable[[], None]] = field(default_factory=set)  # what closes an open WebSocket
+    sockets: set[Callable[[], None]] = field(default_factory=set)  # what closes open WebSockets and pages
     gateways: dict[str, str] = field(default_factory=dict)  # of each node, the URL as last known
     context: LiveContext | None = None  # live numbers for decisions
     sessions: Sessions = field(default_factory=Sessions)  # that asked in Pytheas' form
     check_origin: Callable[[web.BaseRequest], None] = lambda request: None
     matrices: dict[str, tuple[str, Matrix]] = field(default_factory=dict)  # of each node the last one, with its tag
     hub: Hub = field(init=False)
+    board: Board = field(init=False)  # behind the page `/`
 
     def __post_init__(self) -> None:
         self.hub = Hub(self.backend, self.clock, self.timeout_s, self.failed)
+        self.board = Board(self.backend, self.clock, self.timeout_s, self.failed)
+        self.sockets.add(self.board.close)
 
     @property
     def requests(self) -> Counter[tuple[str, str, int]]:

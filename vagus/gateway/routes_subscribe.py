@@ -189,7 +189,7 @@ async def _pour(
                 parts.append(shape.notice({"error": str(reader.error)[:500]}))
             elif reader.closed:
                 parts.append(shape.notice({"end": True}))  # tells an end from a loss
-            await _write(request, response, parts)
+            await write_parts(request, response, parts)
             if reader.closed or reader.error is not None:
                 return response
             beaten = not await reader.wait()
@@ -200,7 +200,7 @@ async def _pour(
     return response
 
 
-async def _write(request: web.BaseRequest, response: web.StreamResponse, parts: list[bytes]) -> None:
+async def write_parts(request: web.BaseRequest, response: web.StreamResponse, parts: list[bytes]) -> None:
     """Small ones together, large ones as they are: a reader that is slow holds no copy of what waits for it."""
     abort: Callable[[], object] = request.transport.abort if request.transport is not None else lambda: None
     while parts:

@@ -63,5 +63,5 @@ def file_route(
 
 
 def _operation(path: str) -> str:
-    name = path.strip("/").replace("/", "_").replace(".", "_")
+    name = (path.strip("/") or "home").replace("/", "_").replace(".", "_")
     return name if "." in path else f"{name}_page"
