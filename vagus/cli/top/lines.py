@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LEVELS = "▁▂▃▄▅▆▇█"
 MAX_FOLDED = 3  # lines of a long text
-PLAIN = str.maketrans("▁▂▃▄▅▆▇█·…–→", "_.-:=+*#..->")
+PLAIN = str.maketrans("▁▂▃▄▅▆▇█·…–→─", "_.-:=+*#..->-")
 """For terminals without these characters."""
 
 

@@ -123,7 +123,7 @@ def _ills(node: Node | None, width: int) -> Block:
         found += folded(f"{ill.name} is {ill.state}{': ' * bool(ill.error)}{ill.error}", width, 4, "red")
     for error in node.errors:
         found += folded(error, width, 4, "red")
-    more = node.ill_count - len(node.ill) + node.error_count - len(node.errors)
+    more = max(0, node.ill_count - len(node.ill)) + max(0, node.error_count - len(node.errors))
     return [*found, *([text(f"    and {more} more")] if more > 0 else [])]
 
 

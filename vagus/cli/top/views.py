@@ -29,10 +29,12 @@ def health(state: State, width: int) -> list[Block]:
     found = [_subject(one, state.t_ms, name_width, width) for one in about.subjects]
     if about.unshown:
         found.append([text(f"and {about.unshown} more that are not healthy: `vagus health` lists all")])
-    well = about.counts.get("HEALTHY", 0)
     said = [row(status(name), str(count)) for name, count in about.counts.items() if name != "HEALTHY"]
-    found.append([row(*said, row(status("HEALTHY"), str(well)), f"{about.left_off} left off" * bool(about.left_off))])
-    return found
+    if about.counts:
+        said.append(row(status("HEALTHY"), str(about.counts.get("HEALTHY", 0))))
+    if about.left_off:
+        said.append(text(f"{about.left_off} left off"))
+    return [*found, *([[row(*said)]] if said else [])]
 
 
 def _subject(one: Subject, now_ms: int, name_width: int, width: int) -> Block:
