@@ -27,6 +27,7 @@ COMMANDS = (
     ),
     Entry("query", "vagus.cli.query:query", "Stored samples as a table, CSV, JSON or Arrow.", "Look"),
     Entry("page", "vagus.cli.home_page:page", "The cluster at a glance in a browser, live.", "Look"),
+    Entry("top", "vagus.cli.top.command:top", "The cluster at a glance in this terminal, live.", "Look"),
     Entry("sql", "vagus.cli.sql:sql", "SQL over streams and events.", "Look"),
     Entry("tail", "vagus.cli.tail:tail", "Samples as they come in.", "Look"),
     Entry("plot", "vagus.cli.plot:plot", "A plot in the terminal, or as PNG.", "Look"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -242,6 +242,21 @@ class Connection(Health):
         body, _ = self.request("GET", f"/v1/feeds/{quote(feed, safe='')}/items", query=query)
         answer = decode_json(body, _ItemsBody)
         return Answer(answer.items, [(missing["node"], missing["error"]) for missing in answer.missing])
+
+    def overview(self) -> Generator[tuple[str, bytes], None, None]:
+        """The cluster at a glance as GET /v1/overview sends it, live: name and JSON of each section as it differs.
+
+        Name and JSON are empty when the gateway only says that it lives. Raises PeerUnreachable when it falls silent or
+        ends.
+        """
+        from vagus.client.sse import events
+
+        response, connection = self._stream("/v1/overview", {})
+        try:
+            yield from events(response, self.url)
+        finally:
+            connection.close()
+            response.close()
 
     def get(self, path: str) -> Any:
         """Any path of the gateway: JSON as builtins, anything else as text."""
