@@ -89,6 +89,7 @@ def test_files_are_written(tmp_path):
     assert json.loads((Path(provider["options"]["path"]) / "vagus.json").read_text()) == dashboard()
     printed = CliRunner().invoke(cli, ["dashboard", "alerts"])
     assert yaml.safe_load(printed.output) == rules()
+    assert json.loads(CliRunner().invoke(cli, ["dashboard", "alerts", "--json"]).output) == rules()
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing (Debian: prometheus)")
@@ -99,7 +100,7 @@ def test_rules_fire_and_do_not(tmp_path):
         "VagusNodeSilent": ('up{job="vagus",instance="a:1"}', "0x20", "1x20"),
         "VagusActorUnhealthy": (f"vagus_actor_healthy{{{labels}}}", "0x20", "1x20"),
         "VagusActorRestarts": (f"vagus_actor_restarts_total{{{labels}}}", "0+1x20", "4x20"),
-        "VagusMissing": ('vagus_missing{what="node:b",why="dead",node="a"}', "1x20", "_x20"),
+        "VagusMissing": ('vagus_missing{what="node:b",kind="node",why="dead"}', "1x20", "_x20"),
         "VagusSubjectUnhealthy": ('vagus_node_unhealthy{node="a"}', "2x20", "0x20"),
         "VagusGatewayDefect": ('vagus_gateway_failures_total{node="a"}', "0+1x20", "7x20"),
     }

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from vagus.cli.output import emit_json, json_option
+
 out_option = click.option("-o", "folder", type=click.Path(path_type=Path, file_okay=False), help="Write files here.")
 
 
@@ -22,7 +24,8 @@ def grafana(folder: Path | None) -> None:
     """The dashboard as JSON; with -o also the provider that Grafana's provisioning reads.
 
     \b
-    Example:
+    Examples:
+      vagus dashboard grafana > vagus.json
       vagus dashboard grafana -o /etc/grafana/vagus
     """
     from vagus.cli.dashboard.grafana import dashboard as made
@@ -39,15 +42,23 @@ def grafana(folder: Path | None) -> None:
 
 @dashboard.command()
 @out_option
-def alerts(folder: Path | None) -> None:
+@json_option
+def alerts(folder: Path | None, as_json: bool) -> None:
     """Alert rules for Prometheus (`rule_files`).
 
     \b
-    Example:
+    Examples:
+      vagus dashboard alerts -o /etc/prometheus/rules
       vagus dashboard alerts > vagus-alerts.yaml && promtool check rules vagus-alerts.yaml
+      vagus dashboard alerts --json | jq -r '.groups[].rules[].alert'
     """
     from vagus.cli.dashboard.alerts import rules
 
+    if as_json:
+        if folder is not None:
+            raise click.UsageError("--json prints; it does not go with -o.")
+        emit_json(rules())
+        return
     text = _yaml(rules())
     if folder is None:
         click.echo(text, nl=False)
