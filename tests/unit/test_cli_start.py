@@ -64,7 +64,9 @@ def test_data_can_be_had_as_json(entry: Entry) -> None:
     command = command_of(entry.name)
     if isinstance(command, click.Group):
         command = next(
-            part for part in parts_of(command) if part.name in ("show", "stats", "check", "log", "failover", "campaign")
+            part
+            for part in parts_of(command)
+            if part.name in ("show", "stats", "check", "log", "failover", "campaign", "alerts")
         )
     options = {option for parameter in command.params for option in parameter.opts}
     assert "--json" in options or entry.name == "plot"
