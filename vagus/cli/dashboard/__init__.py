@@ -44,7 +44,7 @@ def grafana(folder: Path | None) -> None:
 @out_option
 @json_option
 def alerts(folder: Path | None, as_json: bool) -> None:
-    """Alert rules for Prometheus (`rule_files`).
+    """Alert rules for Prometheus (`rule_files`); the job that scrapes the gateways is to be called `vagus`.
 
     \b
     Examples:
