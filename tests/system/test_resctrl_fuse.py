@@ -72,9 +72,10 @@ class Machine:
     def state(self) -> dict[str, str]:
         """All that can be set: groups, schemata, modes, CPUs."""
         found = {}
-        for path in sorted(self.folder.rglob("*")):
-            if path.name in ("schemata", "mode", "cpus_list"):
-                with suppress(FileNotFoundError):  # its group is being removed at this moment
+        for folder, _, names in os.walk(self.folder):  # which passes over a group that is being removed at this moment
+            for name in {"schemata", "mode", "cpus_list"} & set(names):
+                path = Path(folder, name)
+                with suppress(FileNotFoundError):
                     found[str(path.relative_to(self.folder))] = path.read_text()
         return found
 
