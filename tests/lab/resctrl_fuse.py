@@ -114,7 +114,9 @@ def serve(point: str, profile: str) -> None:
             fi.direct_io = 1  # sizes are 0, and each read asks anew
             return 0
 
-        def read(self, path: str, size: int, offset: int, fi: mfusepy.fuse_file_info) -> bytes:
+        def read(self, path: str | None, size: int, offset: int, fi: mfusepy.fuse_file_info) -> bytes:
+            if path is None:  # removed since it was opened: kernfs has no active reference to give
+                raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
             if offset == 0 or fi.fh not in self._shown:
                 self._shown[fi.fh] = kernel.read(path).encode()
             return self._shown[fi.fh][offset : offset + size]
@@ -123,7 +125,9 @@ def serve(point: str, profile: str) -> None:
             self._shown.pop(fi.fh, None)
             return 0
 
-        def write(self, path: str, data: bytes, offset: int, fi: object) -> int:
+        def write(self, path: str | None, data: bytes, offset: int, fi: object) -> int:
+            if path is None:
+                raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
             if path == "/.machine":
                 self._told(data.decode().split())
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -11,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -75,8 +75,11 @@ class Machine:
         for folder, _, names in os.walk(self.folder):  # which passes over a group that is being removed at this moment
             for name in {"schemata", "mode", "cpus_list"} & set(names):
                 path = Path(folder, name)
-                with suppress(FileNotFoundError):
+                try:
                     found[str(path.relative_to(self.folder))] = path.read_text()
+                except OSError as error:
+                    if error.errno not in (errno.ENOENT, errno.ENODEV):
+                        raise
         return found
 
 
