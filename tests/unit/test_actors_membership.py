@@ -53,6 +53,11 @@ def said(actor: ObserverActor, subject: str) -> dict[str, Report]:
     return {observer: view[-1] for observer, view in actor._local.panorama(subject).items()}
 
 
+def swim(actor: ObserverActor, subject: str) -> dict[str, Status]:
+    """What each observer's newest word says of it."""
+    return {observer: word.contexts["swim"].status for observer, word in said(actor, subject).items()}
+
+
 async def test_a_silent_observer_is_dead_to_both_others_and_back_when_it_speaks(begin: Begin) -> None:
     one, two, three = [await begin(node) for node in ("n1", "n2", "n3")]
     await introduce(one, two, three)
@@ -60,9 +65,9 @@ async def test_a_silent_observer_is_dead_to_both_others_and_back_when_it_speaks(
     address = three.wire.address()
     three.wire.close()  # as a process that was killed: nothing is heard, nothing is said
     await until(lambda: state(one, "n3") == state(two, "n3") == "dead")
-    await until(lambda: all(word.contexts["swim"].status == Status.DEAD for word in said(one, "node:n3").values()))
+    both = {"vagus:observer@n1": Status.DEAD, "vagus:observer@n2": Status.DEAD}
+    await until(lambda: swim(one, "node:n3") == swim(two, "node:n3") == both)  # saw it themselves, told each other
     words = said(one, "node:n3")
-    assert words.keys() == {"vagus:observer@n1", "vagus:observer@n2"}, "both saw it themselves, and told each other"
     assert all(word.contexts["swim"].score > 0 and word.ttl_ns > 0 for word in words.values())
     (inference,) = await two.inferences("node:n3")
     assert inference.status == Status.DEAD

@@ -44,22 +44,23 @@ def pod(tmp_path: Path) -> Iterator[Callable[[str, str], subprocess.Popen[str]]]
         process.stdout.close()
 
 
-def lines_until(process: subprocess.Popen[str], last: str, times: int = 1) -> list[str]:
+def lines_until(process: subprocess.Popen[str], *expected: str) -> list[str]:
+    """What it tells until each of the expected beginnings was told, in whatever order."""
     assert process.stdout is not None
     told: list[str] = []
     for line in process.stdout:
         told.append(line.rstrip("\n"))
-        if sum(line.startswith(last) for line in told) == times:
+        if all(sum(line.startswith(want) for line in told) >= expected.count(want) for want in expected):
             break
     return told
 
 
 def test_the_head_starts_vagus_again_until_it_runs_and_ends_with_ray(pod):
     process = pod("headgroup", "start")
-    told = lines_until(process, "vagus up", times=2)
-    assert told[0] == "vagus down", "what an earlier pod left is restored first"
-    assert "ray start --head --block --labels=vagus/role=head,vagus/node=n-1.example" in told
-    assert told[-1] == "vagus up --address auto --config /etc/vagus/vagus.yaml"
+    told = lines_until(process, "ray start", "vagus up", "vagus up")  # Ray and vagus begin side by side
+    assert told.pop(0) == "vagus down", "what an earlier pod left is restored first"
+    up = "vagus up --address auto --config /etc/vagus/vagus.yaml"
+    assert sorted(told) == ["ray start --head --block --labels=vagus/role=head,vagus/node=n-1.example", up, up]
     process.terminate()
     assert process.communicate(timeout=20)[0].split("\n") == ["ray ends", "vagus down", ""]
     assert process.returncode == 7, "KubeRay is told how Ray ended"
