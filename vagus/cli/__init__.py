@@ -31,6 +31,9 @@ COMMANDS = (
     Entry("plot", "vagus.cli.plot:plot", "A plot in the terminal, or as PNG.", "Look"),
     Entry("events", "vagus.cli.events:events", "Events, receipts, decisions, reports: what happened.", "Look"),
     Entry("traces", "vagus.cli.traces:traces", "Requests through services: what held them up.", "Look"),
+    Entry(
+        "dashboard", "vagus.cli.dashboard.command:dashboard", "For Grafana and Prometheus: dashboards, alerts.", "Look"
+    ),
     Entry("forecast", "vagus.cli.forecast:forecast", "How well the next value of a file is forecast.", "Look"),
     Entry("feed", "vagus.cli.feed:feed", "Data from elsewhere: run, check, replay, query declared feeds.", "Look"),
     Entry("health", "vagus.cli.health:health", "How healthy each subject is, and who says so.", "Infer"),

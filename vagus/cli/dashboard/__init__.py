@@ -1,0 +1,1 @@
+"""What others show of vagus: Grafana's dashboards, Prometheus' scrape configuration and alert rules."""
