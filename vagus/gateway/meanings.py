@@ -40,7 +40,7 @@ def of_field(kind: str, field: str, unit: str) -> str:
 
 def unit_of(figure: str) -> str:
     """The unit that a figure's name ends in, or nothing: `s`, `bytes`, `ratio`."""
-    return next((unit for end, unit in _UNITS if figure.endswith(end)), "")
+    return next((unit for end, unit in _UNITS if f"_{figure}".endswith(end)), "")
 
 
 def of_figure(figure: str) -> str:

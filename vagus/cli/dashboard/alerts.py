@@ -125,7 +125,7 @@ ALERTS = (
         "1m",
         "critical",
         "{{ $labels.actor }} is not armed, and {{ $value }} of its limits are in force",
-        "Restoring failed: `vagus events receipts` has the error. `vagus down` restores every limit, and says which it "
+        "Restoring failed: `vagus events --record receipt` has the error. `vagus down` restores every limit, and says which it "
         "cannot.",
     ),
     Alert(
@@ -135,7 +135,7 @@ ALERTS = (
         "1m",
         "critical",
         "{{ $labels.actor }} is not healthy, and had limits in force",
-        "Its watchdog restores them when the lease ends: see `vagus events receipts`. If not, `vagus down` on "
+        "Its watchdog restores them when the lease ends: see `vagus events --record receipt`. If not, `vagus down` on "
         "{{ $labels.node }}.",
     ),
     Alert(
@@ -153,7 +153,7 @@ ALERTS = (
         "2m",
         "warning",
         "The kernel refuses the limits of {{ $labels.actor }}",
-        "`vagus events receipts` quotes the kernel; `vagus doctor` says what this machine lacks.",
+        "`vagus events --record receipt` quotes the kernel; `vagus doctor` says what this machine lacks.",
     ),
     Alert(
         "VagusCollectorFailing",

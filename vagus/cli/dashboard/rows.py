@@ -25,7 +25,7 @@ GLANCE = Row(
         _number(
             "Nodes silent",
             f"sum(1 - {UP})",
-            "Gateways that Prometheus knows and does not reach: look at the node, then `vagus status --node NODE`.",
+            "Gateways that Prometheus knows and does not reach: `vagus status` on another node says why.",
         ),
         _number(
             "Actors not healthy",
@@ -298,7 +298,7 @@ ACTING = Row(
                 f"rate(vagus_actor_held{{NODE}}{W})": "{{actor}} held by the guard",
             },
             "cps",
-            "`vagus events receipts` has each with its reason.",
+            "`vagus events --record receipt` has each with its reason.",
         ),
         Panel("Writes refused in a row", {"vagus_actor_writes_refused{NODE}": "{{actor}}"}),
         Panel("Duration of a step", {"vagus_actor_step_s{NODE}": "{{actor}}"}, "s"),
