@@ -163,7 +163,7 @@ def _defaults(panel: Panel) -> dict[str, Any]:
 def _named(panel: Panel) -> list[dict[str, Any]]:
     if not panel.names:
         return []
-    options = {f"{value:g}": {"text": text, "color": colour} for value, (text, colour) in panel.names.items()}
+    options = {str(value): {"text": text, "color": colour} for value, (text, colour) in panel.names.items()}
     return [{"type": "value", "options": options}]
 
 
@@ -181,7 +181,7 @@ def _options(panel: Panel) -> dict[str, Any]:
 def _joined(panel: Panel) -> list[dict[str, Any]]:
     """A line for what has the same labels, a column for each query."""
     renamed = {f"Value #{_letters(at)}": legend for at, legend in enumerate(panel.queries.values())}
-    away = dict.fromkeys(("Time", "instance", "job", "__name__"), True)
+    away = {"Time": True}
     if len(panel.queries) == 1:  # a list of what there is: its value says nothing
         return [{"id": "organize", "options": {"excludeByName": {**away, "Value": True}, "renameByName": {}}}]
     return [
@@ -193,13 +193,13 @@ def _joined(panel: Panel) -> list[dict[str, Any]]:
 def _columns(panel: Panel) -> list[dict[str, Any]]:
     """How the columns look whose names say what they are."""
     units = {"cpu": "percentunit", "memory": "bytes"}
-    found = [
+    found: list[dict[str, Any]] = [
         {"matcher": {"id": "byName", "options": name}, "properties": [{"id": "unit", "value": unit}]}
         for name, unit in units.items()
         if name in panel.queries.values()
     ]
     if panel.names:
-        look = [
+        look: list[dict[str, Any]] = [
             {"id": "mappings", "value": _named(panel)},
             {"id": "custom.cellOptions", "value": {"type": "color-background"}},
         ]

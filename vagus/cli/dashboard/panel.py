@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 NODE = 'cluster=~"$cluster",node=~"$node"'
 """The choice that each query has, in the place of NODE."""
+W = "[$__rate_interval]"
+"""Over which Grafana takes a rate: what it shows at a pixel, or four scrapes."""
 
 
 class Panel(NamedTuple):
@@ -22,7 +24,7 @@ class Panel(NamedTuple):
     width: int = 8
     kind: str = "timeseries"
     steps: tuple[tuple[float, str], ...] = ()
-    names: Mapping[float, tuple[str, str]] = {}
+    names: Mapping[int, tuple[str, str]] = {}
     most: float | None = None  # the axis' end
     stacked: bool = False
 
