@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vagus.cli.dashboard.panel import W, Panel, Row
+from vagus.cli.dashboard.panel import Panel, Row, W
 
 FULL = ((0.0, "green"), (0.8, "orange"), (0.9, "red"))
 

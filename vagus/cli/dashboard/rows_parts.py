@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vagus.cli.dashboard.panel import W, Panel, Row
+from vagus.cli.dashboard.panel import Panel, Row, W
 
 RUNGS = {0: ("trust", "green"), 1: ("hold", "yellow"), 2: ("rule", "orange"), 3: ("restore", "red")}
 
