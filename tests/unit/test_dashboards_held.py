@@ -12,11 +12,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from exported import exposition
 
 from vagus.cli.dashboard import files, held
-from vagus.cli.dashboard.catalogue import Metric, parsed
+from vagus.cli.dashboard.catalogue import Metric, of_samples, parsed
 from vagus.cli.dashboard.promql import TARGET, named, shown_labels
 from vagus.errors import ConfigError
 from vagus.gateway.figures import FIGURES
 from vagus.gateway.meanings import of_field, of_figure
+from vagus.model import Field, Sample, Stream
 
 SELDOM = {  # only with a joint policy that learns, with webhooks that were called, where a start failed
     *("steered_steps", "own_steps", "shielded_steps", "lessons", "weights_version", "remote_write_sent"),
@@ -110,6 +111,22 @@ def test_the_dashboard_of_streams_has_each_of_them_once(exported: dict[str, Metr
     for query in queries:
         (name,) = named(query).metrics
         assert exported[name].counter == query.startswith("rate(")
+
+
+def test_a_kind_that_nobody_describes_has_a_row_of_its_own() -> None:
+    fields = (Field("depth"), Field("wait_us", "us", "u8", True))
+    made = [Sample(Stream("a", kind, fields, {"name": "x"}), 1, (1.0, 2)) for kind in ("queue", "feed.a.b")]
+    top = files.streams(of_samples(made))["panels"]
+    assert [(row["title"], [panel["title"] for panel in row["panels"]]) for row in top] == [
+        ("feed a b", ["depth", "wait_us"]),
+        ("queue", ["depth", "wait_us"]),
+    ]
+    waiting = top[1]["panels"][1]
+    (target,) = waiting["targets"]
+    choice = 'cluster=~"$cluster",node=~"$node"'
+    assert target["expr"] == f"rate(vagus_queue_wait_us_total{{{choice}}}[$__rate_interval]) / 1e+06"
+    assert waiting["fieldConfig"]["defaults"]["unit"] == "percentunit"  # microseconds a second: a share
+    assert target["legendFormat"] == "{{node}} {{name}} wait_us"
 
 
 @pytest.mark.parametrize("which", ["overview", "streams"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from vagus.cli.dashboard.catalogue import Catalogue, Metric
 from vagus.cli.dashboard.panel import Panel, Row
 from vagus.cli.dashboard.units import TIMES, grafana_rate_unit, grafana_unit
 
+_UNDESCRIBED = re.compile(r" of stream ([A-Za-z0-9_.]+?)(?: \[[^\]]*\])?\.\Z")  # as vagus/gateway/meanings.py says it
 TOGETHER = 6  # fields in one panel
 OWN = ("vagus_actor_", "vagus_node_", "vagus_gateway_", "vagus_missing", "vagus_subject_")
 """What the other dashboard shows."""
@@ -23,7 +25,9 @@ def rows(catalogue: Catalogue) -> tuple[Row, ...]:
 
 
 def _kind(metric: Metric) -> str:
-    """A stream's kind has at most one dot in practice, so its first two words: `host cpu`, or `process`."""
+    """Of a stream that nobody describes its text names the kind; of the others it has two words, or is `process`."""
+    if told := _UNDESCRIBED.search(metric.about):
+        return told[1].replace(".", " ")
     words = metric.name.split("_")
     return words[1] if words[1] == "process" else " ".join(words[1:3])
 
