@@ -147,7 +147,8 @@ async def test_a_body_that_the_store_cannot_take_costs_only_itself(tmp_path: Pat
     assert list(refused) == [1]
     assert "an eighth of store.map_bytes" in str(refused[1])
     assert await archive.records() == [raw(0), raw(2)]
-    assert archive.figures() == {"archived": 2, "unarchived": 1, "commits": 1, "archive_waiting_bytes": 0}
+    counts = {"archived": 2, "unarchived": 1, "commits": 1, "archive_waiting_bytes": 0}
+    assert counts.items() <= archive.figures().items()
     assert (await archive.last_due())[("f", "http://a/")] == T0 + 2 * NS
     await archive.close()
 

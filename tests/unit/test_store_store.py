@@ -336,3 +336,13 @@ def test_state_is_kept(tmp_path: Path) -> None:
             store.declare(LOAD)
     with pytest.raises(StoreError, match="was closed"):
         store.load("bandit")
+
+
+def test_figures_say_how_full_it_is_and_nothing_once_it_was_closed(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s", create=True, map_bytes=8 << 20) as store:
+        empty = store.figures()["store_bytes"]
+        fill(store, ticks=5000)
+        found = store.figures()
+        assert found["store_bytes"] == store.stats()["used_bytes"] > empty
+        assert found["store_used_ratio"] == found["store_bytes"] / (8 << 20)
+    assert store.figures() == {}

@@ -508,6 +508,7 @@ class CollectorActor(Actor):
             "ingested": float(self._ingested),
             "collectors_failing": float(len(self._sensing.failing())),
             "waiting": float(self._outbox.waiting),
+            **self._opened.store.figures(),
             **self._probing.figures(),
             **(self._spans.figures() if self._spans is not None else {}),
             **(self._intake.figures() if self._intake is not None else {}),

@@ -28,7 +28,7 @@ from vagus.config import ControllerSettings, run_folder, seconds
 from vagus.controllers.claims import shareable
 from vagus.controllers.doubts import doubts_of, settling
 from vagus.controllers.joint import JointController
-from vagus.controllers.ladder import Doubt
+from vagus.controllers.ladder import Doubt, Rung
 from vagus.controllers.load import load, targets_of
 from vagus.controllers.objective import Objective
 from vagus.controllers.receipts import describe, worth_storing
@@ -180,7 +180,15 @@ class ControllerActor(Actor):
     def figures(self) -> dict[str, float]:
         own = self._controller.figures() if isinstance(self._controller, JointController) else {}
         own |= self._lessons.figures() if self._lessons is not None else {}
-        return {**self._figures, **own, "armed": float(self._armed), "limits": float(len(self._limits.held))}
+        return {
+            **self._figures,
+            **own,
+            **(self._store.figures() if hasattr(self, "_store") else {}),  # it opens when it starts
+            "armed": float(self._armed),
+            "limits": float(len(self._limits.held)),
+            "rung": float(list(Rung).index(self._steering.rung)),
+            "writes_refused": float(self._limits.failures),
+        }
 
     def notes(self) -> tuple[str, ...]:
         lines = [note for receipt in self._latest.values() if (note := describe(receipt))]

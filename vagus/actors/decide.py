@@ -297,6 +297,7 @@ class DecideActor(Actor):
         leading = self._leading
         return {
             **self._waiting.figures,
+            **self._log.store.figures(),
             "groups": float(len(self._learner)),
             "version": float(leading.rows.version),
             "learned": float(leading.evidence.learned),

@@ -295,8 +295,9 @@ class FeedArchive:
         return await self._in(self._writer, lambda: self._opened.retain(*limits))
 
     def figures(self) -> dict[str, float]:
-        """Records archived and not archived since the start, commits, bytes that wait for one."""
+        """Records archived and not archived since the start, commits, bytes that wait for one; the store's."""
         return {
             **{name: float(count) for name, count in self._counts.items()},
             "archive_waiting_bytes": float(self._waiting_bytes),
+            **(self._store.figures() if self._store is not None else {}),
         }

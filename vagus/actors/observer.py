@@ -291,6 +291,7 @@ class ObserverActor(ObserverReads):
             "reports": float(len(self._local)),
             "peers": float(len(self.wire.addresses)),
             "unwritten": float(keeper.queued if keeper else 0),
+            **(keeper.store.figures() if keeper else {}),
             "evicted": float(local["evicted_subjects"] + local["evicted_observers"]),
             "gossip_refused": float(refused + gossip["bad"]),
             "gossip_lost": float(self.wire.lost()),

@@ -137,6 +137,7 @@ class TracesActor(Actor):
             "label_rows": float(self._rows),
             "saves": float(self._saves),
             "thread_cpu_s": self._thread_s,
+            **(self._store.figures() if self._store is not None else {}),
         }
 
     def notes(self) -> tuple[str, ...]:

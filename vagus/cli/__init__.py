@@ -46,7 +46,7 @@ COMMANDS = (
     Entry("train", "vagus.cli.train:train", "A policy of limits learns, in simulated worlds.", "Decide"),
     Entry("experiment", "vagus.cli.experiment:experiment", "What the loss of each part does.", "Decide"),
     Entry("store", "vagus.cli.store:store", "Verify, measure, compact, export the stores.", "This machine"),
-    Entry("dashboard", "vagus.cli.dashboard:dashboard", "Files for Grafana and Prometheus.", "This machine"),
+    Entry("dashboard", "vagus.cli.dashboard.command:dashboard", "Files for Grafana and Prometheus.", "This machine"),
     Entry("config", "vagus.cli.config:config", "Show, describe and check settings.", "This machine"),
     Entry("doctor", "vagus.cli.doctor:doctor", "What this machine supports, and what lacks.", "This machine"),
     Entry("version", "vagus.cli.version:version", "The versions of vagus, Python and Ray.", "This machine"),

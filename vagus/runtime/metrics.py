@@ -8,6 +8,7 @@ import re
 from ray.util.metrics import Gauge
 
 from vagus.actors.base import Seat
+from vagus.gateway.meanings import of_figure
 from vagus.model import ActorStatus
 
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_]")
@@ -22,15 +23,16 @@ class Figures:
         self._gauges: dict[str, Gauge] = {}
 
     def publish(self, status: ActorStatus) -> None:
-        """Sets every finite figure, the error and restart counts included."""
-        figures = {**status.figures, "errors": float(status.errors), "restarts": float(status.restarts)}
+        """Sets every finite figure, whether it is healthy and the counts of errors and restarts included."""
+        own = {"healthy": float(status.state == "HEALTHY")}
+        figures = {**status.figures, **own, "errors": float(status.errors), "restarts": float(status.restarts)}
         for name, value in figures.items():
             if not math.isfinite(value):
                 continue
             gauge = self._gauges.get(name)
             if gauge is None:
                 safe = _UNSAFE.sub("_", name)
-                gauge = Gauge(f"vagus_{safe}", description=f"vagus actor figure {name}", tag_keys=TAGS)
+                gauge = Gauge(f"vagus_{safe}", description=of_figure(name), tag_keys=TAGS)
                 gauge.set_default_tags(self._tags)
                 self._gauges[name] = gauge
             gauge.set(value)

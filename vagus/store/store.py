@@ -421,6 +421,13 @@ class Store:
             "recovered": int(self._env.recovered),
         }
 
+    def figures(self) -> dict[str, float]:
+        """Bytes in use, and their part of the most that it can ever hold; nothing once it was closed."""
+        if not self._open:
+            return {}
+        usage = self._env.usage()
+        return {"store_bytes": float(usage["used_bytes"]), "store_used_ratio": usage["used_bytes"] / usage["map_bytes"]}
+
     def compact(self, progress: Progress | None = None) -> tuple[int, int]:
         """Rewrites the file without its free pages; its bytes before and after. Nothing is stored meanwhile.
 
