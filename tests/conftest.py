@@ -21,6 +21,8 @@ for name, value in ROBUST.items():
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's `command &`: interrupts are tested, also then
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # `nohup`: the same
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_finish() -> None:

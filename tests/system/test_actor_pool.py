@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 import vagus
 from vagus.actuators.apply import apply
@@ -62,7 +63,7 @@ def server(tmp_path: Path) -> Iterator[TunableServer]:
 
 
 def eventually(what: Callable[[], bool], timeout_s: float = 30.0) -> bool:
-    end = time.monotonic() + timeout_s
+    end = time.monotonic() + timeout_s * PATIENCE
     while not what():
         if time.monotonic() > end:
             return False

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from conftest import PATIENCE
 
 from vagus.actors import feed as feed_module
 from vagus.actors.base import Actor, Seat
@@ -80,7 +81,7 @@ class Running:
             return json.loads(await answer.text())
 
     async def eventually(self, path: str, holds: Any, **query: Any) -> Any:
-        until_s = time.monotonic() + 10.0
+        until_s = time.monotonic() + 10.0 * PATIENCE
         while True:
             answer = await self.get(path, **query)
             if holds(answer):
@@ -244,7 +245,7 @@ async def test_an_alert_is_an_event_in_the_store_and_evidence_on_its_subject(run
     assert (event["level"], event["source"]) == ("warning", "vagus:feed@n1")
     assert (event["fields"]["subject"], event["fields"]["status"]) == ("db@2", "UNHEALTHY")
     assert event["fields"]["value"] == 7.0
-    until_s = time.monotonic() + 10.0
+    until_s = time.monotonic() + 10.0 * PATIENCE
     while not (reports := [r for r in running.node.reports if r.subject == "db@2"]):
         assert time.monotonic() < until_s
         await asyncio.sleep(0.02)
@@ -256,7 +257,7 @@ async def test_a_decision_knows_the_load_that_a_feed_saw(running: Running) -> No
     await running.eventually("/v1/sensors", lambda a: a["sensors"], selector="feed.comon")
     answer = await running.post("/v1/decide", {"features": {"city": "Bern"}, "arms": ["a", "b"]})
     assert answer["context"] == {"load": "1..10"}
-    until_s = time.monotonic() + 10.0
+    until_s = time.monotonic() + 10.0 * PATIENCE
     while not running.node.decisions:
         assert time.monotonic() < until_s
         await asyncio.sleep(0.02)

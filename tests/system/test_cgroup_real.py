@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 from vagus.actuators import Actuator, Plan, acting
 from vagus.actuators.apply import apply
@@ -111,7 +112,7 @@ def members(group: Path) -> list[str]:
 
 
 def await_true(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)

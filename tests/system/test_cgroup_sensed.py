@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 from vagus.collectors.cgroup_tree import hierarchies
 from vagus.collectors.cgroups import CgroupsCollector
@@ -55,7 +56,7 @@ def cpu(collector: CgroupsCollector, t_ns: int) -> dict[str, float]:
 
 
 def await_true(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import PATIENCE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from cli_gateway import Gateway, serve
@@ -32,7 +33,7 @@ from vagus.feeds.directives import Emit
 pytestmark = pytest.mark.system
 
 NS = 10**9
-TIMEOUT_S = 20.0
+TIMEOUT_S = 20.0 * PATIENCE
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from client_reporter import Still
@@ -37,7 +38,7 @@ def ray(cluster):
 
 def settled(still, within_s=60.0):
     """What is reported once every call has been resolved."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + within_s * PATIENCE
     while still.reporter.waiting:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -109,7 +110,7 @@ def heard(connection, subject):
 
 
 def until(holds, within_s=20.0):
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + within_s * PATIENCE
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import PATIENCE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from exported import NODE, backend_of
@@ -30,7 +31,7 @@ from vagus.clock import SystemClock
 
 PROMETHEUS = shutil.which("prometheus")
 CHOICES = {"$__rate_interval": "20s", "$cluster": ".*", "$node": ".*"}
-DEADLINE_S = 45.0
+DEADLINE_S = 45.0 * PATIENCE
 
 
 @pytest.mark.system

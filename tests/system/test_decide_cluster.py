@@ -154,7 +154,7 @@ def load(names, rounds):
 
 
 def until(check, within_s, what):
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + within_s * PATIENCE
     while not check():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from comon_stand_ins import LOADS, LOW_DISK, OFF_CLOCK, StandIns, stand_ins
+from conftest import PATIENCE
 
 import vagus
 from vagus.cli import cli
@@ -24,7 +25,7 @@ from vagus.cli import cli
 pytestmark = pytest.mark.system
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "feeds" / "comon"
-WITHIN_S = 30.0
+WITHIN_S = 30.0 * PATIENCE
 
 
 @pytest.fixture(scope="module")

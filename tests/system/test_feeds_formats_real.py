@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import PATIENCE
 
 from vagus.feeds import FORMATS, Data, Fetched, Net
 from vagus.feeds.sources.proc import ProcSource
@@ -108,7 +109,7 @@ def running(command: list[str], url: str) -> Iterator[None]:
 
 
 def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 20 * PATIENCE
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from gateway_backend import TOKEN, MemoryBackend, serving
@@ -29,7 +30,7 @@ BODY = {"features": {"isp": "x"}, "arms": ["a", "b"]}
 
 
 def until(found, what, timeout_s=15.0):
-    end = time.monotonic() + timeout_s
+    end = time.monotonic() + timeout_s * PATIENCE
     while not found():
         assert time.monotonic() < end, what
         time.sleep(0.01)

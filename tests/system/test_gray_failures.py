@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 from benchmarks.gray.faults import CGROUPS, PREFIX
 from benchmarks.gray.run import sweep
@@ -74,7 +75,7 @@ def test_nothing_is_left_of_a_benchmark_that_is_killed() -> None:
         pytest.skip(why)
     command = [sys.executable, "-m", "benchmarks.health_gray", "--only", "read-only-disk", "--seeds", "1"]
     benchmark = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 30 * PATIENCE
     while not any(".ext4" in found for found in left_over(benchmark.pid)):
         assert benchmark.poll() is None, "it ended before it mounted its disk"
         assert time.monotonic() < ends

@@ -45,7 +45,7 @@ def verdict(node, subject):
 
 def spread(said, subject, within_s):
     assert at(said).report(subject, {"call": ("UNHEALTHY", 1)}, observer="api@" + said) == "ACCEPTED"
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + within_s * PATIENCE
     for node in ("n1", "n2", "n3"):
         while verdict(node, subject) != "UNHEALTHY":
             assert time.monotonic() < deadline, (said, subject, node, verdict(node, subject))

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import PATIENCE
 
 from vagus.client.connection import Connection
 from vagus.errors import NoData, PeerUnreachable
 
 pytestmark = pytest.mark.system
-TIMEOUT_S = 30.0
+TIMEOUT_S = 30.0 * PATIENCE
 
 
 class Served:

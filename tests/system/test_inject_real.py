@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import PATIENCE
 
 from vagus.actuators.hierarchy import Mount, mounts
 from vagus.undo.processes import start_ticks
@@ -30,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: control groups, network namespaces"),
 ]
 LEASE_S = 5.0
-SLOW = 6.0 if os.environ.get("VAGUS_VM") else 1.0  # the emulated machine's processor
+SLOW = 6.0 if os.environ.get("VAGUS_VM") else PATIENCE  # the emulated machine's processor
 SPIN = "while True: pass"
 ROOT = str(Path(__file__).parents[2])
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import PATIENCE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from gateway_backend import NOW_NS, TOKEN, MemoryBackend, serving
@@ -77,7 +78,7 @@ def ask(port: int, path: str) -> Any:
 
 
 def until(read: Any, good: Any, timeout_s: float = 10.0) -> Any:
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     while not good(found := read()):
         assert time.monotonic() < deadline, found
         time.sleep(0.1)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 from tests.lab.resctrl_fuse import missing, mounted, tell
 from vagus.actors.monitoring import Monitoring
@@ -449,7 +450,7 @@ def test_a_controller_that_is_gone_leaves_nothing_behind(
         assert intel.actuator.read(service.target, "llc_ways") == 3.0
         controller.send_signal(end)
         journal = home / "nodes/n/journal-c"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 30 * PATIENCE
         while intel.state() != before and time.monotonic() < deadline:
             threading.Event().wait(0.02)
         assert intel.state() == before

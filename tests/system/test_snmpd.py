@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from snmp_agent import SNMPD, USER, Agent
@@ -54,7 +55,7 @@ class Watched:
         self.records: list[Sample | Event] = []
 
     def until(self, check: Callable[[], object], within_s: float = 20.0) -> None:
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + within_s * PATIENCE
         while not check():
             assert time.monotonic() < deadline, f"not within {within_s} s; {len(self.records)} records"
             self.records += self.collector.collect(0)
@@ -201,7 +202,7 @@ def test_what_must_be_set_right_here_is_a_collect_error(agent, watch, tmp_path):
         v2c(agent, name="missing", community_file="/no/such/file"), v3(agent, name="short", key_file=str(short))
     )
     said = ""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 20 * PATIENCE
     while not ("/no/such/file" in said and "8 characters" in said):
         assert time.monotonic() < deadline, said
         try:

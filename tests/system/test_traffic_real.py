@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from conftest import PATIENCE
 
 from vagus.actuators.apply import apply
 from vagus.actuators.traffic import Traffic
@@ -715,7 +716,7 @@ class Noticing:
         self._link = link
 
     def until(self, true: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 30 * PATIENCE
         while not true():
             assert time.monotonic() < deadline, shown()
             with contextlib.suppress(TimeoutError):
