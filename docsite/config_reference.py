@@ -69,7 +69,7 @@ def page(kind: str) -> str:
 
         said = comments().get(name, {})
         rows = [
-            (code(key), _type(value, link), default_text(value), _meaning(said.get(key, ""), value))
+            (code(key), _type(value, link), default_text(value), _meaning(said.get(key, ""), value, structures))
             for key, value in structure.get("properties", {}).items()
         ]
         parts.append(table(("Key", "Type", "Default", "Meaning"), rows))
@@ -80,8 +80,11 @@ def _type(value: Mapping[str, Any], link: Any) -> str:
     return "duration" if described(value).startswith("seconds, or text") else type_text(value, link)
 
 
-def _meaning(comment: str, value: Mapping[str, Any]) -> str:
+def _meaning(comment: str, value: Mapping[str, Any], structures: Mapping[str, Any]) -> str:
+    """What the source says; of a structure without a word there, what the structure is."""
     more = described(value)
+    if not comment and not more and (inner := next(_refers(value), None)):
+        more = str(structures[inner[0]].get("description", "")).partition("\n\n")[0]
     if more.startswith("seconds, or text"):
         more = ""
     return prose("; ".join(filter(None, (comment, more))))

@@ -58,12 +58,12 @@ def _bounded(kind: str, schema: Mapping[str, Any]) -> str:
 
 
 def default_text(schema: Mapping[str, Any]) -> str:
-    """The default as code, shortened; a structure's own defaults are told where its keys are."""
+    """The default as code, shortened; nothing for a structure, whose keys have their own."""
     if "default" not in schema:
         return "required"
     value = schema["default"]
     if isinstance(value, Mapping) and value:
-        return "its keys' defaults"
+        return ""
     text = json.dumps(value, ensure_ascii=False)
     return code(text) if len(text) <= _LONG else code(text[:_LONG].rstrip() + " …")
 

@@ -123,7 +123,9 @@ class Shown:
         if text is None:
             return self._put(path, f"repo/{path}", None, file)
         if file.suffix == ".md":
-            folder = self._folder(posixpath.dirname(path), file.parent) if file.name == "README.md" and "/" in path else []
+            folder = (
+                self._folder(posixpath.dirname(path), file.parent) if file.name == "README.md" and "/" in path else []
+            )
             if not folder:
                 self._put(path, f"repo/{path}", text, file)
             return [*folder, *(resolved(one, path) for one in _paths(text))]

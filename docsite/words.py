@@ -64,7 +64,7 @@ def _cell(text: str) -> str:
 def _piped(span: str) -> str:
     if "|" not in span:
         return span
-    inner = span[1:-1].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "&#124;")
+    inner = span[1:-1].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "&#124;<wbr>")
     return f"<code>{inner}</code>"
 
 
