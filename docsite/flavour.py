@@ -17,7 +17,8 @@ _STOPS = ("#", "|", ">", "<!--")
 def adapted(markdown: str) -> str:
     """The same text for Python-Markdown."""
     out: list[str] = []
-    open_fence, items, title = "", [], ""  # items: columns at which the text of each open item begins
+    items: list[int] = []  # the columns at which the text of each open item begins
+    open_fence = title = ""
     for line in markdown.split("\n"):
         fence = _FENCE.match(line)
         if open_fence:

@@ -15,7 +15,7 @@ from mkdocs.structure.pages import Page  # noqa: E402
 
 from docsite import cli_reference, code_reference, config_reference, http_reference, metric_reference  # noqa: E402
 from docsite.flavour import adapted  # noqa: E402
-from docsite.shown import DOCS, Shown  # noqa: E402
+from docsite.shown import DOCS, Shown, relinked  # noqa: E402
 from docsite.words import anchor  # noqa: E402
 
 REFERENCES = (cli_reference, config_reference, http_reference, code_reference, metric_reference)
@@ -59,10 +59,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     source = shown.source.get(here) or (f"{DOCS}/{here}" if page.file.generated_by is None else None)
     if source is None:
         return markdown  # made by us
-    return relinked_page(markdown, source, here, shown)
-
-
-def relinked_page(markdown: str, source: str, here: str, shown: Shown) -> str:
-    from docsite.shown import relinked
-
+    if page.parent is None and not here.startswith("repo/"):
+        page.meta.setdefault("hide", ["navigation"])  # nothing stands beside it
     return adapted(relinked(markdown, source, here, shown.place_of))

@@ -31,7 +31,7 @@ def type_text(schema: Mapping[str, Any], link: Link) -> str:
         return code(_plain(schema["const"]))
     kind = schema.get("type", "")
     if isinstance(kind, list):
-        return " or ".join(_NAMES.get(one, one) for one in kind)
+        return " or ".join(_NAMES.get(str(one), str(one)) for one in kind)
     if kind == "array":
         if "prefixItems" in schema:
             return "[" + ", ".join(type_text(part, link) for part in schema["prefixItems"]) + "]"

@@ -35,7 +35,12 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:|//|#", re.IGNORECASE)
 def links(markdown: str) -> list[str]:
     """The targets of the links within this repository, without code, in their order; `#…` of the page itself too."""
     found: list[str] = []
-    _each(markdown, lambda target: found.append(target) or target)
+
+    def note(target: str) -> str:
+        found.append(target)
+        return target
+
+    _each(markdown, note)
     return [one for one in found if one.startswith("#") or not _SCHEME.match(one)]
 
 
