@@ -10,7 +10,8 @@ from docsite.source import Class, Function, Source
 from docsite.words import block, code, paragraphs, prose, table
 
 MODULES = {  # what programs and controllers import beside `vagus` itself
-    "vagus.controllers.view": "What a controller's `step` sees.",
+    "vagus.controllers": "What a controller is, and what its `step` sees.",
+    "vagus.policies": "What policies are.",
     "vagus.errors": "What is raised on purpose.",
 }
 
@@ -50,7 +51,7 @@ def _member(owner: str, function: Function) -> str:
         called = f"{owner}.{function.name}{function.signature.partition(')')[2]}"
     else:
         called = f"{function.kind}{owner}.{function.name}{function.signature}"
-    return f"{code(called)}\n: {prose(function.doc)}"
+    return f"{code(called)}\n: {prose(function.doc)}" if function.doc else code(called)
 
 
 def python() -> str:
@@ -83,13 +84,13 @@ def _named(name: str, source: Source) -> Iterator[str]:
         return
     functions = list(_functions(found, source))
     made = next((f.signature.removesuffix(" -> None") for f in functions if f.name == "__init__"), "")
-    if made and not source.instance(name):
+    if made and not source.instance(name) and found.bases != ("Protocol",):
         yield block(f"{name}{made}", "python")
     yield paragraphs(found.doc)
     fields = [(code(m.name), code(m.type), code(m.default), prose(m.comment)) for m in found.members if m.type]
     yield table(("Attribute", "Type", "Default", "Meaning"), fields)
     for function in functions:
-        if function.name != "__init__" and function.doc:
+        if function.name != "__init__" and (function.doc or found.bases == ("Protocol",)):
             yield _member(name, function)
 
 

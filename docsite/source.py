@@ -104,7 +104,7 @@ class Source:
         return Class(node.name, doc, bases, tuple(self._members(node)), tuple(functions), self._section(node.lineno))
 
     def _members(self, node: ast.ClassDef) -> Iterator[Member]:
-        for item in node.body:
+        for item, after in zip(node.body, [*node.body[1:], None], strict=True):
             if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
                 name, kind, value = item.target.id, ast.unparse(item.annotation), item.value
             elif isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name):
@@ -113,7 +113,7 @@ class Source:
                 continue
             if not name.startswith("_"):
                 default = ast.unparse(value) if value is not None else ""
-                yield Member(name, kind, default, self._comment(item))
+                yield Member(name, kind, default, _text(after) or self._comment(item))
 
     def _comment(self, item: ast.stmt) -> str:
         """The comments within and right behind a statement, else those in the lines above that stand alone."""
@@ -131,6 +131,12 @@ class Source:
             if found := re.match(r"# --- (.+?) -+\Z", self._lines[n - 1].strip()):
                 return found[1]
         return ""
+
+
+def _text(node: ast.stmt | None) -> str:
+    """A string that stands alone, as behind a field that it describes."""
+    alone = node.value if isinstance(node, ast.Expr) else None
+    return alone.value if isinstance(alone, ast.Constant) and isinstance(alone.value, str) else ""
 
 
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Function:
