@@ -26,16 +26,17 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Headings are called as on GitHub; a page of the navigation that another change brings may not be there yet."""
     config.mdx_configs.setdefault("toc", {})["slugify"] = lambda text, _: anchor(text)
     optional = {name for name in config.extra.get("optional", ()) if not (Path(config.docs_dir) / name).exists()}
-    config.nav = _without(config.nav, optional)
+    config.nav = without(config.nav, optional)
     return config
 
 
-def _without(nav: Any, names: set[str]) -> Any:
+def without(nav: Any, names: set[str]) -> Any:
+    """A navigation (lists, titles to pages) less the pages of these names."""
     if isinstance(nav, list):
-        kept = [_without(entry, names) for entry in nav]
+        kept = [without(entry, names) for entry in nav]
         return [entry for entry in kept if entry not in (None, {})]
     if isinstance(nav, dict):
-        return {title: found for title, entry in nav.items() if (found := _without(entry, names)) is not None}
+        return {title: found for title, entry in nav.items() if (found := without(entry, names)) is not None}
     return None if nav in names else nav
 
 

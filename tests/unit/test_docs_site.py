@@ -18,6 +18,7 @@ import pytest
 import vagus
 from docsite import check
 from docsite.flavour import adapted
+from docsite.hook import without
 from docsite.shown import Shown, links, relinked
 from docsite.words import code, prose, table
 from vagus import model
@@ -157,6 +158,12 @@ def test_links_lead_to_what_is_shown(repository: Path) -> None:
     here = "repo/examples/x/README.md"
     assert "[a](../../../a.md#x)" in relinked(shown.pages[here], "examples/x/README.md", here, shown.place_of)
     assert links("![i](a.png) [x](https://example.org) [y](#y)") == ["a.png", "#y"]
+
+
+def test_a_page_that_is_not_there_yet_is_left_out_of_the_navigation() -> None:
+    nav = [{"A": "a.md"}, {"B": ["b.md", {"C": "c.md"}, {"D": "d.md"}]}]
+    assert without(nav, {"a.md", "c.md"}) == [{"B": ["b.md", {"D": "d.md"}]}]
+    assert without(nav, set()) == nav
 
 
 # --- Markdown --------------------------------------------------------------------------------------------------------
