@@ -8,7 +8,7 @@ UNIT   := tests/unit tests/contract tests/property tests/sim tests/realdata
 # Where nothing may be kept of what was compiled, pytest rewrites 300 modules in each process: 10 s more.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: up down check secrets audit test bench format clean help
+.PHONY: up down check docs secrets audit test bench format clean help
 
 help:            ## show this
 	@grep -hE '^[a-z]+: .*##|^[a-z]+: +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -38,10 +38,15 @@ check: $(VENV)/.dev     ## lint, types, import contracts, fast tests: about two 
 	@echo "== packages";  $(BIN)/python -m pip --disable-pip-version-check check
 	@echo "== tests";     $(BIN)/python -m pytest $(UNIT) -n 2 --dist worksteal -p no:schemathesis -m "not system and not vm and not root"
 
+# MkDocs 1 is pinned, so that its advertisement of other versions says nothing.
+docs: $(VENV)/.dev      ## build the docs as a site in site/, strict, and check every link of it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet && $(BIN)/python -m docsite.check site
+	@echo "site/index.html; with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+
 # Offline: no secret is tried out (--no-validate). Compiled rules are kept in .venv: 6 s the first time, then 1.
 secrets: $(VENV)/.dev   ## look for secrets in the files of this folder: part of `check`
 	@echo "== secrets";   $(BIN)/kingfisher scan --quiet --redact --no-validate --no-update-check --git-history none \
-		--rule-cache-dir $(VENV)/kingfisher --exclude __pycache__ $(wildcard *) .ci
+		--rule-cache-dir $(VENV)/kingfisher --exclude __pycache__ $(filter-out site,$(wildcard *)) .ci
 
 # In a folder of its own, since it is no part of what was tested together. Strict: what the service does not know of is
 # a failure, not a success.
@@ -61,4 +66,4 @@ format: $(VENV)/.dev    ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 clean:           ## remove .venv and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site
