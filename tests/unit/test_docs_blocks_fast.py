@@ -1,0 +1,124 @@
+"""Blocks of code in the pages: each can be read, and names only commands and options that there are. Nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from tests.fixtures.blocks import Block, BlockError, blocks, commands
+from vagus.cli import cli
+from vagus.cli.decide import DrawGroup
+from vagus.cli.health import HealthGroup, arranged
+from vagus.cli.lazy import LazyGroup
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")])
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def read(block: Block) -> None:
+    """What the language asks of a block, without running it."""
+    if block.language == "python":
+        ast.parse(block.text)
+    elif block.language == "yaml":
+        list(yaml.safe_load_all(block.text))
+    elif block.language == "json":
+        json.loads(block.text)
+
+
+def wrong_in(words: list[str]) -> str:
+    """What of these words after `vagus` no command or option is; "" when all are known."""
+    command: click.Command = cli
+    context = click.Context(cli, info_name="vagus")
+    hoisted: dict[str, click.Option] = {}  # a group's options that may stand behind its commands
+    rest = list(words)
+    while True:
+        own = {o: p for p in command.get_params(context) if isinstance(p, click.Option) for o in _spelt(p)}
+        options = hoisted | own
+        if isinstance(command, LazyGroup):
+            hoisted |= {o: p for o, p in own.items() if o in command.hoisted}
+        if isinstance(command, HealthGroup):  # what is no command is a subject
+            rest = arranged(rest, command.entries, "show")
+        elif isinstance(command, DrawGroup) and rest and rest[0] not in command.entries:
+            rest.insert(0, "draw")
+        while rest:
+            word = rest.pop(0)
+            if word == "--":
+                return ""
+            if word.startswith("-") and word != "-" and not word[1:2].isdigit():
+                flag, _, value = word.partition("=")
+                option = options.get(flag) or options.get(flag[:2] if not flag.startswith("--") else flag)
+                if option is None:
+                    return f"{context.command_path} has no option {flag}"
+                if not option.is_flag and not option.count and not value and (flag.startswith("--") or len(flag) == 2):
+                    del rest[: option.nargs]
+            elif isinstance(command, click.Group):
+                below = command.get_command(context, word)
+                if below is None:
+                    return f"{context.command_path} has no command {word}"
+                command, context = below, click.Context(below, info_name=word, parent=context)
+                break
+        else:
+            return ""
+
+
+def _spelt(option: click.Option) -> list[str]:
+    return [*option.opts, *option.secondary_opts]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_every_block_can_be_read(path: Path) -> None:
+    for block in blocks(name(path), path.read_text()):
+        try:
+            read(block)
+        except (SyntaxError, ValueError, yaml.YAMLError) as e:
+            pytest.fail(f"{block.place}: {block.language}: {e}")
+        if block.mark == "shown by":
+            assert (ROOT / block.value).is_file(), f"{block.place}: {block.value} does not exist"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_commands_and_options_exist(path: Path) -> None:
+    found = [c for b in blocks(name(path), path.read_text()) if b.language in ("sh", "console") for c in commands(b)]
+    assert [f"{place}: {why}" for place, words in found if (why := wrong_in(words))] == []
+
+
+def test_marks_and_places() -> None:
+    text = (
+        "a\n<!-- file: x.yaml -->\n```yaml\na: 1\n```\n<!-- run: exit 3 -->\n```sh\nvagus up \\\n  --arm | jq .\n```\n"
+    )
+    first, second = blocks("p.md", text)
+    assert (first.place, first.mark, first.value, first.text) == ("p.md:4", "file", "x.yaml", "a: 1\n")
+    assert (second.mark, second.value, list(commands(second))) == ("run", "exit 3", [("p.md:8", ["up", "--arm"])])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a\n```\nb\n```\n", "p.md:2: a block without a language"),
+        ("```cobol\n```\n", "p.md:1: unknown language 'cobol'"),
+        ("```sh\nls\n", "p.md:1: a block that does not end"),
+        ("<!-- runs: x -->\n```sh\n```\n", "p.md:1: unknown mark 'runs'"),
+        ("<!-- run: twice -->\n```sh\n```\n", "p.md:1: the mark 'run' cannot be 'twice'"),
+        ("<!-- file: ../x -->\n```sh\n```\n", "p.md:1: the mark 'file' cannot be '../x'"),
+        ("<!-- run: background -->\n\n```sh\n```\n", "p.md:1: the mark 'run' has no block"),
+        ("a\n<!-- run: background -->", "p.md:2: the mark 'run' has no block"),
+    ],
+)
+def test_what_cannot_be_understood_says_where(text: str, said: str) -> None:
+    with pytest.raises(BlockError, match=said):
+        blocks("p.md", text)
+
+
+def test_unknown_words_are_found() -> None:
+    assert wrong_in(["status", "--json"]) == ""
+    assert wrong_in(["status", "--jsno"]) == "vagus status has no option --jsno"
+    assert wrong_in(["dashboard", "grafanna"]) == "vagus dashboard has no command grafanna"
