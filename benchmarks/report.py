@@ -164,6 +164,12 @@ def write(results: Mapping[str, Any], docs: Path) -> None:
         draft.replace(path)
 
 
+def _enough(run: Mapping[str, Any] | None, commit: str, quick: bool, rounds: int) -> bool:
+    if run is None or run["problem"]:
+        return False
+    return (run["commit"], run["quick"]) == (commit, quick) and len(run["rounds"]) >= rounds
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=names(), metavar="NAME", default=names())
@@ -186,9 +192,8 @@ def main() -> int:
     results = kept(RESULTS, machine())
     for place, name in enumerate(given.only, 1):
         before = results["runs"].get(name)
-        if before and not given.again and not before["problem"]:
-            if (before["commit"], before["quick"]) == (commit, given.quick) and len(before["rounds"]) >= given.rounds:
-                continue
+        if not given.again and _enough(before, commit, given.quick, given.rounds):
+            continue
         print(f"[{place} of {len(given.only)}] {name}", file=sys.stderr, flush=True)
         results["runs"][name] = done = run(name, given.quick, given.rounds, given.limit, commit or "unknown")
         print(f"    {done['took_s']:.0f} s  {done['problem'] or 'done'}", file=sys.stderr, flush=True)
