@@ -58,9 +58,8 @@ audit:           ## ask PyPI's service for known vulnerabilities of constraints.
 test: check             ## everything: also root, emulated machine and Ray tests
 	@echo "== system";    $(BIN)/python -m pytest tests -m "system or vm or root"
 
-bench: $(VENV)/.dev     ## each benchmark, as ratios measured in this run
-	@for b in $$(grep -l __main__ benchmarks/*.py | grep -v -e /health_ -e /feeds_ | xargs -n1 basename -s .py) health_swim; do \
-		echo "== $$b"; $(BIN)/python -m benchmarks.$$b || exit 1; done
+bench: $(VENV)/.dev     ## each benchmark in turn, gathered into docs/benchmarks.md
+	@$(BIN)/python -m benchmarks.report
 
 format: $(VENV)/.dev    ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -1,0 +1,202 @@
+"""Of what benchmarks print: rows of one shape, their median and spread, a Markdown page and a figure. Pure."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from statistics import median
+from typing import Any, NamedTuple
+
+from benchmarks.bars import Bar
+
+LIMIT = re.compile(r"^\s*(<=|>=|<|>)\s*(-?[\d.]+(?:e-?\d+)?)")
+WIDE, LINE, LEFT, RIGHT = 900, 24, 420, 150
+STYLE = (
+    "text{font:12px sans-serif;fill:#1f2328}.i{stroke:#1f2328}.b{fill:#0969da}.n{fill:none;stroke:#0969da;stroke-width:2}"
+    "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.i{stroke:#e6edf3}.b{fill:#58a6ff}.n{stroke:#58a6ff}}"
+)
+
+
+class Row(NamedTuple):
+    """A measure over n rounds. value: the median; low, high: the least and the greatest; met: in every round."""
+
+    name: str
+    value: float
+    unit: str
+    low: float
+    high: float
+    n: int
+    peer: str | None
+    bar: str | None
+    met: bool | None
+
+    @property
+    def ratio(self) -> float | None:
+        """Value over bar; None where the bar is not a number above 0."""
+        found = LIMIT.match(self.bar or "")
+        limit = float(found[2]) if found else 0.0
+        return self.value / limit if limit > 0 else None
+
+
+def plain(found: Any, bars: Sequence[Bar] = (), within: str = "") -> list[dict[str, Any]]:
+    """Rows of one run: from a list of rows, from a mapping with `rows`, or from numbers by name, at any depth."""
+    if isinstance(found, Mapping) and isinstance(found.get("rows"), list):
+        found = found["rows"]
+    if isinstance(found, list):
+        named = [one for one in found if isinstance(one, Mapping) and "what" in one]
+        return [_row(str(one["what"]), one) for one in named if _number(one.get("value"))]
+    if not isinstance(found, Mapping):
+        return []
+    of = {bar.figure: bar for bar in bars}
+    rows = []
+    for name, value in found.items():
+        name = f"{within}{name}"
+        if isinstance(value, Mapping):
+            rows += plain(value, bars, f"{name}.")
+        elif _number(value):
+            bar = of.get(name)
+            judged = {"bar": bar.text, "met": bool(bar.holds(value, found))} if bar else {}
+            rows.append(_row(name, {"value": value, **judged}))
+    return rows
+
+
+def bars_of(name: str) -> list[Bar]:
+    """The bars that a room keeps for the benchmark ROOM_PART."""
+    room, _, part = name.partition("_")
+    if room not in ("feeds", "health") or not part:
+        return []
+    found: Sequence[Bar] = importlib.import_module(f"benchmarks.{room}").BARS
+    return [bar for bar in found if bar.part == part]
+
+
+def over(rounds: Sequence[Sequence[Mapping[str, Any]]]) -> list[Row]:
+    """Each measure over all rounds that have it, in the order of the first."""
+    by: dict[str, list[Mapping[str, Any]]] = {}
+    for rows in rounds:
+        for row in rows:
+            by.setdefault(row["what"], []).append(row)
+    made = []
+    for name, mine in by.items():
+        values = [float(row["value"]) for row in mine]
+        judged = [row["met"] for row in mine if row["met"] is not None]
+        first = mine[0]
+        made.append(
+            Row(name, median(values), first["unit"], min(values), max(values), len(values), first["peer"], first["bar"],
+                all(judged) if judged else None)
+        )  # fmt: skip
+    return made
+
+
+def page(results: Mapping[str, Any], names: Sequence[str]) -> str:
+    """docs/benchmarks.md. names: all benchmarks there are; those without results are said to have none."""
+    machine, runs = results["machine"], results["runs"]
+    judged = [row.met for name in names for row in over(runs.get(name, {}).get("rounds", ())) if row.met is not None]
+    told = [
+        "# What the benchmarks measured",
+        "",
+        "Made by `make bench` (`python -m benchmarks.report`) from [the results](benchmarks/results.json); do not edit.",
+        f"Of {len(judged)} bars, {sum(judged)} are met and {judged.count(False)} are NOT MET.",
+        "A value is the median of its rounds, beside it the least and the greatest; with one round there is no spread.",
+        "Ratio: the value over its bar. The machine may have been shared: trust ratios more than times.",
+        "",
+        "| machine | |",
+        "|---|---|",
+        *(f"| {_cell(name)} | {_cell(value)} |" for name, value in machine.items()),
+        "",
+    ]
+    if any(row.ratio and row.met is not None for name in runs for row in over(runs[name]["rounds"])):
+        told += ["![Each measure over its bar, on a logarithmic scale](benchmarks/bars.svg)", ""]
+    for name in names:
+        run = runs.get(name)
+        if run is not None:
+            told += _section(name, run)
+    missing = [name for name in names if name not in runs]
+    if missing:
+        told += ["## Not run in this round", "", ", ".join(f"`{name}`" for name in missing), ""]
+    return "\n".join(told)
+
+
+def _section(name: str, run: Mapping[str, Any]) -> list[str]:
+    told = [f"## {name}", "", f"`{run['command']}`, {run['date']}, commit {run['commit']}, {run['took_s']:.0f} s.", ""]
+    if run["problem"]:
+        told += [f"NOT MEASURED in full: {_cell(run['problem'])}", ""]
+    rows = over(run["rounds"])
+    if rows:
+        told += ["| measure | value | least to greatest | n | unit | bar | ratio | | peer |",
+                 "|---|---:|---:|---:|---|---|---:|---|---|"]  # fmt: skip
+    for row in rows:
+        spread = f"{_figure(row.low)} to {_figure(row.high)}" if row.n > 1 else ""
+        met = "" if row.met is None else "met" if row.met else "NOT MET"
+        ratio = "" if row.ratio is None else _figure(row.ratio)
+        told.append(
+            f"| {_cell(row.name)} | {_figure(row.value)} | {spread} | {row.n} | {_cell(row.unit)} | {_cell(row.bar or '')} "
+            f"| {ratio} | {met} | {_cell(row.peer or '')} |"
+        )
+    return [*told, ""] if rows else told
+
+
+def figure(results: Mapping[str, Any], names: Sequence[str]) -> str:
+    """An SVG: each judged measure over its bar, filled where it is met, hollow and in words where not."""
+    rows = [
+        (name, row, row.ratio)
+        for name in names
+        for row in over(results["runs"].get(name, {}).get("rounds", ()))
+        if row.met is not None and row.ratio is not None and row.ratio > 0
+    ]
+    decades = [math.log10(ratio) for *_, ratio in rows]
+    low, high = math.floor(min([-1.0, *decades])), math.ceil(max([1.0, *decades]))
+    height = LINE * (len(rows) + 3)
+
+    def x(decade: float) -> float:
+        return LEFT + (decade - low) / (high - low) * (WIDE - LEFT - RIGHT)
+
+    told = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {height}" role="img">',
+        f"<title>Each measure over its bar</title><style>{STYLE}</style>",
+    ]
+    for decade in range(low, high + 1):
+        heavy = 1.5 if decade == 0 else 0.2
+        told.append(
+            f'<line class="i" stroke-width="{heavy}" x1="{x(decade):.1f}" x2="{x(decade):.1f}" y1="8" y2="{height - 2 * LINE}"/>'
+            f'<text x="{x(decade):.1f}" y="{height - 1.3 * LINE:.0f}" text-anchor="middle">{10.0**decade:g}</text>'
+        )
+    for place, ((name, row, _), decade) in enumerate(zip(rows, decades, strict=True)):
+        y, start = 8 + place * LINE, min(x(0), x(decade))
+        label = f"{name}: {row.name}"
+        label = label if len(label) <= 62 else label[:61] + "…"
+        told.append(
+            f'<text x="{LEFT - 8}" y="{y + 16}" text-anchor="end">{escape(label)}</text>'
+            f'<rect class="{"b" if row.met else "n"}" x="{start:.1f}" y="{y + 5}" height="14" width="{abs(x(decade) - x(0)) + 1:.1f}"/>'
+            f'<text x="{WIDE - RIGHT + 12}" y="{y + 16}">{"met" if row.met else "NOT MET"} ({escape(row.bar or "")})</text>'
+        )
+    told.append(
+        f'<text x="{x((low + high) / 2):.0f}" y="{height - 6}" text-anchor="middle">value over its bar (no unit, logarithmic)</text></svg>'
+    )
+    return "\n".join(told) + "\n"
+
+
+def _row(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    bar, peer, met = told.get("bar"), told.get("peer"), told.get("met")
+    return {
+        "what": name,
+        "value": told["value"],
+        "unit": str(told.get("unit") or ""),
+        "bar": None if bar is None else str(bar),
+        "met": None if met is None else bool(met),
+        "peer": None if peer is None else str(peer),
+    }
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _cell(text: Any) -> str:
+    return str(text).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
