@@ -24,6 +24,11 @@ $(VENV)/.dev: $(VENV)/.base
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.dev
+	@echo "installing the peers that are compared with"
+	@$(PIP) --editable '.[bench]'
+	@touch $@
+
 up: $(VENV)/.base       ## install into .venv, start vagus on this machine, show its status
 	@$(BIN)/vagus up
 
@@ -58,7 +63,7 @@ audit:           ## ask PyPI's service for known vulnerabilities of constraints.
 test: check             ## everything: also root, emulated machine and Ray tests
 	@echo "== system";    $(BIN)/python -m pytest tests -m "system or vm or root"
 
-bench: $(VENV)/.dev     ## each benchmark in turn, gathered into docs/benchmarks.md
+bench: $(VENV)/.bench   ## each benchmark in turn, gathered into docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.report
 
 format: $(VENV)/.dev    ## format the code
