@@ -154,9 +154,11 @@ def write(results: Mapping[str, Any], docs: Path) -> None:
     """The page, its figure and the results, each whole or as before."""
     folder = docs / "benchmarks"
     folder.mkdir(exist_ok=True)
+    figures = {name: report_rows.figure_of(results, name) for name in results["runs"]}
+    figures["bars"] = report_rows.figure(results, names())
     for path, text in (
         (folder / "results.json", json.dumps(results, indent=1) + "\n"),
-        (folder / "bars.svg", report_rows.figure(results, names())),
+        *((folder / f"{name}.svg", text) for name, text in figures.items() if text),
         (docs / "benchmarks.md", report_rows.page(results, names())),
     ):
         draft = path.with_name(f".{path.name}.part")

@@ -107,7 +107,7 @@ def page(results: Mapping[str, Any], names: Sequence[str]) -> str:
         *(f"| {_cell(name)} | {_cell(value)} |" for name, value in machine.items()),
         "",
     ]
-    if any(row.ratio and row.met is not None for name in runs for row in over(runs[name]["rounds"])):
+    if figure(results, names):
         told += ["![Each measure over its bar, on a logarithmic scale](benchmarks/bars.svg)", ""]
     for name in names:
         run = runs.get(name)
@@ -135,45 +135,69 @@ def _section(name: str, run: Mapping[str, Any]) -> list[str]:
             f"| {_cell(row.name)} | {_figure(row.value)} | {spread} | {row.n} | {_cell(row.unit)} | {_cell(row.bar or '')} "
             f"| {ratio} | {met} | {_cell(row.peer or '')} |"
         )
-    return [*told, ""] if rows else told
+    told += [""] if rows else []
+    if figure_of({"runs": {name: run}}, name):
+        told += [f"![{name}: each measure over its bar, or over its median](benchmarks/{name}.svg)", ""]
+    return told
 
 
 def figure(results: Mapping[str, Any], names: Sequence[str]) -> str:
-    """An SVG: each judged measure over its bar, filled where it is met, hollow and in words where not."""
-    rows = [
-        (name, row, row.ratio)
-        for name in names
-        for row in over(results["runs"].get(name, {}).get("rounds", ()))
-        if row.met is not None and row.ratio is not None and row.ratio > 0
-    ]
-    decades = [math.log10(ratio) for *_, ratio in rows]
+    """An SVG: each judged measure of all benchmarks over its bar. "" for none."""
+    found = [(f"{name}: {row.name}", row) for name in names for row in over(_rounds(results, name))]
+    return _drawn("Each measure over its bar", [(label, row, row.ratio) for label, row in found if row.met is not None])
+
+
+def figure_of(results: Mapping[str, Any], name: str) -> str:
+    """An SVG: each measure of one benchmark over its bar; one without a bar over its median: its spread. "" for none."""
+    rows = over(_rounds(results, name))
+    places = [(row.name, row, row.ratio or (1.0 if row.value > 0 and row.n > 1 else None)) for row in rows]
+    return _drawn(f"{name}: each measure over its bar, or over its median where there is no bar", places)
+
+
+def _rounds(results: Mapping[str, Any], name: str) -> Sequence[Sequence[Mapping[str, Any]]]:
+    found: Sequence[Sequence[Mapping[str, Any]]] = results["runs"].get(name, {}).get("rounds", ())
+    return found
+
+
+def _drawn(title: str, places: Sequence[tuple[str, Row, float | None]]) -> str:
+    """Bars from 1 to each ratio, filled where the bar is met, hollow and in words where not; a line is the spread."""
+    rows = [(label, row, ratio) for label, row, ratio in places if ratio is not None and ratio > 0]
+    if not rows:
+        return ""
+    ends = [ratio * end / row.value for _, row, ratio in rows for end in (row.low, row.value, row.high)]
+    decades = [math.log10(end) for end in ends if end > 0]
     low, high = math.floor(min([-1.0, *decades])), math.ceil(max([1.0, *decades]))
     height = LINE * (len(rows) + 3)
 
-    def x(decade: float) -> float:
-        return LEFT + (decade - low) / (high - low) * (WIDE - LEFT - RIGHT)
+    def x(ratio: float) -> float:
+        return LEFT + (math.log10(max(ratio, 10.0**low)) - low) / (high - low) * (WIDE - LEFT - RIGHT)
 
     told = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {height}" role="img">',
-        f"<title>Each measure over its bar</title><style>{STYLE}</style>",
+        f"<title>{escape(title)}</title><style>{STYLE}</style>",
     ]
     for decade in range(low, high + 1):
         heavy = 1.5 if decade == 0 else 0.2
         told.append(
-            f'<line class="i" stroke-width="{heavy}" x1="{x(decade):.1f}" x2="{x(decade):.1f}" y1="8" y2="{height - 2 * LINE}"/>'
-            f'<text x="{x(decade):.1f}" y="{height - 1.3 * LINE:.0f}" text-anchor="middle">{10.0**decade:g}</text>'
+            f'<line class="i" stroke-width="{heavy}" x1="{x(10.0**decade):.1f}" x2="{x(10.0**decade):.1f}" y1="8" y2="{height - 2 * LINE}"/>'
+            f'<text x="{x(10.0**decade):.1f}" y="{height - 1.3 * LINE:.0f}" text-anchor="middle">{10.0**decade:g}</text>'
         )
-    for place, ((name, row, _), decade) in enumerate(zip(rows, decades, strict=True)):
-        y, start = 8 + place * LINE, min(x(0), x(decade))
-        label = f"{name}: {row.name}"
+    for place, (label, row, ratio) in enumerate(rows):
+        y, start = 8 + place * LINE, min(x(1), x(ratio))
         label = label if len(label) <= 62 else label[:61] + "…"
         told.append(
             f'<text x="{LEFT - 8}" y="{y + 16}" text-anchor="end">{escape(label)}</text>'
-            f'<rect class="{"b" if row.met else "n"}" x="{start:.1f}" y="{y + 5}" height="14" width="{abs(x(decade) - x(0)) + 1:.1f}"/>'
-            f'<text x="{WIDE - RIGHT + 12}" y="{y + 16}">{"met" if row.met else "NOT MET"} ({escape(row.bar or "")})</text>'
+            f'<rect class="{"n" if row.met is False else "b"}" x="{start:.1f}" y="{y + 5}" height="14" width="{abs(x(ratio) - x(1)) + 1:.1f}"/>'
         )
+        if row.low < row.high:
+            lowest, highest = (x(ratio * end / row.value) for end in (row.low, row.high))
+            told.append(f'<line class="i" x1="{lowest:.1f}" x2="{highest:.1f}" y1="{y + 12}" y2="{y + 12}"/>')
+        if row.met is not None:
+            met = "met" if row.met else "NOT MET"
+            told.append(f'<text x="{WIDE - RIGHT + 12}" y="{y + 16}">{met} ({escape(row.bar or "")})</text>')
+    said = "value over its bar, or over its median (no unit, logarithmic)"
     told.append(
-        f'<text x="{x((low + high) / 2):.0f}" y="{height - 6}" text-anchor="middle">value over its bar (no unit, logarithmic)</text></svg>'
+        f'<text x="{x(10 ** ((low + high) / 2)):.0f}" y="{height - 6}" text-anchor="middle">{said}</text></svg>'
     )
     return "\n".join(told) + "\n"
 
