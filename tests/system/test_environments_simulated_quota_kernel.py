@@ -59,6 +59,7 @@ def group() -> Iterator[Path]:
         pytest.skip("the cpu controller of cgroup v1 cannot be written here")
     folder = mount.point / "vagus-test-simulated"
     folder.mkdir()
+    (folder / "cpu.shares").write_text("262144")  # before whatever else wants the cores
     try:
         yield folder
     finally:

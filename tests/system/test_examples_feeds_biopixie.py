@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 from vagus.actors.feed_local import faster
 from vagus.config import FeedSettings, SourceSettings
@@ -36,7 +37,7 @@ def test_evidence_of_all_repositories(tmp_path: Path) -> None:
         env={**os.environ, "VAGUS_HOME": str(folder / "home")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     with closing(sqlite3.connect(folder / "biopixie.feeds/evidence/evidence.db")) as database:

@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 pytestmark = pytest.mark.system
 
@@ -31,7 +32,7 @@ def test_the_logs_of_260_nodes(tmp_path: Path) -> None:
         env={**os.environ, "VAGUS_HOME": str(folder / "home"), "PYTHONPATH": "."},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=100 * PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     made = folder / "coral.feeds"

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 from mypy import api as mypy
 
 pytestmark = pytest.mark.system
@@ -35,7 +36,7 @@ def run(folder: Path, *words: str) -> str:
         env={**os.environ, "VAGUS_HOME": str(folder / "home")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 pytestmark = pytest.mark.system
 
@@ -30,7 +31,7 @@ def run(folder: Path, *words: str) -> str:
         env={**os.environ, "VAGUS_HOME": str(folder / "home")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conftest import PATIENCE
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -47,7 +48,9 @@ def left_behind(folder: Path) -> list[str]:
 def test_sessions_are_served_through_the_loss_of_each_part(folder: Path) -> None:
     command = [sys.executable, "-m", "vagus", "experiment", "failover", "--json", "--seed", "3"]
     command += ["--warm", "10s", "--phase", "6s", "--rate", "40"]
-    done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(
+        command, env=environment(folder), capture_output=True, text=True, timeout=280 * PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout)
     assert [phase["lost"] for phase in told["phases"]] == [

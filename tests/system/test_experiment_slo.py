@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from conftest import PATIENCE
 
 from vagus.cli.experiment import slo_results
 from vagus.cli.openloop.log import read_log
@@ -126,7 +127,7 @@ def done(folder: Path, *more: str) -> dict[str, Any]:
         env=environment(folder),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=280 * PATIENCE,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 pytestmark = [
     pytest.mark.root,
@@ -80,7 +81,7 @@ asyncio.run(main())
 def test_items_come_and_nothing_is_claimed_that_is_not_there(tmp_path: Path) -> None:
     script = 'mount -t tmpfs -o size=8m none "$1" && exec "$2" -c "$3" "$1"'
     argv = ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), sys.executable, FULL]
-    result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=60 * PATIENCE, check=False)
     if "mount:" in result.stderr:
         pytest.skip(f"no tmpfs can be mounted here: {result.stderr.strip()[:100]}")
     found = json.loads(result.stdout or result.stderr)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import PATIENCE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from feed_server import REPORT, FeedServer, serve_feeds
@@ -188,7 +189,7 @@ def test_a_program_that_just_ends_leaves_a_whole_archive(server: FeedServer, tmp
         f"stream = vagus.stream(feed, folder={str(tmp_path)!r})\n"
         "print(next(stream.contents()).load1)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60 * PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "0.5\n", "")
     assert next(vagus.stream(comon(server), archive=tmp_path).contents()).load1 == 0.5
 

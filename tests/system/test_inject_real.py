@@ -55,7 +55,7 @@ class Place:
     def run(self, *arguments: str) -> dict[str, Any]:
         """Runs to the end; what it printed as JSON."""
         process = self.start(*arguments, "--json")
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=100 * PATIENCE)
         assert process.returncode == 0, out + err
         found: dict[str, Any] = json.loads(out)
         return found
@@ -168,7 +168,7 @@ def test_cpu_takes_its_share_from_whoever_is_in_the_group(place: Place, group: P
         before = [cpu_s(p) for p in (pid, strains[0])]
         until(lambda: cpu_s(pid) + cpu_s(strains[0]) - sum(before) > 0.4)
         took = [cpu_s(p) - b for p, b in zip((pid, strains[0]), before, strict=True)]
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=100 * PATIENCE)
         assert process.returncode == 0, err
     assert took[0] / sum(took) < 0.8, "alone it would have all of it"
     one = only(json.loads(out))
@@ -307,7 +307,9 @@ def echo() -> Iterator[Callable[[], float]]:
     try:
         server.stdout.readline()
         client = ["ip", "netns", "exec", NET, sys.executable, "-c", ROUND_TRIP]
-        yield lambda: float(subprocess.run(client, check=True, capture_output=True, text=True, timeout=60).stdout)
+        yield lambda: float(
+            subprocess.run(client, check=True, capture_output=True, text=True, timeout=60 * PATIENCE).stdout
+        )
     finally:
         server.kill()
         server.wait()
@@ -322,7 +324,7 @@ def test_packets_are_late(place: Place, wire: str) -> None:
         until(lambda: shown() != before)
         until(lambda: 0.14 < round_trip_s() < 2)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=60 * PATIENCE)
         assert shown() == before
         assert round_trip_s() < 0.1
 
@@ -407,7 +409,7 @@ def test_a_killed_watchdog_is_replaced_and_everything_ends_in_time(place: Place,
     (first,) = place.processes("vagus.watchdog")
     os.kill(first, signal.SIGKILL)
     until(lambda: set(place.processes("vagus.watchdog")) - {first})
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=100 * PATIENCE)
     assert process.returncode == 0, err
     only(json.loads(out))
     place.gone()
@@ -429,7 +431,7 @@ def test_a_stopped_injector_is_given_up_after_its_lease(place: Place) -> None:
     process.send_signal(signal.SIGSTOP)
     until(lambda: not place.strains(), LEASE_S + 3)
     process.send_signal(signal.SIGCONT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60 * PATIENCE)
     assert process.returncode == 1, err
 
 
@@ -438,7 +440,7 @@ def test_a_stopped_strain_ends_too(place: Place) -> None:
     until(lambda: MOMENTS["it is in force"](place))
     os.kill(place.strains()[0], signal.SIGSTOP)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=60 * PATIENCE)
     place.gone()
 
 
@@ -447,7 +449,7 @@ def test_a_signal_ends_it_in_order(place: Place, number: signal.Signals) -> None
     process = place.start("cpu", "--for", "60s", "--json")
     until(lambda: MOMENTS["it is in force"](place))
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60 * PATIENCE)
     assert process.returncode == 130, err
     found = json.loads(out)
     assert [e["event"] for e in found["events"]] == ["inject.begin", "inject.end"]
@@ -460,7 +462,7 @@ def test_a_strain_that_dies_is_told(place: Place) -> None:
     process = place.start("cpu", "--for", "60s", "--json")
     until(lambda: MOMENTS["it is in force"](place))
     os.kill(place.strains()[0], signal.SIGKILL)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60 * PATIENCE)
     assert process.returncode == 1
     assert "ended by itself: signal 9" in err
     assert json.loads(out)["events"][1]["level"] == "warning"
@@ -561,7 +563,7 @@ def test_two_that_change_the_same_at_once_are_refused_before_anything_begins(
     one = f"{{type: net-bandwidth, intensity: 10Mbit, target: {wire}, duration: 2s, at: 0s}}"
     file.write_text(f"name: both\ninjections:\n  - {one}\n  - {one}\n")
     process = place.start("campaign", str(file))
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60 * PATIENCE)
     assert process.returncode == 1
     assert "overlap" in err
     assert not place.folders()

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 import test_up_and_down as machine
-from conftest import eventually
+from conftest import PATIENCE, eventually
 from test_up_and_down import GROUP, command, limited, quota
 
 import vagus
@@ -329,7 +329,7 @@ def test_plain_ray_job_submit_runs_vagus(home: Path, files: Path, cluster: Clust
             env=env,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=120 * PATIENCE,
             check=False,
         )
         assert check(done.returncode), shlex.join(arguments) + done.stdout + done.stderr

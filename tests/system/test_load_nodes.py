@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import NODES
+from conftest import NODES, PATIENCE
 
 from vagus.errors import NoData
 from vagus.runtime.scatter import scatter
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.system
 def load(running: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "VAGUS_"))}
     command = [sys.executable, "-W", "ignore", "-m", "vagus", "--home", running, "load", *arguments]
-    return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=100 * PATIENCE, check=False)
 
 
 def test_every_node_asks_its_own_gateway_and_the_sums_are_exact(running, at, tmp_path):

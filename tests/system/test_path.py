@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
-from conftest import eventually
+from conftest import PATIENCE, eventually
 from snmp_agent import SNMPD, Agent
 
 from vagus.actors.base import Seat
@@ -162,7 +162,9 @@ class Ends:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`vagus` at a's gateway, in a's namespace."""
         vagus = [sys.executable, "-m", "vagus", "--url", self.actors["a"]._url, "--token", TOKEN, *arguments]
-        done = subprocess.run(["ip", "netns", "exec", name("a"), *vagus], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            ["ip", "netns", "exec", name("a"), *vagus], capture_output=True, text=True, timeout=60 * PATIENCE
+        )
         assert done.returncode == 0, done.stderr
         return done
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import eventually
+from conftest import PATIENCE, eventually
 
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "tests/lab/machines"
@@ -146,7 +146,7 @@ def cluster(lab: Lab) -> Path:
     path = lab.folder / "cluster.yaml"
     path.write_text(yaml.safe_dump(rendered(yaml.safe_load((ROOT / "cluster.yaml").read_text()), lab.folder)))
     lab.asked_s = time.monotonic()
-    done = lab.run("ray", "up", "-y", "--no-config-cache", str(path), timeout_s=80.0)
+    done = lab.run("ray", "up", "-y", "--no-config-cache", str(path), timeout_s=80.0 * PATIENCE)
     assert done.returncode == 0, done.stdout[-4000:]
     return path
 

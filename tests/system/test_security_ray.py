@@ -22,7 +22,7 @@ from typing import NamedTuple
 import msgspec
 import psutil
 import pytest
-from conftest import eventually
+from conftest import PATIENCE, eventually
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from certificates import Made, made_as_documented
@@ -223,7 +223,7 @@ def vagus_at(node: Node, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "VAGUS_HOME": str(node.home)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=200 * PATIENCE,
         check=False,
     )
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 pytestmark = [
     pytest.mark.root,
@@ -70,7 +71,7 @@ with Store.open(disk + "/store") as again:
 def test_a_full_disk_says_so_keeps_what_it_has_and_goes_on(tmp_path: Path) -> None:
     script = 'mount -t tmpfs -o size=12m none "$1" && exec "$2" -c "$3" "$1"'
     argv = ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), sys.executable, FULL]
-    result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=60 * PATIENCE, check=False)
     if "mount:" in result.stderr:
         pytest.skip(f"no tmpfs can be mounted here: {result.stderr.strip()[:100]}")
     lines = result.stdout.splitlines()

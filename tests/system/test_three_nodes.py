@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 from conftest import NODES, eventually
@@ -86,7 +85,6 @@ def test_a_killed_actor_is_back_and_lost_nothing_acknowledged(at, name):
     old = eventually(lambda: actors(at("n1"))[name])
     samples = sum(len(b.t_ns) for b in at("n1").query('host.load.load1{node="n2"}', since="6h"))
     os.kill(old.pid, signal.SIGKILL)
-    started = time.monotonic()
 
     def back():
         found = actors(at("n1")).get(name)
@@ -94,7 +92,6 @@ def test_a_killed_actor_is_back_and_lost_nothing_acknowledged(at, name):
 
     new = eventually(back, within_s=10.0, what=f"{name} is back")
     assert new.restarts == old.restarts + 1
-    assert time.monotonic() - started < 10.0
     node = name.rpartition("@")[2]
     assert eventually(lambda: at("n2").inference(subject)).status is Status.UNHEALTHY
     assert sum(len(b.t_ns) for b in at("n1").query('host.load.load1{node="n2"}', since="6h")) >= samples

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import NODES, eventually
+from conftest import NODES, PATIENCE, eventually
 
 import vagus
 from vagus.model import ActorStatus
@@ -94,7 +93,7 @@ assert not ray.is_initialized()
 """
     clean = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], env=clean, capture_output=True, text=True, timeout=90
+        [sys.executable, "-W", "ignore", "-c", code], env=clean, capture_output=True, text=True, timeout=90 * PATIENCE
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines() == ["['vagus:controller:idle@n1']", "['vagus:controller:idle@n2']"]
@@ -144,9 +143,7 @@ def test_a_node_that_joins_is_served_and_one_that_leaves_is_gone(at, cluster):
         assert joined
     finally:
         cluster.remove_node(node)
-    started = time.monotonic()
     eventually(lambda: all_healthy(at("n1")), 30.0, "status is of three nodes again")
-    assert time.monotonic() - started < 30.0
     left = [e for e in at("n1").records("event", since="2m", limit=200) if e.event == "actor.node_left"]
     assert all(e.fields["node"] == "n4" for e in left)
 

@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 pytestmark = pytest.mark.system
 
@@ -23,7 +24,7 @@ from vagus.runtime.cluster import DASHBOARD_PORT, environment, free_port
 os.environ.update(environment(home))
 from ray.cluster_utils import Cluster
 from vagus.runtime import launch
-from test_decide_cluster import Gate
+from test_decide_cluster import PATIENCE, Gate
 
 head = {"num_cpus": 2, "labels": {"vagus/node": "n1"}, "dashboard_port": free_port(DASHBOARD_PORT)}
 cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -67,7 +68,7 @@ def report(status):
 def until(check, within_s, what):
     began = time.monotonic()
     while not (last := check()):
-        assert time.monotonic() - began < within_s, (what, healthz("n1"), healthz("n2"))
+        assert time.monotonic() - began < within_s * PATIENCE, (what, healthz("n1"), healthz("n2"))
         time.sleep(0.1)
     print(f"{what}: after {time.monotonic() - began:.1f} s", flush=True)
 
@@ -125,7 +126,7 @@ def test_a_killed_node_and_an_actor_that_crash_loops_are_missed_and_come_back(tm
         env={**os.environ, "RAY_DEDUP_LOGS": "0"},
         capture_output=True,
         text=True,
-        timeout=450,
+        timeout=450 * PATIENCE,
         check=False,
     )
     assert "all of it passed" in done.stdout, done.stdout[-3000:] + done.stderr[-4000:]

@@ -10,6 +10,8 @@ const SINCE = "5m";
 const ROWS = 300;
 const WIDE = 1.96; // standard deviations
 const MAX_OPTIONS = 2000;
+const FIRST = "host.cpu.user"; // what is shown until another is chosen
+const USUAL = 0.8; // a band wider than so many of its kind is cut: what knows little yet shall not set the scale
 
 const escaped = (text) => text.replaceAll("\\", "\\\\").replaceAll('"', '\\"');
 
@@ -23,6 +25,17 @@ const titleOf = ({ kind, labels }, { name }) => {
   const pairs = Object.entries(labels).map(([label, value]) => `${label}=${value}`);
   return `${kind}.${name}${pairs.length ? ` ${pairs.join(" ")}` : ""}`;
 };
+
+/** A band, cut to the lines' own range and the width that is usual for it. */
+export function cut(area, lines) {
+  const halves = area.filter(([, low]) => low !== null).map(([, low, high]) => (high - low) / 2).sort((a, b) => a - b);
+  if (!halves.length || !lines.length) return area;
+  const room = halves[Math.floor(USUAL * (halves.length - 1))];
+  const numbers = lines.map(([, value]) => value).sort((a, b) => a - b);
+  const [lowest, highest] = [numbers[0] - room, numbers.at(-1) + room];
+  const within = (value) => Math.min(Math.max(value, lowest), highest);
+  return area.map(([t_ms, low, high]) => (low === null ? [t_ms, null, null] : [t_ms, within(low), within(high)]));
+}
 
 export class Forecast {
   /** live() says whether the page is connected. */
@@ -53,7 +66,7 @@ export class Forecast {
   }
 
   greet(signals) {
-    this.preferred = signals.map(({ kind, field }) => `${kind}.${field}`);
+    this.preferred = [FIRST, ...signals.map(({ kind, field }) => `${kind}.${field}`)];
   }
 
   /** The signals of a node. */
@@ -161,7 +174,7 @@ export class Forecast {
     const [from, to] = [found[0][0], found.at(-1)[0]];
     const lines = [{ points: values }, { points: forecasts, kind: "second" }];
     const texts = { number: (value) => quantity(value, unit), time: (ms) => clock(ms).slice(0, 8) };
-    const chart = plot({ from, to, area, lines, label, ...texts });
+    const chart = plot({ from, to, area: cut(area, [...values, ...forecasts]), lines, label, ...texts });
     const keys = [["", "seen"], ["second", "predicted"], ["wide", "where 95 of 100 fall"]].map(([kind, word]) => make("span", {}, make("span", { class: `key ${kind}`, "aria-hidden": "true" }), word));
     this.figure.replaceChildren(chart, make("div", { class: "facts quiet" }, ...keys));
     this.figure.hidden = false;
