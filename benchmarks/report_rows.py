@@ -210,7 +210,7 @@ def _row(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
         "unit": str(told.get("unit") or ""),
         "bar": None if bar is None else str(bar),
         "met": None if met is None else bool(met),
-        "peer": None if peer is None else str(peer),
+        "peer": None if peer is None else _figure(peer) if _number(peer) else str(peer),
     }
 
 

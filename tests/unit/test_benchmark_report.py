@@ -25,6 +25,7 @@ def test_rows_of_each_shape_become_one():
     assert [row["what"] for row in report_rows.plain(rows)] == ["a"]
     found = report_rows.plain({"a": 1, "b": {"c": 2.5}, "text": "t", "yes": True, "nan": float("nan")})
     assert [(row["what"], row["value"]) for row in found] == [("a", 1), ("b.c", 2.5)]
+    assert [row["peer"] for row in report_rows.plain([{**MET, "peer": 10699.4024}])] == ["10,699"]
 
 
 def test_a_rooms_bars_judge_its_parts():
