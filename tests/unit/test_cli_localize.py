@@ -109,7 +109,7 @@ def test_metrics_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no file has the columns"):
         unusual(tmp_path, 0, 1)
     (tmp_path / "b.csv.gz").write_bytes(b"\x1f\x8bnot gzip")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="cannot read"):
         unusual(tmp_path, 0, 1)
 
 
@@ -132,12 +132,12 @@ def test_what_is_wrong_is_said(files: tuple[Path, Path, Fault], tmp_path: Path) 
     empty = tmp_path / "empty.csv"
     empty.write_text(HEADER)
     for arguments, message in (
-        ((tmp_path / "gone.csv", "--normal", normal), "cannot be read"),
+        ((tmp_path / "gone.csv", "--normal", normal), "cannot read"),
         ((slow, "--normal", empty), "nothing to compare with"),
         ((empty, "--normal", normal), "no span"),
         ((slow, "--normal", normal, "--from", EPOCH_NS + 10**14), "no request begins in that time"),
         ((slow, "--normal", normal, "--model", damaged), "is no model"),
-        ((slow, "--normal", normal, "--model", tmp_path / "no.json"), "cannot be read"),
+        ((slow, "--normal", normal, "--model", tmp_path / "no.json"), "cannot read"),
         ((slow, "--normal", normal, "--model", tmp_path / "new.json", "--label", "nobody"), "no component"),
     ):
         done = run(*arguments)

@@ -22,7 +22,29 @@ class Entry(NamedTuple):
     section: str
 
 
-class LazyGroup(click.Group):
+class WholeGroup(click.Group):
+    """A group that lists the whole first sentence of each command, and says which command a wrong one resembles."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], known, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"`{ctx.command_path} --help` lists them."
+            ctx.fail(f"No such command {args[0]!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(limit=1000)) for name, command in found if command is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class LazyGroup(WholeGroup):
     """Commands by name from a table of entries; `hoisted` are options of the group that may also stand behind one."""
 
     def __init__(self, *args: Any, entries: Sequence[Entry] = (), hoisted: Sequence[str] = (), **extra: Any) -> None:
@@ -40,17 +62,6 @@ class LazyGroup(click.Group):
         module, _, attribute = entry.path.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.entries and not args[0].startswith("-"):
-            import difflib
-
-            close = difflib.get_close_matches(args[0], self.entries, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else " `vagus --help` lists them."
-            ctx.fail(f"No such command {args[0]!r}.{hint}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}

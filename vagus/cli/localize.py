@@ -14,7 +14,7 @@ from vagus.cli.output import cell, console, counted, emit_json, json_option, nea
 from vagus.cli.session import Moment, Span, check_file, server_option, write_file
 from vagus.clock import NS
 from vagus.config import seconds
-from vagus.errors import ConfigError, NoData
+from vagus.errors import ConfigError, NoData, unreadable
 from vagus.model import to_builtins
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _load(made: Localiser, path: Path) -> None:
         state = json.loads(path.read_bytes())
         made.restore({**made.state(), "svm": state["svm"]})
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigError(unreadable(path, error)) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} is no model that --label saved: {error}") from error
 
