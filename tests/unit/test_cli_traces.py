@@ -178,7 +178,7 @@ def test_wrong_usage(args, why):
     [
         (b"{}", "not Jaeger's JSON"),
         (b'{"resourceSpans": 3}', "not OTLP in JSON"),
-        (b"", "no column TraceID"),
+        (b"", "is no CSV of spans"),
         (gzip.compress(b"{}", mtime=0)[:-4], "cannot read"),
         (b"\x1f\x8bx", "cannot read"),
     ],

@@ -59,7 +59,7 @@ def test_a_bad_line_is_counted_with_its_number_and_nothing_else_lost(tmp_path, l
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "line 1: no column TraceID"),
+        (b"", "is no CSV of spans: its first line must name"),
         (b"TraceID,SpanID\n", "no column ParentID, PodName"),
         (b"\x1f\x8bno gzip", "cannot read"),
         (gzip.compress(HEADER.encode() * 100, mtime=0)[:-20], "cannot read"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from vagus.errors import VagusError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Entry(NamedTuple):
@@ -112,11 +115,18 @@ class LazyGroup(WholeGroup):
             click.secho(f"error: {not_text(error)}", fg="red", err=True)
             sys.exit(1)
         except VagusError as error:
-            if os.environ.get("VAGUS_DEBUG", "0") not in ("", "0"):
+            if _debug():
                 raise
             from vagus.cli.refusals import words
 
             click.secho(f"error: {one_line(words(error))}", fg="red", err=True)
+            sys.exit(1)
+        except Exception as error:
+            if _debug():
+                raise
+            if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+                _mute()
+            click.secho(f"error: {one_line(unforeseen(error))}", fg="red", err=True)
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -124,6 +134,23 @@ class LazyGroup(WholeGroup):
 def one_line(text: str) -> str:
     """Text from elsewhere on one line, with nothing that a terminal would act on."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def unforeseen(error: Exception) -> str:
+    """An error that nobody has worded: what the system refused, and where; else a fault of vagus."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"cannot write {error.filename or 'standard output'}: {error.strerror}; make room there"
+    if isinstance(error, OSError) and error.filename is not None:
+        todo = "; name a place that this user may use" if isinstance(error, PermissionError) else ""
+        return f"{str(error.filename)!r}: {error.strerror}{todo}; VAGUS_DEBUG=1 shows where that was"
+    return (
+        f"{type(error).__name__}: {error}"[:500]
+        + "; this is a fault of vagus: please report what VAGUS_DEBUG=1 before the same command shows"
+    )
+
+
+def _debug() -> bool:
+    return os.environ.get("VAGUS_DEBUG", "0") not in ("", "0")
 
 
 def not_text(error: UnicodeEncodeError) -> str:
