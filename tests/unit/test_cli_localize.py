@@ -152,3 +152,14 @@ def test_what_is_wrong_is_said(files: tuple[Path, Path, Fault], tmp_path: Path) 
         done = run(*arguments)
         assert done.exit_code == 2
         assert message in done.output
+
+
+def test_nobody_is_blamed_where_nothing_is_slow(files: tuple[Path, Path, Fault]) -> None:
+    slow, normal, _ = files
+    told = run(normal, "--normal", normal)
+    assert told.exit_code == 0, told.output
+    rows = [line.split() for line in told.stdout.splitlines()[1:]]
+    assert rows
+    assert {row[1] for row in rows} == {"–"}
+    assert "as in the healthy period" in told.stderr
+    assert "%" in run(slow, "--normal", normal).stdout
