@@ -6,6 +6,9 @@ where they come in.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 
 class VagusError(Exception):
     """Base of all errors of vagus; `str()` is a sentence that a user can act on."""
@@ -55,3 +58,19 @@ class Rejected(ActuateError):
         self.path = path
         self.value = value
         self.reason = reason
+
+
+def unreadable(path: Path | str, error: Exception, otherwise: str = "") -> str:
+    """`cannot read PATH: WHY`, and what to do. otherwise: that for a file which is not there, where more is known."""
+    why = getattr(error, "strerror", None) or str(error)
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            here = "" if os.path.isabs(path) else f"; looked for in {os.getcwd()}"
+            todo = f"{here}; {otherwise}" if otherwise else here or "; check the path"
+        case IsADirectoryError():
+            todo = "; name a file in it"
+        case PermissionError():
+            todo = "; give this user the right to read it, or run as its owner"
+        case _:
+            todo = ""
+    return f"cannot read {path}: {why}{todo}"

@@ -100,4 +100,4 @@ def test_check_names_what_is_wrong(tmp_path: Path, text: str, says: str) -> None
 def test_check_of_no_file() -> None:
     result = CliRunner().invoke(cli, ["config", "check", "/nowhere/vagus.yaml"])
     assert result.exit_code == 1
-    assert result.stderr == "error: cannot read /nowhere/vagus.yaml: No such file or directory\n"
+    assert result.stderr == "error: cannot read /nowhere/vagus.yaml: No such file or directory; check the path\n"

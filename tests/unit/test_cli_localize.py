@@ -109,7 +109,7 @@ def test_metrics_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no file has the columns"):
         unusual(tmp_path, 0, 1)
     (tmp_path / "b.csv.gz").write_bytes(b"\x1f\x8bnot gzip")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="cannot read"):
         unusual(tmp_path, 0, 1)
 
 
@@ -132,12 +132,12 @@ def test_what_is_wrong_is_said(files: tuple[Path, Path, Fault], tmp_path: Path) 
     empty = tmp_path / "empty.csv"
     empty.write_text(HEADER)
     for arguments, message in (
-        ((tmp_path / "gone.csv", "--normal", normal), "cannot be read"),
+        ((tmp_path / "gone.csv", "--normal", normal), "cannot read"),
         ((slow, "--normal", empty), "nothing to compare with"),
         ((empty, "--normal", normal), "no span"),
         ((slow, "--normal", normal, "--from", EPOCH_NS + 10**14), "no request begins in that time"),
         ((slow, "--normal", normal, "--model", damaged), "is no model"),
-        ((slow, "--normal", normal, "--model", tmp_path / "no.json"), "cannot be read"),
+        ((slow, "--normal", normal, "--model", tmp_path / "no.json"), "cannot read"),
         ((slow, "--normal", normal, "--model", tmp_path / "new.json", "--label", "nobody"), "no component"),
     ):
         done = run(*arguments)
@@ -152,3 +152,14 @@ def test_what_is_wrong_is_said(files: tuple[Path, Path, Fault], tmp_path: Path) 
         done = run(*arguments)
         assert done.exit_code == 2
         assert message in done.output
+
+
+def test_nobody_is_blamed_where_nothing_is_slow(files: tuple[Path, Path, Fault]) -> None:
+    slow, normal, _ = files
+    told = run(normal, "--normal", normal)
+    assert told.exit_code == 0, told.output
+    rows = [line.split() for line in told.stdout.splitlines()[1:]]
+    assert rows
+    assert {row[1] for row in rows} == {"–"}
+    assert "as in the healthy period" in told.stderr
+    assert "%" in run(slow, "--normal", normal).stdout

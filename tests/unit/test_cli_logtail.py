@@ -84,7 +84,7 @@ def test_feature_11_a_filter_and_an_ensemble_file(log: Path, tmp_path: Path) -> 
     ("args", "match"),
     [
         (("nosuch", "{log}"), "there are: cassandra"),
-        (("zookeeper", "/nope"), "there is no file /nope"),
+        (("zookeeper", "/nope"), "cannot read /nope: No such file"),
         (("zookeeper", "/"), "not a regular file"),
         (("zookeeper", "{log}", "--filter", "/nope"), "cannot read /nope"),
         (("zookeeper", "{log}", "--filter", "{log}"), "not a filter file"),

@@ -341,8 +341,8 @@ def test_a_gateway_that_does_not_answer_hides_what_was_restored_and_says_so(ther
         (["c.py"], "which class steers?"),
         (["c.py:C", "--for", "soon"], "soon"),
         (["c.py:C", "--target", "x y"], "target"),
-        (["c.py:C"], "no cluster runs from"),
-        (["plain.yaml"], "no cluster runs from"),
+        (["c.py:C"], "no running vagus found"),
+        (["plain.yaml"], "no running vagus found"),
         ([], "Missing argument 'FILE'"),
     ],
 )

@@ -48,7 +48,7 @@ def test_a_policys_file_is_looked_for_beside_the_yaml_first_then_here(folder: Pa
     assert choose(Wanted(f"{folder}/controller.yaml")).source == Path("own/gentle.py").absolute()
     Path("own/gentle.py").unlink()
     with pytest.raises(
-        ConfigError, match=r"no file .*there/own/gentle.py nor own/gentle.py, which .*controller.yaml names"
+        ConfigError, match=r"cannot read .*there/own/gentle.py nor own/gentle.py: No such file.*controller.yaml names"
     ):
         choose(Wanted(f"{folder}/controller.yaml"))
 
@@ -87,8 +87,8 @@ def test_a_registered_policy_instead_of_the_files(folder: Path) -> None:
     ("wanted", "says"),
     [
         (Wanted("none.yaml"), "cannot read none.yaml: No such file"),
-        (Wanted("none.py"), "there is no file none.py"),
-        (Wanted("none.py:Class"), "there is no file none.py"),
+        (Wanted("none.py"), "cannot read none.py: No such file"),
+        (Wanted("none.py:Class"), "cannot read none.py: No such file"),
         (Wanted("fleet.yaml"), "that is a vagus.yaml, for `vagus up -c`"),
         (Wanted("plain.yaml", name="a b"), r"\$.name"),
         (Wanted("plain.yaml", target="nothing:x"), "no kind of target 'nothing'"),

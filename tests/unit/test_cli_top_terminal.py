@@ -28,8 +28,11 @@ from glance_backend import Glance
 from vagus.cli import cli
 from vagus.cli.top import command
 from vagus.cli.top.screen import ENTER, LEAVE
+from vagus.cli.top.source import Source
+from vagus.client.answers import error_of
 
 TIMEOUT_S = 30.0
+REFUSED = b'{"error": {"code": "forbidden", "message": "not one of them", "where": "header Authorization", "hint": ""}}'
 
 
 class Terminal:
@@ -227,6 +230,31 @@ def test_a_gateway_that_is_not_there_yet_is_waited_for() -> None:
         terminal.until("LOST, asking again: http://127.0.0.1:1 cannot be reached")
         terminal.type("q")
         assert terminal.end() == 0
+
+
+def test_a_refused_token_ends_it_with_what_to_do(served: Any) -> None:
+    with Terminal(served.url, VAGUS_TOKEN="another-token-altogether") as terminal:
+        assert terminal.end() == 1
+        said = terminal.raw[terminal.raw.rindex(LEAVE) :]
+        assert "error: the token is not one of this cluster's; give the right one with --token" in said
+        assert "LOST" not in terminal.raw
+
+
+def test_a_token_that_is_good_no_longer_ends_it_too() -> None:
+    events: list[tuple[str, Any]] = []
+    answers = iter([iter([("end", b"")]), None])
+
+    def open_() -> Iterator[tuple[str, bytes]]:
+        stream = next(answers)
+        if stream is None:
+            raise error_of(403, REFUSED, "http://a")
+        return stream
+
+    source = Source(open_, lambda name, about: events.append((name, about)))
+    source.pause = lambda seconds: False
+    source.run()
+    assert [name for name, _ in events] == ["lost", "refused"]
+    assert "not one of" in str(events[1][1])
 
 
 # --- once ------------------------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "trace.csv"
     file.write_text("".join(FULL))
     assert read_trace(file).name == "trace.csv"
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read .*: No such file"):
         read_trace(tmp_path / "none.csv")
     (tmp_path / "binary").write_bytes(b"t_s,group,a\n0,g,\xff\n")
     with pytest.raises(ConfigError, match="not UTF-8"):

@@ -6,15 +6,11 @@ import ast
 import json
 from pathlib import Path
 
-import click
 import pytest
 import yaml
 
 from tests.fixtures.blocks import Block, BlockError, blocks, commands
-from vagus.cli import cli
-from vagus.cli.decide import DrawGroup
-from vagus.cli.health import HealthGroup, arranged
-from vagus.cli.lazy import LazyGroup
+from tests.fixtures.command_tree import wrong_in
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")])
@@ -32,46 +28,6 @@ def read(block: Block) -> None:
         list(yaml.safe_load_all(block.text))
     elif block.language == "json":
         json.loads(block.text)
-
-
-def wrong_in(words: list[str]) -> str:
-    """What of these words after `vagus` no command or option is; "" when all are known."""
-    command: click.Command = cli
-    context = click.Context(cli, info_name="vagus")
-    hoisted: dict[str, click.Option] = {}  # a group's options that may stand behind its commands
-    rest = list(words)
-    while True:
-        own = {o: p for p in command.get_params(context) if isinstance(p, click.Option) for o in _spelt(p)}
-        options = hoisted | own
-        if isinstance(command, LazyGroup):
-            hoisted |= {o: p for o, p in own.items() if o in command.hoisted}
-        if isinstance(command, HealthGroup):  # what is no command is a subject
-            rest = arranged(rest, command.entries, "show")
-        elif isinstance(command, DrawGroup) and rest and rest[0] not in command.entries:
-            rest.insert(0, "draw")
-        while rest:
-            word = rest.pop(0)
-            if word == "--":
-                return ""
-            if word.startswith("-") and word != "-" and not word[1:2].isdigit():
-                flag, _, value = word.partition("=")
-                option = options.get(flag) or options.get(flag[:2] if not flag.startswith("--") else flag)
-                if option is None:
-                    return f"{context.command_path} has no option {flag}"
-                if not option.is_flag and not option.count and not value and (flag.startswith("--") or len(flag) == 2):
-                    del rest[: option.nargs]
-            elif isinstance(command, click.Group):
-                below = command.get_command(context, word)
-                if below is None:
-                    return f"{context.command_path} has no command {word}"
-                command, context = below, click.Context(below, info_name=word, parent=context)
-                break
-        else:
-            return ""
-
-
-def _spelt(option: click.Option) -> list[str]:
-    return [*option.opts, *option.secondary_opts]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)

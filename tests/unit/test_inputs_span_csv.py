@@ -59,10 +59,10 @@ def test_a_bad_line_is_counted_with_its_number_and_nothing_else_lost(tmp_path, l
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "line 1: no column TraceID"),
+        (b"", "is no CSV of spans: its first line must name"),
         (b"TraceID,SpanID\n", "no column ParentID, PodName"),
-        (b"\x1f\x8bno gzip", "cannot be read"),
-        (gzip.compress(HEADER.encode() * 100, mtime=0)[:-20], "cannot be read"),
+        (b"\x1f\x8bno gzip", "cannot read"),
+        (gzip.compress(HEADER.encode() * 100, mtime=0)[:-20], "cannot read"),
         (b"x" * 200_000, "longer than"),
         (HEADER.encode() + b'"' + b"x\n" * 200_000, "is no CSV"),
     ],

@@ -441,7 +441,7 @@ def test_the_command_sends_and_says_how_it_was(server: str, app: Path, tmp_path:
         (["--to", "ftp://x"], "is not http://"),
         (["--endpoints", "/nonexistent/endpoints.json"], "endpoints.json"),
         (["--to", "http://127.0.0.1:1", "-o", "log.csv"], "name it FILE.npz"),
-        (["--to", "http://127.0.0.1:1", "--trace", "/nonexistent"], "cannot read the trace"),
+        (["--to", "http://127.0.0.1:1", "--trace", "/nonexistent"], "cannot read /nonexistent"),
     ],
 )
 def test_the_command_refuses_with_a_reason(app: Path, words: list[str], told: str):

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from vagus.config import CollectSettings, LogSettings, seconds
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 from vagus.health import LOG_FILTERS, LogFilter
 from vagus.health.ensemble import MAX_ENSEMBLE_BYTES, Ensemble
 from vagus.health.filter_tree import MAX_FILTER_BYTES, FilterTree
@@ -54,7 +54,7 @@ def _read(path: str, limit: int) -> bytes:
         with open(os.path.expanduser(path), "rb") as file:
             return file.read(limit + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(unreadable(path, error)) from error
 
 
 class _Reader(NamedTuple):

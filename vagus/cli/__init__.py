@@ -78,7 +78,7 @@ First steps:
   vagus up                                  start on this machine
   vagus status                              what is sensed, how healthy, what is decided
   vagus query 'host.cpu.*' --since 1m       what was stored
-  vagus COMMAND --help                      examples of each command
+  vagus query --help                        more examples; each command has some
 
 \b
 Completion (bash; zsh and fish alike):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vagus.cli.lazy import WholeGroup
 from vagus.cli.output import emit_json, json_option
 from vagus.cli.session import check_file, write_file
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 
 if TYPE_CHECKING:
     from vagus.config import CampaignSettings
@@ -19,11 +20,18 @@ if TYPE_CHECKING:
 KINDS = ("vagus", "controller", "campaign", "train", "app", "variants")
 
 
-@click.group()
+@click.group(cls=WholeGroup)
 def config() -> None:
     """Show, describe and check settings: vagus.yaml (a node or cluster), controller.yaml (one controller), campaign.yaml
     (injections), train.yaml (what a policy learns from), app.yaml and variants.yaml (what `vagus experiment` deploys, and
-    which policies it compares)."""
+    which policies it compares).
+
+    \b
+    Examples:
+      vagus config show > vagus.yaml
+      vagus config check vagus.yaml
+      vagus config schema > vagus.schema.json
+    """
 
 
 @config.command()
@@ -265,7 +273,7 @@ def _read(file: Path) -> tuple[str, Any]:
         with open(file, "rb") as opened:
             text = opened.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+        raise ConfigError(unreadable(file, error)) from error
     if is_panorama(text):
         return "panorama", config_of_panorama(text, str(file)).config
     try:

@@ -11,7 +11,7 @@ import click
 
 from vagus.cli.feed_file import bytes_of, element, format_options, format_with
 from vagus.cli.output import console, emit_json, json_option
-from vagus.errors import ConfigError, NoData
+from vagus.errors import ConfigError, NoData, unreadable
 
 if TYPE_CHECKING:
     from vagus.feeds import Descriptor, Format
@@ -116,6 +116,6 @@ def _chunks(file: str) -> Iterator[bytes]:
                     if len(rest) > MAX_LINE_BYTES:
                         raise ConfigError(f"{file}: a line of more than {MAX_LINE_BYTES >> 20} MiB; is it by lines?")
         except OSError as error:
-            raise NoData(f"cannot read {file}: {error.strerror}") from error
+            raise NoData(unreadable(file, error)) from error
     if rest:
         yield rest

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vagus.config import FeedSettings
-from vagus.errors import ConfigError, NoData
+from vagus.errors import ConfigError, NoData, unreadable
 
 if TYPE_CHECKING:
     from vagus.feeds import Format, Shape
@@ -89,7 +89,7 @@ def bytes_of(file: str, limit: int = MAX_FILE_BYTES) -> bytes:
             with open(file, "rb") as opened:
                 body = opened.read(limit + 1)
     except OSError as error:
-        raise NoData(f"cannot read {file}: {error.strerror}") from error
+        raise NoData(unreadable(file, error)) from error
     if len(body) > limit:
         raise ConfigError(f"{file} has more than {limit >> 20} MiB, more than is read at once")
     return body

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vagus.cli.output import console, emit_json, json_option, table
-from vagus.errors import ConfigError, NoData
+from vagus.errors import ConfigError, NoData, unreadable
 
 if TYPE_CHECKING:
     from vagus.forecast.score import Score
@@ -111,7 +111,7 @@ def read_column(file: Path, column: str) -> tuple[str, list[float]]:
         with file.open("rb") as opened:
             raw = opened.read(MOST_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+        raise ConfigError(unreadable(file, error)) from error
     if len(raw) > MOST_BYTES:
         raise ConfigError(f"{file} is larger than {MOST_BYTES >> 20} MiB; give a part of it (head, tail)")
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vagus.cli.output import counted, emit_ndjson, json_option
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 
 if TYPE_CHECKING:
     from vagus.actors.health_process import Ready
@@ -101,7 +101,7 @@ def _read(path: Path) -> bytes:
         with open(path, "rb") as file:
             return file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; `vagus config new` makes one") from error
+        raise ConfigError(unreadable(path, error, "`vagus config new` makes one")) from error
 
 
 def _host_id() -> str:

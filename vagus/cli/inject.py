@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from vagus.cli.inject_run import ROOT, own_options, perform
+from vagus.cli.lazy import WholeGroup
 from vagus.cli.output import console, emit_json, json_option, status_cell, table
 from vagus.cli.session import Span
 from vagus.errors import ConfigError, VagusError
@@ -37,7 +38,7 @@ EXAMPLES = {
 }
 
 
-class _Types(click.Group):
+class _Types(WholeGroup):
     """`list`, `campaign`, and a command for each type that is registered."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vagus.cli.lazy import WholeGroup
 from vagus.cli.output import age, cell, console, emit_json, emit_ndjson, json_option, span, table
 from vagus.cli.submit import document, follow
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 STYLE = {"RUNNING": "green", "PENDING": "cyan", "FAILED": "red", "STOPPED": "dim", "SUCCEEDED": ""}
 
 
-@click.group()
+@click.group(cls=WholeGroup)
 def job() -> None:
     """Jobs that were submitted to the cluster, by `vagus submit` or `ray job submit`.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vagus.cli.run_settings import Chosen, Wanted, words
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 
 BELOW = "controller"  # files of the folder itself could stand before installed modules of their name
 
@@ -25,7 +25,7 @@ def fill(folder: Path, wanted: Wanted, chosen: Chosen) -> list[str]:
         try:
             shutil.copyfile(path, folder / name)
         except OSError as error:
-            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+            raise ConfigError(unreadable(path, error)) from error
     policy = chosen.settings.policy
     if chosen.source is not None:
         policy = placed[chosen.source] + policy[len(file_of(policy)) :]

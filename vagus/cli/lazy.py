@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from vagus.errors import VagusError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Entry(NamedTuple):
@@ -22,7 +25,29 @@ class Entry(NamedTuple):
     section: str
 
 
-class LazyGroup(click.Group):
+class WholeGroup(click.Group):
+    """A group that lists the whole first sentence of each command, and says which command a wrong one resembles."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], known, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"`{ctx.command_path} --help` lists them."
+            ctx.fail(f"No such command {args[0]!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(limit=1000)) for name, command in found if command is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class LazyGroup(WholeGroup):
     """Commands by name from a table of entries; `hoisted` are options of the group that may also stand behind one."""
 
     def __init__(self, *args: Any, entries: Sequence[Entry] = (), hoisted: Sequence[str] = (), **extra: Any) -> None:
@@ -40,17 +65,6 @@ class LazyGroup(click.Group):
         module, _, attribute = entry.path.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.entries and not args[0].startswith("-"):
-            import difflib
-
-            close = difflib.get_close_matches(args[0], self.entries, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else " `vagus --help` lists them."
-            ctx.fail(f"No such command {args[0]!r}.{hint}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -101,11 +115,18 @@ class LazyGroup(click.Group):
             click.secho(f"error: {not_text(error)}", fg="red", err=True)
             sys.exit(1)
         except VagusError as error:
-            if os.environ.get("VAGUS_DEBUG", "0") not in ("", "0"):
+            if _debug():
                 raise
             from vagus.cli.refusals import words
 
             click.secho(f"error: {one_line(words(error))}", fg="red", err=True)
+            sys.exit(1)
+        except Exception as error:
+            if _debug():
+                raise
+            if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+                _mute()
+            click.secho(f"error: {one_line(unforeseen(error))}", fg="red", err=True)
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -113,6 +134,23 @@ class LazyGroup(click.Group):
 def one_line(text: str) -> str:
     """Text from elsewhere on one line, with nothing that a terminal would act on."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def unforeseen(error: Exception) -> str:
+    """An error that nobody has worded: what the system refused, and where; else a fault of vagus."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"cannot write {error.filename or 'standard output'}: {error.strerror}; make room there"
+    if isinstance(error, OSError) and error.filename is not None:
+        todo = "; name a place that this user may use" if isinstance(error, PermissionError) else ""
+        return f"{str(error.filename)!r}: {error.strerror}{todo}; VAGUS_DEBUG=1 shows where that was"
+    return (
+        f"{type(error).__name__}: {error}"[:500]
+        + "; this is a fault of vagus: please report what VAGUS_DEBUG=1 before the same command shows"
+    )
+
+
+def _debug() -> bool:
+    return os.environ.get("VAGUS_DEBUG", "0") not in ("", "0")
 
 
 def not_text(error: UnicodeEncodeError) -> str:

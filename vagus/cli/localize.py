@@ -14,7 +14,7 @@ from vagus.cli.output import cell, console, counted, emit_json, json_option, nea
 from vagus.cli.session import Moment, Span, check_file, server_option, write_file
 from vagus.clock import NS
 from vagus.config import seconds
-from vagus.errors import ConfigError, NoData
+from vagus.errors import ConfigError, NoData, unreadable
 from vagus.model import to_builtins
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _load(made: Localiser, path: Path) -> None:
         state = json.loads(path.read_bytes())
         made.restore({**made.state(), "svm": state["svm"]})
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigError(unreadable(path, error)) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} is no model that --label saved: {error}") from error
 
@@ -225,7 +225,7 @@ def _show(ranking: Ranking, top: int) -> None:
         "component", "blame", *([""] if barred else []), *(["probability"] if chances else []), "adds ms", "gap ms",
         "times", "RI", "CI", *(["resource"] if resources else []), "evidence",
     ]  # fmt: skip
-    rows = [_row(s, barred, chances, resources) for s in shown]
+    rows = [_row(s, ranking.slow, barred, chances, resources) for s in shown]
     table(
         to,
         columns,
@@ -243,13 +243,15 @@ def _show(ranking: Ranking, top: int) -> None:
     )
 
 
-def _row(suspect: Suspect, barred: bool, chances: bool, resources: bool) -> list[Any]:
+def _row(suspect: Suspect, slow: bool, barred: bool, chances: bool, resources: bool) -> list[Any]:
+    """slow: whether requests are; else shares of next to nothing would accuse somebody."""
     of: Mapping[str, float] = suspect.features
-    full = round(suspect.score * BAR)
+    score = suspect.score if slow else 0.0
+    full = round(score * BAR)
     return [
-        cell(suspect.component, "bold" if suspect.score >= 0.5 else ""),
-        f"{suspect.score:.0%}",
-        *([cell("█" * full + "░" * (BAR - full), "red" if suspect.score >= 0.5 else "")] if barred else []),
+        cell(suspect.component, "bold" if score >= 0.5 else ""),
+        f"{score:.0%}" if slow else "–",
+        *([cell("█" * full + "░" * (BAR - full), "red" if score >= 0.5 else "")] if barred else []),
         *([f"{suspect.probability:.2f}" if suspect.probability is not None else ""] if chances else []),
         quantity(of["excess_ms"]),
         quantity(of["gap_ms"]),

@@ -117,7 +117,8 @@ def _found(policy: str, yaml: Path | None) -> Path | None:
             return place.absolute()
     places = " nor ".join(dict.fromkeys(str(place) for place in tried))
     raise ConfigError(
-        f"there is no file {places}" + (f", which {yaml} names as its policy" if yaml is not None else "")
+        f"cannot read {places}: No such file or directory"
+        + (f"; {yaml} names it as its policy" if yaml is not None else "; check the path")
     )
 
 

@@ -67,7 +67,7 @@ def endpoint_of(ctx: click.Context) -> Endpoint:
     try:
         return endpoint.find(options.url, options.token, home=options.home or None)
     except ConfigError as error:
-        if options.url and not options.token:
+        if options.url and not options.token and str(error).startswith("no token"):
             raise ConfigError(
                 f"no token for {options.url}, where nothing of this user's state folder listens: is that the address? "
                 "Else give --token TOKEN, or set VAGUS_TOKEN (of that server: the file HOME/token)"

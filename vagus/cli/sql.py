@@ -33,7 +33,8 @@ MAX_SHOWN = 1000
 @click.option("--end", type=Moment(), default="", metavar="TIME", help="Until then.  [default: now]")
 @click.option(
     "--store",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
     help="Read this node's store folder (HOME/nodes/NODE/store) instead of asking a gateway.",
 )
 @click.option(

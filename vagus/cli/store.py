@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from vagus.cli.lazy import WholeGroup
 from vagus.cli.output import age, byte_size, cell, console, emit_json, json_option, quantity, table
 from vagus.cli.session import Moment, Span, check_file, span_params, write_file
 from vagus.cli.stored_export import EVENT_FORMATS, FORMATS, event_bytes, format_of, sample_bytes
@@ -20,11 +21,17 @@ paths_argument = click.argument("paths", nargs=-1, type=click.Path(path_type=Pat
 Progress = Callable[[int, int], None]
 
 
-@click.group()
+@click.group(cls=WholeGroup)
 def store() -> None:
     """Verify, measure, compact and export the stores of this machine, also while vagus runs.
 
     PATHS are stores, or folders with stores below; without one: all of this machine's nodes (HOME/nodes/*/store/*).
+
+    \b
+    Examples:
+      vagus store stats
+      vagus store verify /backup/collector
+      vagus store export 'host.*' --since 24h -o host.parquet
     """
 
 

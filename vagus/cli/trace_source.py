@@ -12,7 +12,7 @@ import msgspec
 from vagus.cli.output import counted, near
 from vagus.cli.session import ask, connected
 from vagus.clock import NS
-from vagus.errors import ConfigError, NoData
+from vagus.errors import ConfigError, NoData, unreadable
 
 if TYPE_CHECKING:
     from vagus.gateway.traces import TraceView
@@ -26,7 +26,8 @@ file_option = click.option(
     "--file",
     "files",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Spans of FILE instead of those that are stored: CSV or JSON, also gzipped; may be repeated.",
 )
 
@@ -64,7 +65,7 @@ def _read(path: Path) -> tuple[list[Span], int, str]:
             raise ConfigError(f"{path} is larger than {MAX_FILE_BYTES} bytes: give a part of it")
         body = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigError(unreadable(path, error)) from error
     rejects = Rejects()
     try:
         body = inflate(body, MAX_FILE_BYTES) if body.startswith(_GZIP) else body
@@ -87,7 +88,7 @@ def _is_json(path: Path) -> bool:
         with gzip.open(path) if packed else path.open("rb") as content:
             return content.read(4096).lstrip()[:1] in (b"{", b"[")
     except (OSError, EOFError, zlib.error) as error:
-        raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ConfigError(unreadable(path, error)) from error
 
 
 def one_trace(ctx: click.Context, trace_id: str, files: tuple[Path, ...], node: str) -> Shown:

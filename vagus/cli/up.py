@@ -74,10 +74,11 @@ def up(context: click.Context, path: Path | None, address: str, arm: bool | None
     and the first inference, shows the status, and returns; everything goes on in the background.
 
     \b
-    vagus up                              one node, nothing is limited
-    vagus up --arm -c vagus.yaml          controllers may act, within their guard
-    vagus up --dry                        they may no longer; their limits are restored
-    vagus up --address 10.0.0.1:6379      join a cluster
+    Examples:
+      vagus up                              one node, nothing is limited
+      vagus up --arm -c vagus.yaml          controllers may act, within their guard
+      vagus up --dry                        they may no longer; their limits are restored
+      vagus up --address 10.0.0.1:6379      join a cluster
     """
     settings = load(path, Config) if path else Config()
     check_health(settings, str(path or "the defaults"))  # before Ray is started
@@ -170,8 +171,9 @@ def down(context: click.Context, leave: bool, as_json: bool) -> None:
     Stored data stays and is read again by the next `vagus up`. Nothing else is left: no process, no group, no socket.
 
     \b
-    vagus down                            where `vagus up` ran: the cluster ends
-    vagus down --leave                    on any node, before its Ray is stopped: limits restored, stores flushed
+    Examples:
+      vagus down                            where `vagus up` ran: the cluster ends
+      vagus down --leave                    on any node, before its Ray is stopped: limits restored, stores flushed
     """
     from vagus.runtime import launch
 

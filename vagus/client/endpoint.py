@@ -32,12 +32,15 @@ def find(url: str = "", token: str = "", home: Path | str | None = None, *, here
     if not here:
         url, token = url or os.environ.get("VAGUS_URL", ""), token or os.environ.get("VAGUS_TOKEN", "")
     url = url.rstrip("/")
+    if url:
+        address(url)  # a wrong one is said before anything of its token
     if url and token:
         return Endpoint(url, token)
     base = _home(home)
     found = _alive(base)
     if url:
-        found = [entry for entry in found if entry["url"] == url]
+        same = url.replace("//localhost:", "//127.0.0.1:")  # as gateways announce themselves
+        found = [entry for entry in found if entry["url"] in (url, same)]
         if not found:
             raise ConfigError(f"no token for {url}: set VAGUS_TOKEN, or pass token=")
     if not found:
@@ -56,6 +59,22 @@ def find(url: str = "", token: str = "", home: Path | str | None = None, *, here
         except (OSError, UnicodeDecodeError) as error:
             unreadable = f"{entry['token_file']}: {error}"
     raise PeerUnreachable(f"vagus runs, but its token cannot be read by this user: {unreadable}; set VAGUS_TOKEN")
+
+
+def address(url: str) -> tuple[bool, str, int]:
+    """Whether it is https, the host and the port of a gateway's URL. Raises ConfigError."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:  # a port beyond 65535, half a bracket
+        host = None
+    if host is None or parts.scheme not in ("http", "https"):
+        raise ConfigError(
+            f"gateway address {url[:200]!r} is not http://HOST:PORT, nor https://…: such as http://127.0.0.1:7117"
+        )
+    return parts.scheme == "https", host, port
 
 
 def find_all(token: str = "", home: Path | str | None = None) -> list[Endpoint]:

@@ -11,9 +11,10 @@ import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from vagus.client.answers import error_of
+from vagus.client.endpoint import address
 from vagus.errors import ConfigError, PeerUnreachable, VagusError
 
 if TYPE_CHECKING:
@@ -29,18 +30,11 @@ class Http:
     """A gateway's address, its token, and idle connections to it."""
 
     def __init__(self, url: str, token: str, timeout_s: float = 30.0) -> None:
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-        except ValueError:  # a port beyond 65535, half a bracket
-            host = None
-        if host is None or parts.scheme not in ("http", "https"):
-            raise ConfigError(f"gateway address {url!r} is not http://HOST:PORT, nor https://…")
+        self._secure, host, port = address(url)
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
         self._host = host
         self._port = port
-        self._secure = parts.scheme == "https"
         self._headers = {"Authorization": f"Bearer {token}"}
         self._idle: list[HTTPConnection] = []
         self._lock = threading.Lock()

@@ -6,13 +6,14 @@ and the truncating of copytruncate.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
 from typing import NamedTuple
 
 from vagus.collectors.follow import Follower
-from vagus.errors import CollectError
+from vagus.errors import CollectError, unreadable
 
 READ_BYTES = 1 << 20  # in one call
 LINGER_S = 10.0  # a file that was renamed is read until nothing was written to it for so long
@@ -47,7 +48,7 @@ class PathFollower:
         self._files: list[_Open] = []  # the one that has the name is the last; before it those that had it
         self._find(now_s)
         if not self._files:
-            raise CollectError(f"there is no file {path}")
+            raise CollectError(unreadable(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))))
 
     def read(self, now_s: float) -> Read:
         """What was written since the last call, oldest file first. `now_s`: any clock that does not go back."""

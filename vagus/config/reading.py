@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from vagus.config.base import Settings, seconds
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 
 T = TypeVar("T")
 MAX_CONFIG_BYTES = 1 << 20
@@ -132,7 +132,7 @@ def load(path: Path | str, kind: type[T]) -> T:
         with open(path, "rb") as file:
             text = file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(unreadable(path, error)) from error
     return _placed(decode(text, kind, str(path)), Path(path).parent)
 
 

@@ -22,7 +22,7 @@ from vagus.config import ObjectiveSettings, seconds
 from vagus.controllers.places import key_of
 from vagus.environments import Seen
 from vagus.environments.training import Rows, in_force_of
-from vagus.errors import ConfigError, NoData, PolicyError
+from vagus.errors import ConfigError, NoData, PolicyError, unreadable
 from vagus.model import Receipt, Target
 from vagus.policies.experience import Floats, width
 from vagus.policies.learned import LearnedLimits
@@ -194,7 +194,7 @@ def of_results(file: Path, step_s: float = 1.0) -> list[list[Seen]]:
             raise ConfigError(f"{file}: larger than {MAX_FILE_BYTES} bytes")
         results = msgspec.json.decode(file.read_bytes(), type=_Results)
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+        raise ConfigError(unreadable(file, error)) from error
     except msgspec.DecodeError as error:
         raise ConfigError(f"{file} is no results.json of `vagus experiment slo`: {error}") from error
     return [
@@ -259,7 +259,7 @@ def load_rows(file: Path, state_dim: int, action_dim: int) -> Floats:
         with np.load(file, allow_pickle=False) as archive:
             rows, dims = archive["rows"], archive["dims"].tolist()
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror or error}") from error
+        raise ConfigError(unreadable(file, error)) from error
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{file} holds no transitions: {error}") from error
     if dims != [state_dim, action_dim]:

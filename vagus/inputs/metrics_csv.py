@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 
 WORDS = (  # the first that is part of a figure's name, in lower case
     ("node", ""),
@@ -104,7 +104,7 @@ def _figures(path: Path) -> Iterator[tuple[str, str, int, float]]:
                         if math.isfinite(value):
                             yield pod, name, t_ns, value
     except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ConfigError(unreadable(path, error)) from error
 
 
 def _time(text: str | None, stamp: str | None) -> int | None:

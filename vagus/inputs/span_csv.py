@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 from vagus.inputs.otlp import Rejects
 from vagus.model import MAX_NAME, Span
 
@@ -48,7 +48,7 @@ def read_csv(path: str | Path, most: int = MAX_SPANS) -> tuple[list[Span], Rejec
             with gzip.open(raw) if packed else raw as content:
                 return _read(path, _lines(path, content), most)
     except (OSError, EOFError, zlib.error) as error:
-        raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ConfigError(unreadable(path, error)) from error
     except csv.Error as error:
         raise ConfigError(f"{path} is no CSV: {error}") from error
 
@@ -67,6 +67,8 @@ def _read(path: Path, lines: Iterable[str], most: int) -> tuple[list[Span], Reje
     rows = csv.reader(lines)
     header = [name.strip() for name in next(rows, [])]
     missing = [name for name in COLUMNS if name not in header]
+    if len(missing) == len(COLUMNS):
+        raise ConfigError(f"{path} is no CSV of spans: its first line must name the columns {', '.join(COLUMNS)}")
     if missing:
         raise ConfigError(f"{path}, line 1: no column {', '.join(missing)}; spans need {', '.join(COLUMNS)}")
     places = [header.index(name) for name in COLUMNS]

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 MAX_HEADER = 4096  # bytes of a member's description
@@ -81,7 +81,7 @@ def read(path: Path, limit: int, names: Collection[str], optional: Collection[st
                 raise ConfigError(f"{path}: {size} bytes; a checkpoint has at most {limit}")
             return _read(file, size, str(path), names, optional)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigError(unreadable(path, error)) from error
 
 
 def _read(file: BinaryIO, size: int, what: str, names: Collection[str], optional: Collection[str]) -> Arrays:

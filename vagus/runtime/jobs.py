@@ -115,7 +115,7 @@ def jobs(home: Path) -> Iterator[Jobs]:
     cluster = ray_cluster.read(home)
     if cluster is None and SERVER not in os.environ:
         raise PeerUnreachable(
-            f"no cluster runs from {home}; start one with `vagus up`, or set {SERVER} to the URL of a cluster's dashboard"
+            f"no running vagus found under {home}: run `vagus up`, or set {SERVER} to the URL of a cluster's dashboard"
         )
     with driver_environment(_environment(home, cluster)):
         yield Jobs(_client(cluster))

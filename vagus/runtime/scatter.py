@@ -30,7 +30,7 @@ def scatter(home: Path, work: str, arguments: Mapping[str, Sequence[bytes]]) -> 
     """
     cluster = ray_cluster.read(home)
     if cluster is None:
-        raise PeerUnreachable(f"no cluster runs from {home}; start one with `vagus up`")
+        raise PeerUnreachable(f"no running vagus found under {home}: run `vagus up`")
     with connected(home, cluster):
         ray: Any = import_module("ray")
 

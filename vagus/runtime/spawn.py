@@ -54,7 +54,7 @@ def supervised(home: Path) -> Iterator[Supervised]:
     if cluster is None and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # a job, on a node where no `vagus up` ran
         cluster = ClusterFile(id="", address=os.environ.get("RAY_ADDRESS", "auto"), started_ray=False)
     if cluster is None:
-        raise PeerUnreachable(f"no cluster runs from {home}; start one with `vagus up`")
+        raise PeerUnreachable(f"no running vagus found under {home}: run `vagus up`")
     with connected(home, cluster):
         yield Supervised(supervisor())
 

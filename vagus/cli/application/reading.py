@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vagus.config import ApplicationSettings, decode, seconds
 from vagus.config.reading import MAX_CONFIG_BYTES
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 
 
 def load(path: Path) -> ApplicationSettings:
@@ -17,7 +17,7 @@ def load(path: Path) -> ApplicationSettings:
         with open(path, "rb") as file:
             text = file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; name an app.yaml") from error
+        raise ConfigError(unreadable(path, error, "name an app.yaml")) from error
     settings = decode(text, ApplicationSettings, str(path))
     check(settings, str(path))
     return settings

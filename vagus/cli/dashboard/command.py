@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vagus.cli.lazy import WholeGroup
 from vagus.cli.output import console, emit_json, json_option, table
 from vagus.cli.session import check_file, connected, endpoint_of, write_file
 from vagus.errors import ConfigError, VagusError
@@ -30,11 +31,17 @@ ray_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=WholeGroup)
 def dashboard() -> None:
     """Grafana's dashboards, Prometheus' configuration and alert rules, made of the metrics that there are.
 
     docs/dashboards.md says how they come together with those of Ray.
+
+    \b
+    Examples:
+      vagus dashboard grafana -o /etc/vagus/grafana
+      vagus dashboard prometheus -o /etc/prometheus
+      vagus dashboard check
     """
 
 

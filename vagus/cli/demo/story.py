@@ -66,8 +66,9 @@ def demo(context: click.Context, total_s: float, output: Path, dry: bool, as_jso
     leaves it running: `vagus down` ends it.
 
     \b
-    vagus demo
-    vagus demo --dry -o /tmp/dry.png
+    Examples:
+      vagus demo
+      vagus demo --dry -o dry.png
     """
     home = getattr(context.obj, "home", "")
     console = Console(stderr=as_json, highlight=False)

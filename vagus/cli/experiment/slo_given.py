@@ -34,7 +34,7 @@ from vagus.config import (
     VariantSettings,
     load,
 )
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 from vagus.runtime.cluster import free_port
 
 POLICIES = ("none", "hpa", "aimd", "throttle", "ddpg")
@@ -139,7 +139,7 @@ def _digest(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(unreadable(path, error)) from error
 
 
 def _text(path: Path) -> str:
@@ -147,7 +147,7 @@ def _text(path: Path) -> str:
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(unreadable(path, error)) from error
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB")
     return content.decode("utf-8", "replace")

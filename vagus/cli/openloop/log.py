@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vagus.cli.openloop.plan import Plan
-from vagus.errors import ConfigError, StoreError
+from vagus.errors import ConfigError, StoreError, unreadable
 
 MAX_BYTES = 1 << 30
 _COLUMNS = ("scheduled_s", "latency_s", "late_s", "type")
@@ -67,7 +67,7 @@ def read_log(path: Path) -> Log:
             names = tuple(str(name) for name in arrays["names"])
             plan = msgspec.json.decode(arrays["plan"].tobytes(), type=Plan)
     except OSError as error:
-        raise ConfigError(f"cannot read the log {path}: {error.strerror or error}") from error
+        raise ConfigError(unreadable(path, error)) from error
     except ConfigError:
         raise
     except (

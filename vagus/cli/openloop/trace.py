@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 
 MAX_BYTES = 16 << 20
 MAX_TRACE_S = 7 * 86400
@@ -23,7 +23,7 @@ def read_trace(path: Path, offset_s: float, for_s: float, mean_hz: float) -> tup
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read the trace {path}: {error.strerror}") from error
+        raise ConfigError(unreadable(path, error)) from error
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB; a trace has a number a line")
     return slice_of(parse(content.decode("utf-8", "replace"), str(path)), offset_s, for_s, mean_hz, str(path))

@@ -36,7 +36,8 @@ def top(ctx: click.Context, view: str, words: str, once: bool, as_json: bool) ->
     """The cluster at a glance, live in this terminal: nodes, health, feeds, decisions, limits.
 
     Keys: 1 to 6 or Tab choose a view, / filters, arrows or j and k scroll, ? helps, q quits. It reads what `vagus page`
-    reads, so that a terminal costs the cluster no more than a page. A lost gateway is asked again until it is back.
+    reads, so that a terminal costs the cluster no more than a page. A lost gateway is asked again until it is back; one
+    that refuses the token ends it.
 
     \b
     Examples:
@@ -120,7 +121,7 @@ def _document(state: State, untold: list[str]) -> dict[str, Any]:
 
 
 def _follow(ctx: click.Context, state: State) -> int:
-    """Until a key or a signal ends it: the exit status."""
+    """Until a key or a signal ends it: the exit status. Raises VagusError where asking again cannot help."""
     from vagus.cli.asked_to_end import asked_to_end
     from vagus.cli.top.frame import draw
     from vagus.cli.top.keys import decode
@@ -150,7 +151,10 @@ def _follow(ctx: click.Context, state: State) -> int:
                 if not asked.empty():
                     return 128 + asked.get()
                 while not news.empty():
-                    state = told(state, *news.get())
+                    name, about = news.get()
+                    if name == "refused":
+                        raise about
+                    state = told(state, name, about)
                 read = screen.read() if has_keys else b""
                 if has_keys and not read:
                     return 0  # the terminal is gone

@@ -9,7 +9,8 @@ from typing import Any
 
 from vagus.cli.refusals import words
 from vagus.cli.top.told import read
-from vagus.errors import PeerUnreachable, VagusError
+from vagus.client.answers import Refusal
+from vagus.errors import ConfigError, PeerUnreachable, VagusError
 
 FIRST_RETRY_S = 0.2
 LAST_RETRY_S = 5.0
@@ -27,8 +28,14 @@ def heard(stream: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, Any]]:
         yield (name, about) if about is not None else ("", None)
 
 
+def final(error: VagusError) -> bool:
+    """Whether asking again cannot help: the gateway answers, and does not take this token; or the address is none."""
+    cause = error.__cause__
+    return cause.code in ("unauthorized", "forbidden") if isinstance(cause, Refusal) else isinstance(error, ConfigError)
+
+
 class Source(threading.Thread):
-    """Puts events until `stop`; `lost` with a reason where there are none. pause: waits seconds, true when it is to end."""
+    """Puts events until `stop`; `lost` with a reason where there are none, `refused` with the error at the end. pause: waits seconds, true when it is to end."""
 
     def __init__(self, open_: Open, put: Callable[[str, Any], None], rng: random.Random | None = None) -> None:
         super().__init__(name="vagus-top", daemon=True)
@@ -51,6 +58,9 @@ class Source(threading.Thread):
                     if name:
                         self._put(name, about)
             except VagusError as error:
+                if final(error):
+                    self._put("refused", error)
+                    return
                 reason = words(error)
             except Exception as error:  # a defect of ours: said, and tried again
                 reason = f"{type(error).__name__}: {error}"

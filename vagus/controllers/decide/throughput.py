@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vagus.controllers.decide.trace import MAX_ARMS, MAX_NAME, GroupTrace, Trace
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 from vagus.policies.bank import Floats
 
 MAX_BYTES = 16 << 20
@@ -55,7 +55,7 @@ def read_bins(path: Path) -> Floats:
             raw = file.read(MAX_BYTES + 1)
         text = raw.decode()
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ConfigError(unreadable(path, error)) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
     if len(raw) > MAX_BYTES:

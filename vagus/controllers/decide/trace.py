@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vagus.controllers.decide.features import MAX_GROUP
-from vagus.errors import ConfigError
+from vagus.errors import ConfigError, unreadable
 from vagus.policies.bank import Floats, Ints
 
 MAX_BYTES = 256 << 20
@@ -82,7 +82,7 @@ def read_trace(path: Path) -> Trace | LoggedTrace:
         with path.open(encoding="utf-8", newline="") as lines:
             return parse_trace(path.name, lines)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ConfigError(unreadable(path, error)) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
 

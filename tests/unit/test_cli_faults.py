@@ -1,0 +1,80 @@
+"""No traceback, whatever happens: a full disk, a place that is not this user's, a fault of ours; and what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from vagus.cli import cli
+from vagus.cli.lazy import LazyGroup
+from vagus.errors import ConfigError
+
+
+def failing(error: Exception, debug: str = "") -> str:
+    """What a command prints on standard error that ends by this error."""
+
+    @click.group(cls=LazyGroup, invoke_without_command=True)
+    def group() -> None:
+        raise error
+
+    done = CliRunner().invoke(group, [], env={"VAGUS_DEBUG": debug})
+    if debug:
+        assert done.exception is error
+        return ""
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (KeyError("x"), "error: KeyError: 'x'; this is a fault of vagus"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a\nb"), "name a place that this user may use"),
+        (OSError(errno.ENOSPC, "No space left on device", "/a"), "cannot write /a: No space left on device; make room"),
+        (TimeoutError("late"), "TimeoutError: late; this is a fault"),
+        (ConfigError("a: wrong"), "error: a: wrong\n"),
+    ],
+)
+def test_one_line_for_each_kind(error: Exception, says: str) -> None:
+    assert says in failing(error)
+    failing(error, debug="1")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_disk_behind_standard_output() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vagus", "config", "show"], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"error: cannot write standard output: No space left on device; make room there\n"
+
+
+def ask(home: Path, *args: str) -> str:
+    done = CliRunner().invoke(cli, args, env={"VAGUS_HOME": str(home), "VAGUS_URL": "", "VAGUS_TOKEN": ""})
+    assert done.exit_code == 1
+    return done.stderr
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://x", "http://x:99999", "http://"])
+@pytest.mark.parametrize("token", [(), ("--token", "x")])
+def test_a_wrong_address_is_said_before_anything_of_its_token(url: str, token: tuple[str, ...], tmp_path: Path) -> None:
+    said = ask(tmp_path, "status", "--url", url, *token)
+    assert (
+        said
+        == f"error: gateway address '{url.rstrip('/')}' is not http://HOST:PORT, nor https://…: such as http://127.0.0.1:7117\n"
+    )
+
+
+def test_nothing_runs_is_said_alike(tmp_path: Path) -> None:
+    for args in (("status",), ("job", "list"), ("job", "stop", "x"), ("top", "--once"), ("health", "ping")):
+        assert ask(tmp_path, *args).startswith(f"error: no running vagus found under {tmp_path}"), args
+        assert "run `vagus up`" in ask(tmp_path, *args), args
