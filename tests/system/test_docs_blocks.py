@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import PATIENCE
 
 from tests.fixtures.blocks import blocks
@@ -44,6 +45,7 @@ class Node:
     """A node of vagus: how its programs are run, and its gateway."""
 
     environment: dict[str, str]
+    name: str
     gateway: str
 
 
@@ -56,7 +58,7 @@ def node() -> Iterator[Node]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(home / "user"),
         "VAGUS_HOME": str(home),
-        "BROWSER": "true",  # what opens pages
+        "BROWSER": "curl --silent --location --output page.html %s",  # what `--open` opens
         "COLUMNS": "160",
     }
 
@@ -70,21 +72,28 @@ def node() -> Iterator[Node]:
         up = vagus("up", "-c", str(GIVEN / "vagus.yaml"))
         assert up.returncode == 0, up.stdout + up.stderr
         (endpoint,) = home.glob("nodes/*/gateway.json")
-        yield Node(environment, json.loads(endpoint.read_text())["url"].removeprefix("http://"))
+        yield Node(environment, endpoint.parent.name, json.loads(endpoint.read_text())["url"].removeprefix("http://"))
     finally:
         down = vagus("down")
         shutil.rmtree(home, ignore_errors=True)
     assert down.returncode == 0, down.stdout + down.stderr
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name)
-def test_a_page_does_what_it_says(path: Path, node: Node, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "docs").mkdir()
+def typed(path: Path, node: Node, folder: Path) -> str:
+    """What is typed into a shell in this folder, into which goes what the page needs of the checkout."""
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "docs").mkdir()
     given = {part: GIVEN / f"{path.relative_to(ROOT).with_suffix('')}.{part}" for part in ("sh", "py")}
     shell, python = (given[part].read_text() if given[part].exists() else "" for part in ("sh", "py"))
-    typed = script(blocks(name(path), path.read_text()), tmp_path, {DEFAULT: node.gateway}, shell, python)
-    (tmp_path / "typed.sh").write_text(typed)
+    words = {DEFAULT: node.gateway}
+    for page_s, here in (yaml.safe_load((GIVEN / "names.yaml").read_text()).get(name(path), {})).items():
+        words[page_s] = here.format(node=node.name)
+    return script(blocks(name(path), path.read_text()), folder, words, shell, python)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_a_page_does_what_it_says(path: Path, node: Node, tmp_path: Path) -> None:
+    (tmp_path / "typed.sh").write_text(typed(path, node, tmp_path))
     with open(tmp_path / "said", "w+") as said:
         process = subprocess.Popen(
             ["bash", tmp_path / "typed.sh"],
@@ -109,5 +118,5 @@ def test_a_page_does_what_it_says(path: Path, node: Node, tmp_path: Path) -> Non
 
 
 def test_what_is_given_belongs_to_a_page() -> None:
-    left = {p.relative_to(GIVEN).with_suffix("") for p in GIVEN.rglob("*") if p.is_file() and p.name != "vagus.yaml"}
+    left = {p.relative_to(GIVEN).with_suffix("") for p in GIVEN.rglob("*") if p.is_file() and p.suffix != ".yaml"}
     assert left <= {p.relative_to(ROOT).with_suffix("") for p in PAGES}
