@@ -87,7 +87,7 @@ def typed(path: Path, node: Node, folder: Path) -> str:
     shell, python = (given[part].read_text() if given[part].exists() else "" for part in ("sh", "py"))
     words = {DEFAULT: node.gateway}
     for page_s, here in (yaml.safe_load((GIVEN / "names.yaml").read_text()).get(name(path), {})).items():
-        words[page_s] = here.format(node=node.name)
+        words[page_s] = here.format(node=node.name, gateway=node.gateway)
     return script(blocks(name(path), path.read_text()), folder, words, shell, python)
 
 
