@@ -17,7 +17,9 @@ from vagus.cli.health import HealthGroup, arranged
 from vagus.cli.lazy import LazyGroup
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")])
+PAGES = sorted(
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
+)
 
 
 def name(path: Path) -> str:
