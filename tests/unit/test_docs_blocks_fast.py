@@ -13,7 +13,9 @@ from tests.fixtures.blocks import Block, BlockError, blocks, commands
 from tests.fixtures.command_tree import wrong_in
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")])
+PAGES = sorted(
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
+)
 
 
 def name(path: Path) -> str:

@@ -1,0 +1,4 @@
+# A database.
+from types import SimpleNamespace
+
+db = SimpleNamespace(read=lambda: ["tea"])

@@ -1,0 +1,2 @@
+# What was measured elsewhere.
+(echo value; seq 100) > bandwidth.csv

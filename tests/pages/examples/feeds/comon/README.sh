@@ -1,0 +1,2 @@
+# The page is about its own folder.
+cd examples/feeds/comon
