@@ -118,11 +118,12 @@ def _next(cluster: ray_cluster.ClusterFile, armed: bool) -> list[tuple[str, str]
         ("vagus query host.cpu --since 1m", "what was sensed"),
         ("vagus plot pressure.cpu.some_avg10", "as a picture in the terminal"),
         ("vagus health show", "verdicts and their accusers"),
+        ("vagus page --open", "all of it live in a browser; `vagus top` in the terminal"),
         ("vagus demo", "two minutes: a hog is noticed, judged, limited"),
         ("vagus down", "stop everything, restore every limit"),
     ]
     if not armed:
-        steps.insert(4, ("vagus up --arm", "let controllers act (they run dry now)"))
+        steps.insert(5, ("vagus up --arm", "let controllers act (they run dry now)"))
     if cluster.dashboard:
         token = f"token in {cluster.auth_token_path}" if cluster.auth_token_path else "Ray's dashboard"
         steps.append((cluster.dashboard, f"the Ray dashboard ({token})"))
