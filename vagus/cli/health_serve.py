@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option(
     *("-c", "--config", "-config", "path"),
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="What `vagus config new` makes: Panorama's JSON, or vagus.yaml with health.serve.",
 )
 @click.option(
