@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def serve(ctx: click.Context, ids: tuple[str, ...], path: Path | None, address: 
     from vagus.runtime.logs import JsonLines
 
     home = configuration.home(instances[0].config)
-    fresh = not (home / "secret").exists() and len(instances[0].peers) > len(instances)
+    fresh = not os.path.exists(home / "secret") and len(instances[0].peers) > len(instances)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logger = logging.getLogger("vagus")
