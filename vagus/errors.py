@@ -6,6 +6,7 @@ where they come in.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -74,3 +75,9 @@ def unreadable(path: Path | str, error: Exception, otherwise: str = "") -> str:
         case _:
             todo = ""
     return f"cannot read {path}: {why}{todo}"
+
+
+def unwritable(path: Path | str, error: OSError, otherwise: str = "name another place") -> str:
+    """`cannot write PATH: WHY`, and what to do. otherwise: that where making room does not help."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"cannot write {path}: {error.strerror or error}; {'make room there' if full else otherwise}"

@@ -264,7 +264,7 @@ def test_setup_comes_first_and_its_failure_is_told(tmp_path: Path, root: Path) -
 
 def test_a_run_folder_that_cannot_be(tmp_path: Path, root: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(VagusError, match="cannot make the run folder"):
+    with pytest.raises(VagusError, match="cannot write the run folder"):
         Deployment(small("shop", web=1), FOLDER, tmp_path / "file", root=root).start()
 
 

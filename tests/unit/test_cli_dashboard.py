@@ -149,7 +149,7 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refused = run("alerts", "-o", tmp_path / "file" / "below")
     assert refused.exit_code == 1
-    assert f"cannot make {tmp_path}/file/below" in str(refused.stderr)
+    assert f"cannot write {tmp_path}/file/below" in str(refused.stderr)
 
 
 def test_every_command_that_is_recommended_exists() -> None:

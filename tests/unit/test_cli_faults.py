@@ -58,6 +58,20 @@ def test_a_full_disk_behind_standard_output() -> None:
     assert done.stderr == b"error: cannot write standard output: No space left on device; make room there\n"
 
 
+def test_a_full_disk_elsewhere_is_not_taken_for_standard_output() -> None:
+    said = failing(OSError(errno.ENOSPC, "No space left on device"))
+    assert said.startswith("error: cannot write a file: No space left on device; make room in the state folder")
+
+
+def test_a_terminal_of_another_encoding_gets_what_it_can_show() -> None:
+    env = os.environ | {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "vagus", "traces", "show", "--help"], capture_output=True, env=env, check=True
+    )
+    assert b"(marked ?)" in done.stdout
+    assert done.stderr == b""
+
+
 def ask(home: Path, *args: str) -> str:
     done = CliRunner().invoke(cli, args, env={"VAGUS_HOME": str(home), "VAGUS_URL": "", "VAGUS_TOKEN": ""})
     assert done.exit_code == 1

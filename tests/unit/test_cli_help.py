@@ -57,6 +57,27 @@ def test_each_example_shows_this_command(context: click.Context) -> None:
     assert any(words[: len(short)] == short for words in called(lines, context.command_path))
 
 
+NO_JSON = {
+    "plot": "a picture; its numbers: `vagus query --json`",
+    "traces graph": "a picture; its spans: `vagus traces show --json`",
+    "feed replay": "its lines are JSON",
+    "health client": "a prompt; what is called there has it",
+    "health help": "help",
+    "health exit": "prints nothing",
+    "config new": "a document, in the form that --format says",
+    "config schema": "its document is JSON",
+}
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=path)
+def test_what_prints_data_prints_it_as_json_too(context: click.Context) -> None:
+    if isinstance(context.command, click.Group):
+        return
+    name = context.command_path.partition(" ")[2]
+    has = any("--json" in param.opts for param in context.command.get_params(context))
+    assert has != (name in NO_JSON)
+
+
 @pytest.mark.parametrize("context", CONTEXTS, ids=path)
 @pytest.mark.parametrize("width", [40, 80, 110])
 def test_nothing_is_cut_off(context: click.Context, width: int) -> None:

@@ -151,7 +151,7 @@ def test_samples_in_every_format(home: Path, tmp_path: Path) -> None:
     assert run(home, "export", "host.load.jobs", "--start", str(T0), "-o", str(packed)).exit_code == 0
     (batch,) = export.from_msgpack(packed.read_bytes())
     assert batch.column("jobs")[-1] == 2999
-    assert json.loads(run(home, "export", "host.load", "--limit", "2", "--format", "json").stdout)[0]["t_ns"] == [
+    assert json.loads(run(home, "export", "host.load", "--limit", "2", "--json").stdout)[0]["t_ns"] == [
         T0 + 2998 * NS,
         T0 + 2999 * NS,
     ]
@@ -192,6 +192,7 @@ def test_events_in_every_format(home: Path, tmp_path: Path) -> None:
         (("export", "host.*", "--events", "--where", "a"), 1, "predicate 'a'"),
         (("export", "{", "--since", "1h"), 1, "selector"),
         (("export", "host.*", "-o", "/nowhere/x.csv"), 1, "there is no folder"),
+        (("export", "host.*", "--json", "--format", "csv"), 2, "exclude each other"),
         (("export", "host.*", "-o", "x.foo"), 1, "x.foo: name it .csv, "),
     ],
 )

@@ -257,6 +257,13 @@ def test_a_token_that_is_good_no_longer_ends_it_too() -> None:
     assert "not one of" in str(events[1][1])
 
 
+def test_a_terminal_that_cannot_draw_gets_it_once(served: Any) -> None:
+    with Terminal(served.url, TERM="dumb") as terminal:
+        terminal.until("WRONG    b")
+        assert terminal.process.wait(TIMEOUT_S) == 0
+        assert "\x1b" not in terminal.raw
+
+
 # --- once ------------------------------------------------------------------------------------------------------------
 
 

@@ -6,11 +6,13 @@ import errno
 import os
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from tests.fixtures.command_tree import tree
 from vagus.cli import cli
-from vagus.errors import VagusError, unreadable
+from vagus.errors import VagusError, unreadable, unwritable
 
 COMMANDS = (
     "up -c {}",
@@ -52,6 +54,19 @@ def test_a_missing_file_says_where_it_was_looked_for_and_what_else(tmp_path, mon
     assert unreadable(Path("y"), gone) == f"cannot read y: No such file or directory; looked for in {tmp_path}"
     assert unreadable("/y", gone, "name an app.yaml") == "cannot read /y: No such file or directory; name an app.yaml"
     assert unreadable("y", EOFError("it ends too early")) == "cannot read y: it ends too early"
+
+
+def test_what_cannot_be_written_says_what_to_do() -> None:
+    full, held = OSError(errno.ENOSPC, "No space left on device"), PermissionError(errno.EACCES, "Permission denied")
+    assert unwritable("x", full, "no") == "cannot write x: No space left on device; make room there"
+    assert unwritable("x", held) == "cannot write x: Permission denied; name another place"
+
+
+@pytest.mark.parametrize("context", list(tree()), ids=lambda context: context.command_path)
+def test_click_leaves_it_to_us_to_say(context: click.Context) -> None:
+    for param in context.command.params:
+        if isinstance(param.type, click.Path):
+            assert (param.type.exists, param.type.readable) == (False, False), param.name
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -20,7 +20,7 @@ from vagus.actors.recent import MAX_EVENTS, Recent
 from vagus.config import Config, private_folder, read_token, seconds, secret
 from vagus.controllers.decide.table import DecisionTable
 from vagus.controllers.localise import Ranking
-from vagus.errors import ConfigError, PeerUnreachable, Unsupported, VagusError
+from vagus.errors import ConfigError, PeerUnreachable, Unsupported, VagusError, unwritable
 from vagus.gateway.backend import OBSERVER_METHODS
 from vagus.gateway.path import Trace
 from vagus.gateway.routes import HEALTH_ROUTES
@@ -90,7 +90,7 @@ class HealthServer:
             private_folder(self._folder)
         except OSError as error:
             raise ConfigError(
-                f"cannot write the state folder {self.home}: {error.strerror}; choose another with VAGUS_HOME"
+                unwritable(f"the state folder {self.home}", error, "choose another with VAGUS_HOME")
             ) from error
         host, _ = await resolve(*self._gossip_address)
         key, token = secret(self.home / "secret"), secret(self.home / "token")

@@ -6,7 +6,9 @@ Add one: a file with a click command, and a line in COMMANDS.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import sys
 from collections.abc import Iterator
 
 import click
@@ -119,4 +121,7 @@ def _environment(**values: str) -> Iterator[None]:
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and "utf" not in stream.encoding.lower():
+            stream.reconfigure(errors="replace")  # a terminal of another encoding lacks a sign, and not the answer
     cli(prog_name="vagus")

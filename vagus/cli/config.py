@@ -10,7 +10,7 @@ import click
 
 from vagus.cli.lazy import WholeGroup
 from vagus.cli.output import emit_json, json_option
-from vagus.cli.session import check_file, write_file
+from vagus.cli.session import check_file, make_folder, write_file
 from vagus.errors import ConfigError, unreadable
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=click.Path(path_type=Path, readable=False))
 @json_option
 def show(file: Path | None, as_json: bool) -> None:
     """Every setting with its value: the defaults, or FILE with the defaults filled in.
@@ -75,7 +75,7 @@ def schema(kind: str) -> None:
 
 
 @config.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @json_option
 def check(file: Path, as_json: bool) -> None:
     """Whether FILE is right; if not, its first error, and exit status 1.
@@ -186,7 +186,7 @@ def new(
     if output is not None:
         suffix = "yaml" if form == "vagus" else "cfg"
         if folder:
-            output.mkdir(parents=True, exist_ok=True)
+            make_folder(output)
         files = {output / f"{name}.{suffix}": name for name in peers} if folder else {output: own}
         for file in files:
             check_file(file)

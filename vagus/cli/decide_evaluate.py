@@ -33,13 +33,17 @@ if TYPE_CHECKING:
 @click.option("--start", type=Moment(), default="", metavar="TIME", help="From then, instead of --since.")
 @click.option("--end", type=Moment(), default="", metavar="TIME", help="Until then.  [default: now]")
 @click.option("--limit", type=click.IntRange(1, MOST), default=100_000, show_default=True, help="The newest N.")
-@click.option("--file", type=click.Path(path_type=Path), help="A log as `vagus decide log --csv` writes, instead.")
+@click.option(
+    "--file", type=click.Path(path_type=Path, readable=False), help="A log as `vagus decide log --csv` writes, instead."
+)
 @click.option("--delay", type=Span(), default="2s", show_default=True, help="Until a learning policy has a reward.")
 @click.option("--tick", type=Span(), default="0.5s", show_default=True, help="How often it computes its weights.")
 @click.option("--clip", type=click.FloatRange(0.0), default=0.0, help="The largest weight.  [default: none is clipped]")
 @click.option("--confidence", type=click.FloatRange(0.5, 0.9999), default=0.95, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Also draw the intervals into a PNG.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, readable=False), help="Also draw the intervals into a PNG."
+)
 @node_option
 @json_option
 @click.pass_context

@@ -19,7 +19,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 MAX_FILE_BYTES = 256 << 20
 
-file_argument = click.argument("file", type=click.Path(path_type=Path))
+file_argument = click.argument("file", type=click.Path(path_type=Path, readable=False))
 
 
 def feeds_of_file(file: Path, names: Sequence[str] = ()) -> tuple[tuple[FeedSettings, ...], tuple[str, ...]]:

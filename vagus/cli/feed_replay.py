@@ -27,12 +27,18 @@ if TYPE_CHECKING:
 @click.command()
 @file_argument
 @click.argument("names", nargs=-1, metavar="[NAME]…")
-@click.option("--folder", type=click.Path(path_type=Path), help="Of `vagus feed run`.  [default: FILE's name + .feeds]")
-@click.option("--store", type=click.Path(path_type=Path), help="A store or state folder of a node, instead.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, readable=False),
+    help="Of `vagus feed run`.  [default: FILE's name + .feeds]",
+)
+@click.option(
+    "--store", type=click.Path(path_type=Path, readable=False), help="A store or state folder of a node, instead."
+)
 @click.option("--since", type=Span(), default="", metavar="TIME", help="How far back from now, such as 1h.")
 @click.option("--start", type=Moment(), default="", metavar="TIME", help="From this time on, instead of --since.")
 @click.option("--until", type=Moment(), default="", metavar="TIME", help="Up to this time.")
-@click.option("--into", type=click.Path(path_type=Path), help="Run the tools too; their files go here.")
+@click.option("--into", type=click.Path(path_type=Path, readable=False), help="Run the tools too; their files go here.")
 @click.option("--quiet", is_flag=True, help="Print no items.")
 def replay(
     file: Path,

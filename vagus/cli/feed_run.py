@@ -45,7 +45,9 @@ MOST_SAID = 1000
     help="Ticks so many times as often: a schedule tried out.",
 )
 @click.option(
-    "--folder", type=click.Path(path_type=Path), help="For archive and tools' files.  [default: FILE's name + .feeds]"
+    "--folder",
+    type=click.Path(path_type=Path, readable=False),
+    help="For archive and tools' files.  [default: FILE's name + .feeds]",
 )
 @json_option
 def run(

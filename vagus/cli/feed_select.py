@@ -38,7 +38,9 @@ NOT_PLAIN = ("list", "map", "record")
 @click.option("--columns", default="", metavar="A,B,…", help="Fields or expressions.  [default: all plain fields]")
 @format_options
 @click.option("--name", default="", metavar="NAME", help="FILE declares feeds: the archive of this one.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where `run` kept it.  [default: as `run`]")
+@click.option(
+    "--folder", type=click.Path(path_type=Path, readable=False), help="Where `run` kept it.  [default: as `run`]"
+)
 @click.option("--feed", "live", default="", metavar="NAME", help="The newest items of a feed of a running vagus.")
 @click.option("--latest", is_flag=True, help="Only the newest item of each location.")
 @click.option("--limit", type=click.IntRange(1), default=MAX_ITEMS, show_default=True, help="At most so many items.")

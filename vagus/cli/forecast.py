@@ -21,7 +21,7 @@ MISSING = ("", "nan", "na", "null", "none", "-")
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--column", default="", metavar="NAME|N", help="Its name, or its number from 1.  [default: value]")
 @click.option("--warm-up", type=click.IntRange(1, 100_000), default=50, show_default=True, metavar="N")
 @click.option("--forecaster", "forecasters", multiple=True, metavar="NAME", help="Only these; may be repeated.")

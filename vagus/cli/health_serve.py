@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option(
     *("-c", "--config", "-config", "path"),
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="What `vagus config new` makes: Panorama's JSON, or vagus.yaml with health.serve.",
 )
 @click.option(
@@ -67,7 +68,7 @@ def serve(ctx: click.Context, ids: tuple[str, ...], path: Path | None, address: 
     from vagus.runtime.logs import JsonLines
 
     home = configuration.home(instances[0].config)
-    fresh = not (home / "secret").exists() and len(instances[0].peers) > len(instances)
+    fresh = not os.path.exists(home / "secret") and len(instances[0].peers) > len(instances)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logger = logging.getLogger("vagus")

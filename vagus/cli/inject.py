@@ -121,7 +121,7 @@ def _command(name: str) -> click.Command:
 
 
 @inject.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--dry", is_flag=True, help="Only print the timetable and what would be done.")
 @json_option
 @click.pass_context

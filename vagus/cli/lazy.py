@@ -124,9 +124,10 @@ class LazyGroup(WholeGroup):
         except Exception as error:
             if _debug():
                 raise
-            if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+            where = "standard output" if _printing(error) else ""
+            click.secho(f"error: {one_line(unforeseen(error, where))}", fg="red", err=True)
+            if where:
                 _mute()
-            click.secho(f"error: {one_line(unforeseen(error))}", fg="red", err=True)
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -136,10 +137,21 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def unforeseen(error: Exception) -> str:
-    """An error that nobody has worded: what the system refused, and where; else a fault of vagus."""
+def _printing(error: Exception) -> bool:
+    """Whether it came while something was printed: commands themselves write files only where they say so."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    module = str(at.tb_frame.f_globals.get("__name__")) if at is not None else ""
+    return isinstance(error, OSError) and module.startswith(("click.", "rich.", "vagus.cli."))
+
+
+def unforeseen(error: Exception, where: str = "") -> str:
+    """An error that nobody has worded: what the system refused, and where (if that is known); else a fault of vagus."""
     if isinstance(error, OSError) and error.errno in FULL:
-        return f"cannot write {error.filename or 'standard output'}: {error.strerror}; make room there"
+        return f"cannot write {error.filename or where or 'a file'}: {error.strerror}; make room " + (
+            "there" if error.filename or where else "in the state folder, and where files are written"
+        )
     if isinstance(error, OSError) and error.filename is not None:
         todo = "; name a place that this user may use" if isinstance(error, PermissionError) else ""
         return f"{str(error.filename)!r}: {error.strerror}{todo}; VAGUS_DEBUG=1 shows where that was"

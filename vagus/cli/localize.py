@@ -29,18 +29,18 @@ SLOW = {True: "slower than in the healthy period", False: "as in the healthy per
 
 
 @click.command()
-@click.argument("traces", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("traces", nargs=-1, type=click.Path(path_type=Path, readable=False))
 @click.option("--live", is_flag=True, help="Ask the cluster, whose services send their spans.")
 @click.option("--since", type=Span(), default="", metavar="DURATION", help="With --live: all rankings kept since then.")
-@click.option("--normal", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--normal", multiple=True, type=click.Path(path_type=Path, readable=False), metavar="FILE",
               help="Spans of a healthy period; may be repeated.")  # fmt: skip
 @click.option("--from", "start", type=Moment(), default="", metavar="TIME", help="Only requests that begin from then.")
 @click.option("--to", "end", type=Moment(), default="", metavar="TIME", help="Only requests that begin before then.")
 @click.option("--at", type=Moment(), default="", metavar="TIME", help="When it began: from then, for --window.")
 @click.option("--window", type=Span(), default="", metavar="DURATION", help="With --at.  [default: 5m]")
-@click.option("--metrics", type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("--metrics", type=click.Path(path_type=Path, readable=False), metavar="FOLDER",
               help="CSV metrics of the pods: name the resource that is unusual.")  # fmt: skip
-@click.option("--model", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--model", type=click.Path(path_type=Path, readable=False), metavar="FILE",
               help="An SVM that was trained by --label: how probable each is critical.")  # fmt: skip
 @click.option(
     "--label", default="", metavar="COMPONENT", help="It was this one: train the SVM in --model, and save it."

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--end", type=Moment(), default="", metavar="TIME", help="Until then.  [default: now]")
 @click.option("--rate", is_flag=True, help="Counters as their change per second.")
 @click.option("--title", default="", help="Instead of the selectors.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a PNG to FILE instead.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, readable=False), help="Write a PNG to FILE instead.")
 @node_option
 @click.pass_context
 def plot(

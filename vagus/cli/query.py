@@ -34,7 +34,7 @@ BINARY = ("arrow", "parquet")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="Write to FILE (.csv, .json, .arrow, .parquet, .openmetrics).",
 )
 @node_option

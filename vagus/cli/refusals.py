@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _NEXT = {
     "path.subject": "`vagus health` lists subjects; `vagus report SUBJECT ctx:status` adds one",
     "body.decision_id": "ids come from `vagus decide` and are kept for a while only",
-    "header Authorization": "give the right one with --token, or leave out --url to ask this machine's own",
+    "header Authorization": "give the right one with --token, or leave out --token and --url to ask this machine's own",
     "query": "",
 }
 _COMMANDS = {

@@ -25,7 +25,7 @@ MOST_POLICIES = 20
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path, readable=False))
 @click.option("--policy", "policies", default="auto", show_default=True, metavar="NAME[,NAME...]")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the policies; may repeat.")
 @click.option("--delay", type=Span(), default="2s", show_default=True, help="Until a reward is known.")
@@ -41,7 +41,12 @@ MOST_POLICIES = 20
 @click.option("--chunks", type=click.IntRange(1, 100_000), default=15, show_default=True, help="Of a player's session.")
 @click.option("--ladder", default="", metavar="MBPS,...", help="Bitrates.  [default: 0.3,0.75,1.2,1.85,2.85,4.3]")
 @click.option("--live", is_flag=True, help="Against the running service, in real time, by HTTP.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a PNG to FILE instead of a plot here.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, readable=False),
+    help="Write a PNG to FILE instead of a plot here.",
+)
 @json_option
 @click.pass_context
 def replay(ctx: click.Context, /, files: tuple[Path, ...], output: Path | None, as_json: bool, **given: Any) -> None:

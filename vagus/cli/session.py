@@ -15,7 +15,7 @@ import click
 
 from vagus.clock import NS
 from vagus.config import seconds
-from vagus.errors import ConfigError, VagusError
+from vagus.errors import ConfigError, VagusError, unwritable
 
 if TYPE_CHECKING:
     from vagus.client.connection import Connection
@@ -184,11 +184,19 @@ def check_file(path: Path) -> None:
     """Raises VagusError unless a file can be written there; asked before anything is fetched for it."""
     folder = path.parent
     if not folder.is_dir():
-        raise VagusError(f"cannot write {path}: there is no folder {folder}")
+        raise VagusError(f"cannot write {path}: there is no folder {folder}; make it first")
     if path.is_dir():
-        raise VagusError(f"cannot write {path}: it is a folder")
+        raise VagusError(f"cannot write {path}: it is a folder; name a file in it")
     if not os.access(path if path.exists() else folder, os.W_OK):
-        raise VagusError(f"cannot write {path}: permission denied")
+        raise VagusError(f"cannot write {path}: permission denied; name a place that this user may write")
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder that the user named, where it is missing. Raises VagusError with the reason."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VagusError(unwritable(path, error)) from error
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -196,4 +204,4 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        raise VagusError(f"cannot write {path}: {error.strerror}") from error
+        raise VagusError(unwritable(path, error)) from error

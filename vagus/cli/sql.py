@@ -33,7 +33,7 @@ MAX_SHOWN = 1000
 @click.option("--end", type=Moment(), default="", metavar="TIME", help="Until then.  [default: now]")
 @click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FOLDER",
     help="Read this node's store folder (HOME/nodes/NODE/store) instead of asking a gateway.",
 )
@@ -41,7 +41,12 @@ MAX_SHOWN = 1000
     "--format", "form", type=click.Choice(FORMATS), default=None, help="[default: table; with -o: its name's]"
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to FILE (.csv, .json, .arrow, .parquet).")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, readable=False),
+    help="Write to FILE (.csv, .json, .arrow, .parquet).",
+)
 @node_option
 @click.pass_context
 def sql(

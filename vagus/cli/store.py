@@ -14,10 +14,10 @@ from vagus.cli.lazy import WholeGroup
 from vagus.cli.output import age, byte_size, cell, console, emit_json, json_option, quantity, table
 from vagus.cli.session import Moment, Span, check_file, span_params, write_file
 from vagus.cli.stored_export import EVENT_FORMATS, FORMATS, event_bytes, format_of, sample_bytes
-from vagus.errors import ConfigError, NoData, VagusError
+from vagus.errors import ConfigError, NoData, VagusError, unreadable
 
 DATA = "data.mdb"
-paths_argument = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+paths_argument = click.argument("paths", nargs=-1, type=click.Path(path_type=Path, readable=False))
 Progress = Callable[[int, int], None]
 
 
@@ -44,13 +44,16 @@ def find_stores(paths: tuple[Path, ...]) -> list[Path]:
         patterns: tuple[str, ...] = ("*/store/*",)
     else:
         patterns = (".", "*", "store/*", "*/store/*", "nodes/*/store/*")
-    found = {
-        folder.resolve()
-        for path in paths
-        for pattern in patterns
-        for folder in ([path] if pattern == "." else path.glob(pattern))
-        if (folder / DATA).is_file() and folder.name != "rewritten"  # what an interrupted rewriting left
-    }
+    try:
+        found = {
+            folder.resolve()
+            for path in paths
+            for pattern in patterns
+            for folder in ([path] if pattern == "." else path.glob(pattern))
+            if (folder / DATA).is_file() and folder.name != "rewritten"  # what an interrupted rewriting left
+        }
+    except PermissionError as error:
+        raise NoData(unreadable(error.filename, error)) from error
     if not found:
         raise NoData(f"there is no store at {', '.join(map(str, paths))}; name one, or set --home to the state folder")
     return sorted(found)
@@ -219,7 +222,8 @@ def compact(paths: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--where", multiple=True, metavar="FIELD>N", help="With --events: a predicate; several must all hold.")
 @click.option("--rate", is_flag=True, help="Counters as their change per second.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default=None, help="[default: by FILE's name, else csv]")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to FILE.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, readable=False), help="Write to FILE.")
 def export(
     selector: str,
     paths: tuple[Path, ...],
@@ -231,6 +235,7 @@ def export(
     where: tuple[str, ...],
     rate: bool,
     form: str | None,
+    as_json: bool,
     output: Path | None,
 ) -> None:
     """Samples or events straight from the files, without a gateway, as CSV, JSON, MessagePack, Arrow, Parquet or
@@ -242,7 +247,9 @@ def export(
       vagus store export '*' /backup/collector --start '2026-01-31 12:00' --format openmetrics > all.txt
       vagus store export 'log.*' --events --where 'VAL>2' -o log.csv
     """
-    form = form or format_of(output)
+    if as_json and form not in (None, "json"):
+        raise click.UsageError(f"--json and --format {form} exclude each other.")
+    form = "json" if as_json else form or format_of(output)
     if where and not events:
         raise click.UsageError("--where asks for events: give --events too.")
     if events and (form not in EVENT_FORMATS or rate):

@@ -26,7 +26,7 @@ file_option = click.option(
     "--file",
     "files",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     help="Spans of FILE instead of those that are stored: CSV or JSON, also gzipped; may be repeated.",
 )

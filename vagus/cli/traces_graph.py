@@ -16,7 +16,9 @@ FORMS = (".png", ".svg")
 
 @click.command("graph")
 @click.argument("trace_id", metavar="[TRACE]", default="")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a PNG or SVG to FILE instead.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, readable=False), help="Write a PNG or SVG to FILE instead."
+)
 @click.option("--title", default="", help="Of the picture, instead of the request in a line.")
 @file_option
 @node_option

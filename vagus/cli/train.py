@@ -26,12 +26,19 @@ INTERRUPTED = 130
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option(
-    "--resume", type=click.Path(path_type=Path), metavar="CHECKPOINT", help="Go on with this output folder's training."
+    "--resume",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="CHECKPOINT",
+    help="Go on with this output folder's training.",
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Instead of the file's `output`."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FOLDER",
+    help="Instead of the file's `output`.",
 )
 @click.option("--episodes", type=click.IntRange(1), metavar="N", help="Instead of the file's.")
 @json_option

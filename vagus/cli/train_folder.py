@@ -12,7 +12,7 @@ import msgspec
 from vagus.cli.figure import Line, choose, draw_png
 from vagus.config import hash_text, write_private
 from vagus.environments.training import Episode, Score
-from vagus.errors import ConfigError, VagusError
+from vagus.errors import ConfigError, VagusError, unwritable
 from vagus.policies.checkpoints import short
 from vagus.policies.learned import LearnedLimits
 
@@ -48,7 +48,7 @@ class Folder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise VagusError(f"cannot make {self.path}: {error.strerror}") from error
+            raise VagusError(unwritable(self.path, error, "name another folder with -o")) from error
 
     def resume(self, policy: LearnedLimits) -> None:
         """The models as they were at the last checkpoint. Raises ConfigError."""

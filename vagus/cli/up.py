@@ -56,7 +56,13 @@ def progress(console: Console) -> Iterator[Callable[[str], None]]:
 
 
 @click.command()
-@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="vagus.yaml; every key has a default.")
+@click.option(
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(path_type=Path, readable=False),
+    help="vagus.yaml; every key has a default.",
+)
 @click.option("--address", default="", help="Join this Ray cluster (host:port, or auto) instead of starting one.")
 @click.option(
     "--arm/--dry",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vagus.config.hashing import hash_text
 from vagus.config.settings import Config
-from vagus.errors import ConfigError, VagusError
+from vagus.errors import ConfigError, VagusError, unwritable
 
 
 def home(config: Config | None = None) -> Path:
@@ -80,7 +80,9 @@ def secret(path: Path) -> str:
                 fresh.unlink()
         return path.read_text().strip()
     except OSError as error:
-        raise VagusError(f"the secret {path} cannot be used: {error.strerror}; is it another user's?") from error
+        hint = "is it another user's? VAGUS_HOME names another state folder"
+        said = unwritable(path, error, hint).removeprefix(f"cannot write {path}: ")
+        raise VagusError(f"the secret {path} cannot be used: {said}") from error
 
 
 def read_token(name: str, path: str) -> str:

@@ -16,7 +16,7 @@ import psutil
 from vagus import config as configuration
 from vagus import watchdog
 from vagus.config import Config
-from vagus.errors import ConfigError, PeerUnreachable, VagusError
+from vagus.errors import ConfigError, PeerUnreachable, VagusError, unwritable
 from vagus.model import ActorStatus
 from vagus.runtime import cluster as ray_cluster
 from vagus.runtime.cluster import ClusterFile
@@ -42,13 +42,14 @@ def _one_at_a_time(home: Path, say: Say) -> Iterator[None]:
         configuration.private_folder(home)
         descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise VagusError(
-            f"cannot write the state folder {home}: {error.strerror}; choose another with VAGUS_HOME"
-        ) from error
+        raise VagusError(unwritable(f"the state folder {home}", error, "choose another with VAGUS_HOME")) from error
     try:
         _lock(descriptor, home, say)
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        try:
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        except OSError as error:  # a full disk: better said now than after Ray was started
+            raise VagusError(unwritable(f"the state folder {home}", error)) from error
         yield
     finally:
         os.close(descriptor)

@@ -27,8 +27,10 @@ _LOOK_S = 0.3
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
-@click.option("--run", type=click.Path(path_type=Path), metavar="FOLDER", help="Keep logs and databases there.")
+@click.argument("file", type=click.Path(path_type=Path, readable=False), metavar="FILE")
+@click.option(
+    "--run", type=click.Path(path_type=Path, readable=False), metavar="FOLDER", help="Keep logs and databases there."
+)
 @click.option("--replica-cores", type=float, default=0.0, metavar="CORES", help="Limit each replica to so many cores.")
 @click.option("--trace-ratio", type=float, metavar="RATIO", help="Of the requests so many are traced, 0 to 1.")
 @click.option("--for", "for_", type=Span(), metavar="SPAN", help="End after so long; default: on Ctrl-C.")

@@ -24,7 +24,7 @@ from vagus.cli.application.reading import filled
 from vagus.cli.application.replica import Held, Replica, free_port, last_words
 from vagus.client.tunables import Tunable, tunable
 from vagus.config import ApplicationSettings, ServiceSettings, seconds
-from vagus.errors import ActuateError, ConfigError, VagusError
+from vagus.errors import ActuateError, ConfigError, VagusError, unwritable
 from vagus.undo import Step, perform
 from vagus.watchdog import Watchdog, recover
 
@@ -176,7 +176,7 @@ class Deployment:
             (self.run / "logs").mkdir(parents=True, exist_ok=True)
             self._life = os.pipe()
         except OSError as error:
-            raise VagusError(f"cannot make the run folder {self.run}: {error.strerror}") from error
+            raise VagusError(unwritable(f"the run folder {self.run}", error, "name another with --run")) from error
         left = recover(self.run / "watchdog", 0.3, "the next deployment")
         if left.busy:
             raise VagusError(f"{self.run} belongs to an application that runs: {'; '.join(left.notes)}")

@@ -11,7 +11,7 @@ import click
 from vagus.cli.lazy import WholeGroup
 from vagus.cli.output import console, emit_json, json_option, table
 from vagus.cli.session import check_file, connected, endpoint_of, write_file
-from vagus.errors import ConfigError, VagusError
+from vagus.errors import ConfigError, VagusError, unwritable
 
 if TYPE_CHECKING:
     from vagus.cli.dashboard.catalogue import Metric
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 GATEWAY = "http://127.0.0.1:7117"
 folder_option = click.option(
     *("-o", "--output", "output"),
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, readable=False, file_okay=False),
     metavar="FOLDER",
     help="Write files there; it is made where it is missing.",
 )
 ray_option = click.option(
     *("--ray", "ray"),
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FOLDER",
     help="Ray's temporary files.  [default: of the cluster that `vagus up` started, else Ray's own default]",
 )
@@ -49,7 +49,13 @@ def dashboard() -> None:
 @folder_option
 @click.option("--live", is_flag=True, help="Also the streams that the gateway exports now: feeds, programs.")
 @click.option("--prometheus", default="http://127.0.0.1:9090", show_default=True, metavar="URL", help="Data source.")
-@click.option("-c", "--config", "file", type=click.Path(path_type=Path), help="vagus.yaml: which collectors there are.")
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(path_type=Path, readable=False),
+    help="vagus.yaml: which collectors there are.",
+)
 @ray_option
 @json_option
 @click.pass_context
@@ -110,7 +116,11 @@ def alerts(output: Path | None, as_json: bool) -> None:
 @dashboard.command()
 @folder_option
 @click.option("--gateway", "urls", multiple=True, metavar="URL", help="Gateways to ask; default: this machine's.")
-@click.option("--token-file", type=click.Path(path_type=Path), help="What Prometheus sends.  [default: HOME/token]")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, readable=False),
+    help="What Prometheus sends.  [default: HOME/token]",
+)
 @ray_option
 @json_option
 @click.pass_context
@@ -233,7 +243,7 @@ def _write(folder: Path, made: dict[str, str], as_json: bool) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise VagusError(f"cannot make {path.parent}: {error.strerror}") from error
+            raise VagusError(unwritable(path.parent, error, "name another folder with -o")) from error
         check_file(path)
         write_file(path, text.encode())
         if not as_json:

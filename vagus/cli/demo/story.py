@@ -52,7 +52,12 @@ FORGET_S = 5.0  # how long to wait until vagus lists the removed controller no m
     help="Length of the story.",
 )
 @click.option(
-    "-o", "--output", default="vagus-demo.png", show_default=True, type=click.Path(path_type=Path), help="Figure."
+    "-o",
+    "--output",
+    default="vagus-demo.png",
+    show_default=True,
+    type=click.Path(path_type=Path, readable=False),
+    help="Figure.",
 )
 @click.option("--dry", is_flag=True, help="Limit nothing, even where it is permitted.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary and every second as JSON.")

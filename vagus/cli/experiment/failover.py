@@ -37,7 +37,7 @@ MIN_PHASE_S = 4.0
 @click.option("--warm", type=Span(), default="15s", show_default=True, help="To learn, before anything is killed.")
 @click.option("--phase", type=Span(), default="10s", show_default=True, help="From one kill to the next.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the players and their world.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw it.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, readable=False), metavar="FILE.png", help="Draw it.")
 @json_option
 @click.pass_context
 def failover(

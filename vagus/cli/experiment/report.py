@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path, readable=False, file_okay=False))
 @click.option(
     "--open/--no-open", "opened", default=True, show_default=True, help="In a browser, where there is a display."
 )

@@ -45,16 +45,23 @@ NODE = "n1"
     "--trace",
     "traces",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     help="Requests per second, a number a line; several are multiplied, each divided by its mean.",
 )
-@click.option("--inject", type=click.Path(path_type=Path), metavar="FILE", help="A campaign, by service.")
-@click.option("--app", type=click.Path(path_type=Path), metavar="FILE", help="app.yaml; default: the social network.")
+@click.option(
+    "--inject", type=click.Path(path_type=Path, readable=False), metavar="FILE", help="A campaign, by service."
+)
+@click.option(
+    "--app",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
+    help="app.yaml; default: the social network.",
+)
 @click.option(
     "--variants",
     "variants_file",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     help="Further contestants, or others in place of the known ones; default: variants.yaml beside app.yaml.",
 )
@@ -75,7 +82,12 @@ NODE = "n1"
 @click.option("--resume", is_flag=True, help="Go on with what is in the folder.")
 @click.option("--tune", is_flag=True, help="Run all of --variants, and print the best of each policy.")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="For the results."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FOLDER",
+    help="For the results.",
 )
 @json_option
 def command(

@@ -34,7 +34,7 @@ from vagus.config import (
     VariantSettings,
     load,
 )
-from vagus.errors import ConfigError, unreadable
+from vagus.errors import ConfigError, unreadable, unwritable
 from vagus.runtime.cluster import free_port
 
 POLICIES = ("none", "hpa", "aimd", "throttle", "ddpg")
@@ -174,7 +174,7 @@ def results_in(output: Path, given: Given, seeds: tuple[int, ...], resume: bool)
             if text:
                 (output / name).write_text(text)
     except OSError as error:
-        raise ConfigError(f"cannot write into {output}: {error.strerror}") from error
+        raise ConfigError(unwritable(output, error, "name another folder with -o")) from error
     return Results(plan=plan, seeds=seeds, machine=_machine(), command=shlex.join(["vagus", *sys.argv[1:]]))
 
 

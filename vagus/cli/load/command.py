@@ -46,7 +46,13 @@ TELL_EVERY_S = 5.0  # where there is no terminal
 @click.option("--poisson", is_flag=True, help="Random gaps instead of even ones.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed is the same load.")
 @click.option("--timeout", type=Span(), default="5s", show_default=True, help="Of a request.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the three figures.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE.png",
+    help="Draw the three figures.",
+)
 @json_option
 @click.pass_context
 def load(

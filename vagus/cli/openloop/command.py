@@ -30,10 +30,19 @@ INTERRUPTED = 130
 
 
 @click.command()
-@click.argument("file", metavar="APP.yaml", type=click.Path(path_type=Path))
+@click.argument("file", metavar="APP.yaml", type=click.Path(path_type=Path, readable=False))
 @click.option("--to", "urls", multiple=True, metavar="URL", help="Of a replica of the entry; may be repeated.")
-@click.option("--endpoints", type=click.Path(path_type=Path), help="endpoints.json of the deployment, instead of --to.")
-@click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Requests per second, a number a line.")
+@click.option(
+    "--endpoints",
+    type=click.Path(path_type=Path, readable=False),
+    help="endpoints.json of the deployment, instead of --to.",
+)
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
+    help="Requests per second, a number a line.",
+)
 @click.option("--rate", type=float, default=50.0, show_default=True, metavar="HZ", help="Mean requests per second.")
 @click.option("--for", "for_", type=Span(), default="60s", show_default=True, help="How long.")
 @click.option("--offset", type=Span(), default="0s", show_default=True, help="Where it begins in the trace.")
@@ -43,7 +52,13 @@ INTERRUPTED = 130
 @click.option("--sample", is_flag=True, help="Windows also as the series ingress.* of the running vagus.")
 @click.option("--windows", is_flag=True, help="Print each window as a line of JSON.")
 @click.option("--allow", is_flag=True, help="Also addresses outside this machine and private networks.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE.npz", help="The log: every request.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE.npz",
+    help="The log: every request.",
+)
 @json_option
 @click.pass_context
 def load(ctx: click.Context, /, file: Path, output: Path | None, windows: bool, as_json: bool, **given: Any) -> None:

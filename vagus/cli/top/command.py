@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -23,12 +24,17 @@ VIEWS = ("nodes", "health", "feeds", "decisions", "limits", "all")
 ONCE_S = 15.0
 ESCAPE_S = 0.1  # what follows the Escape of an arrow comes sooner
 PLAIN_WIDTH = 400
+PAPER = (None, "", "dumb", "unknown")  # terminals that nothing can be drawn on twice
 
 
 @click.command()
 @click.option("--view", type=click.Choice(VIEWS), default="all", show_default=True, help="What to look at first.")
 @click.option("--filter", "words", default="", metavar="WORDS", help="Only what contains these, as with the key /.")
-@click.option("--once", is_flag=True, help="Print it once, as plain lines; so it is where output is not a terminal.")
+@click.option(
+    "--once",
+    is_flag=True,
+    help="Print it once, as plain lines; so it is where output is no terminal, or one that cannot draw.",
+)
 @server_option
 @json_option
 @click.pass_context
@@ -51,7 +57,7 @@ def top(ctx: click.Context, view: str, words: str, once: bool, as_json: bool) ->
 
     endpoint_of(ctx)  # says clearly when nothing is known of any
     state = State(view=view, words=words[:MAX_FILTER])
-    if as_json or once or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if as_json or once or not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") in PAPER:
         _print_once(ctx, state, as_json)
         return 0
     return _follow(ctx, state)

@@ -29,9 +29,11 @@ def heard(stream: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, Any]]:
 
 
 def final(error: VagusError) -> bool:
-    """Whether asking again cannot help: the gateway answers, and does not take this token; or the address is none."""
+    """Whether asking again cannot help: the gateway takes no such token, or has no overview; or the address is none."""
     cause = error.__cause__
-    return cause.code in ("unauthorized", "forbidden") if isinstance(cause, Refusal) else isinstance(error, ConfigError)
+    if isinstance(cause, Refusal):
+        return cause.code in ("unauthorized", "forbidden") or cause.message.startswith("there is no /v1/")
+    return isinstance(error, ConfigError)
 
 
 class Source(threading.Thread):
