@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import PATIENCE
+from conftest import PATIENCE, eventually
 
 from tests.fixtures.blocks import blocks
 from tests.fixtures.pages import RUN, script
@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[2]
 GIVEN = ROOT / "tests/pages"  # what pages take as given: PAGE.py and PAGE.sh, and settings of the node
 DEFAULT = "127.0.0.1:7117"  # the gateway, as pages call it
 PAGE_S = 150.0
+EXAMPLES = ("example-gentle", "example-foresee", "transfer")  # controllers of vagus.yaml
+PROGRAMS = ("curl", "jq", "openssl")
 pytestmark = [pytest.mark.system, pytest.mark.timeout(PAGE_S + 90)]
 
 
@@ -49,6 +51,18 @@ class Node:
     gateway: str
 
 
+def vagus(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vagus", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180 * PATIENCE,
+        check=False,
+    )
+
+
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
     home = Path(tempfile.mkdtemp(prefix="vagus-test-"))
@@ -62,19 +76,13 @@ def node() -> Iterator[Node]:
         "COLUMNS": "160",
     }
 
-    def vagus(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "vagus", *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180 * PATIENCE, check=False
-        )
-
     try:
-        up = vagus("up", "-c", str(GIVEN / "vagus.yaml"))
+        up = vagus(environment, "up", "-c", str(GIVEN / "vagus.yaml"))
         assert up.returncode == 0, up.stdout + up.stderr
         (endpoint,) = home.glob("nodes/*/gateway.json")
         yield Node(environment, endpoint.parent.name, json.loads(endpoint.read_text())["url"].removeprefix("http://"))
     finally:
-        down = vagus("down")
+        down = vagus(environment, "down")
         shutil.rmtree(home, ignore_errors=True)
     assert down.returncode == 0, down.stdout + down.stderr
 
@@ -91,9 +99,23 @@ def typed(path: Path, node: Node, folder: Path) -> str:
     return script(blocks(name(path), path.read_text()), folder, words, shell, python)
 
 
+def test_no_controller_of_the_examples_fails(node: Node) -> None:
+    """Those of vagus.yaml run beside the pages, dry."""
+
+    def stepped() -> bool:
+        done = vagus(node.environment, "status", "--json")
+        actors = {a["name"].split(":")[2]: a for a in json.loads(done.stdout)["actors"] if a["role"] == "controller"}
+        return all((actors[f"{one}@{node.name}"]["figures"]["steps"]) > 0 for one in EXAMPLES)
+
+    eventually(stepped, 60.0, "each has made a step")
+
+
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_a_page_does_what_it_says(path: Path, node: Node, tmp_path: Path) -> None:
-    (tmp_path / "typed.sh").write_text(typed(path, node, tmp_path))
+    (tmp_path / "typed.sh").write_text(text := typed(path, node, tmp_path))
+    missing = [one for one in PROGRAMS if one in text.split() and shutil.which(one) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
     with open(tmp_path / "said", "w+") as said:
         process = subprocess.Popen(
             ["bash", tmp_path / "typed.sh"],

@@ -93,6 +93,8 @@ def test_feature_15_at_work_in_vagus_tables_queries_and_evidence(alone: Path) ->
         return "GB left" in said or "low disk" in said
 
     eventually(accused, FIRST_S, "the alert is evidence about the node")
+    assert "feed.alert" in run(alone, "-m", "vagus", "events", "--event", "feed.alert").stdout
+    assert "/feeds?feed=comon#" in run(alone, "-m", "vagus", "feed", "page", "comon").stdout
     assert "has" in (folder / "feeds" / "comon" / "alerts.log").read_text()
     [sample] = asked(alone, "query", "feed.comon", "--limit", "1")[:1]
     assert sample

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import http.server
 import json
@@ -299,6 +300,22 @@ def test_the_database_and_its_cache(app: Deployment) -> None:
         own(app, 1, of)
     assert figures()["misses"] - after["misses"] >= 1000
     assert figures()["cached"] == 1000
+
+
+def test_what_it_costs_is_measured(app: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    import measure
+
+    monkeypatch.setattr(measure, "IDLE_S", 1.0)
+    monkeypatch.setattr(measure, "WARM", 3)
+    found = asyncio.run(measure.demands(app, 20, 20.0))
+    types = {request.name for request in app.settings.requests}
+    assert {service: set(row) for service, row in found.items()} == dict.fromkeys(app.usage(), types)
+    assert all(cpu_ms >= 0 for row in found.values() for cpu_ms in row.values())
+    assert sum(found["frontend"].values()) > 0
+    asyncio.run(measure.loaded(app, 10.0, 1.0))
+    assert "10 requests at 10/s" in (said := capsys.readouterr().out)
+    assert "; 0 failed" in said
 
 
 def test_the_command_says_where_it_is_and_leaves_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,12 @@ def test_every_block_can_be_read(path: Path) -> None:
         except (SyntaxError, ValueError, yaml.YAMLError) as e:
             pytest.fail(f"{block.place}: {block.language}: {e}")
         if block.mark == "shown by":
-            assert (ROOT / block.value).is_file(), f"{block.place}: {block.value} does not exist"
+            tests = [ROOT / test for test in block.value.split(", ")]
+            assert [str(test) for test in tests if not test.is_file()] == [], f"{block.place}: no such test"
+            if block.language in ("sh", "console"):
+                words = "\n".join(test.read_text() for test in tests)
+                unknown = [place for place, said in commands(block) if not re.search(rf"\b{said[0]}\b", words)]
+                assert unknown == [], f"{block.value} speaks of no such command"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
@@ -63,6 +69,7 @@ def test_marks_and_places() -> None:
     [
         ("a\n```\nb\n```\n", "p.md:2: a block without a language"),
         ("```cobol\n```\n", "p.md:1: unknown language 'cobol'"),
+        ("a\n\n    ls\n", "p.md:3: indented by four"),
         ("```sh\nls\n", "p.md:1: a block that does not end"),
         ("<!-- runs: x -->\n```sh\n```\n", "p.md:1: unknown mark 'runs'"),
         ("<!-- run: twice -->\n```sh\n```\n", "p.md:1: the mark 'run' cannot be 'twice'"),

@@ -6,11 +6,13 @@ import asyncio
 import json
 import os
 import statistics
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from aiohttp import web
 
@@ -200,3 +202,26 @@ def test_what_it_costs_was_measured_for_each_service_and_type() -> None:
     weights = {request.name: request.weight for request in settings.requests}
     mean_ms = sum(weight * sum(row[name] for row in found.values()) for name, weight in weights.items())
     assert 8 <= mean_ms / sum(weights.values()) <= 14
+
+
+def test_the_traces_are_those_that_make_py_makes(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, EXAMPLE / "traces/make.py", tmp_path], check=True, timeout=60)
+    kept = {path.name: path.read_text() for path in (EXAMPLE / "traces").glob("*.txt")}
+    assert kept == {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+
+def test_what_was_trained_fits_the_application() -> None:
+    from vagus.environments.applications import social_network
+    from vagus.environments.rates import Rates, made
+    from vagus.environments.simulated import SimulatedWorld
+    from vagus.policies import JOINT_POLICIES
+
+    world = SimulatedWorld(social_network(), made(Rates(mean_hz=45), 30, seed=1), slo_s=0.25)
+    for name, options in (
+        ("tower", {"trained": str(EXAMPLE / "trained/tower.json")}),
+        ("ddpg", {"checkpoint": str(EXAMPLE / "trained/ddpg.npz")}),
+    ):
+        policy = JOINT_POLICIES.make(name, world.field, np.random.default_rng(0), **options)
+        seen = world.reset(seed=1)
+        wishes = list(policy.step(seen.signals, seen.objective, 0.0))
+        assert {wish.target for wish in wishes} <= set(world.field.targets), name
