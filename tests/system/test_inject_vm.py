@@ -20,7 +20,7 @@ def test_what_injections_do_on_cgroup_v2_and_with_netem() -> None:
     # without plugins and settings: in the emulated machine every module costs
     modules = "veth sch_htb sch_netem sch_ingress cls_u32 act_mirred ifb tun"
     script = f'PATH=$PATH:/usr/sbin:/sbin; for module in {modules}; do modprobe $module || exit 1; done; exec "$@"'
-    command = [str(ROOT / "tests/lab/kernel-vm"), "--timeout", "600", "sh", "-c", script, "sh"]
+    command = [str(ROOT / "tests/lab/kernel-vm"), "--timeout", "1800", "sh", "-c", script, "sh"]
     command += [
         "env",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1",

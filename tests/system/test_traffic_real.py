@@ -651,7 +651,7 @@ def test_the_loopback_is_delayed_too(wire: None) -> None:
     """In a namespace of its own, by a process: what comes back through user space is let in for as long."""
     script = f"""
 import socket, subprocess, sys, time
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+sys.path[:0] = [{str(Path(__file__).parents[2])!r}, {str(Path(__file__).parent)!r}]
 from tests.system.test_traffic_real import injected
 from vagus.injector.net_delay import NetDelay
 server = socket.create_server(("127.0.0.1", 7001))
