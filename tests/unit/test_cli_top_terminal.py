@@ -257,6 +257,30 @@ def test_a_token_that_is_good_no_longer_ends_it_too() -> None:
     assert "not one of" in str(events[1][1])
 
 
+def test_a_terminal_that_takes_nothing_any_more_is_left(served: Any) -> None:
+    with Terminal(served.url) as terminal:
+        terminal.until("q quit")
+        for columns in range(200, 280):  # each is a whole screen, of which nothing is read
+            terminal.resize(columns, 60)
+            time.sleep(0.01)
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.process.wait(TIMEOUT_S) == 143
+        assert termios.tcgetattr(terminal.follower) == terminal.before
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (20, 5), (400, 100)], ids=str)
+def test_every_size_is_drawn_on(served: Any, size: tuple[int, int]) -> None:
+    with Terminal(served.url) as terminal:
+        terminal.until("q quit")
+        terminal.resize(*size)
+        terminal.until(".")
+        terminal.type("?q")
+        while terminal.process.poll() is None:
+            if select.select([terminal.leader], [], [], 0.1)[0]:
+                terminal.raw += os.read(terminal.leader, 65536).decode("utf-8", "replace")
+        assert terminal.end() == 0
+
+
 def test_a_terminal_that_cannot_draw_gets_it_once(served: Any) -> None:
     with Terminal(served.url, TERM="dumb") as terminal:
         terminal.until("WRONG    b")
