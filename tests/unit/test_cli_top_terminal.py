@@ -28,8 +28,9 @@ from glance_backend import Glance
 from vagus.cli import cli
 from vagus.cli.top import command
 from vagus.cli.top.screen import ENTER, LEAVE
-from vagus.cli.top.source import Source
+from vagus.cli.top.source import Source, final
 from vagus.client.answers import error_of
+from vagus.errors import ConfigError, PeerUnreachable, VagusError
 
 TIMEOUT_S = 30.0
 REFUSED = b'{"error": {"code": "forbidden", "message": "not one of them", "where": "header Authorization", "hint": ""}}'
@@ -238,6 +239,22 @@ def test_a_refused_token_ends_it_with_what_to_do(served: Any) -> None:
         said = terminal.raw[terminal.raw.rindex(LEAVE) :]
         assert "error: the token is not one of this cluster's; give the right one with --token" in said
         assert "LOST" not in terminal.raw
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (error_of(403, REFUSED, "http://a"), True),
+        (error_of(404, REFUSED.replace(b"not one of them", b"there is no /v1/overview"), "http://a"), True),
+        (error_of(404, b"<html>", "http://a"), False),
+        (error_of(503, REFUSED.replace(b"forbidden", b"busy"), "http://a"), False),
+        (ConfigError("no token for http://a"), True),
+        (PeerUnreachable("http://a cannot be reached"), False),
+    ],
+    ids=str,
+)
+def test_what_asking_again_cannot_help_against(error: VagusError, ends: bool) -> None:
+    assert final(error) is ends
 
 
 def test_a_token_that_is_good_no_longer_ends_it_too() -> None:
