@@ -101,3 +101,12 @@ def test_check_of_no_file() -> None:
     result = CliRunner().invoke(cli, ["config", "check", "/nowhere/vagus.yaml"])
     assert result.exit_code == 1
     assert result.stderr == "error: cannot read /nowhere/vagus.yaml: No such file or directory; check the path\n"
+
+
+def test_what_is_missing_is_said_with_the_keys_that_there_are(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("controllers: [{policy: aimd}]")
+    said = CliRunner().invoke(cli, ["config", "check", str(file)]).stderr
+    assert "missing required field `name` - at `$.controllers[0]`; the keys there are name, policy, on, target" in said
+    file.write_text("#" * (1 << 21))
+    assert "too large; a configuration has at most" in CliRunner().invoke(cli, ["config", "check", str(file)]).stderr

@@ -190,7 +190,7 @@ def test_evaluate_says_what_is_wrong(gateway: Deciding, tmp_path: Path) -> None:
         (["--policy", "static:z"], "the log has no such arm; there are: "),
         (["--policy", "ucb", "--option", "nonsense=1"], "does not take these options"),
         (["--file", str(full)], "`vagus replay` replays it; a log is needed here"),
-        (["--file", str(tmp_path / "none.csv")], "cannot be read"),
+        (["--file", str(tmp_path / "none.csv")], "cannot read"),
         (["-o", str(tmp_path / "x.jpg")], "only PNG"),
     ):
         result = gateway.run("decide", "evaluate", *words)

@@ -72,6 +72,23 @@ def test_a_terminal_of_another_encoding_gets_what_it_can_show() -> None:
     assert done.stderr == b""
 
 
+def test_a_line_without_an_end_is_not_quoted_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "line").write_text("x" * 100_000)
+    done = CliRunner().invoke(cli, ["forecast", str(tmp_path / "line")])
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert len(done.stderr) < 2100
+    assert failing(ConfigError("a" * 5000 + "; do this")).endswith("; do this\n")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_borne(closed: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m vagus version {closed}', sys.executable], capture_output=True, check=False, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("vagus" in done.stdout) != (">&-" in closed.replace("2>&-", ""))
+
+
 def ask(home: Path, *args: str) -> str:
     done = CliRunner().invoke(cli, args, env={"VAGUS_HOME": str(home), "VAGUS_URL": "", "VAGUS_TOKEN": ""})
     assert done.exit_code == 1

@@ -122,7 +122,11 @@ def test_an_interrupt_is_130(error: BaseException) -> None:
     assert CliRunner().invoke(raising(error), ["run"]).exit_code == 130
 
 
-def test_a_defect_keeps_its_traceback() -> None:
+def test_a_defect_is_one_line_and_keeps_its_traceback_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = CliRunner().invoke(raising(ZeroDivisionError()), ["run"])
+    assert told.exit_code == 1
+    assert "this is a fault of vagus: please report what VAGUS_DEBUG=1" in told.stderr
+    monkeypatch.setenv("VAGUS_DEBUG", "1")
     assert isinstance(CliRunner().invoke(raising(ZeroDivisionError()), ["run"]).exception, ZeroDivisionError)
 
 

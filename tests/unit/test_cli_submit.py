@@ -319,7 +319,7 @@ def test_without_a_cluster_the_server_is_the_one_that_the_environment_names(
 ) -> None:
     nowhere = tmp_path / "nowhere"
     with (
-        pytest.raises(PeerUnreachable, match="start one with `vagus up`, or set RAY_API_SERVER_ADDRESS"),
+        pytest.raises(PeerUnreachable, match="run `vagus up`, or set RAY_API_SERVER_ADDRESS"),
         jobs(nowhere),
     ):
         pass

@@ -28,8 +28,9 @@ from glance_backend import Glance
 from vagus.cli import cli
 from vagus.cli.top import command
 from vagus.cli.top.screen import ENTER, LEAVE
-from vagus.cli.top.source import Source
+from vagus.cli.top.source import Source, final
 from vagus.client.answers import error_of
+from vagus.errors import ConfigError, PeerUnreachable, VagusError
 
 TIMEOUT_S = 30.0
 REFUSED = b'{"error": {"code": "forbidden", "message": "not one of them", "where": "header Authorization", "hint": ""}}'
@@ -240,6 +241,22 @@ def test_a_refused_token_ends_it_with_what_to_do(served: Any) -> None:
         assert "LOST" not in terminal.raw
 
 
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (error_of(403, REFUSED, "http://a"), True),
+        (error_of(404, REFUSED.replace(b"not one of them", b"there is no /v1/overview"), "http://a"), True),
+        (error_of(404, b"<html>", "http://a"), False),
+        (error_of(503, REFUSED.replace(b"forbidden", b"busy"), "http://a"), False),
+        (ConfigError("no token for http://a"), True),
+        (PeerUnreachable("http://a cannot be reached"), False),
+    ],
+    ids=str,
+)
+def test_what_asking_again_cannot_help_against(error: VagusError, ends: bool) -> None:
+    assert final(error) is ends
+
+
 def test_a_token_that_is_good_no_longer_ends_it_too() -> None:
     events: list[tuple[str, Any]] = []
     answers = iter([iter([("end", b"")]), None])
@@ -255,6 +272,30 @@ def test_a_token_that_is_good_no_longer_ends_it_too() -> None:
     source.run()
     assert [name for name, _ in events] == ["lost", "refused"]
     assert "not one of" in str(events[1][1])
+
+
+def test_a_terminal_that_takes_nothing_any_more_is_left(served: Any) -> None:
+    with Terminal(served.url) as terminal:
+        terminal.until("q quit")
+        for columns in range(200, 280):  # each is a whole screen, of which nothing is read
+            terminal.resize(columns, 60)
+            time.sleep(0.01)
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.process.wait(TIMEOUT_S) == 143
+        assert termios.tcgetattr(terminal.follower) == terminal.before
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (20, 5), (400, 100)], ids=str)
+def test_every_size_is_drawn_on(served: Any, size: tuple[int, int]) -> None:
+    with Terminal(served.url) as terminal:
+        terminal.until("q quit")
+        terminal.resize(*size)
+        terminal.until(".")
+        terminal.type("?q")
+        while terminal.process.poll() is None:
+            if select.select([terminal.leader], [], [], 0.1)[0]:
+                terminal.raw += os.read(terminal.leader, 65536).decode("utf-8", "replace")
+        assert terminal.end() == 0
 
 
 def test_a_terminal_that_cannot_draw_gets_it_once(served: Any) -> None:

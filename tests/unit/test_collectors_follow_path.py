@@ -158,7 +158,7 @@ def test_nothing_is_dropped_of_much(log, read) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "match"), [("", "no file"), ("mkdir", "not a regular file"), ("fifo", "not a regular")]
+    ("make", "match"), [("", "No such file"), ("mkdir", "not a regular file"), ("fifo", "not a regular")]
 )
 def test_what_cannot_be_followed_is_told(tmp_path: Path, make: str, match: str) -> None:
     path = tmp_path / "x"

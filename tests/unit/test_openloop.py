@@ -132,7 +132,7 @@ def test_traces_and_rates_have_limits(tmp_path, monkeypatch):
         read_trace(file, 0.0, 2.0, 1e9)
     with pytest.raises(ConfigError, match="a load lasts"):
         slice_of([1.0], 0.0, 0.0, 1.0, "t")
-    with pytest.raises(ConfigError, match="cannot read the trace"):
+    with pytest.raises(ConfigError, match=r"cannot read .*none.txt"):
         read_trace(tmp_path / "none.txt", 0.0, 2.0, 10.0)
     monkeypatch.setattr(traces, "MAX_BYTES", 10)
     with pytest.raises(ConfigError, match="larger than"):
@@ -260,7 +260,7 @@ def test_a_log_comes_back_as_it_was_written(tmp_path):
 
 def test_what_is_no_log_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     path = tmp_path / "l.npz"
-    with pytest.raises(ConfigError, match="cannot read the log"):
+    with pytest.raises(ConfigError, match=r"cannot read .*l.npz"):
         read_log(path)
     path.write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(ConfigError, match="not the log"):

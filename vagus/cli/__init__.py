@@ -121,6 +121,9 @@ def _environment(**values: str) -> Iterator[None]:
 
 def main() -> None:
     """The console script."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started this, as some services do
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 – until the end of the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and "utf" not in stream.encoding.lower():
             stream.reconfigure(errors="replace")  # a terminal of another encoding lacks a sign, and not the answer

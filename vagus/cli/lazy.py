@@ -119,13 +119,13 @@ class LazyGroup(WholeGroup):
                 raise
             from vagus.cli.refusals import words
 
-            click.secho(f"error: {one_line(words(error))}", fg="red", err=True)
+            click.secho(f"error: {bounded(one_line(words(error)))}", fg="red", err=True)
             sys.exit(1)
         except Exception as error:
             if _debug():
                 raise
             where = "standard output" if _printing(error) else ""
-            click.secho(f"error: {one_line(unforeseen(error, where))}", fg="red", err=True)
+            click.secho(f"error: {bounded(one_line(unforeseen(error, where)))}", fg="red", err=True)
             if where:
                 _mute()
             sys.exit(1)
@@ -135,6 +135,11 @@ class LazyGroup(WholeGroup):
 def one_line(text: str) -> str:
     """Text from elsewhere on one line, with nothing that a terminal would act on."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def bounded(text: str) -> str:
+    """At most 2000 characters: begin and end, in which the next step is, of what may quote a line without an end."""
+    return text if len(text) <= 2000 else f"{text[:1600]} … {text[-300:]}"
 
 
 def _printing(error: Exception) -> bool:

@@ -39,7 +39,7 @@ def decode(text: bytes, kind: type[T], origin: str) -> T:
     import yaml
 
     if len(text) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{origin}: {len(text)} bytes; a configuration has at most {MAX_CONFIG_BYTES}")
+        raise ConfigError(f"{origin}: too large; a configuration has at most {MAX_CONFIG_BYTES} bytes: is it one?")
     try:
         raw = yaml.load(text, Loader=_loader())  # noqa: S506  a SafeLoader, but for `on`
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
@@ -55,11 +55,13 @@ def decode(text: bytes, kind: type[T], origin: str) -> T:
 
 
 def _known_keys(problem: str, kind: Any) -> str:
-    """`; did you mean …` or what there is, when a decoding error is about an unknown key or word; else empty."""
+    """`; did you mean …` or what there is, when an error is about an unknown or missing key or word; else empty."""
     import difflib
     import typing
 
-    found = re.search(r"(?:unknown field `|Invalid enum value ')(.*?)['`](?: - at `\$(.*)`)?$", problem)
+    found = re.search(
+        r"(?:unknown field `|missing required field `|Invalid enum value ')(.*?)['`](?: - at `\$(.*)`)?$", problem
+    )
     if not found:
         return ""
     for step in re.findall(r"\.(\w+)|\[", found[2] or ""):
@@ -72,7 +74,7 @@ def _known_keys(problem: str, kind: Any) -> str:
     if not hasattr(kind, "__struct_fields__"):  # an object or a text
         kind = next(a for a in typing.get_args(kind) if hasattr(a, "__struct_fields__"))
     known: tuple[str, ...] = kind.__struct_fields__
-    close = difflib.get_close_matches(found[1], known, n=1)
+    close = difflib.get_close_matches(found[1], known, n=1) if found[1] not in known else []
     return f"; did you mean `{close[0]}`?" if close else f"; the keys there are {', '.join(known)}"
 
 

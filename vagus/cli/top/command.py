@@ -136,7 +136,7 @@ def _follow(ctx: click.Context, state: State) -> int:
     from vagus.cli.top.state import pressed, told
 
     news: SimpleQueue[tuple[str, Any]] = SimpleQueue()
-    with asked_to_end() as asked, Wake() as wake, Screen() as screen:
+    with asked_to_end() as asked, Wake() as wake, Screen(lambda: not asked.empty()) as screen:
 
         def put(name: str, about: Any) -> None:
             news.put((name, about))

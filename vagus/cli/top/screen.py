@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import select
 import signal
 import sys
 import termios
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -20,6 +22,8 @@ ENTER = "\x1b[?1049h\x1b[?25l\x1b[2J"
 LEAVE = "\x1b[?25h\x1b[?1049l"
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READ_BYTES = 4096
+POLL_S = 0.2
+LEAVE_S = 2.0
 
 
 class Wake:
@@ -59,9 +63,13 @@ class Wake:
 
 
 class Screen:
-    """The terminal on standard input and output; in a `with`, which gives it back as it was whatever happens."""
+    """The terminal on standard input and output; in a `with`, which gives it back as it was whatever happens.
 
-    def __init__(self) -> None:
+    ended: whether it is to end, so that a terminal that takes nothing any more (Ctrl-S, a line that is lost) is left.
+    """
+
+    def __init__(self, ended: Callable[[], bool] = lambda: False) -> None:
+        self._ended = ended
         self.keys = sys.stdin.fileno()
         self._out = sys.stdout.fileno()
         self._encoding = sys.stdout.encoding or "ascii"
@@ -99,7 +107,9 @@ class Screen:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)  # not half of it
         try:
             termios.tcsetattr(self.keys, termios.TCSANOW, self._before)
-            self._write(LEAVE)
+            if self._ended():
+                termios.tcflush(self._out, termios.TCOFLUSH)  # what it did not take
+            self._write(LEAVE, LEAVE_S)
         except (termios.error, OSError):
             pass  # the terminal is gone
         finally:
@@ -133,10 +143,16 @@ class Screen:
         self._shown = made
         self._write("".join(written))
 
-    def _write(self, drawn: str) -> None:
+    def _write(self, drawn: str, within_s: float = math.inf) -> None:
+        """Until all is written, it is to end, or so much time has passed: a signal ends a write in its midst."""
         data = (drawn if self._unicode else drawn.translate(PLAIN)).encode(self._encoding, "replace")
-        while data:
-            data = data[os.write(self._out, data) :]
+        until_s = time.monotonic() + within_s
+        while data and not (within_s == math.inf and self._ended()):
+            _, room, _ = select.select([], [self._out], [], POLL_S)
+            if room:
+                data = data[os.write(self._out, data) :]
+            elif time.monotonic() > until_s:
+                return
 
 
 def ansi(lines: Sequence[Text], width: int) -> list[str]:
