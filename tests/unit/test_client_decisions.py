@@ -401,7 +401,7 @@ def test_gateways_of_this_machine_are_found_and_found_again(tmp_path, monkeypatc
     monkeypatch.delenv("VAGUS_TOKEN", raising=False)
 
     def announce(node, url):
-        folder = tmp_path / "nodes" / node
+        folder = tmp_path / "later" / node
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "token").write_text("t")
         entry = {"url": url, "token_file": "token", "node": node, "pid": os.getpid()}
@@ -412,6 +412,7 @@ def test_gateways_of_this_machine_are_found_and_found_again(tmp_path, monkeypatc
         assert "vagus up" in decisions.last_error or "looked for" in decisions.last_error
         announce("n1", one.url)
         announce("n2", two.url)
+        (tmp_path / "later").rename(tmp_path / "nodes")  # both at once: it looks again by itself
         decisions.flush(10)
         assert sorted(decisions.urls) == sorted([one.url, two.url])
         assert not is_local(decisions.decide({}, ARMS))
