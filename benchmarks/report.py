@@ -103,11 +103,13 @@ def once(command: Sequence[str], limit_s: float) -> tuple[Any, str]:
         said, errors = out.read(), err.read().strip().splitlines()
     if problem:
         return None, problem
-    try:
-        return json.loads(said.strip().splitlines()[-1]), ""
-    except (ValueError, IndexError):
-        last = (errors or ["it said nothing"])[-1].replace(str(ROOT), "")[:200]
-        return None, f"no figures, exit {process.returncode}: {last}"
+    for text in (said, (said.strip().splitlines() or [""])[-1]):  # one document, or lines of progress before it
+        try:
+            return json.loads(text), ""
+        except ValueError:
+            continue
+    last = (errors or ["it said nothing"])[-1].replace(str(ROOT), "")[:200]
+    return None, f"no figures, exit {process.returncode}: {last}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -130,8 +132,10 @@ def run(name: str, quick: bool, rounds: int, limit_s: float, commit: str) -> dic
     problem, began_s = "", time.monotonic()
     while len(made) < rounds and not problem:
         found, problem = once([sys.executable, "-m", f"benchmarks.{name}", *options, "--json"], limit_s)
-        if not problem:
-            made.append(report_rows.plain(found, report_rows.bars_of(name)))
+        rows = report_rows.plain(found, report_rows.bars_of(name))
+        if rows:
+            made.append(rows)
+        problem = problem or ("" if rows else "no figures: is the data that it reads there?")
     return {
         "command": " ".join(["python -m", f"benchmarks.{name}", *options]),
         "commit": commit,

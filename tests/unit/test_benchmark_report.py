@@ -65,6 +65,7 @@ def test_a_benchmarks_own_figure_has_also_what_no_bar_judges_with_its_spread():
 
 def test_what_fails_or_hangs_is_told_and_ended():
     assert report.once([sys.executable, "-c", "print('x'); print('{\"a\": 1}')"], 60) == ({"a": 1}, "")
+    assert report.once([sys.executable, "-c", "print('{\\n\"a\": 1}')"], 60) == ({"a": 1}, "")
     found, problem = report.once([sys.executable, "-c", "raise SystemExit('no peer')"], 60)
     assert found is None
     assert problem == "no figures, exit 1: no peer"
