@@ -77,7 +77,7 @@ class WriterLock:
                     os.close(file)
                     raise StoreError(
                         f"{self._folder} is being written by another process ({holder or 'unnamed'}): "
-                        "stop it, or read with readonly=True"
+                        "stop it (one of vagus: `vagus down`), or read with readonly=True"
                     ) from error
                 time.sleep(0.005)
         self._file = file
