@@ -95,6 +95,8 @@ async def test_the_matrix_its_evidence_and_what_is_new(shown):
     await shown.click("db", "api")
     text = await shown.evidence()
     assert "UNHEALTHY, inferred by" in text
+    assert await shown.page.run("[...document.querySelectorAll('.contexts th')].every(head => head.textContent)")
+    assert await shown.page.run("document.querySelector('.contexts .badge').getAttribute('aria-label')") == "unhealthy"
     newest, older = text.split("What api reported")[1].split("accepted by n1")[:2]
     assert ("U" in newest, "h" in older) == (True, True)
     assert "ago" in newest

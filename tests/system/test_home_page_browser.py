@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,78 +11,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
-from browser import Page, browser, needs_chromium
+import home_page
+from browser import browser, needs_chromium
 from gateway_backend import NOW_NS, TOKEN, MemoryBackend, serving
 from glance_backend import HOSTILE, Glance
+from home_page import CONTRAST, LIVE, NODES, SUBJECTS, UNNAMED, clicked, filtered, shown, text_of
 
 from vagus.clock import NS
 from vagus.model import Metric, Report, Status
 
 pytestmark = [pytest.mark.system, needs_chromium]
-NODES = "[...document.querySelectorAll('#nodes li')].map(card => card.dataset.node)"
-SUBJECTS = "[...document.querySelectorAll('#health .rows > li')].map(row => row.dataset.subject)"
-LIVE = "document.querySelector('#state').className === 'live'"
-DRAWN = "document.querySelectorAll('#limits svg.plot').length && document.querySelector('#forecast svg.plot path.band')"
-CONTRAST = """(() => {
-    const parse = (text) => {
-        const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number);
-        return { rgb: [r, g, b], a };
-    };
-    const over = (top, under) => top.rgb.map((c, n) => c * top.a + under[n] * (1 - top.a));
-    const light = (rgb) => rgb.map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-        .reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
-    const ground = (element) => {
-        const layers = [];
-        for (let at = element; at; at = at.parentElement) layers.unshift(parse(getComputedStyle(at).backgroundColor));
-        return layers.reduce((under, layer) => over(layer, under), [255, 255, 255]);
-    };
-    const found = [];
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    while (walker.nextNode()) {
-        const element = walker.currentNode.parentElement;
-        if (!walker.currentNode.textContent.trim() || !element.checkVisibility() || element.closest("svg, noscript, option")) continue;
-        const [ink, back] = [light(over(parse(getComputedStyle(element).color), ground(element))), light(ground(element))];
-        const ratio = (Math.max(ink, back) + 0.05) / (Math.min(ink, back) + 0.05);
-        if (ratio < 4.5) found.push([walker.currentNode.textContent.trim().slice(0, 40), Number(ratio.toFixed(2))]);
-    }
-    return found;
-})()"""
-UNNAMED = """[...document.querySelectorAll("a, button, input, select, summary, svg[role=img], section, table")]
-    .filter((one) => one.checkVisibility() || one.closest("#main"))
-    .filter((one) => !(one.getAttribute("aria-label") || one.getAttribute("aria-labelledby") || one.labels?.length || one.textContent.trim()))
-    .map((one) => one.outerHTML.slice(0, 100))"""
-
-
-async def shown(page: Page, url: str) -> None:
-    await page.open("about:blank")
-    await page.open(f"{url}/#token={TOKEN}")
-    await page.until(LIVE)
-
-
-@pytest.fixture
-async def opened() -> AsyncIterator[Any]:
-    with serving(Glance()) as served:
-        served.gateway.site.board.pace = 0.05
-        async with browser() as page:
-            await page.appear()
-            await shown(page, served.url)
-            await page.until(f"{NODES}.length === 2 && {DRAWN}")
-            yield page, served
-
-
-async def filtered(page: Page, text: str) -> None:
-    await page.run(
-        f"(() => {{ const f = document.querySelector('#filter'); f.value = {text!r}; f.dispatchEvent(new Event('input')); }})()"
-    )
-
-
-async def clicked(page: Page, selector: str) -> None:
-    await page.run(f"document.querySelector({selector!r}).scrollIntoView({{ block: 'center' }})")
-    await page.click(selector)
-
-
-async def text_of(page: Page, selector: str) -> str:
-    return str(await page.run(f"document.querySelector({selector!r}).innerText"))
+opened = home_page.opened  # the fixture
 
 
 async def test_each_section_shows_what_there_is(opened: Any) -> None:
@@ -103,6 +41,10 @@ async def test_each_section_shows_what_there_is(opened: Any) -> None:
     await clicked(page, '#health [data-subject="db@a"] summary')
     health = await text_of(page, '#health [data-subject="db@a"]')
     assert "api@1" in health
+    assert (
+        await page.run("document.querySelector('#health [data-subject=\"db@a\"] .badge').getAttribute('aria-label')")
+        == "unhealthy"
+    )
     assert "read" in health
     assert "1 with errors" in await text_of(page, "#feeds .said")
     decisions = await text_of(page, "#decisions")
@@ -165,6 +107,7 @@ async def test_filters_by_words_and_by_node(opened: Any) -> None:
     )
     await page.until(f"{NODES}.join() === 'a' && {SUBJECTS}.join() === 'db@a'")
     assert await page.run("document.querySelectorAll('#limits .cards > li').length") == 2
+    assert "of all nodes" in await text_of(page, "#decisions .said")
     assert page.errors == []
 
 

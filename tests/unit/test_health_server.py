@@ -109,10 +109,9 @@ async def test_two_of_them_gossip(serve):
     peers = {"n1": await one.server.address()}
     two = await serve("n2", peers=peers, gossip_address=("localhost", 0))
     await two("POST", "/v1/report", json=REPORT)
-    for _ in range(200):
-        if (await one("GET", "/v1/health/db@2"))[0] == 200:
-            break
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(60):
+        while (await one("GET", "/v1/health/db@2"))[0] != 200:
+            await asyncio.sleep(0.02)
     assert (await one("GET", "/v1/health/db@2"))[1]["inference"]["reports"][0]["origin"] == "n2"
 
 

@@ -59,7 +59,7 @@ def replay(
     \b
     Examples:
       vagus feed replay comon.yaml comon --since 1h
-      vagus feed replay comon.yaml --into /tmp/again --quiet
+      vagus feed replay comon.yaml --into again --quiet
       vagus feed replay vagus.yaml comon --store /var/lib/vagus/nodes/web1 --start 2026-01-31T12:00:00Z
     """
     from vagus.actors.feed_read import replayed, stores_in

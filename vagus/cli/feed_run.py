@@ -62,7 +62,7 @@ def run(
     \b
     Examples:
       vagus feed run comon.yaml
-      vagus feed run comon.yaml comon --for 10m --folder /var/tmp/comon
+      vagus feed run comon.yaml comon --for 10m --folder comon
       vagus feed run comon.yaml --once && echo something came
       vagus feed run daily.yaml --faster 86400 --for 10s
       vagus feed run comon.yaml --json | jq -r 'select(.meta.net != "ok") | .meta.location'

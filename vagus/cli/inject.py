@@ -73,8 +73,9 @@ def _command(name: str) -> click.Command:
     """The command of a type; its own options are the keyword arguments of its class."""
     made = INJECTIONS.get(name)
     about = getattr(made, "options", {})
+    usual = f"; without this {made.default}" if getattr(made, "default", "") else ""
     params: list[click.Parameter] = [
-        click.Option(["--intensity"], default="", metavar="HOW MUCH", help="How strongly; see above for its forms."),
+        click.Option(["--intensity"], default="", metavar="HOW MUCH", help=f"How strongly, in a form as above{usual}."),
         click.Option(["--for", "duration"], type=Span(), default="30s", show_default=True, help="How long."),
         click.Option(["--target"], default="", help="What is hit; empty: this machine."),
         click.Option(["--component"], default="", metavar="NAME", help="The service it hits: the label's component."),

@@ -55,7 +55,7 @@ def perform(ctx: click.Context, timetable: Sequence[Due], name: str, dry: bool, 
         telling, node = Telling(found), found.node or socket.gethostname()
     except (PeerUnreachable, ConfigError) as error:
         telling, node = None, socket.gethostname()
-        errors.print(cell(f"the events are only printed: {error}", "dim"), soft_wrap=True)
+        errors.print(cell(f"no events are stored (--json prints them): {error}", "dim"), soft_wrap=True)
     base = home(Config(home=ctx.find_root().obj.home))
     left, problems = adopt(base)
     for problem in problems:

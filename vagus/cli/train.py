@@ -55,7 +55,7 @@ def train(
     \b
     Examples:
       vagus train train.yaml
-      vagus train train.yaml --episodes 5 -o /tmp/quick --json
+      vagus train train.yaml --episodes 5 -o quick --json
       vagus train train.yaml --resume trained
       vagus config schema train > train.schema.json
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -128,8 +129,11 @@ def _next(cluster: ray_cluster.ClusterFile, armed: bool) -> list[tuple[str, str]
         ("vagus demo", "two minutes: a hog is noticed, judged, limited"),
         ("vagus down", "stop everything, restore every limit"),
     ]
+    activate = Path(sys.prefix) / "bin/activate"
+    if shutil.which("vagus") is None and activate.exists():
+        steps.insert(0, (f"source {activate}", "puts `vagus` on this shell's path"))
     if not armed:
-        steps.insert(5, ("vagus up --arm", "let controllers act (they run dry now)"))
+        steps.insert(-2, ("vagus up --arm", "let controllers act (they run dry now)"))
     if cluster.dashboard:
         token = f"token in {cluster.auth_token_path}" if cluster.auth_token_path else "Ray's dashboard"
         steps.append((cluster.dashboard, f"the Ray dashboard ({token})"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,9 @@ from vagus.gateway.backend import Backend
 from vagus.model import Inference, SensorInfo
 
 log = logging.getLogger("vagus")
+DEFECT = "a defect, see the gateway's log"
+"""All that a reader is told of an error that nobody foresaw: its text may hold anything."""
+_FORESEEN = (VagusError, asyncio.TimeoutError, TimeoutError)
 
 
 class MissingNode(msgspec.Struct, frozen=True):
@@ -38,17 +41,33 @@ class Gathered:
         return bool(self.missing)
 
 
+class Unanswered(PeerUnreachable):
+    """No node answered. missing: which ones, and why."""
+
+    def __init__(self, missing: Sequence[MissingNode]) -> None:
+        super().__init__("no node answered: " + "; ".join(f"{m.node}: {m.error}" for m in missing)[:800])
+        self.missing = tuple(missing)
+
+
 async def gather(
-    backend: Backend, method: str, args: tuple[Any, ...], node: str, timeout_s: float, without: Container[str] = ()
+    backend: Backend,
+    method: str,
+    args: tuple[Any, ...] | Callable[[str], tuple[Any, ...]],
+    node: str,
+    timeout_s: float,
+    without: Container[str] = (),
+    failed: Callable[[str], None] = lambda what: None,
 ) -> Gathered:
     """Asks `node` ("": every node that is not in `without`) and waits at most `timeout_s`.
 
+    args: the same for all, or by node. failed: told of each defect that is a missing part here, with its detail.
     Raises ConfigError when the question is wrong, NoData for an unknown node, PeerUnreachable when nobody answered.
     """
     nodes = [name for name in _nodes(backend, node) if name not in without]
     if not nodes:
         raise PeerUnreachable("no node is left that answered before")
-    tasks = {asyncio.ensure_future(_one(backend, name, method, args)): name for name in nodes}
+    args_of = args if callable(args) else lambda name: args
+    tasks = {asyncio.ensure_future(_one(backend, name, method, args_of(name))): name for name in nodes}
     try:
         await asyncio.wait(tasks, timeout=timeout_s)
     finally:
@@ -66,14 +85,19 @@ async def gather(
         elif isinstance(error, ConfigError) or (len(nodes) == 1 and not isinstance(error, PeerUnreachable)):
             raise error
         else:
-            text = str(error)
-            if not isinstance(error, VagusError):
-                text = f"{type(error).__name__}: {error}"
+            if not isinstance(error, _FORESEEN):
                 log.error("a node failed", exc_info=error, extra={"node": name, "method": method})
-            missing.append(MissingNode(name, text[:300]))
+                failed(f"{method} of {name}: {type(error).__name__}: {error}"[:300])
+            missing.append(MissingNode(name, _why(error)))
     if not parts:
-        raise PeerUnreachable("no node answered: " + "; ".join(f"{m.node}: {m.error}" for m in missing)[:800])
+        raise Unanswered(missing)
     return Gathered(parts, tuple(missing))
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, VagusError):
+        return str(error)[:300]
+    return "no answer in time" if isinstance(error, _FORESEEN) else DEFECT
 
 
 def _nodes(backend: Backend, node: str) -> list[str]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vagus.clock import NS, Clock
 from vagus.errors import VagusError
 from vagus.gateway.backend import Backend
-from vagus.gateway.fanout import Gathered, gather
+from vagus.gateway.fanout import DEFECT, Gathered, gather
 from vagus.gateway.overview_shapes import MAX_GROUPS, SPAN_NS, WORST, fresh, newest
 from vagus.gateway.overview_signals import SELECTORS, Column, Meter, past
 from vagus.health.matrix import Matrix, unpacked
 from vagus.model import Receipt
 from vagus.store import Batch
 
+log = logging.getLogger("vagus")
 PAST_STEP_NS = 5 * NS
 OVERLAP_NS = 30 * NS  # a receipt may come later than one that is newer, and clocks differ
 AT_ONCE = 1000  # receipts of a node in one answer
@@ -36,19 +38,23 @@ class Known:
 
 
 class Asks:
-    """The questions; each returns what is known now. They raise what `gather` raises."""
+    """The questions; each returns what is known now. They raise what `gather` raises; `failed` is told of defects."""
 
-    def __init__(self, backend: Backend, clock: Clock, timeout_s: float) -> None:
+    def __init__(self, backend: Backend, clock: Clock, timeout_s: float, failed: Callable[[str], None]) -> None:
         self._backend = backend
         self._clock = clock
         self._timeout_s = timeout_s
+        self._failed = failed
         self._meters: dict[str, Meter] = {}
         self._matrices: dict[str, tuple[str, Matrix]] = {}
         self._receipts: dict[str, list[Receipt]] = {}
-        self._receipts_ns = 0  # up to when all nodes told theirs
+        self._receipts_ns: dict[str, int] = {}  # of each node up to when it told them
 
     async def _gather(self, method: str, *args: Any) -> Gathered:
-        return await gather(self._backend, method, args, "", self._timeout_s)
+        return await self._each(method, lambda node: args)
+
+    async def _each(self, method: str, args_of: Callable[[str], tuple[Any, ...]]) -> Gathered:
+        return await gather(self._backend, method, args_of, "", self._timeout_s, failed=self._failed)
 
     async def past(self) -> list[Column]:
         """Columns of what was before anybody looked, as far as it is stored."""
@@ -84,7 +90,7 @@ class Asks:
             node: (tag, held[tag] if tag in held else unpacked(body)) for node, (tag, body) in gathered.parts.items()
         }
         found = {node: matrix for node, (_, matrix) in self._matrices.items()}
-        left_off = max((matrix.left_off for matrix in found.values()), default=0)
+        left_off = {node: matrix.left_off for node, matrix in found.items()}
         rows = {node: matrix.rows for node, matrix in found.items()}
         return Known(Gathered(rows, gathered.missing), {"left_off": left_off})
 
@@ -93,12 +99,16 @@ class Asks:
         return Known(await self._gather("feeds"))
 
     async def limits(self) -> Known:
-        """Receipts of the last hour; only new ones are asked for."""
+        """Receipts of the last hour; of each node only those since it last told its own."""
         now_ns = self._clock.time_ns()
-        since_ns = max(now_ns - SPAN_NS, self._receipts_ns - OVERLAP_NS)
-        gathered = await self._gather("records", "receipt", since_ns, now_ns + 1, AT_ONCE)
-        if not gathered.missing:  # who was away has told less: the next question is for the same time again
-            self._receipts_ns = now_ns
+        told = {node: t_ns for node, t_ns in self._receipts_ns.items() if t_ns > now_ns - SPAN_NS}
+
+        def args_of(node: str) -> tuple[Any, ...]:
+            since_ns = max(now_ns - SPAN_NS, told.get(node, 0) - OVERLAP_NS)
+            return "receipt", since_ns, now_ns + 1, AT_ONCE
+
+        gathered = await self._each("records", args_of)
+        self._receipts_ns = told | dict.fromkeys(gathered.parts, now_ns)
         for node in self._receipts.keys() | gathered.parts.keys():
             come = gathered.parts.get(node, ())
             self._receipts[node] = fresh(self._receipts.get(node, ()), come, now_ns, SPAN_NS)
@@ -115,7 +125,8 @@ class Asks:
         table = self._backend.table
         if len(names) < MAX_GROUPS and len(table) <= MAX_TABLE:
             names += sorted(table.full().groups.keys() - counts.keys())[: MAX_GROUPS - len(names)]
-        explained = {name: await self._explain(name) for name in names}
+        told = await asyncio.gather(*(self._explain(name) for name in names))  # who hangs keeps nobody waiting
+        explained = dict(zip(names, told, strict=True))
         return Known(gathered, {"explained": explained, "groups": max(len(table), len(counts))})
 
     async def _explain(self, group: str) -> Mapping[str, Any]:
@@ -125,3 +136,7 @@ class Asks:
             return {"error": str(error)}
         except (asyncio.TimeoutError, TimeoutError):
             return {"error": f"its leader did not answer within {self._timeout_s:g} s"}
+        except Exception as error:  # a defect there: the other groups are told of
+            log.error("a leader failed", exc_info=error, extra={"group": group})
+            self._failed(f"explain of {group}: {type(error).__name__}: {error}"[:300])
+            return {"error": DEFECT}

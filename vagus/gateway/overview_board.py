@@ -1,21 +1,24 @@
 """The board behind the page `/`: each section is asked for now and then, once for all who look, while anybody looks.
 
-Questions go to every node; so that a large cluster costs the gateway no more than a small one, the periods are
-stretched until there are at most ASKS_PER_S of them.
+Questions go to every node, and to the leaders of the groups that are shown; so that a large cluster costs the gateway
+no more than a small one, the periods are stretched until there are at most ASKS_PER_S of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 from vagus.clock import Clock
 from vagus.errors import VagusError
 from vagus.gateway.backend import Backend
+from vagus.gateway.fanout import DEFECT, Gathered, Unanswered
 from vagus.gateway.overview_asks import Asks, Known
 from vagus.gateway.overview_signals import POINTS, Column
 
+log = logging.getLogger("vagus")
 PERIODS_S = {"signals": 2.0, "verdicts": 5.0, "limits": 10.0, "nodes": 10.0, "feeds": 15.0, "decisions": 20.0}
 ASKS_PER_S = 30.0
 LINGER_S = 30.0  # a page that is loaded again finds all of it
@@ -34,8 +37,8 @@ class Board:
         self.columns: deque[Column] = deque(maxlen=POINTS)
         self.pace = 1.0
         self.closed = False
-        self.rendered: dict[tuple[str, str], tuple[int, bytes]] = {}  # by event and whose rules apply
-        self._new_asks: Callable[[], Asks] = lambda: Asks(backend, clock, timeout_s)
+        self.rendered: dict[tuple[str, str], tuple[int, list[bytes]]] = {}  # by event and whose rules apply
+        self._new_asks: Callable[[], Asks] = lambda: Asks(backend, clock, timeout_s, failed)
         self._failed = failed
         self._viewers: set[asyncio.Event] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -51,7 +54,9 @@ class Board:
 
     def _stretch(self) -> float:
         nodes = len({self.backend.node, *self.backend.nodes()})
-        return self.pace * max(1.0, nodes * sum(1.0 / period_s for period_s in PERIODS_S.values()) / ASKS_PER_S)
+        leaders = len(self.known.get("decisions", Known()).more.get("explained", ()))
+        asks_per_s = nodes * sum(1.0 / period_s for period_s in PERIODS_S.values()) + leaders / PERIODS_S["decisions"]
+        return self.pace * max(1.0, asks_per_s / ASKS_PER_S)
 
     def join(self) -> asyncio.Event:
         """Begins if nobody looked before; the event is set whenever there is something new."""
@@ -130,14 +135,17 @@ class Board:
 
     async def _tried(self, name: str, ask: Callable[[], Awaitable[Known]]) -> Known:
         """What comes of asking; where nothing does, what was known before and why it is not newer."""
+        before = self.known.get(name, Known())
         try:
             return await ask()
+        except Unanswered as error:  # not its text, which names nodes to whoever reads it
+            return Known(Gathered(before.gathered.parts, error.missing), before.more, "no node answered")
         except VagusError as error:
             text = str(error)
         except Exception as error:  # a defect of ours or of a node: the page says so and goes on
-            text = f"{type(error).__name__}: {error}"
-            self._failed(f"overview of {name}: {text}"[:300])
-        before = self.known.get(name, Known())
+            text = DEFECT
+            log.error("gateway failed", exc_info=error, extra={"where": f"overview of {name}"})
+            self._failed(f"overview of {name}: {type(error).__name__}: {error}"[:300])
         return Known(before.gathered, before.more, text[:500])
 
     def _put(self, name: str, known: Known, whole: bool = False) -> None:

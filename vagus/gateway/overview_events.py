@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from vagus.access import Principal
-from vagus.feeds.signals import kind_of
 from vagus.gateway.door import Keys
 from vagus.gateway.fanout import Gathered
 from vagus.gateway.overview_asks import Known
 from vagus.gateway.overview_board import Board
+from vagus.gateway.overview_rights import Rights
 from vagus.gateway.overview_shapes import (
     shape_decisions,
     shape_feeds,
@@ -21,16 +21,8 @@ from vagus.gateway.overview_shapes import (
     shape_verdicts,
 )
 from vagus.gateway.overview_signals import SIGNALS, Column, Values
-from vagus.gateway.permitted import kept
 
-NAMES: Mapping[str, tuple[Callable[[Any], str], ...]] = {
-    "nodes": (lambda status: "status",),
-    "verdicts": (lambda row: str(row.subject),),
-    "feeds": (lambda status: kind_of(status.name),),
-    "limits": (lambda receipt: "receipt",),
-    "decisions": (lambda logged: "decision", lambda logged: "reward"),
-}
-"""What the rules are asked for each item of a section: all of these must be allowed."""
+MAX_VALUES = 20_000  # of a `signals` event, which are some 200 kB
 
 
 class Events:
@@ -38,9 +30,7 @@ class Events:
 
     def __init__(self, board: Board, door: Keys, who: Principal) -> None:
         self._board = board
-        self._door = door
-        self._who = who
-        self._key = "" if door.open else str(who)
+        self._rights = Rights(door, who)
         self._seen = dict.fromkeys(board.versions, 0)
         self._sent: dict[str, bytes] = {}
         self._greeted = False
@@ -57,20 +47,20 @@ class Events:
             next_one = 0 < self._seen[name] == version - 1
             self._seen[name] = version
             if name == "signals" and next_one:
-                found.append(self._shared("tick", version, self._tick))
+                found += self._shared("tick", version, self._tick)
             elif name == "signals":
-                found.append(self._shared("signals", version, self._signals))
+                found += self._shared("signals", version, self._signals)
             else:
-                content = self._shared(name, version, lambda name=name: self._section(name))  # type: ignore[misc]
+                (content,) = self._shared(name, version, lambda name=name: self._section(name))  # type: ignore[misc]
                 if content != self._sent.get(name):
                     self._sent[name] = content
                     found.append(content)
         return found
 
-    def _shared(self, name: str, version: int, make: Callable[[], Any]) -> bytes:
-        held = self._board.rendered.get((name, self._key))
+    def _shared(self, name: str, version: int, make: Callable[[], list[bytes]]) -> list[bytes]:
+        held = self._board.rendered.get((name, self._rights.key))
         if held is None or held[0] != version:
-            held = self._board.rendered[name, self._key] = (version, event(name, make()))
+            held = self._board.rendered[name, self._rights.key] = (version, make())
         return held[1]
 
     def _hello(self) -> dict[str, Any]:
@@ -87,64 +77,83 @@ class Events:
 
     # --- signals -----------------------------------------------------------------------------------------------------
 
-    def _tick(self) -> dict[str, Any]:
-        column = self._board.columns[-1]
-        return {"t_ms": column.t_ms, "values": self._seen_of(column), **self._about("signals")}
+    def _tick(self) -> list[bytes]:
+        columns = [self._board.columns[-1]]
+        return _ticks(columns, *self._seen_of(columns))
 
-    def _signals(self) -> dict[str, Any]:
+    def _signals(self) -> list[bytes]:
+        """All columns: the oldest as far as one event takes them, each other as a tick, which readers put behind them."""
         columns = list(self._board.columns)
-        seen = [self._seen_of(column) for column in columns]
-        nodes = sorted({node for values in seen for node in values})
+        seen, about = self._seen_of(columns)
+        count = max(1, MAX_VALUES // max(1, len(seen) * len(SIGNALS)))
+        lines = {node: list(zip(*values[:count], strict=True)) for node, values in seen.items()}
+        whole = {"t_ms": [column.t_ms for column in columns[:count]], "lines": lines, **about}
+        behind = {node: values[count:] for node, values in seen.items()}
+        return [event("signals", whole), *_ticks(columns[count:], behind, about)]
+
+    def _seen_of(self, columns: Sequence[Column]) -> tuple[dict[str, list[Values]], dict[str, Any]]:
+        """By node its values in each column, None for those that are refused; and what the section says of itself."""
+        known = self._board.known["signals"]
+        nodes = sorted({node for column in columns for node in column.values})
+        found = self._rights.judged("signals", Gathered(dict.fromkeys(nodes, SIGNALS), known.gathered.missing))
         blank = (None,) * len(SIGNALS)
-        lines = {
-            node: [list(line) for line in zip(*(values.get(node, blank) for values in seen), strict=True)]
-            for node in nodes
-        }
-        return {"t_ms": [column.t_ms for column in columns], "lines": lines, **self._about("signals")}
-
-    def _seen_of(self, column: Column) -> Mapping[str, Values]:
-        if self._door.open:
-            return column.values
-        return {node: self._allowed(node, values) for node, values in column.values.items()}
-
-    def _allowed(self, node: str, values: Values) -> Values:
-        allows = [self._door.allows(self._who, "read", signal.kind, node) for signal in SIGNALS]
-        return tuple(value if allowed else None for value, allowed in zip(values, allows, strict=True))
+        seen: dict[str, list[Values]] = {}
+        for node, allowed in found.parts.items():
+            if len(allowed) == len(SIGNALS):
+                seen[node] = [column.values.get(node, blank) for column in columns]
+            elif allowed:
+                places = [signal in allowed for signal in SIGNALS]
+                seen[node] = [
+                    tuple(value if may else None for value, may in zip(values, places, strict=True))
+                    for values in (column.values.get(node, blank) for column in columns)
+                ]
+        return seen, _about(known, found, found.refused)
 
     # --- the others --------------------------------------------------------------------------------------------------
 
-    def _section(self, name: str) -> dict[str, Any]:
+    def _section(self, name: str) -> list[bytes]:
         known = self._board.known[name]
-        refused: dict[str, None] = {}
         gathered = known.gathered
         if name == "nodes":
             gathered = Gathered({node: [part] for node, part in gathered.parts.items()}, gathered.missing)
-        for name_of in NAMES[name]:
-            gathered = kept(self._door, self._who, gathered, name_of)
-            refused.update(dict.fromkeys(gathered.refused))
+        gathered = self._rights.judged(name, gathered)
+        refused = dict.fromkeys(gathered.refused)
         shaped = self._shaped(name, known, gathered, refused)
-        return {**shaped, **self._about(name), "refused": list(refused)}
+        return [event(name, {**shaped, **_about(known, gathered, refused)})]
 
     def _shaped(self, name: str, known: Known, gathered: Gathered, refused: dict[str, None]) -> dict[str, Any]:
         parts, more = gathered.parts, known.more
         if name == "nodes":
-            return shape_nodes({node: part[0] for node, part in parts.items() if part})
+            return shape_nodes({node: part[0] for node, part in parts.items() if part}, self._rights.knows)
         if name == "verdicts":
-            return shape_verdicts(parts, more.get("left_off", 0))
+            left_off = more.get("left_off", {})
+            return shape_verdicts(parts, max((left_off.get(node, 0) for node in parts if parts[node]), default=0))
         if name == "feeds":
             return shape_feeds(parts)
         if name == "limits":
             return shape_limits(parts)
-        explained, groups = more.get("explained", {}), more.get("groups", 0)
-        if not self._door.allows(self._who, "read", "decide"):
+        if not self._rights.may("decide"):
             refused["decide"] = None
-            explained, groups = {}, 0
-        return shape_decisions(parts, explained, groups)
+            return shape_decisions(parts, {}, 0)
+        explained = self._rights.led(more.get("explained", {}), self._board.backend.nodes())
+        return shape_decisions(parts, explained, more.get("groups", 0))
 
-    def _about(self, name: str) -> dict[str, Any]:
-        known = self._board.known[name]
-        missing = [{"node": m.node, "error": m.error[:200]} for m in known.gathered.missing[:30]]
-        return {"missing": missing, "missing_count": len(known.gathered.missing), "error": known.error}
+
+def _ticks(columns: Iterable[Column], seen: Mapping[str, list[Values]], about: Mapping[str, Any]) -> list[bytes]:
+    return [
+        event("tick", {"t_ms": column.t_ms, "values": {node: line[at] for node, line in seen.items()}, **about})
+        for at, column in enumerate(columns)
+    ]
+
+
+def _about(known: Known, gathered: Gathered, refused: Iterable[str]) -> dict[str, Any]:
+    missing = [{"node": m.node, "error": m.error[:200]} for m in gathered.missing[:30]]
+    return {
+        "missing": missing,
+        "missing_count": len(gathered.missing),
+        "error": known.error,
+        "refused": list(refused),
+    }
 
 
 def event(name: str, about: Any) -> bytes:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from vagus.clock import NS
 from vagus.gateway.merged_views import merge_rows
 from vagus.health.matrix import Row
-from vagus.model import FeedStatus, Logged, NodeStatus, Receipt, Status
+from vagus.model import ActorStatus, FeedStatus, Logged, NodeStatus, Receipt, Status
 
 WORST = 40  # subjects
 MAX_CELLS = 60  # observers of a subject
+MAX_WRONG = 50  # nodes of which is told what is wrong; of the others how much
 MAX_ILL = 5  # actors, errors, failing locations that are named
 MAX_FEEDS = 100
 MAX_GROUPS = 12
@@ -32,11 +33,16 @@ def ms(t_ns: int) -> int:
     return t_ns // 1_000_000
 
 
-def shape_nodes(parts: Mapping[str, NodeStatus]) -> dict[str, Any]:
-    """Each node: how its actors are, what is wrong there, and what the cluster lacks as any of them sees it."""
-    missing = {m.what: m for status in parts.values() for m in status.missing}
+def shape_nodes(parts: Mapping[str, NodeStatus], knows: Callable[[str], bool] = lambda node: True) -> dict[str, Any]:
+    """Each node: how its actors are, what is wrong there, and what the cluster lacks as any of them sees it.
+
+    knows: whether the reader may be told of a node.
+    """
+    missing = {m.what: m for status in parts.values() for m in status.missing if not m.node or knows(m.node)}
+    wrong = [node for node in sorted(parts) if parts[node].errors or _ill(parts[node])]
+    named = {*wrong[:MAX_WRONG]}
     return {
-        "nodes": [_node(parts[node]) for node in sorted(parts)],
+        "nodes": [_node(parts[node], MAX_ILL if node in named else 0) for node in sorted(parts)],
         "lacking": [
             {"what": m.what, "why": m.why, "since_ms": ms(m.since_ns), "todo": m.todo[:MAX_TEXT]}
             for _, m in sorted(missing.items())[:MAX_FEEDS]
@@ -44,16 +50,20 @@ def shape_nodes(parts: Mapping[str, NodeStatus]) -> dict[str, Any]:
     }
 
 
-def _node(status: NodeStatus) -> dict[str, Any]:
-    ill = [a for a in status.actors if a.state != "HEALTHY"]
+def _ill(status: NodeStatus) -> list[ActorStatus]:
+    return [a for a in status.actors if a.state != "HEALTHY"]
+
+
+def _node(status: NodeStatus, most: int) -> dict[str, Any]:
+    ill = _ill(status)
     return {
         "node": status.node,
         "series": status.series,
         "actors": len(status.actors),
         "restarts": sum(a.restarts for a in status.actors),
-        "ill": [{"name": a.name, "state": a.state, "error": a.last_error[:MAX_TEXT]} for a in ill[:MAX_ILL]],
+        "ill": [{"name": a.name, "state": a.state, "error": a.last_error[:MAX_TEXT]} for a in ill[:most]],
         "ill_count": len(ill),
-        "errors": [error[:MAX_TEXT] for error in status.errors[:MAX_ILL]],
+        "errors": [error[:MAX_TEXT] for error in status.errors[:most]],
         "error_count": len(status.errors),
         "unhealthy": len(status.unhealthy),
     }

@@ -19,7 +19,7 @@ from vagus.errors import ActuateError
 from vagus.injector import Prepared
 from vagus.undo import Step
 
-BEGIN_TIMEOUT_S = 30.0
+BEGIN_TIMEOUT_S = 120.0  # to load numpy in each: a starved machine, where injections are tried too, takes over 30 s
 _LARGEST = ("_ms", "_ratio")  # of these the largest counts; all others add up
 
 P = TypeVar("P")
@@ -154,7 +154,9 @@ class Session(Generic[P]):
     def turn(self) -> None:
         """Ends what is due to end."""
         if self.state is State.STARTING and self.due_s == 0:
-            self.end(f"its processes did not begin within {BEGIN_TIMEOUT_S:g} s")
+            self.end(
+                f"its processes did not begin within {BEGIN_TIMEOUT_S:g} s: try again when the machine is less busy"
+            )
         elif self.state is State.IN_FORCE and self.due_s == 0:
             self.end("done")
 

@@ -26,7 +26,7 @@ STRAINS = {
     "delay": "vagus.injector.strain_delay:strain",
     "relay": "vagus.injector.strain_relay:strain",
 }
-PREPARE_S = 60.0
+PREPARE_S = 150.0  # more than `session.BEGIN_TIMEOUT_S`: that one tells what was wrong
 GRACE_S = 2.0
 TELL_S = 0.2
 MAX_S = 7 * 86400.0

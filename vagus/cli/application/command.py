@@ -47,7 +47,7 @@ def app(
     \b
     Examples:
       vagus experiment app examples/social_network/app.yaml
-      vagus experiment app app.yaml --run /tmp/social --trace-ratio 1
+      vagus experiment app app.yaml --run social --trace-ratio 1
       vagus experiment app app.yaml --replica-cores 0.25 --for 5m
       vagus experiment app app.yaml --json | jq -r '.replicas[] | [.service, .url, .pid] | @tsv'
     """

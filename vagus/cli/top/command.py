@@ -117,6 +117,7 @@ def _document(state: State, untold: list[str]) -> dict[str, Any]:
             },
             "missing": said.missing if said else [],
             "error": said.error if said else "",
+            "refused": said.refused if said else [],
         },
         **{name: about for name, about in state.sections.items() if name != "signals"},
         "untold": untold,

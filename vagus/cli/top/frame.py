@@ -110,11 +110,13 @@ def _section(state: State, name: str, width: int, alone: bool = True) -> list[Bl
     if state.words:
         wanted = state.words.casefold()
         blocks = [block for block in blocks if any(wanted in line.plain.casefold() for line in block)]
+    told = [about, *(state.sections[also] for also in made.also if also in state.sections)]
     notes: Block = []
-    if about.error:
-        notes += folded(f"not newer: {about.error}", width, 0, "yellow")
-    if about.refused:
-        notes += folded(f"not for this token: {', '.join(about.refused)}", width, 0, "yellow")
+    for error in dict.fromkeys(one.error for one in told if one.error):
+        notes += folded(f"not newer: {error}", width, 0, "yellow")
+    refused = dict.fromkeys(name for one in told for name in one.refused)
+    if refused:
+        notes += folded(f"not for this token: {', '.join(refused)}", width, 0, "yellow")
     if about.missing and name != "nodes" and alone:
         names = ", ".join(m.node for m in about.missing)
         notes += folded(f"without {counted(about.missing_count, 'node')}: {names}", width, 0, "yellow")

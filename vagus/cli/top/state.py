@@ -64,8 +64,8 @@ def told(state: State, name: str, about: Any) -> State:
 
 
 def _signals(state: State, about: Section) -> State:
-    """Of the signals only who is missing; their values are the history."""
-    said = Section(missing=about.missing, missing_count=about.missing_count, error=about.error)
+    """Of the signals only what all sections say; their values are the history."""
+    said = Section(missing=about.missing, missing_count=about.missing_count, error=about.error, refused=about.refused)
     return replace(state, sections={**state.sections, "signals": said})
 
 

@@ -159,16 +159,19 @@ def trouble(state: State) -> dict[str, int]:
 
 
 class View:
-    """How a view is made: its section, blocks, and what it says when there is nothing."""
+    """How a view is made: its section, blocks, what it says when there is nothing, and what other sections it shows."""
 
-    def __init__(self, section: str, blocks: Callable[[State, int], list[Block]], empty: str) -> None:
+    def __init__(
+        self, section: str, blocks: Callable[[State, int], list[Block]], empty: str, also: tuple[str, ...] = ()
+    ) -> None:
         self.section = section
         self.blocks = blocks
         self.empty = empty
+        self.also = also
 
 
 MADE: Mapping[str, View] = {
-    "nodes": View("nodes", nodes, "no node yet"),
+    "nodes": View("nodes", nodes, "no node yet", ("signals",)),
     "health": View("verdicts", health, "no subject yet: `vagus report` adds one"),
     "feeds": View("feeds", feeds, "no feed is declared: `vagus feed` has examples"),
     "decisions": View("decisions", decisions, "no decision of late: `vagus decide` asks for one"),

@@ -92,7 +92,9 @@ export function plot({ from, to, lines = [], area = [], marks = [], label, numbe
   if (area.length) element.append(shape("path", { class: "band", d: band(area, frame) }));
   for (const { points, kind = "", step = false } of lines) element.append(shape("path", { class: kind, d: path(points, frame, step) }));
   for (const { at, kind, title } of marks) {
-    element.append(shape("path", { class: `mark ${kind}`, d: `M${x(at[0])} ${y(at[1])}h0.01` }, shape("title", {}, title)));
+    const d = `M${x(at[0])} ${y(at[1])}h0.01`; // a point, that its stroke makes a disc, a ring or a square
+    element.append(shape("path", { class: `mark ${kind}`, d }, shape("title", {}, title)));
+    if (kind === "dry") element.append(shape("path", { class: "mark hole", d }));
   }
   const upright = div("upright", span(number(frame.high)), span(number(frame.low)));
   return div("framed", upright, element, div("axis", span(time(from)), span(time(to))));

@@ -16,14 +16,15 @@ export class Decisions {
     this.data = data;
   }
 
-  show({ words }) {
+  show({ words, node }) {
     if (!this.data) return;
     const { groups, known } = this.data;
     const shown = groups.filter((one) => fits(words, one.group, one.leader, ...one.arms.map(({ arm }) => arm)));
     fill(this.place.list, shown, ({ group }) => group, card);
     const more = known > groups.length ? `${groups.length} of ${known} groups, those that decided most` : "";
     const note = groups.length ? "of at most 200 decisions of each node" : "";
-    say(this.place.said, [more, note], this.data);
+    const whole = node && groups.length ? "of all nodes" : ""; // a group's table is one for the cluster
+    say(this.place.said, [more, note, whole], this.data);
     empty(this.place, groups.length, "No group has decisions.", this.data);
   }
 }

@@ -79,7 +79,7 @@ export class Evidence {
   }
 
   verdicts(contexts) {
-    const heads = ["context", "", "score", "accused by"].map((text) => make("th", text === "score" ? { class: "score" } : {}, text));
+    const heads = ["context", "verdict", "score", "accused by"].map((text) => make("th", text === "score" ? { class: "score" } : {}, text));
     const rows = Object.entries(contexts).map(([name, verdict]) =>
       make(
         "tr", {}, make("td", {}, name), make("td", {}, badge(verdict.status)),

@@ -2,7 +2,7 @@
 
 import { plot } from "./chart.js";
 import { quantity, say, section } from "./parts.js";
-import { Denied, ask } from "/health/source.js";
+import { Denied, Refused, ask } from "/health/source.js";
 import { clock, make } from "/health/words.js";
 
 const PERIOD_MS = 3000;
@@ -74,17 +74,19 @@ export class Forecast {
     const turn = ++this.turn;
     clearTimeout(this.timer);
     this.node.value = node;
+    this.options = []; // those of the node before are not to be chosen meanwhile
+    this.signal.replaceChildren();
     try {
       const { body } = await ask(`/v1/sensors?node=${encodeURIComponent(node)}`);
       if (turn !== this.turn) return;
-      const before = this.signal.value;
       this.options = body.sensors.flatMap(({ stream }) => stream.fields.map((field) => ({ stream, field, title: titleOf(stream, field) }))).slice(0, MAX_OPTIONS);
       this.signal.replaceChildren(...this.options.map(({ title }, n) => make("option", { value: String(n) }, title)));
-      const first = [before && this.title, ...this.preferred].map((title) => this.options.findIndex((option) => option.title === title)).find((n) => n >= 0);
+      const first = [this.title, ...this.preferred].map((title) => this.options.findIndex((option) => option.title === title)).find((n) => n >= 0);
       if (this.options.length) this.signal.value = String(first ?? 0);
       await this.open();
     } catch (error) {
-      this.failed(turn, error);
+      if (turn === this.turn) this.nothing("Its signals are not known yet."); // what is drawn may be another node's
+      this.failed(turn, error, () => this.choose(node));
     }
   }
 
@@ -202,9 +204,9 @@ export class Forecast {
     this.place.none.textContent = text;
   }
 
-  failed(turn, error) {
+  failed(turn, error, again = () => this.open()) {
     if (turn !== this.turn) return;
     say(this.place.said, [make("span", { class: "bad" }, `not renewed: ${error.message}`)]);
-    if (!(error instanceof Denied)) this.timer = setTimeout(() => this.open(), 5 * PERIOD_MS);
+    if (!(error instanceof Denied || error instanceof Refused)) this.timer = setTimeout(again, 5 * PERIOD_MS);
   }
 }

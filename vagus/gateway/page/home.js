@@ -1,4 +1,4 @@
-// Follows the overview and hands each event to its section; filters all of them.
+// Follows the overview and hands each event to its section, with the filter.
 
 import { Decisions } from "./decisions.js";
 import { Feeds } from "./feedlist.js";
@@ -12,12 +12,14 @@ import { keep, token } from "/health/source.js";
 import { clock, make } from "/health/words.js";
 
 const AGES_MS = 5000;
+const HIDDEN_MS = 60000; // a page that nobody has seen for so long asks no more
 
 const $ = (id) => document.getElementById(id);
 let hello = null;
 let connected = false;
 let waiting = false;
 let retry = 0; // when it is tried again
+let hiding = 0;
 
 const forecast = new Forecast(() => connected);
 const nodes = new Nodes((node) => {
@@ -90,12 +92,12 @@ function lost(why, wait) {
   retry = Date.now() + wait;
 }
 
-function locked(why = "") {
+function locked(why = "", words = "no token") {
   connected = false;
   $("door").hidden = false;
   $("main").hidden = true;
   $("refused").textContent = why;
-  say("", "no token");
+  say("", words);
 }
 
 const connect = follower("/v1/overview", {
@@ -105,7 +107,16 @@ const connect = follower("/v1/overview", {
     keep("");
     locked(why);
   },
+  refused: (why) => locked(why, "not allowed with this token"), // it is kept: other pages may be allowed to it
 });
+
+function pause() {
+  if (!$("door").hidden) return; // nothing is asked
+  connect.stop();
+  connected = false;
+  retry = Infinity;
+  say("", "paused: nobody looked for a minute");
+}
 
 const start = () => (token() ? connect() : locked());
 
@@ -117,9 +128,13 @@ $("door").addEventListener("submit", (event) => {
   $("token").value = "";
   start();
 });
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && !connected && token() && Date.now() < retry) connect(); // seen again: at once
-});
+function looked() {
+  clearTimeout(hiding);
+  if (document.hidden) hiding = setTimeout(pause, HIDDEN_MS);
+  else if (!connected && token() && Date.now() < retry) connect(); // seen again: at once
+}
+
+document.addEventListener("visibilitychange", looked);
 addEventListener("hashchange", () => new URLSearchParams(location.hash.slice(1)).has("token") && start());
 addEventListener("keydown", (event) => {
   if (event.key === "/" && !/^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName)) {
@@ -129,3 +144,4 @@ addEventListener("keydown", (event) => {
 });
 setInterval(renewAges, AGES_MS);
 start();
+looked(); // a tab that opens in the background may never be seen

@@ -68,7 +68,7 @@ function legend() {
   const buttons = STATUSES.filter((status) => counts.has(status)).map((status) => {
     const pressed = String(statuses.has(status));
     const name = `${counts.get(status)} ${status.toLowerCase().replace("_", " ")}`;
-    const button = make("button", { type: "button", "aria-pressed": pressed, "data-status": status }, badge(status), name);
+    const button = make("button", { type: "button", "aria-pressed": pressed, "data-status": status }, badge(status, ""), name);
     button.addEventListener("click", () => {
       if (!statuses.delete(status)) statuses.add(status);
       show();

@@ -4,6 +4,9 @@ import { Spark } from "./chart.js";
 import { empty, fits, names, quantity, say, section } from "./parts.js";
 import { make } from "/health/words.js";
 
+const SHOWN = 200; // cards: more would make a browser slow
+const inOrder = new Intl.Collator("en", { numeric: true }).compare;
+
 export class Nodes {
   /** chosen(node) is called when a node's name is pressed. */
   constructor(chosen) {
@@ -60,12 +63,14 @@ export class Nodes {
   /** All nodes that anything is known of. */
   names() {
     const missing = [...(this.about.missing || []), ...(this.status.missing || [])].map(({ node }) => node);
-    return [...new Set([...this.lines.keys(), ...this.statuses.keys(), ...missing])].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    return [...new Set([...this.lines.keys(), ...this.statuses.keys(), ...missing])].sort(inOrder);
   }
 
   show({ words, node }) {
     const all = this.names();
-    const shown = all.filter((name) => names(name, node) && fits(words, name, ...this.wrong(name)));
+    const fit = all.filter((name) => names(name, node) && fits(words, name, ...this.wrong(name)));
+    const ill = fit.length > SHOWN ? fit.filter((name) => this.wrong(name).length) : [];
+    const shown = fit.length > SHOWN ? [...new Set([...ill, ...fit])].slice(0, SHOWN) : fit; // what is wrong comes first
     for (const name of this.cards.keys()) if (!all.includes(name)) this.cards.delete(name);
     const cards = shown.map((name) => this.card(name));
     const list = this.place.list;
@@ -74,10 +79,10 @@ export class Nodes {
       list.replaceChildren(...cards);
       if (active?.isConnected && active !== document.activeElement) active.focus({ preventScroll: true });
     }
-    this.summary(all, shown);
+    this.summary(all, fit, fit.length - shown.length);
   }
 
-  summary(all, shown) {
+  summary(all, fit, unshown) {
     const series = [...this.statuses.values()].reduce((sum, status) => sum + status.series, 0);
     const ill = all.filter((name) => this.wrong(name).length).length;
     const lacking = (this.status.lacking || []).map(({ what, why, todo }) => {
@@ -85,11 +90,14 @@ export class Nodes {
       word.title = todo;
       return word;
     });
-    const count = shown.length === all.length ? `${all.length} ${all.length === 1 ? "node" : "nodes"}` : `${shown.length} of ${all.length} nodes`;
+    const count = fit.length === all.length ? `${all.length} ${all.length === 1 ? "node" : "nodes"}` : `${fit.length} of ${all.length} nodes`;
+    const more = unshown ? `${unshown} of them not shown: choose one, or filter` : "";
     const known = this.statuses.size ? `${series.toLocaleString("en-GB")} series` : "";
-    const span = this.times.length > 1 ? `lines of the last ${Math.round((this.times.at(-1) - this.times[0]) / 1000)} s` : "";
-    const words = all.length ? [count, known, span, ill ? make("span", { class: "bad" }, `${ill} with something wrong`) : "", ...lacking] : [];
-    say(this.place.said, words, { ...this.about, refused: this.status.refused });
+    const known_ms = this.times.find((_, n) => [...this.lines.values()].some((lines) => lines.some((line) => line[n] !== null)));
+    const span = known_ms < this.times.at(-1) ? `lines of the last ${Math.round((this.times.at(-1) - known_ms) / 1000)} s` : "";
+    const words = all.length ? [count, more, known, span, ill ? make("span", { class: "bad" }, `${ill} with something wrong`) : "", ...lacking] : [];
+    const refused = [...new Set([...(this.about.refused || []), ...(this.status.refused || [])])];
+    say(this.place.said, words, { ...this.about, refused });
     empty(this.place, all.length, "Nothing has come yet.", this.about);
   }
 

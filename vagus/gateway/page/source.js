@@ -2,7 +2,8 @@
 
 const KEY = "vagus.token";
 
-export class Denied extends Error {}
+export class Denied extends Error {} // no token, or a wrong one
+export class Refused extends Error {} // the token is right; the rules do not allow it this
 export class Missing extends Error {}
 
 /** The token, taken out of the address if it stands there, so that it is in no history and no bookmark. */
@@ -34,8 +35,13 @@ export async function ask(path, etag = "") {
   if (sent) ahead = Math.abs(Date.now() - sent) > 3000 ? Date.now() - sent : 0;
   if (answer.status === 304) return { etag, body: null };
   if (answer.ok) return { etag: answer.headers.get("ETag") || "", body: await answer.json() };
-  const told = await answer.json().then((body) => body.error.message, () => answer.statusText);
-  if (answer.status === 404) throw new Missing(told);
-  if (answer.status === 401 || answer.status === 403) throw new Denied(told);
-  throw new Error(told);
+  throw await failure(answer);
+}
+
+/** What an answer that is none says, as an error. */
+export async function failure(answer) {
+  const { code, message, hint } = await answer.json().then((body) => body.error, () => ({ message: answer.statusText }));
+  if (answer.status === 404) return new Missing(message);
+  if (code === "refused") return new Refused(hint ? `${message}: ${hint}` : message);
+  return answer.status === 401 || answer.status === 403 ? new Denied(message) : new Error(message);
 }

@@ -1,11 +1,11 @@
 // Reads server-sent events with fetch, which can send the token as EventSource cannot; comes back by itself.
 
-import { Denied, token } from "/health/source.js";
+import { Denied, Refused, failure, token } from "/health/source.js";
 
 const SILENT_MS = 25000; // the gateway says each ten seconds that it lives
 const WAITS_MS = [1000, 2000, 4000, 8000, 15000];
 
-/** A function that (re)connects to a path; told: event(name, data), lost(why, wait_ms), denied(why). */
+/** A function that (re)connects to a path; told: event(name, data), lost(why, wait_ms), denied(why), refused(why). Its `stop` ends it. */
 export function follower(path, told) {
   let failures = 0;
   let timer = 0;
@@ -25,19 +25,24 @@ export function follower(path, told) {
     try {
       await read(path, mine, heard);
     } catch (error) {
-      if (current === mine && error instanceof Denied) {
-        told.denied(error.message);
-        return;
-      }
+      if (current === mine && error instanceof Denied) return told.denied(error.message);
+      if (current === mine && error instanceof Refused) return told.refused(error.message);
       why = mine.signal.aborted ? "the gateway is silent" : error.message;
     }
-    if (current !== mine) return; // another connection took over
+    if (current !== mine) return undefined; // another connection took over
     const wait = WAITS_MS[Math.min(failures, WAITS_MS.length - 1)];
     failures += 1;
     told.lost(why, wait);
     timer = setTimeout(connect, wait);
+    return undefined;
   }
 
+  connect.stop = () => {
+    clearTimeout(timer);
+    const was = current;
+    current = null;
+    was?.abort();
+  };
   return connect;
 }
 
@@ -51,10 +56,7 @@ async function read(path, control, heard) {
   try {
     const headers = { Authorization: `Bearer ${token()}`, Accept: "text/event-stream" };
     const answer = await fetch(path, { headers, cache: "no-store", signal: control.signal });
-    if (!answer.ok) {
-      const words = await answer.json().then((body) => body.error.message, () => answer.statusText);
-      throw answer.status === 401 || answer.status === 403 ? new Denied(words) : new Error(words);
-    }
+    if (!answer.ok) throw await failure(answer);
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
     for (;;) {

@@ -22,7 +22,7 @@ export class Verdicts {
     const fit = ({ subject, status, contexts, cells }) =>
       names(subject, node) && fits(filter, subject, status, ...contexts.map(({ context }) => context), ...cells.map(({ observer }) => observer));
     fill(this.place.list, subjects.filter(fit), ({ subject }) => subject, row);
-    const told = STATUSES.filter((status) => counts[status]).map((status) => make("span", {}, badge(status), ` ${counts[status]} ${words(status)}`));
+    const told = STATUSES.filter((status) => counts[status]).map((status) => make("span", {}, badge(status, ""), ` ${counts[status]} ${words(status)}`));
     const rest = left_off ? [`at least ${left_off} more, none of them worse`] : [];
     say(this.place.said, [...told, ...rest, unshown ? `${unshown} of them not shown here` : ""], this.data);
     const any = Object.keys(counts).length;
@@ -39,11 +39,7 @@ function row({ subject, status, t_ms, contexts, cells, cells_left }) {
   return make("li", { "data-subject": subject }, make("details", {}, summary, make("div", { class: "wide" }, inferred(contexts), said(cells))));
 }
 
-function seal({ observer, status }) {
-  const one = badge(status);
-  one.title = `${observer}: ${words(status)}`;
-  return one;
-}
+const seal = ({ observer, status }) => badge(status, `${observer}: ${words(status)}`);
 
 function inferred(contexts) {
   const head = make("thead", {}, make("tr", {}, ...["context", "verdict", "score", "accused by"].map((name) => make("th", { scope: "col" }, name))));

@@ -14,7 +14,11 @@ export function make(name, attributes = {}, ...children) {
   return element;
 }
 
-export const badge = (status) => make("span", { class: `badge ${status in LETTERS ? status : "INVALID"}`, title: status }, LETTERS[status] || "?");
+/** A status as a letter in its colour, said as a word; name "": the word stands beside it. */
+export function badge(status, name = status.toLowerCase().replace("_", " ")) {
+  const said = name ? { role: "img", "aria-label": name, title: name } : { "aria-hidden": "true" };
+  return make("span", { class: `badge ${status in LETTERS ? status : "INVALID"}`, ...said }, LETTERS[status] || "?");
+}
 
 /** How long ago, in words that stay short. */
 export function age(ms) {
