@@ -61,7 +61,7 @@ def rows(quick: bool) -> list[dict[str, Any]]:
     with limited_group("killed") as group:
         killed = _times(signal.SIGKILL, 10 if quick else 50, group)
         stopped = _times(signal.SIGSTOP, 2 if quick else 10, group)
-    return [_row("killed", killed), _row(f"stopped (lease {LEASE_S:g} s)", stopped)]
+    return [*_rows("killed", killed), *_rows(f"stopped (lease {LEASE_S:g} s)", stopped)]
 
 
 def _times(how: signal.Signals, times: int, group: Group) -> list[float]:
@@ -94,17 +94,20 @@ def _until(file: Path, original: str, began_s: float) -> float:
     return float("inf")
 
 
-def _row(how: str, took: list[float]) -> dict[str, Any]:
+def _rows(how: str, took: list[float]) -> list[dict[str, Any]]:
     worst = max(took)
-    what = f"controller {how} in mid-action {len(took)} times: longest until restored (median {statistics.median(took):.3f} s)"
-    return {
-        "what": what,
-        "value": round(worst, 3),
-        "unit": "s",
-        "bar": f"≤ {BAR_S:g} s",
-        "met": worst <= BAR_S,
-        "peer": None,
-    }
+    what = f"controller {how} in mid-action {len(took)} times: "
+    bar = {"unit": "s", "bar": f"≤ {BAR_S:g} s", "peer": None}
+    return [
+        {
+            "what": f"{what}median until restored",
+            "value": round(statistics.median(took), 4),
+            **bar,
+            "bar": None,
+            "met": None,
+        },
+        {"what": f"{what}longest until restored", "value": round(worst, 4), **bar, "met": worst <= BAR_S},
+    ]
 
 
 def main() -> None:

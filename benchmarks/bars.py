@@ -66,7 +66,13 @@ def judge(bars: Sequence[Bar], found: Mapping[str, Found]) -> list[dict[str, Any
         if part in found:
             value = found[part].get(figure)
             rows.append(
-                {"measure": figure, "value": value, "bar": text, "met": value is not None and holds(value, found[part])}
+                {
+                    "measure": figure,
+                    "part": part,
+                    "value": value,
+                    "bar": text,
+                    "met": value is not None and holds(value, found[part]),
+                }
             )
     return rows
 

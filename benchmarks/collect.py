@@ -174,7 +174,8 @@ def measure(seconds: int) -> dict[str, object]:
             peer.close()
     result: dict[str, object] = {**sets["all defaults"], "sets": sets}
     if peer:
-        result["bar"] = BAR_RATIO
+        met = sets["all defaults"]["ratio"] <= BAR_RATIO
+        result["bars"] = [{"measure": "ratio", "bar": f"<= {BAR_RATIO:g}", "met": met}]
     rows = result["collectors"] = {}
     settings = CollectSettings()
     for name in settings.collectors:

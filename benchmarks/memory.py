@@ -80,7 +80,14 @@ def measure(hours: int, forecast: bool, show: bool) -> dict[str, object]:
     slope = (half[-1]["rss_anon_mb"] - half[0]["rss_anon_mb"]) / max(1, len(half) - 1)
     most = max(row["rss_anon_mb"] for row in rows)
     met = most <= BAR_MB and slope <= FLAT_MB_PER_HOUR and not result["heavy_imports"]
-    return {"rows": rows, "most_mb": most, "slope_mb_per_hour": slope, "bar_mb": BAR_MB, "met": met, **result}
+    return {
+        "hours": rows,
+        "most_mb": most,
+        "slope_mb_per_hour": slope,
+        "bars": [{"measure": "most_mb", "bar": f"<= {BAR_MB:g}", "met": most <= BAR_MB}],
+        "met": met,
+        **result,
+    }
 
 
 def main() -> None:

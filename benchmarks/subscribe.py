@@ -220,6 +220,7 @@ def main() -> None:
         "bytes_per_item": agent["bytes"] / max(agent["items"], 1),
         "publish_us": publishing(),
     }
+    found["bars"] = [{"measure": "agent_cores", "bar": "<= 1", "met": found["agent_cores"] <= 1}]
     if args.json:
         print(json.dumps(found))
         return

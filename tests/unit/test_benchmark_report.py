@@ -40,6 +40,11 @@ def test_median_spread_and_met_only_if_in_every_round():
     assert (row.value, row.low, row.high, row.n, row.met, row.ratio) == (20, 8, 30, 3, False, 2)
 
 
+def test_one_name_in_two_units_is_two_measures():
+    found = report_rows.over([[{**MET, "value": 1}, {**MET, "value": 2, "unit": "B/s"}]] * 2)
+    assert [(row.unit, row.value, row.n) for row in found] == [("/s", 1, 2), ("B/s", 2, 2)]
+
+
 def test_the_page_says_what_is_missed_what_failed_and_what_was_not_run():
     page = report_rows.page(results([MISSED, MET], problem="did not end within 5 s"), ["x", "y"])
     assert "Of 2 bars, 1 are met and 1 are NOT MET." in page
@@ -102,6 +107,8 @@ def test_rooms_and_helpers_are_there():
 def test_the_report_in_docs_is_made_of_the_results_beside_it(tmp_path):
     text = report.RESULTS.read_text()
     assert len(text) < 600_000
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "older.svg").write_text("a figure that nothing is left of")
     report.write(json.loads(text), tmp_path)
     made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
     there = {path.relative_to(report.DOCS) for path in (report.DOCS / "benchmarks").iterdir()}
@@ -110,3 +117,43 @@ def test_the_report_in_docs_is_made_of_the_results_beside_it(tmp_path):
         assert (tmp_path / name).read_text() == (report.DOCS / name).read_text(), (
             f"{name}: python -m benchmarks.report --page"
         )
+
+
+def test_a_runs_own_bars_judge_what_they_name():
+    bars = [
+        {"part": "nab", "measure": "ratio", "bar": "≤ 0.6", "met": True},
+        {"measure": "ratio", "bar": "<= 1", "met": False},
+    ]
+    found = report_rows.plain({"ratio": 2, "errors": {"nab": {"ratio": 0.5}, "other": {"ratio": 3}}, "bars": bars})
+    assert [(row["what"], row["bar"], row["met"]) for row in found] == [
+        ("ratio", "<= 1", False),
+        ("errors.nab.ratio", "≤ 0.6", True),
+        ("errors.other.ratio", None, None),
+    ]
+    assert [row.ratio for row in report_rows.over([found])[:2]] == [2, pytest.approx(0.5 / 0.6)]
+
+
+@pytest.mark.parametrize(
+    ("bar", "limit"), [(">= 350,000", 350_000), ("≥ 2e+06 /s", 2e6), ("<= 1e-3", 1e-3), ("≤ .5 ms", 0.5)]
+)
+def test_a_bar_is_read_as_it_is_written(bar, limit):
+    (row,) = report_rows.over([[{**MET, "value": 3 * limit, "bar": bar}]])
+    assert row.ratio == pytest.approx(3)
+
+
+def test_a_run_tells_how_fast_the_machine_was_then():
+    found = results([MET])
+    assert "added" not in report_rows.page(found, ["x"])
+    found["runs"]["x"]["additions_ms"] = round(report.speed())
+    assert f"added {found['runs']['x']['additions_ms']:,} numbers a CPU millisecond" in report_rows.page(found, ["x"])
+
+
+def test_of_very_many_measures_those_with_a_bar_are_shown_and_the_rest_is_counted():
+    free = [{**MET, "what": f"free {number}", "bar": None, "met": None} for number in range(100)]
+    found = results([*free, MISSED])
+    page = report_rows.page(found, ["x"])
+    assert "NOT MET" in page
+    assert "| free 58 |" in page
+    assert "| free 59 |" not in page
+    assert "And 41 more, without bars, in the results." in page
+    assert "free 59" not in report_rows.figure_of(found, "x")
