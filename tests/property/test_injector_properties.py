@@ -14,6 +14,7 @@ from vagus.errors import ActuateError, ConfigError
 from vagus.injector import Prepared
 from vagus.injector.campaign import MAX_AT_ONCE, MAX_INJECTIONS, MAX_TOTAL_S, schedule
 from vagus.injector.session import BEGIN_TIMEOUT_S, Session, State
+from vagus.injector.strain import PREPARE_S
 from vagus.undo import Step
 
 # --- campaigns -------------------------------------------------------------------------------------------------------
@@ -219,6 +220,7 @@ def test_processes_that_never_begin_are_given_up() -> None:
     session.turn()
     assert session.outcome is not None
     assert "did not begin" in session.outcome.why
+    assert PREPARE_S > BEGIN_TIMEOUT_S, "or the process's own alarm ends it, and nobody says of what"
     assert world.clean()
 
 

@@ -38,6 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(limit_s * PATIENCE), append=False)
 
 
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """A SIGTERM, which Ray turns into an exit within whatever test runs, ends the run as people expect."""
+    if call.excinfo is not None and call.excinfo.errisinstance(SystemExit):
+        item.session.shouldstop = f"ended within {item.nodeid}"
+
+
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="vagus-test-"))

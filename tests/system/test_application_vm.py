@@ -25,6 +25,7 @@ echo version 2: $*; {pytest}
 
 
 @pytest.mark.vm
+@pytest.mark.long
 @pytest.mark.timeout(1000)
 def test_applications_in_both_versions() -> None:
     # without plugins and settings: in the emulated machine every module costs

@@ -14,6 +14,7 @@ SKIP = 77
 
 
 @pytest.mark.vm
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_the_real_tests_pass_on_cgroup_v2() -> None:
     with_veth = ["sh", "-c", 'PATH=$PATH:/usr/sbin:/sbin; modprobe veth; exec "$@"', "sh"]

@@ -30,6 +30,7 @@ echo version 2: $*; {pytest}
 
 
 @pytest.mark.vm
+@pytest.mark.long
 @pytest.mark.timeout(1000)
 def test_the_real_tests_pass_on_both_versions_with_all_controllers() -> None:
     # without plugins and settings: in the emulated machine every module costs

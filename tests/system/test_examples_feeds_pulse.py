@@ -15,6 +15,12 @@ from mypy import api as mypy
 pytestmark = pytest.mark.system
 
 EXAMPLE = Path(__file__).parents[2] / "examples/feeds/pulse"
+# what is remembered by other options is of no use to these, and the other way round
+MYPY = (
+    "--strict",
+    "--config-file=",
+    *("--follow-imports=silent", "--cache-dir", ".mypy_cache/examples"),
+)
 SSHD_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
 
 needs_ping = pytest.mark.skipif(shutil.which("ping") is None, reason="there is no ping (iputils-ping)")
@@ -68,7 +74,7 @@ def test_mypy_knows_what_comes(tmp_path: Path) -> None:
         "reveal_type(feed)\n"
     )
     shutil.copy(EXAMPLE / "pulse.py", tmp_path)
-    told, _, _ = mypy.run(["--strict", "--config-file=", "--follow-imports=silent", str(program)])
+    told, _, _ = mypy.run([*MYPY, str(program)])
     found = [line for line in told.splitlines() if "knows.py" in line]
     assert "Feed[tuple[" in found[-1]
     assert [line.split(":")[1] for line in found if " error: " in line] == ["6"]

@@ -17,6 +17,12 @@ from mypy import api as mypy
 pytestmark = pytest.mark.system
 
 EXAMPLES = Path(__file__).parents[2] / "examples/feeds"
+# what is remembered by other options is of no use to these, and the other way round
+MYPY = (
+    "--strict",
+    "--config-file=",
+    *("--follow-imports=silent", "--cache-dir", ".mypy_cache/examples"),
+)
 TOML = (EXAMPLES / "tools/pyproject.toml").read_text()
 
 
@@ -104,5 +110,5 @@ def test_a_tool_of_ones_own_by_its_name(folder: Path) -> None:
 
 def test_mypy_understands_the_programs() -> None:
     paths = [str(EXAMPLES / name) for name in ("programs/average.py", "programs/busiest.py", "programs/useralert.py")]
-    told, _, status = mypy.run(["--strict", "--config-file=", "--follow-imports=silent", *paths])
+    told, _, status = mypy.run([*MYPY, *paths])
     assert status == 0, told

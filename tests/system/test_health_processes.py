@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from conftest import PATIENCE
 
 from benchmarks.health_faults import hung_peer
 from benchmarks.health_nodes import nodes
@@ -25,7 +26,7 @@ def test_defect_a_hung_peer_now_costs_no_memory_is_counted_and_converges() -> No
     assert found["hung_sender_rss_anon_ratio"] < 1.25
     assert found["hung_dropped"] > 0
     assert found["hung_filled_by_peers"] > 0
-    assert found["hung_converged_s"] < 5
+    assert found["hung_converged_s"] < 5 * PATIENCE  # how soon at rest: benchmarks/health_faults
 
 
 def test_a_thousand_clients_are_served_and_the_next_one_is_told(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_cpu_takes_its_share_from_whoever_is_in_the_group(place: Place, group: P
         )
         strains = until(place.strains)
         until(lambda: str(strains[0]) in (group / "cgroup.procs").read_text().split())
-        until(lambda: MOMENTS["it is in force"](place))
+        reached(place)
         before = [cpu_s(p) for p in (pid, strains[0])]
         until(lambda: cpu_s(pid) + cpu_s(strains[0]) - sum(before) > 0.4)
         took = [cpu_s(p) - b for p, b in zip((pid, strains[0]), before, strict=True)]
@@ -370,6 +370,16 @@ MOMENTS: dict[str, Callable[[Place], Any]] = {
     "the journal is written": lambda place: any("kill" in f.read_text() for f in place.home.glob("**/journal.jsonl")),
     "it is in force": lambda place: any(f.stat().st_size for f in place.home.glob("**/begun.jsonl")),
 }
+
+
+def reached(place: Place, moment: str = "it is in force") -> None:
+    """Waits for it; what ends before that tells why."""
+    process = place.started[-1]
+    until(lambda: MOMENTS[moment](place) or process.poll() is not None)
+    if process.returncode is not None and not MOMENTS[moment](place):
+        raise AssertionError("".join(process.communicate()))
+
+
 TYPES = {
     "cpu": ("cpu", "--intensity", "100%"),
     "memory": ("memory", "--intensity", "2 cores"),
@@ -386,7 +396,7 @@ def test_killed_at_any_moment_nothing_remains(
 ) -> None:
     target = str(tmp_path) if type_ == "disk" else f"cgroup:{group.name}"
     process = place.start(*TYPES[type_], "--for", "60s", "--target", target)
-    until(lambda: MOMENTS[moment](place))
+    reached(place, moment)
     process.kill()
     process.communicate()
     place.gone()
@@ -397,7 +407,7 @@ def test_killed_at_any_moment_nothing_remains(
 @pytest.mark.parametrize("type_", TYPES)
 def test_each_type_ends_with_its_injector(place: Place, type_: str) -> None:
     process = place.start(*TYPES[type_], "--for", "60s")
-    until(lambda: MOMENTS["it is in force"](place))
+    reached(place)
     process.kill()
     process.communicate()
     place.gone()
@@ -405,7 +415,7 @@ def test_each_type_ends_with_its_injector(place: Place, type_: str) -> None:
 
 def test_a_killed_watchdog_is_replaced_and_everything_ends_in_time(place: Place, group: Path) -> None:
     process = place.start("cpu", "--for", "3s", "--target", f"cgroup:{group.name}", "--json")
-    until(lambda: MOMENTS["it is in force"](place))
+    reached(place)
     (first,) = place.processes("vagus.watchdog")
     os.kill(first, signal.SIGKILL)
     until(lambda: set(place.processes("vagus.watchdog")) - {first})
@@ -418,7 +428,7 @@ def test_a_killed_watchdog_is_replaced_and_everything_ends_in_time(place: Place,
 
 def test_without_both_the_processes_end_by_themselves(place: Place) -> None:
     process = place.start("cpu", "--for", "60s")
-    until(lambda: MOMENTS["it is in force"](place))
+    reached(place)
     for pid in [*place.processes("vagus.watchdog"), process.pid]:
         os.kill(pid, signal.SIGKILL)
     process.communicate()
@@ -427,7 +437,7 @@ def test_without_both_the_processes_end_by_themselves(place: Place) -> None:
 
 def test_a_stopped_injector_is_given_up_after_its_lease(place: Place) -> None:
     process = place.start("cpu", "--for", "60s")
-    until(lambda: MOMENTS["it is in force"](place))
+    reached(place)
     process.send_signal(signal.SIGSTOP)
     until(lambda: not place.strains(), LEASE_S + 3)
     process.send_signal(signal.SIGCONT)
@@ -437,7 +447,7 @@ def test_a_stopped_injector_is_given_up_after_its_lease(place: Place) -> None:
 
 def test_a_stopped_strain_ends_too(place: Place) -> None:
     process = place.start("cpu", "--for", "60s")
-    until(lambda: MOMENTS["it is in force"](place))
+    reached(place)
     os.kill(place.strains()[0], signal.SIGSTOP)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60 * PATIENCE)
@@ -447,7 +457,7 @@ def test_a_stopped_strain_ends_too(place: Place) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_in_order(place: Place, number: signal.Signals) -> None:
     process = place.start("cpu", "--for", "60s", "--json")
-    until(lambda: MOMENTS["it is in force"](place))
+    reached(place)
     process.send_signal(number)
     out, err = process.communicate(timeout=60 * PATIENCE)
     assert process.returncode == 130, err
@@ -460,7 +470,7 @@ def test_a_signal_ends_it_in_order(place: Place, number: signal.Signals) -> None
 
 def test_a_strain_that_dies_is_told(place: Place) -> None:
     process = place.start("cpu", "--for", "60s", "--json")
-    until(lambda: MOMENTS["it is in force"](place))
+    reached(place)
     os.kill(place.strains()[0], signal.SIGKILL)
     out, err = process.communicate(timeout=60 * PATIENCE)
     assert process.returncode == 1

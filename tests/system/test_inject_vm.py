@@ -15,6 +15,7 @@ WHICH = "takes_its_share or packets_are_late or as_before_after_a_kill or (each_
 
 
 @pytest.mark.vm
+@pytest.mark.long
 @pytest.mark.timeout(700)
 def test_what_injections_do_on_cgroup_v2_and_with_netem() -> None:
     # without plugins and settings: in the emulated machine every module costs

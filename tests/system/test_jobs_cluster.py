@@ -20,7 +20,7 @@ import psutil
 import pytest
 import test_up_and_down as machine
 from conftest import PATIENCE, eventually
-from test_up_and_down import GROUP, command, limited, quota
+from test_up_and_down import GROUP, command, command_lines, limited, quota
 
 import vagus
 from vagus.cli.run import LEASE_S
@@ -91,7 +91,15 @@ def cluster(home: Path, hog: None, files: Path) -> ClusterFile:
 
 @pytest.fixture(autouse=True)
 def _alone(cluster: ClusterFile, home: Path) -> None:
-    eventually(lambda: quota() == -1 and not controllers(home), within_s=LEASE_S + 20.0, what="nothing runs of before")
+    """What a failed test left is removed, so that one failure is not the failure of all that follow."""
+
+    def nothing() -> bool:
+        with vagus.connect(home=str(home)) as connection:
+            for name in controllers(home):
+                connection.remove(name)
+        return quota() == -1 and not controllers(home)
+
+    eventually(nothing, within_s=LEASE_S + 20.0, what="nothing runs of before")
 
 
 class Started:
@@ -217,7 +225,7 @@ def test_kill_9_leaves_its_limit_no_longer_than_the_lease(home: Path, files: Pat
 def test_a_supervisor_that_is_killed_leaves_it_running(home: Path, files: Path, cluster: ClusterFile) -> None:
     def supervisors() -> list[psutil.Process]:
         found = ray_cluster.processes(cluster.id, cluster.temp_dir)
-        return [p for p in found if p.is_running() and "".join(p.cmdline()[:1]).startswith("ray::Supervisor")]
+        return [p for p, line in command_lines(found) if "".join(line[:1]).startswith("ray::Supervisor")]
 
     with started(home, "run", "alone.py", *alone(), cwd=files) as run:
         eventually(limited, within_s=30.0, what="a limit")
@@ -311,8 +319,8 @@ def test_kill_9_of_a_jobs_process_restores_and_fails_the_job(home: Path, files: 
     eventually(limited, within_s=60.0, what="a limit")
     running = [
         p
-        for p in ray_cluster.processes(cluster.id, cluster.temp_dir)
-        if "run" in p.cmdline() and "vagus" in p.cmdline() and p.name() not in ("sh", "dash", "bash")
+        for p, line in command_lines(ray_cluster.processes(cluster.id, cluster.temp_dir))
+        if "run" in line and "vagus" in line and Path(line[0]).name not in ("sh", "dash", "bash")
     ]
     assert running
     for process in running:

@@ -15,6 +15,7 @@ SKIP = 77
 
 
 @pytest.mark.vm
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_round_trips_over_netem_in_the_emulated_machine() -> None:
     # without plugins and settings: in the emulated machine every module costs

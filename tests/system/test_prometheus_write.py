@@ -10,11 +10,14 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.fixtures.deployments import get, until
 from vagus.actors.forwarding import LAG_NS, RemoteWrite
 from vagus.clock import NS
 from vagus.config import RemoteWriteSettings
@@ -26,6 +29,14 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is missing (Debian: prometheus)"),
 ]
 STREAM = Stream("n1", "net.link", (Field("rx_bytes", "bytes", "u8", True), Field("load")), {"dev": "eth0"})
+
+
+def ready(process: subprocess.Popen[bytes], address: str, log: Path) -> bool:
+    assert process.poll() is None, log.read_text()[-2000:]
+    try:
+        return get(f"http://{address}", "/-/ready") == 200
+    except (OSError, HTTPException):
+        return False
 
 
 @pytest.fixture
@@ -44,13 +55,7 @@ def prometheus(tmp_path: Path) -> Iterator[str]:
     with open(tmp_path / "log", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://{address}/-/ready", timeout=2).read()
-                break
-            except OSError:
-                assert process.poll() is None, (tmp_path / "log").read_text()[-2000:]
-                time.sleep(0.05)  # its own words are its only sign
+        until(partial(ready, process, address, tmp_path / "log"), "Prometheus is not ready")
         yield f"http://{address}"
     finally:
         process.terminate()

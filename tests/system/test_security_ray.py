@@ -281,7 +281,7 @@ def test_a_node_without_a_certificate_of_ours_cannot_join(
     secured: tuple[Node, Node], theirs: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_certificate: bool
 ) -> None:
     head, _ = secured
-    monkeypatch.setattr(ray_cluster, "START_TIMEOUT_S", 40.0)
+    monkeypatch.setattr(ray_cluster, "START_TIMEOUT_S", 20.0)  # it would try for long
     home = home_with(tmp_path / "stranger", theirs if with_certificate else None, head)  # the token it does have
     with pytest.raises(VagusError, match="ray start"):
         started(home, "stranger", head, ["--node-ip-address=127.0.0.4"]).end()

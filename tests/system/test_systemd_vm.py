@@ -33,6 +33,7 @@ exit $result
 
 
 @pytest.mark.vm
+@pytest.mark.long
 @pytest.mark.timeout(700)
 def test_units_of_a_real_systemd() -> None:
     systemd = next((p for p in ("/lib/systemd/systemd", "/usr/lib/systemd/systemd") if Path(p).exists()), None)

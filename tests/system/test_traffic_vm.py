@@ -18,6 +18,7 @@ WHAT = "default or fair_queues or are_late or is_late or lost or beside or throu
 
 
 @pytest.mark.vm
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_what_differs_by_kernel_passes_where_the_kernel_has_netem() -> None:
     # without plugins and settings: in the emulated machine every module costs

@@ -11,12 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import eventually
+from conftest import PATIENCE, eventually
 
 import vagus
 from vagus.runtime import cluster as ray_cluster
@@ -48,7 +48,7 @@ def command(home: Path, *arguments: str, timeout_s: float = 120) -> subprocess.C
         env={**os.environ, "VAGUS_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=timeout_s,
+        timeout=timeout_s * PATIENCE,
         check=False,
     )
 
@@ -90,6 +90,13 @@ def armed(home: Path, hog: None) -> Iterator[vagus.Vagus]:
     assert "vagus status" in done.stdout
     with vagus.connect(home=str(home)) as connection:
         yield connection
+
+
+def command_lines(processes: Iterable[psutil.Process]) -> Iterator[tuple[psutil.Process, list[str]]]:
+    """Of those that have not ended since they were listed."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            yield process, process.cmdline()
 
 
 def controller(connection: vagus.Vagus):
@@ -150,7 +157,7 @@ def test_down_restores_and_leaves_nothing(armed, home):
     cluster = ray_cluster.read(home)
     assert cluster is not None
     everything = ray_cluster.processes(cluster.id)
-    assert {"ray::DashboardAgent", "ray::RuntimeEnvAgent"} <= {p.cmdline()[0] for p in everything}
+    assert {"ray::DashboardAgent", "ray::RuntimeEnvAgent"} <= {line[0] for _, line in command_lines(everything) if line}
     samples = sum(len(b.t_ns) for b in armed.query("host.load.load1", since="10m"))
     done = command(home, "down")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -188,7 +195,7 @@ def test_kill_9_of_everything_is_cleaned_up_by_the_next_up(home):
     cluster = ray_cluster.read(home)
     assert cluster is not None
     for process in ray_cluster.processes(cluster.id):
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, psutil.Error):
             os.kill(process.pid, signal.SIGKILL)
     eventually(lambda: quota() == -1, within_s=10.0, what="the watchdog restored the limit")
     done = command(home, "up")

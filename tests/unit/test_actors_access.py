@@ -60,7 +60,7 @@ async def actor(tmp_path: Path) -> AsyncIterator[CollectorActor]:
 
 
 async def until(holds: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.01)

@@ -150,7 +150,7 @@ async def running(place: Seat, links: Neighbours | None = None) -> AsyncIterator
 
 
 async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.01)

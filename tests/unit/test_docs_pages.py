@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.fixtures.blocks import blocks
@@ -11,7 +13,9 @@ from tests.fixtures.pages import script
 
 def played(text: str, folder: Path, **given: str) -> subprocess.CompletedProcess[str]:
     typed = script(blocks("p.md", text), folder, {"127.0.0.1:7117": "elsewhere:1"}, **given)
-    return subprocess.run(["bash"], input=typed, capture_output=True, text=True, timeout=60, check=False)
+    # Debian itself has `python3` alone; the virtual environment has both
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(["bash"], input=typed, capture_output=True, text=True, timeout=60, check=False, env=env)
 
 
 def test_blocks_share_shell_folder_and_files(tmp_path: Path) -> None:
@@ -71,5 +75,5 @@ def test_what_goes_on_is_interrupted(tmp_path: Path) -> None:
 
 
 def test_what_ends_badly_when_interrupted_is_a_failure(tmp_path: Path) -> None:
-    done = played("```sh\ntrap 'exit 9' INT; echo up; sleep 600 # Ctrl-C\n```\n", tmp_path)
+    done = played("```sh\ntrap 'exit 9' INT; echo up; while sleep .1; do :; done # Ctrl-C\n```\n", tmp_path)
     assert (done.returncode, "ended with exit 9" in done.stdout) == (1, True), done.stdout

@@ -135,7 +135,7 @@ async def test_ends_that_a_kernel_without_pidfd_does_not_tell(
 
 
 async def test_a_descendant_in_a_session_of_its_own_holds_up_nothing(tmp_path: Path) -> None:
-    escaped = f"proc:sh -c 'setsid sh -c \"echo \\$\\$ >{tmp_path}/pid; sleep 1000\" & while :; do sleep 1; done'"
+    escaped = f"proc:sh -c 'setsid sh -c \"echo \\$\\$ >{tmp_path}/pid; exec sleep 1000\" & while :; do sleep 1; done'"
     fetched = await ProcSource().fetch(escaped, 0.3, 100)
     assert fetched.net is Net.TIMEOUT
     os.kill(int((tmp_path / "pid").read_text()), 9)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from certificates import Made, made_as_documented
 from click.testing import CliRunner
+from deployments import until
 from gateway_backend import TOKEN, MemoryBackend, serving
 
 import vagus
@@ -103,6 +105,13 @@ def subject(path: Path) -> str:
 # --- behind nginx ------------------------------------------------------------------------------------------------------
 
 
+def listens(nginx: subprocess.Popen[bytes], port: int, log: Path) -> bool:
+    assert nginx.poll() is None, log.read_text()
+    with socket.socket() as trying:
+        trying.settimeout(1.0)
+        return trying.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="module")
 def proxied(node: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A gateway behind nginx with the page's own lines; the URL."""
@@ -131,13 +140,7 @@ def proxied(node: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         )
         with subprocess.Popen(["nginx", "-e", folder / "log", "-p", folder, "-c", conf]) as nginx:
             try:
-                for _ in range(500):
-                    if nginx.poll() is not None:
-                        raise AssertionError((folder / "log").read_text())
-                    with socket.socket() as trying:
-                        trying.settimeout(0.01)
-                        if trying.connect_ex(("127.0.0.1", port)) == 0:
-                            break
+                until(partial(listens, nginx, port, folder / "log"), "nginx does not listen")
                 yield f"https://127.0.0.1:{port}"
             finally:
                 nginx.terminate()

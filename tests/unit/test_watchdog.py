@@ -56,7 +56,7 @@ def undo_of(path: Path, value: str = "original") -> list[Step]:
     return [Step("write", str(path), value)]
 
 
-def await_true(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def await_true(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
