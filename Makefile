@@ -8,7 +8,7 @@ UNIT   := tests/unit tests/contract tests/property tests/sim tests/realdata
 # Where nothing may be kept of what was compiled, pytest rewrites 300 modules in each process: 10 s more.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: up down check docs secrets audit test bench format clean help
+.PHONY: up down check docs secrets audit test long bench format clean help
 
 help:            ## show this
 	@grep -hE '^[a-z]+: .*##|^[a-z]+: +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -35,7 +35,7 @@ up: $(VENV)/.base       ## install into .venv, start vagus on this machine, show
 down: $(VENV)/.base     ## stop it, restore every limit
 	@$(BIN)/vagus down
 
-check: $(VENV)/.dev     ## lint, types, import contracts, fast tests: about two minutes
+check: $(VENV)/.dev     ## lint, types, import contracts, fast tests: about six minutes on two cores
 	@echo "== lint";      $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 	@echo "== types";     $(BIN)/mypy
 	@echo "== contracts"; $(BIN)/lint-imports --no-logo
@@ -60,8 +60,11 @@ audit:           ## ask PyPI's service for known vulnerabilities of constraints.
 		$(VENV)/audit/bin/python -m pip --disable-pip-version-check install --quiet 'pip-audit>=2.10'; }
 	@$(VENV)/audit/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip --requirement constraints.txt
 
-test: check             ## everything: also root, emulated machine and Ray tests
-	@echo "== system";    $(BIN)/python -m pytest tests -m "system or vm or root"
+test: check             ## also root, emulated machine and Ray tests
+	@echo "== system";    $(BIN)/python -m pytest tests -m "(system or vm or root) and not long"
+
+long: $(VENV)/.dev      ## what `test` leaves out: all of it again on another kernel, in the emulated machine; before a release
+	@$(BIN)/python -m pytest tests -m long
 
 bench: $(VENV)/.bench   ## each benchmark in turn, gathered into docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.report

@@ -19,7 +19,9 @@ start() {
     begin &
     up=$!
   fi
-  while wait "$ray"; status=$?; kill -0 "$ray" 2> /dev/null; do :; done # a signal ends the wait early
+  while kill -0 "$ray" 2> /dev/null; do wait "$ray"; done # a signal ends the wait early
+  wait "$ray" # Bash keeps the status of what it waited for
+  status=$?
   [ "$role" = worker ] || kill -- "-$up" 2> /dev/null
   vagus down # what is left of limits when Ray ended by itself
   exit "$status"
