@@ -54,8 +54,9 @@ def test_configuration_only(tmp_path: Path) -> None:
 
 
 def test_a_fold(folder: Path) -> None:
-    told = run(folder / "programs", "average.py", "--every", "0.1s", "--items", "4").stdout
-    assert re.fullmatch(r"average load of 4 items: \d+\.\d\d\n", told)
+    """On a busy machine some of the four are missed: those have no value."""
+    told = run(folder / "programs", "average.py", "--every", "0.5s", "--items", "4").stdout
+    assert re.fullmatch(r"average load of [1-4] items: \d+\.\d\d\n", told)
 
 
 def test_slices_of_time(folder: Path) -> None:

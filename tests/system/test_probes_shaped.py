@@ -91,29 +91,63 @@ def probe(kind: str, count: int) -> list[list[float]]:
     ]
 
 
+FLOOD = """
+import socket, time
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def flood(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sock.sendto(bytes(1472), ("{there}", 9))
+    return int(open("/sys/class/net/va/statistics/tx_bytes").read()), time.monotonic()
+(before, begun), (after, ended) = flood(0.1), flood(0.3)
+print((after - before) / (ended - begun))
+"""
+
+
+def carried() -> float:
+    """Bytes/s that the shaped link carries just now of a flood, past its burst."""
+    return float(run(*within(A, sys.executable, "-c", FLOOD.format(there=THERE))))
+
+
+def is_right(rates: list[float], truth: float) -> bool:
+    every = all(abs(rate / truth - 1) <= 0.10 for rate in rates)
+    return every and abs(statistics.median(rates) * SIZE_ON_WIRE / truth - 1) <= 0.03
+
+
 @pytest.mark.parametrize("mbit", [10, 50, 200])
 @pytest.mark.parametrize("burst", ["1600", "15k", "256k"])
 def test_the_rate_of_a_shaped_link_whatever_its_burst(link: None, mbit: int, burst: str) -> None:
-    truth = mbit * 1e6 / 8
-    for left in (3, 2, 1, 0):  # while a neighbour has the processor, the sender is slower than the link
+    """Measured again where the link itself, flooded, was slower before or after.
+
+    Where others have the processor for longer than a burst lasts (1600 bytes at 200 Mbit/s: 64 us), HTB lets less
+    through than its rate: the probe then rightly tells less.
+    """
+    truth, wrong, flooded = mbit * 1e6 / 8, [], []
+    while len(wrong) < 4 and len(flooded) < 20:
         with shaped(f"{mbit}mbit", burst):
+            flooded.append(carried())
             rates = [values[0] for values in probe("bandwidth", 3)]
-        if rates == pytest.approx([truth] * 3, rel=0.10) or not left:
-            break
-    assert rates == pytest.approx([truth] * 3, rel=0.10)
-    assert statistics.median(rates) * SIZE_ON_WIRE == pytest.approx(truth, rel=0.03)
+            flooded.append(carried())
+        if is_right(rates, truth):
+            return
+        if min(flooded[-2:]) >= 0.97 * truth:
+            wrong.append(rates)
+    assert len(wrong) < 4, f"a link of {truth:.0f} bytes/s, also when flooded, was measured as {wrong}"
+    pytest.skip(f"a link of {truth:.0f} bytes/s carries, flooded, {[round(rate) for rate in flooded]}: others' work")
 
 
 def test_the_rate_when_every_core_is_busy(link: None) -> None:
     hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    medians = []
     try:
-        with shaped("50mbit", "15k"):
-            rates = [values[0] for values in probe("bandwidth", 5)]
+        while len(medians) < 4 and (not medians or abs(medians[-1] * 8 / 50e6 - 1) > 0.10):  # not only ours are busy
+            with shaped("50mbit", "15k"):
+                medians.append(statistics.median(values[0] for values in probe("bandwidth", 5)))
     finally:
         for hog in hogs:
             hog.kill()
             hog.wait()
-    assert statistics.median(rates) == pytest.approx(50e6 / 8, rel=0.10)
+    assert medians[-1] == pytest.approx(50e6 / 8, rel=0.10), medians
 
 
 @pytest.mark.skipif(not shutil.which("ping"), reason="needs ping (iputils-ping)")
@@ -123,6 +157,14 @@ def test_round_trips_are_those_of_ping_or_less(link: None) -> None:
     assert match, found
     median_s = statistics.median(values[1] for values in probe("latency", 5))
     assert 0 < median_s <= float(match[2]) / 1e3, "ping adds the time that its process takes"
+
+
+def queued_s() -> float:
+    """Seconds until what waits in the queue of a 1 Mbit/s link has left it."""
+    told = run("tc", "-n", A, "-s", "qdisc", "show", "dev", "va", "parent", "1:10")
+    match = re.search(r"backlog (\d+)b ", told)
+    assert match, told
+    return int(match[1]) * 8 / 1e6
 
 
 def test_round_trips_over_a_queue_of_known_delay(link: None) -> None:
@@ -140,23 +182,34 @@ def test_round_trips_over_a_queue_of_known_delay(link: None) -> None:
             try:
                 assert sender.stdout is not None
                 sender.stdout.readline()
-                found = probe("latency", 3)
-                queue = run("tc", "-n", A, "-s", "qdisc", "show", "dev", "va", "parent", "1:10")
+                for _ in range(6):  # a sender without a processor fills nothing: the queue is shorter meanwhile
+                    before_s = queued_s()
+                    found = probe("latency", 3)
+                    median_s, after_s = statistics.median(values[1] for values in found), queued_s()
+                    if all(abs(median_s / queue_s - 1) <= 0.10 for queue_s in (before_s, after_s)):
+                        break
             finally:
                 sender.kill()
-    match = re.search(r"backlog (\d+)b (\d+)p", queue)
-    assert match, queue
-    assert int(match[2]) >= 5, queue
-    assert statistics.median(values[1] for values in found) == pytest.approx(int(match[1]) * 8 / 1e6, rel=0.10)
+    assert (before_s, after_s) == pytest.approx((median_s, median_s), rel=0.10)
+    assert median_s >= 0.04, "five packets"
 
 
 def test_round_trips_over_netem(link: None) -> None:
     if not try_to("tc", "-n", A, "qdisc", "add", "dev", "va", "root", "netem", "delay", "20ms"):
         pytest.skip("this kernel has no netem; test_probes_vm.py runs this where there is one")
+    delayed, plain = [], []
     try:
-        found = probe("latency", 5)
+        for last in (False, False, True):
+            run("tc", "-n", A, "qdisc", "replace", "dev", "va", "root", "netem", "delay", "20ms")
+            delayed = probe("latency", 5)
+            run("tc", "-n", A, "qdisc", "replace", "dev", "va", "root", "netem", "delay", "0ms")
+            plain = probe("latency", 5)
+            medians = [statistics.median(values[1] for values in found) for found in (delayed, plain)]
+            # an emulated machine takes milliseconds for what is no delay of the link
+            if last or 0.9 * 0.020 <= medians[0] - medians[1] <= 1.1 * 0.020:
+                break
     finally:
         run("tc", "-n", A, "qdisc", "delete", "dev", "va", "root")
-    medians = [values[1] for values in found]
-    assert statistics.median(medians) == pytest.approx(0.020, rel=0.10), medians
-    assert all(values[3] == 0.0 for values in found)
+    assert medians[0] >= 0.020, delayed
+    assert medians[0] - medians[1] == pytest.approx(0.020, rel=0.10), (delayed, plain)
+    assert all(values[3] == 0.0 for values in delayed)
