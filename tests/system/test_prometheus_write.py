@@ -94,7 +94,8 @@ async def test_prometheus_has_what_was_sent_and_takes_it_twice(prometheus: str) 
     }
     values = series["values"]
     assert isinstance(values, list)
-    assert len(values) == pytest.approx((120 * NS - LAG_NS) / NS, abs=1)
+    least = (120 * NS - LAG_NS) / NS
+    assert least - 1 <= len(values) <= least + 1 + (time.time_ns() - begin) / NS - 120
     assert all(float(value) == t for t, value in values)
     (rate,) = ask(prometheus, "rate(vagus_net_link_rx_bytes_total[1m])", float(values[-1][0]))
     assert float(rate["value"][1]) == pytest.approx(1.0)  # type: ignore[index]
