@@ -40,7 +40,7 @@ def pytest_of(tests: tuple[str, ...]) -> str:
 
 
 @pytest.mark.vm
-@pytest.mark.timeout(1000)
+@pytest.mark.timeout(400)
 def test_another_kernel_in_one_boot() -> None:
     systemd = next((p for p in ("/lib/systemd/systemd", "/usr/lib/systemd/systemd") if Path(p).exists()), None)
     with_systemd = systemd is not None and all(map(shutil.which, ("systemctl", "systemd-run", "unshare", "nsenter")))
@@ -48,7 +48,7 @@ def test_another_kernel_in_one_boot() -> None:
     script += f"echo fq_codel > /proc/sys/net/core/default_qdisc; cd {ROOT}; {pytest_of(TESTS)} || exit 1\n"
     if with_systemd:
         script += UNDER_SYSTEMD.format(root=ROOT, systemd=systemd, pytest=pytest_of(UNITS))
-    machine = [str(ROOT / "tests/lab/kernel-vm"), "--timeout", "900", "sh", "-c", script]
+    machine = [str(ROOT / "tests/lab/kernel-vm"), "--timeout", "1100", "sh", "-c", script]
     done = subprocess.run(machine, cwd=ROOT, capture_output=True, text=True)
     if done.returncode == SKIP:
         pytest.skip(done.stderr.strip()[-300:])
